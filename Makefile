@@ -1,0 +1,71 @@
+# make demo: the whole system on this machine, with a sample gallery or IMAGES=folder
+# make test: every test that needs nothing but PyPI (browser tests where there is a Chromium)
+
+PORT ?= 8080
+DATA ?= ./data
+IMAGES ?=
+
+# TensorFlow has wheels for these; the first one found makes the environment.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo up test test-unit test-integration test-browser lint format bench lock protos clean
+
+demo: $(VENV)/stack
+	@$(BIN)/python -m services.launcher --demo --data "$(DATA)" --port "$(PORT)" $(if $(IMAGES),--images "$(IMAGES)")
+
+up: $(VENV)/stack
+	@$(BIN)/artseek up --data "$(DATA)" --port "$(PORT)"
+
+test: $(VENV)/dev
+	$(BIN)/pytest
+
+test-unit: $(VENV)/dev
+	$(BIN)/pytest tests/unit
+
+test-integration: $(VENV)/dev
+	$(BIN)/pytest tests/integration
+
+test-browser: $(VENV)/dev
+	$(BIN)/pytest tests/browser
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/stack
+	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.lsh
+
+protos: $(VENV)/dev
+	$(BIN)/python scripts/protos.py
+
+# The environment: pinned, hashed, no resolver at work. `dev` contains `stack`.
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "artseek needs Python 3.11, 3.12 or 3.13 on the PATH (or PYTHON=/path/to/it)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make an environment; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+
+$(VENV)/stack: requirements/stack.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r requirements/stack.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev: requirements/dev.txt $(VENV)/stack
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Renews every lock file, all of them from one resolution, so that no two services disagree on a version.
+lock:
+	$(PYTHON) scripts/lock.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

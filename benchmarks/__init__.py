@@ -1,0 +1,1 @@
+"""Benchmarks: speed as a ratio to something measured in the same run, because machines are noisy."""

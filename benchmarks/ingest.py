@@ -1,0 +1,93 @@
+"""End-to-end ingestion against a bare loop of the same SavedModel over the same files, on the same cores.
+
+The bare loop is what one would write in an afternoon: read a file, decode it, 32 of them into the model, next. It runs
+once before and once after the ingestion, in a process of its own, while the system stands idle; the mean of the two is
+what the ingestion is compared with, so that a machine that slows down in between does not flatter or blame anybody.
+
+    python -m benchmarks.ingest [FOLDER] [--limit 2000]
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.system import MODELS, running_system
+from services.producer import sample_gallery
+from services.producer.ingest import walk
+
+_BATCH = 32
+_MODEL = MODELS / "efficientnet-lite0" / "1"
+
+
+def main() -> None:
+    """Print both rates and their ratio; with ``--bare`` only the bare loop's, for the process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help="folder of images  [default: a sample gallery made on the spot]")
+    parser.add_argument("--limit", type=int, default=2000, help="number of images")
+    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.bare:
+        print(_bare_loop(_files(options.folder, options.limit)))
+        return
+    with tempfile.TemporaryDirectory(prefix="artseek-bench-") as scratch:
+        folder = options.folder or Path(scratch) / "gallery"
+        if options.folder is None:
+            sample_gallery.render(folder, works=min(options.limit, 600))
+        files = _files(folder, options.limit)
+        chosen = Path(scratch) / "chosen"
+        chosen.mkdir()
+        for number, path in enumerate(files):
+            (chosen / f"{number:06d}{path.suffix}").symlink_to(path.resolve())
+        with running_system() as system:
+            before = _bare_in_process(chosen, options.limit)
+            summary = system.artseek("ingest", str(chosen))
+            after = _bare_in_process(chosen, options.limit)
+    bare = (before + after) / 2
+    rate = summary["images_per_second"]
+    print(f"{len(files)} files, {summary['added']} added, {summary['duplicates']} duplicates, {len(summary['rejected'])} rejected")
+    print(f"bare loop  {bare:6.1f} images/s  (before {before:.1f}, after {after:.1f})")
+    print(f"ingestion  {rate:6.1f} images/s")
+    print(f"ratio      {rate / bare:6.2f}")
+
+
+def _files(folder: Path, limit: int) -> list[Path]:
+    return [source.path for source in walk([folder], labels_from_folders=False)][:limit]
+
+
+def _bare_in_process(folder: Path, limit: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.ingest", str(folder), "--limit", str(limit), "--bare"]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return float(subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def _bare_loop(files: list[Path]) -> float:
+    """Return the images per second of the bare loop, the model's loading and first call not counted."""
+    import numpy as np  # noqa: PLC0415 -- only the process of its own pays for TensorFlow
+    import tensorflow as tf  # noqa: PLC0415
+    from PIL import Image  # noqa: PLC0415
+
+    embed = tf.saved_model.load(str(_MODEL)).signatures["serving_default"]
+    size = embed.structured_input_signature[1]["images"].shape[1]
+    embed(images=tf.zeros([_BATCH, size, size, 3], tf.uint8))
+
+    def pixels(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+        image = Image.open(path).convert("RGB")
+        scale = (size + 32) / min(image.size)
+        width, height = (max(size + 32, round(side * scale)) for side in image.size)
+        left, top = (width - size) // 2, (height - size) // 2
+        image = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
+        return np.asarray(image)
+
+    started = time.perf_counter()
+    for start in range(0, len(files), _BATCH):
+        batch = np.stack([pixels(path) for path in files[start : start + _BATCH]])
+        embed(images=tf.constant(batch))["embeddings"].numpy()
+    return len(files) / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()

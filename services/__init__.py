@@ -1,0 +1,1 @@
+"""The services. Each knows `shared` and no other service: messages, objects and gRPC pass between them."""

@@ -1,0 +1,1 @@
+"""The embedder: image bytes → checked RGB → model server → vector segment."""

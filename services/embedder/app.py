@@ -1,0 +1,70 @@
+"""The embedder's Celery application: ``celery -A services.embedder.app worker -Q embed``."""
+
+import importlib.metadata
+import logging
+import time
+from typing import Any
+
+from celery.exceptions import Reject
+from celery.signals import worker_process_init, worker_ready
+
+from services.embedder.embedder import Embedder
+from shared import heartbeat
+from shared.errors import Unavailable
+from shared.images import Limits
+from shared.index import Changes, Jobs, Ledger, connect
+from shared.logs import configure
+from shared.queue import EMBED_BATCH, Item, Queue, make_app
+from shared.serving import ServingClient
+from shared.settings import load_settings
+from shared.store import ObjectStore
+
+_log = logging.getLogger(__name__)
+_settings = load_settings()
+_PAUSE_S = 1.0
+
+app = make_app(_settings, name="embedder")
+configure(_settings.log_level)
+
+
+def make_embedder() -> Embedder:
+    """Return an embedder on the servers of the settings; nothing is sent yet."""
+    index = connect(_settings.index_url.get_secret_value())
+    return Embedder(
+        store=ObjectStore.from_settings(_settings),
+        ledger=Ledger(index),
+        jobs=Jobs(index),
+        changes=Changes(index),
+        queue=Queue(app),
+        connect_model=lambda model, version: ServingClient(_settings.serving_target, model, version=version),
+        default_model=(_settings.model, _settings.model_version),
+        limits=Limits(max_bytes=_settings.max_file_bytes, max_pixels=_settings.max_pixels),
+        version=importlib.metadata.version("artseek"),
+    )
+
+
+class _Process:
+    """What one worker process keeps between tasks; made after the fork, since connections do not survive one."""
+
+    embedder: Embedder
+
+
+@worker_process_init.connect
+def _start_process(**_: object) -> None:
+    _Process.embedder = make_embedder()
+
+
+@worker_ready.connect
+def _start_heartbeat(**_: object) -> None:
+    heartbeat.start(connect(_settings.index_url.get_secret_value()), "embedder")
+
+
+@app.task(name=EMBED_BATCH, bind=True)
+def embed(self: Any, *, job: str, batch: int, collection: str, items: list[dict[str, Any]]) -> None:  # noqa: ARG001
+    """Embed one batch; while a server is away, the message goes back to the queue."""
+    try:
+        _Process.embedder.embed(job=job, batch=batch, collection=collection, items=[Item(**item) for item in items])
+    except Unavailable as error:
+        _log.warning("batch %s-%06d waits: %s", job, batch, error)
+        time.sleep(_PAUSE_S)
+        raise Reject(str(error), requeue=True) from error

@@ -1,0 +1,288 @@
+"""One embed task: claims a batch of originals, embeds them, writes their segment, hands it to the indexer.
+
+The task may run twice, at the same time, or die anywhere. The claims in the ledger see to it that an image gets into
+one segment; the segment's name follows from job and batch, so that a second run finds what the first one wrote.
+"""
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shared import layout, segments
+from shared.catalog import Catalog, Collection
+from shared.errors import NotFound, ObjectNotFound, Unavailable
+from shared.images import ImageInfo, ImageRefused, Limits, decode
+from shared.index import Changes, Jobs, Ledger, Rejection
+from shared.index.changes import Change
+from shared.index.jobs import Outcome
+from shared.intake import ensure_known
+from shared.queue import Item, Queue
+from shared.segments import Entry
+from shared.serving import ModelNotFound, ServingClient
+from shared.store import ObjectStore
+
+_log = logging.getLogger(__name__)
+
+_STRIKES = 2  # times an image may be what its task died at
+_FAILURES = 3  # times a batch may fail for a reason that waiting does not mend
+_SMALL = 32  # pixels: decoding to find out whether an image can be decoded
+_LOCK_S = 30.0
+_WAIT_S = 5.0
+_THREADS = 4  # fetching waits for the store, and Pillow decodes without the interpreter's lock
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image ready for the model: its item, pixels uint8 [size, size, 3], and what its header says."""
+
+    item: Item
+    pixels: npt.NDArray[np.uint8]
+    info: ImageInfo
+
+
+class Embedder:
+    """Embeds batches. Its servers are passed in; `connect_model` gives a client for a model and version."""
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        ledger: Ledger,
+        jobs: Jobs,
+        changes: Changes,
+        queue: Queue,
+        connect_model: Callable[[str, int | None], ServingClient],
+        default_model: tuple[str, int | None],
+        limits: Limits,
+        version: str,
+    ) -> None:
+        self._store, self._ledger, self._jobs, self._changes, self._queue = store, ledger, jobs, changes, queue
+        self._catalog = Catalog(store)
+        self._connect_model = connect_model
+        self._default_model = default_model
+        self._limits = limits
+        self._version = version
+        self._models: dict[tuple[str, int | None], ServingClient] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
+
+    def embed(self, *, job: str, batch: int, collection: str, items: Sequence[Item]) -> None:
+        """Embed a batch and send its segment to the indexer, or report the batch where nothing is left to embed.
+
+        Raises:
+            Unavailable: A server is away; the same call may be made again.
+        """
+        if self._jobs.reported(job, batch):
+            return
+        segment = f"{job}-{batch:06d}"
+        died, at = self._ledger.begin(segment)
+        try:
+            self._embed(job, batch, self._collection(collection), segment, items, careful=died > 1, died_at=at)
+        except (Unavailable, ModelNotFound) as error:  # a model server that is starting has no models yet
+            self._ledger.pause(segment)
+            raise Unavailable(str(error)) from error
+        except Exception as error:
+            self._ledger.pause(segment)
+            if self._ledger.strike(segment, "failure") < _FAILURES:
+                raise Unavailable(f"{type(error).__name__}: {error}") from error
+            _log.exception("batch %s is given up", segment)
+            self._give_up(job, batch, collection, segment, items, error)
+        self._ledger.end(segment)
+
+    def _give_up(
+        self, job: str, batch: int, collection: str, segment: str, items: Sequence[Item], error: Exception
+    ) -> None:
+        """Report a batch that fails again and again, so that its job can end."""
+        self._ledger.release(collection, segment, [layout.image_id(item.digest) for item in items])
+        reason = f"the embedder failed at its batch: {type(error).__name__}: {error}"
+        self._jobs.report(job, batch, Outcome({}, 0, tuple(Rejection(item.name, "error", reason) for item in items)))
+
+    def _embed(
+        self,
+        job: str,
+        batch: int,
+        collection: Collection,
+        segment: str,
+        items: Sequence[Item],
+        *,
+        careful: bool,
+        died_at: str | None,
+    ) -> None:
+        if died_at is not None:
+            self._count_strike(segment, next((item for item in items if item.digest == died_at), None))
+        rejected = self._set_aside_earlier(items)
+        mine, duplicates, written = self._claim(
+            collection.name, segment, [item for item in items if item.digest not in rejected]
+        )
+        if written:
+            added, refused = self._sort_out(collection.name, segment, mine)
+        else:
+            decoded, refused = self._decode(segment, mine, collection, careful=careful)
+            added = self._write(collection, segment, decoded) if decoded else []
+            duplicates += len(decoded) - len(added)
+        rejected |= refused
+        outcome = Outcome(dict(Counter(item.label or "" for item in added)), duplicates, tuple(rejected.values()))
+        lost = [item for item in items if item.digest in rejected]
+        self._ledger.release(collection.name, segment, [layout.image_id(item.digest) for item in lost])
+        self._store.delete([layout.original_key(item.digest) for item in lost])
+        if outcome.added:
+            self._queue.index(collection=collection.name, segment=segment, job=job, batch=batch, outcome=outcome)
+        else:
+            self._jobs.report(job, batch, outcome)
+
+    # Images that kill their worker
+
+    def _count_strike(self, segment: str, item: Item | None) -> None:
+        """Count that the last attempt died at an image, and set it aside if that happened too often."""
+        if item is None or self._ledger.strike(segment, item.digest) < _STRIKES:
+            return
+        _log.error("%s killed its worker %d times and is set aside", item.name, _STRIKES)
+        report = {"name": item.name, "size": item.size, "program": self._version, "set_aside": time.time()}
+        self._store.put(layout.set_aside_key(item.digest), json.dumps(report).encode(), "application/json")
+        self._ledger.set_aside(self._version, item.digest)
+
+    def _set_aside_earlier(self, items: Sequence[Item]) -> dict[str, Rejection]:
+        flags = self._ledger.is_set_aside(self._version, [item.digest for item in items])
+        reason = (
+            f"decoding it stopped its worker {_STRIKES + 1} times, so artseek {self._version} will not try it again; "
+            "save it anew with another program"
+        )
+        return {
+            item.digest: Rejection(item.name, "set-aside", reason)
+            for item, flag in zip(items, flags, strict=True)
+            if flag
+        }
+
+    # Claims
+
+    def _claim(self, collection: str, segment: str, items: Sequence[Item]) -> tuple[list[Item], int, bool]:
+        """Claim images: those that are this segment's, the number of duplicates, and whether the segment is written."""
+        ids = [layout.image_id(item.digest) for item in items]
+        before = self._ledger.holders(collection, ids)
+        after = self._ledger.claim(collection, segment, ids)
+        others = sorted({holder for holder in after if holder != segment})
+        settled = dict(zip(others, self._ledger.settled(collection, others), strict=True))
+        # Who holds a claim but wrote nothing has died, or is at it right now; the ledger decides once more at the end.
+        gone = {
+            other
+            for other in others
+            if not settled[other] and not self._store.exists(layout.segment_key(collection, other))
+        }
+        self._ledger.take_over(
+            collection, segment, (image for image, holder in zip(ids, after, strict=True) if holder in gone)
+        )
+        mine = [item for item, holder in zip(items, after, strict=True) if holder == segment or holder in gone]
+        written = segment in before and self._store.exists(layout.segment_key(collection, segment))
+        return mine, len(items) - len(mine), written
+
+    def _sort_out(
+        self, collection: str, segment: str, items: Sequence[Item]
+    ) -> tuple[list[Item], dict[str, Rejection]]:
+        """Return which images are in the segment that an earlier attempt wrote, and why the others are not."""
+        rows = segments.ids_of(segments.unpack(self._store.get(layout.segment_key(collection, segment))))
+        held = set(rows.tolist())
+        refused = {}
+        for item in items:
+            if layout.image_id(item.digest) not in held:
+                outcome = self._decode_one(item, size=_SMALL)
+                interrupted = Rejection(item.name, "interrupted", "the worker stopped while at it; add it again")
+                refused[item.digest] = outcome if isinstance(outcome, Rejection) else interrupted
+        return [item for item in items if item.digest not in refused], refused
+
+    # Pixels and embeddings
+
+    def _decode(
+        self, segment: str, items: Sequence[Item], collection: Collection, *, careful: bool
+    ) -> tuple[list[Decoded], dict[str, Rejection]]:
+        """Fetch and decode images; where an earlier attempt died, one by one with a note of which is at work."""
+        size = self._model(collection.model, collection.version).signature().input_size
+        if careful:
+            outcomes = []
+            for item in items:
+                self._ledger.at(segment, item.digest)
+                outcomes.append(self._decode_one(item, size=size))
+        else:
+            outcomes = list(self._threads.map(lambda item: self._decode_one(item, size=size), items))
+        refused = {
+            item.digest: outcome
+            for item, outcome in zip(items, outcomes, strict=True)
+            if isinstance(outcome, Rejection)
+        }
+        return [outcome for outcome in outcomes if isinstance(outcome, Decoded)], refused
+
+    def _decode_one(self, item: Item, *, size: int) -> Decoded | Rejection:
+        try:
+            data = self._store.get(layout.original_key(item.digest))
+        except ObjectNotFound:
+            return Rejection(
+                item.name, "original-missing", "its original is no longer in the object store; add it again"
+            )
+        try:
+            pixels, info = decode(data, size=size, limits=self._limits)
+        except ImageRefused as refusal:
+            return Rejection(item.name, refusal.reason, str(refusal))
+        return Decoded(item, pixels, info)
+
+    def _write(self, collection: Collection, segment: str, decoded: Sequence[Decoded]) -> list[Item]:
+        """Embed and write the segment; returns the images written: those that no other task took over meanwhile."""
+        serving = self._model(collection.model, collection.version)
+        vectors = serving.embed(np.stack([one.pixels for one in decoded]))
+        ids = [layout.image_id(one.item.digest) for one in decoded]
+        holders = self._ledger.holders(collection.name, ids)
+        kept = [row for row, holder in enumerate(holders) if holder == segment]
+        if kept:
+            now = time.time()
+            entries = [_entry(decoded[row], now) for row in kept]
+            data = segments.pack(
+                entries, vectors[kept], collection=collection.name, model=collection.model, version=collection.version
+            )
+            self._store.put(layout.segment_key(collection.name, segment), data)
+        return [decoded[row].item for row in kept]
+
+    # Collections and models
+
+    def _collection(self, name: str) -> Collection:
+        """Return a collection's manifest, written now if there is none, once its index is known to be there."""
+        ensure_known(name, catalog=self._catalog, ledger=self._ledger, queue=self._queue)
+        try:
+            return self._catalog.get(name)
+        except NotFound:
+            return self._create(name)
+
+    def _create(self, name: str) -> Collection:
+        """Create a collection, one embedder at a time: two manifests would name its buckets differently."""
+        with self._ledger.holding(f"create:{name}", seconds=_LOCK_S, wait_s=_WAIT_S) as held:
+            if not held:
+                raise Unavailable(f"another worker is creating the collection {name!r}")
+            model, version = self._default_model
+            signature = self._model(model, version).signature()
+            made = self._catalog.create(name, model=model, version=signature.version, dim=signature.dim)
+            self._changes.announce(Change(name, "collection"))
+        return made
+
+    def _model(self, model: str, version: int | None) -> ServingClient:
+        key = (model, version)
+        if key not in self._models:
+            self._models[key] = self._connect_model(model, version)
+        return self._models[key]
+
+
+def _entry(decoded: Decoded, added: float) -> Entry:
+    item, info = decoded.item, decoded.info
+    return Entry(
+        id=layout.image_id(item.digest),
+        digest=item.digest,
+        name=item.name,
+        label=item.label or None,
+        size=item.size,
+        media_type=info.media_type,
+        width=info.width,
+        height=info.height,
+        added=added,
+    )

@@ -1,0 +1,1 @@
+"""The indexer: vector segment → bucket keys → Redis sets; and everything else that changes a collection's index."""

@@ -1,0 +1,158 @@
+"""Child processes: started in order, watched, started again when they die, stopped in reverse."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.stopping import StopSignal
+
+_log = logging.getLogger(__name__)
+
+_TETHER = Path(__file__).with_name("tether.py")
+_LOG_BYTES = 20 * 2**20
+_POLL_S = 0.1
+_STOP_S = 12.0
+
+
+class NotReady(Exception):
+    """A child did not become ready; the message says which one and where its log is."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """A server to run: its command and environment, how to see that it is ready, and how long that may take."""
+
+    name: str
+    command: Sequence[str]
+    ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    patience_s: float = 60.0
+
+
+class _Running:
+    def __init__(self, child: Child, log: Path) -> None:
+        self.child = child
+        self._log = log
+        self._failures = 0
+        self.process = self._spawn()
+
+    def _spawn(self) -> "subprocess.Popen[bytes]":
+        if self._log.exists() and self._log.stat().st_size > _LOG_BYTES:
+            self._log.replace(self._log.with_suffix(".log.1"))
+        self.started = time.monotonic()
+        with self._log.open("ab") as out:
+            return subprocess.Popen(
+                [sys.executable, "-S", str(_TETHER), str(os.getpid()), *self.child.command],
+                env={**os.environ, **self.child.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the launcher, which stops its children in order
+            )
+
+    def again(self) -> None:
+        """Start the child again; what is left of its process group is killed first."""
+        self.signal(signal.SIGKILL)
+        lasted = time.monotonic() - self.started
+        self._failures = self._failures + 1 if lasted < 10 else 0
+        time.sleep(min(0.1 * 2**self._failures, 5.0))
+        self.process = self._spawn()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the child and its children."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+    def group_is_gone(self) -> bool:
+        """Return whether no process of the child's group is left."""
+        self.process.poll()
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+class Children:
+    """Runs children until `stop`; use it as a context manager. A requested stop ends every wait."""
+
+    def __init__(self, logs: Path, stop_signal: StopSignal) -> None:
+        self._logs = logs
+        self._stop_signal = stop_signal
+        self._running: list[_Running] = []
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        threading.Thread(target=self._watch, name="children", daemon=True).start()
+
+    def __enter__(self) -> "Children":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, children: Sequence[Child]) -> None:
+        """Start children at the same time and wait until all of them are ready.
+
+        Raises:
+            NotReady: One was not ready in time, or died over and over.
+        """
+        waiting = []
+        for child in children:
+            with self._lock:
+                if self._stop_signal.requested:
+                    return
+                running = _Running(child, self._logs / f"{child.name}.log")
+                self._running.append(running)
+            waiting.append((running, time.monotonic() + child.patience_s))
+        while waiting:
+            still = []
+            for running, deadline in waiting:
+                if running.child.ready():
+                    _log.info("%s is ready after %.1f s", running.child.name, time.monotonic() - running.started)
+                elif time.monotonic() > deadline:
+                    raise NotReady(
+                        f"{running.child.name} was not ready within {running.child.patience_s:.0f} s; "
+                        f"see {self._logs / running.child.name}.log"
+                    )
+                else:
+                    still.append((running, deadline))
+            waiting = still
+            if waiting and self._stop_signal.wait(_POLL_S):
+                return
+
+    def processes(self) -> dict[str, int]:
+        """Return the process ids of the children by name."""
+        return {running.child.name: running.process.pid for running in self._running}
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_POLL_S):
+            for running in list(self._running):
+                status = running.process.poll()
+                with self._lock:
+                    if status is not None and not self._stopping.is_set():
+                        _log.warning("%s ended with status %d and is started again", running.child.name, status)
+                        running.again()
+
+    def stop(self) -> None:
+        """Stop the children, the last started first, and leave no process of theirs behind."""
+        self._stopping.set()
+        with self._lock:
+            running = list(reversed(self._running))
+        for one in running:
+            one.signal(signal.SIGTERM)
+            deadline = time.monotonic() + _STOP_S
+            while not one.group_is_gone() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if not one.group_is_gone():
+                one.signal(signal.SIGKILL)
+                one.process.wait()

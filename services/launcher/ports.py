@@ -1,0 +1,59 @@
+"""Ports of the local servers: free ones, none of them handed out twice."""
+
+import socket
+import zlib
+
+_GRPC_OFFSET = 10_000  # SeaweedFS listens for gRPC at each port + 10,000
+_LOWEST, _HIGHEST = 20_000, 45_000
+
+
+class PortTaken(Exception):
+    """A port that was asked for by name is in use; the message says by which name."""
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Return whether a server could listen at the port now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def require_free(port: int, host: str, name: str, remedy: str) -> None:
+    """Check that a port can be listened at.
+
+    Raises:
+        PortTaken: It cannot.
+    """
+    if not is_free(port, host):
+        raise PortTaken(f"port {port} of {host}, for the {name}, is in use or not allowed; {remedy}")
+
+
+class FreePorts:
+    """Finds free ports, preferring those of an earlier start."""
+
+    def __init__(self, earlier: dict[str, int]) -> None:
+        self._earlier = earlier
+        self._given: set[int] = set()
+
+    def take(self, name: str, *, with_grpc_twin: bool = False) -> int:
+        """Return a free port for the server `name`.
+
+        Raises:
+            PortTaken: There is none.
+        """
+        # Each server has a place of its own to start at, so that two of them seldom try the same port.
+        start = _LOWEST + zlib.crc32(name.encode()) % (_HIGHEST - _LOWEST)
+        candidates: list[int] = [*range(start, _HIGHEST), *range(_LOWEST, start)]
+        if name in self._earlier:
+            candidates.insert(0, self._earlier[name])
+        for port in candidates:
+            twins = [port, port + _GRPC_OFFSET] if with_grpc_twin else [port]
+            if not self._given & set(twins) and all(is_free(twin) for twin in twins):
+                self._given.update(twins)
+                return port
+        raise PortTaken(f"no free port between {_LOWEST} and {_HIGHEST} for the {name}; stop some other servers")

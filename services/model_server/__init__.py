@@ -1,0 +1,1 @@
+"""TensorFlow Serving's gRPC API for machines without TensorFlow Serving: the same SavedModels, the same answers."""

@@ -1,0 +1,66 @@
+"""Runs the model server: `python -m services.model_server --model_config_file=…`, with TensorFlow Serving's flags."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared.serving.quiet import import_quietly
+
+log = logging.getLogger("services.model_server")
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the flags as they are named in `services.model_server.server.Options`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m services.model_server", description="Serve SavedModels through TensorFlow Serving's gRPC API."
+    )
+    add = parser.add_argument
+    add("--model_config_file", type=Path, required=True, help="ModelServerConfig in protobuf text format")
+    add("--port", type=int, default=8500, help="port of the gRPC API (default: 8500)")
+    add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    add("--file_system_poll_wait_seconds", type=float, default=1.0, help="0: look for versions only once")
+    add("--model_config_file_poll_wait_seconds", type=float, default=0.0, help="0: read the config only once")
+    add("--tensorflow_intra_op_parallelism", type=int, default=0, help="threads of one operation; 0: one per core")
+    add("--tensorflow_inter_op_parallelism", type=int, default=0, help="operations at a time; 0: one per core")
+    add("--grpc_max_threads", type=int, default=4 * (os.cpu_count() or 4), help="calls at a time (default: 4 per core)")
+    add(
+        "--allow_version_labels_for_unavailable_models",
+        type=_boolean,
+        nargs="?",
+        const=True,
+        default=False,
+        help="whether a new label may name a version that is not loaded yet (default: false)",
+    )
+    return parser.parse_args(arguments)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected true or false")
+    return text.lower() == "true"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code."""
+    options = parse(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    server = import_quietly("services.model_server.server")
+    try:
+        server.ModelServer(server.Options(**vars(options))).run(stop)
+    except (server.StatusError, RuntimeError) as error:
+        log.error("%s", error)
+        return 1
+    log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

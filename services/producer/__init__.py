@@ -1,0 +1,1 @@
+"""Walks folders, stores originals and fills the queue; makes the sample gallery."""

@@ -1,0 +1,419 @@
+"""The `artseek` command.
+
+Exit status: 0 success, 1 an error, 2 wrong usage, 3 `ingest` ended but rejected some files, 130 interrupted.
+"""
+
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from services.producer.ingest import Summary, ingest, walk
+from shared.catalog import Catalog
+from shared.errors import ArtseekError, Unavailable
+from shared.index import Job, Jobs, Ledger, connect
+from shared.index.jobs import Kind
+from shared.intake import Intake, new_job_id
+from shared.layout import collection_name
+from shared.logs import configure
+from shared.query import METRICS, MODE_NAMES, MODES, Metric, Mode, QueryClient, SearchRequest, SearchResponse
+from shared.query import query_pb2 as messages
+from shared.queue import Queue, make_app
+from shared.readiness import Readiness
+from shared.settings import Settings, load_settings
+from shared.store import ObjectStore
+
+_REJECTED = 3
+_JOB_PATIENCE_S = 3600.0
+_POLL_S = 0.2
+
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+
+class System:
+    """The running system, as the settings say how to reach it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        index = connect(settings.index_url.get_secret_value())
+        self.store = ObjectStore.from_settings(settings)
+        self.catalog = Catalog(self.store)
+        self.ledger = Ledger(index)
+        self.jobs = Jobs(index)
+        self.queue = Queue(make_app(settings, name="producer"))
+
+    def query(self) -> QueryClient:
+        """Return a client of the query service."""
+        return QueryClient(self.settings.query_target)
+
+    def run_job(self, kind: Kind, collection: str, send: Callable[[str], None]) -> Job:
+        """Create a job, have `send` put it onto the queue, and wait for its end."""
+        job = new_job_id()
+        self.jobs.create(job, collection, kind=kind)
+        send(job)
+        until = time.monotonic() + _JOB_PATIENCE_S
+        while time.monotonic() < until:
+            try:
+                state = self.jobs.get(job)
+                if state.done:
+                    return state
+            except Unavailable:
+                pass  # a server restarts; the job goes on when it is back
+            time.sleep(_POLL_S)
+        raise Unavailable(
+            f"the {kind} job {job} has not ended within {_JOB_PATIENCE_S / 3600:g} h; see `artseek status`"
+        )
+
+
+def _command(run: Callable[..., int | None]) -> Callable[..., None]:
+    """Give a command the running system, and turn its errors into a line and an exit status."""
+
+    @functools.wraps(run)
+    def wrapper(*arguments: Any, **options: Any) -> None:
+        try:
+            settings = load_settings()
+            configure("WARNING")
+            status = run(System(settings), *arguments, **options)
+        except (ArtseekError, OSError) as error:
+            _err.print(f"artseek: {error}", style="red", markup=False)
+            if isinstance(error, Unavailable):
+                _err.print("Is the system running? `artseek status` tells which part is not.", style="dim")
+            sys.exit(1)
+        except ValueError as error:  # settings that do not fit: pydantic names each of them
+            _err.print(f"artseek: {error}", style="red", markup=False)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            _err.print("\nartseek: interrupted")
+            sys.exit(130)
+        sys.exit(status or 0)
+
+    return wrapper
+
+
+def _collection(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else collection_name(value)
+    except ArtseekError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+_in_collection = click.option(
+    "--collection", default="default", show_default=True, callback=_collection, help="Name of the collection."
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="artseek")
+def main() -> None:
+    """Find the images in a collection that look like the one you hold up.
+
+    Commands reach the system that `artseek up --data DIR` started if ARTSEEK_DATA names the same folder (default
+    ./data).
+    """
+
+
+@main.command()
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), help="Data folder  [default: $ARTSEEK_DATA or ./data]"
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the page listens at.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port of the page.")
+def up(data: Path | None, host: str, port: int) -> None:
+    """Run the whole system on this machine, in the foreground until Ctrl-C."""
+    command = [sys.executable, "-m", "services.launcher", "--host", host, "--port", str(port)]
+    if data is not None:
+        command += ["--data", str(data)]
+    os.execv(sys.executable, command)  # noqa: S606 -- the launcher takes this process's place, and its Ctrl-C
+
+
+@main.command("ingest")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_in_collection
+@click.option("--labels-from-folders", is_flag=True, help="Label an image with the subfolder of PATH it is in.")
+@_as_json
+@_command
+def ingest_command(
+    system: System, paths: tuple[Path, ...], collection: str, *, labels_from_folders: bool, as_json: bool
+) -> int:
+    """Add the images at PATH… to a collection.
+
+    Safe to interrupt and run again: what is already there counts as duplicate.
+    """
+    settings = system.settings
+    sources = list(walk(paths, labels_from_folders=labels_from_folders))
+    intake = Intake(
+        collection,
+        store=system.store,
+        ledger=system.ledger,
+        jobs=system.jobs,
+        queue=system.queue,
+        batch_size=settings.batch_size,
+    )
+    system.store.ensure_bucket()
+    try:
+        with _progress(len(sources)) as progress:
+            summary = ingest(
+                sources,
+                intake=intake,
+                jobs=system.jobs,
+                max_bytes=settings.max_file_bytes,
+                stalled_after_s=settings.visibility_timeout + 15.0,
+                progress=progress,
+            )
+        # All is added and found by an exact scan; the index may have to be fitted to the larger collection.
+        system.run_job("tend", collection, lambda job: system.queue.tend(collection=collection, job=job))
+    except KeyboardInterrupt:
+        _err.print(
+            f"\nartseek: interrupted with {intake.finished} of {len(sources)} files done. What was sent goes on in the "
+            "background; run the same command again for the rest."
+        )
+        return 130
+    if as_json:
+        _print_json(summary.to_json())
+    else:
+        _print_summary(summary)
+    return _REJECTED if summary.job.outcome.rejected else 0
+
+
+@main.command()
+@click.argument("image", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--id", "image_id", type=int, help="Search for an image of the collection instead of a file.")
+@_in_collection
+@click.option("-k", default=10, show_default=True, type=click.IntRange(1, 1000), help="Number of hits.")
+@click.option("--mode", type=click.Choice(list(MODES)), default="auto", show_default=True)
+@click.option("--metric", type=click.Choice(list(METRICS)), default="cosine", show_default=True)
+@_as_json
+@_command
+def search(
+    system: System,
+    image: Path | None,
+    image_id: int | None,
+    collection: str,
+    k: int,
+    mode: Mode,
+    metric: Metric,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the images of a collection that look most like IMAGE."""
+    if (image is None) == (image_id is None):
+        raise click.UsageError("give an IMAGE file or --id, one of the two")
+    request = SearchRequest(collection=collection, k=k, mode=MODES[mode], metric=METRICS[metric])
+    if image is not None:
+        request.image = image.read_bytes()
+    elif image_id is not None:
+        request.id = image_id
+    with system.query() as query:
+        answer = query.search(request)
+    if as_json:
+        _print_json(_search_json(answer, metric))
+    else:
+        _print_hits(answer)
+
+
+@main.command()
+@_as_json
+@_command
+def collections(system: System, *, as_json: bool) -> None:
+    """List the collections with their sizes and classes."""
+    with system.query() as query:
+        found = query.collections()
+    if as_json:
+        _print_json([_collection_json(one) for one in found])
+        return
+    if not found:
+        _out.print("No collections yet. Add images with `artseek ingest FOLDER`.")
+        return
+    table = Table("collection", "images", "labelled", "classes", "model", "created")
+    for one in found:
+        classes = ", ".join(f"{label} {count}" for label, count in sorted(one.classes.items()))
+        created = datetime.fromtimestamp(one.created, UTC).strftime("%Y-%m-%d %H:%M")
+        model = f"{one.model} {one.model_version}"
+        table.add_row(_plain(one.name), str(one.images), str(one.labelled), _plain(classes), _plain(model), created)
+    _out.print(table)
+
+
+@main.command()
+@_as_json
+@_command
+def status(system: System, *, as_json: bool) -> int:
+    """Tell which part of the system is up, and what waits in the queues."""
+    readiness = Readiness(system.settings).ask()
+    try:
+        waiting = system.queue.waiting()
+    except Unavailable:
+        waiting = {}
+    if as_json:
+        _print_json({**readiness, "waiting": waiting})
+        return 0 if readiness["ready"] else 1
+    table = Table("part", "state", "reason")
+    for name, part in readiness["parts"].items():
+        table.add_row(name, "[green]up[/]" if part["up"] else "[red]down[/]", _plain(part["reason"] or ""))
+    _out.print(table)
+    for queue, count in waiting.items():
+        _out.print(f"{count} tasks wait in the {queue} queue")
+    return 0 if readiness["ready"] else 1
+
+
+@main.command()
+@click.argument("ids", nargs=-1, type=int)
+@_in_collection
+@click.option("--whole-collection", is_flag=True, help="Delete the collection with all its images.")
+@_as_json
+@_command
+def delete(system: System, ids: tuple[int, ...], collection: str, *, whole_collection: bool, as_json: bool) -> int:
+    """Delete images by their IDs from a collection: from results, buckets and store."""
+    if bool(ids) == whole_collection:
+        raise click.UsageError("give IDs, or --whole-collection")
+    system.catalog.get(collection)
+    if whole_collection:
+        job = system.run_job("drop", collection, lambda job: system.queue.drop(job=job, collection=collection))
+    else:
+        job = system.run_job(
+            "delete", collection, lambda job: system.queue.delete(job=job, collection=collection, ids=ids)
+        )
+    deleted = job.outcome.affected
+    missing = 0 if whole_collection else len(set(ids)) - deleted
+    if as_json:
+        _print_json({"collection": collection, "deleted": deleted, "missing": missing})
+    else:
+        _out.print(f"{deleted} deleted" + (f", {missing} were not there" if missing else ""))
+    return 1 if missing else 0
+
+
+@main.command()
+@click.option("--collection", default=None, callback=_collection, help="Only this collection.  [default: all]")
+@click.option("--fit", is_flag=True, help="Fit the index to the collection anew instead of restoring it as it was.")
+@_as_json
+@_command
+def rebuild(system: System, collection: str | None, *, fit: bool, as_json: bool) -> int:
+    """Restore the index in Redis or Valkey from the object store alone."""
+    names = [collection] if collection else system.catalog.names()
+    if collection:
+        system.catalog.get(collection)
+    restored = {}
+    for name in names:
+        job = system.run_job(
+            "rebuild",
+            name,
+            lambda job, name=name: system.queue.rebuild(collection=name, job=job, fit=fit),  # type: ignore[misc]
+        )
+        restored[name] = job.outcome.affected
+        if not as_json:
+            _out.print(f"{name}: {restored[name]} images")
+    if as_json:
+        _print_json({"rebuilt": restored})
+    return 0
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar with rate and remaining time on a terminal, nothing elsewhere."""
+    columns = (
+        SpinnerColumn(),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]} images/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_err, disable=not _err.is_terminal) as bar:
+        task = bar.add_task("ingest", total=total, rate="–")
+        started = time.monotonic()
+
+        def progress(done: int) -> None:
+            bar.update(task, completed=done, rate=f"{done / max(time.monotonic() - started, 1e-3):.0f}")
+
+        yield progress
+
+
+def _print_summary(summary: Summary) -> None:
+    values = summary.to_json()
+    if values["rejected"]:
+        table = Table("rejected", "why", title_justify="left")
+        for one in values["rejected"]:
+            table.add_row(_plain(one["file"]), _plain(one["reason"]))
+        _out.print(table)
+    if values["classes"]:
+        table = Table("class", "added")
+        for label, count in values["classes"].items():
+            table.add_row(_plain(label), str(count))
+        if values["unlabelled"]:
+            table.add_row("[dim]no label[/]", str(values["unlabelled"]))
+        _out.print(table)
+    _out.print(
+        f"{values['files']} files: {values['added']} added, {values['duplicates']} duplicates, "
+        f"{len(values['rejected'])} rejected; {values['images_per_second']:.1f} images/s"
+    )
+
+
+def _print_hits(answer: SearchResponse) -> None:
+    table = Table("", "score", "label", "name", "id")
+    for rank, hit in enumerate(answer.hits, 1):
+        image = hit.image
+        table.add_row(str(rank), f"{hit.score:.4f}", _plain(image.label), _plain(image.name), str(image.id))
+    _out.print(table)
+    stages = ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in answer.timings_ms.items())
+    _out.print(
+        f"{MODE_NAMES[answer.mode]}: {answer.candidates} of {answer.collection_size} images ranked; {stages}",
+        style="dim",
+    )
+
+
+def _search_json(answer: SearchResponse, metric: str) -> dict[str, Any]:
+    return {
+        "hits": [
+            {
+                "id": hit.image.id,
+                "score": hit.score,
+                "distance": hit.distance,
+                "label": hit.image.label or None,
+                "name": hit.image.name,
+            }
+            for hit in answer.hits
+        ],
+        "mode": MODE_NAMES[answer.mode],
+        "metric": metric,
+        "candidates": answer.candidates,
+        "collection_size": answer.collection_size,
+        "timings_ms": dict(answer.timings_ms),
+    }
+
+
+def _collection_json(one: messages.Collection) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "images": one.images,
+        "labelled": one.labelled,
+        "classes": dict(one.classes),
+        "model": one.model,
+        "model_version": one.model_version,
+        "bytes": one.bytes,
+        "created": datetime.fromtimestamp(one.created, UTC).isoformat(),
+    }
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _plain(text: str) -> str:
+    """Return text that the terminal shows as it is: no markup, no control characters."""
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return shown.replace("[", r"\[")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""``python -m services.query``: the query service's process."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from services.query.follower import Follower
+from services.query.searching import Searcher
+from services.query.service import QueryService
+from shared.catalog import Catalog
+from shared.images import Limits
+from shared.index import BucketStore, Changes, connect
+from shared.logs import configure
+from shared.query.client import MAX_MESSAGE
+from shared.query.query_pb2_grpc import add_QueryServicer_to_server
+from shared.serving import ServingClient
+from shared.settings import load_settings
+from shared.stopping import StopSignal
+from shared.store import ObjectStore
+
+_log = logging.getLogger(__name__)
+
+_THREADS = 8
+_SERVICE = "artseek.query.v1.Query"
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; healthy once the object store was listed."""
+    settings = load_settings()
+    configure(settings.log_level)
+    index_url = settings.index_url.get_secret_value()
+    follower = Follower(
+        catalog=Catalog(ObjectStore.from_settings(settings)),
+        changes=Changes(connect(index_url, retries=0, timeout_s=2.0)),
+        folder=settings.query_copy,
+    )
+    searcher = Searcher(
+        follower=follower,
+        buckets=BucketStore(connect(index_url, retries=1)),
+        connect_model=lambda model, version: ServingClient(settings.serving_target, model, version=version),
+        limits=Limits(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels),
+        exact_below=settings.exact_below,
+    )
+    server = grpc.server(
+        ThreadPoolExecutor(_THREADS, thread_name_prefix="query"),
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE),
+            ("grpc.max_send_message_length", MAX_MESSAGE),
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    add_QueryServicer_to_server(QueryService(searcher, follower), server)
+    health_service = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
+    for name in ("", _SERVICE):
+        health_service.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+    if not server.add_insecure_port(settings.query_listen):
+        raise SystemExit(f"cannot listen at ARTSEEK_QUERY_LISTEN={settings.query_listen}: is the port taken?")
+    server.start()
+    follower.start()
+
+    stop = StopSignal()
+    while not follower.listed.is_set() and not stop.wait(0.1):
+        pass
+    for name in ("", _SERVICE):
+        health_service.set(name, health_pb2.HealthCheckResponse.SERVING)
+    _log.info("serving at %s", settings.query_listen)
+    stop.wait()
+    health_service.enter_graceful_shutdown()
+    follower.stop()
+    server.stop(grace=5).wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""What the API answers: typed dictionaries, which are also its documentation, made from the services' messages."""
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+
+from services.web.problems import Refusal
+from shared.index import Job
+from shared.query import METRIC_NAMES, MODE_NAMES, Collection, Image, SearchResponse
+
+API = "/api/v1"
+DELETION = "delete-"  # what the ids of jobs start with that remove images
+
+
+class HitAnswer(TypedDict):
+    """An image found. `score` is the cosine similarity, or 1 / (1 + distance) for the Euclidean metric."""
+
+    id: int
+    score: float
+    distance: float
+    label: str | None
+    name: str
+    image: str
+    thumbnail: str
+
+
+class SearchAnswer(TypedDict):
+    """The most similar images first, and how they were found: `candidates` were compared with the query one by one."""
+
+    hits: list[HitAnswer]
+    mode: Literal["lsh", "exact"]
+    metric: Literal["cosine", "euclidean"]
+    candidates: int
+    collection_size: int
+    timings_ms: dict[str, float]
+    model: str
+    model_version: int
+    generation: int
+
+
+class ImageAnswer(TypedDict):
+    """What a collection knows of an image. Times are RFC 3339, sizes bytes and pixels."""
+
+    id: int
+    collection: str
+    name: str
+    label: str | None
+    digest: str
+    size: int
+    media_type: str
+    width: int
+    height: int
+    added: str
+    image: str
+    thumbnail: str
+
+
+class ImagesAnswer(TypedDict):
+    """A part of a collection's images, the latest added first; `total` are there."""
+
+    images: list[ImageAnswer]
+    total: int
+    limit: int
+    offset: int
+
+
+class CollectionAnswer(TypedDict):
+    """A collection: how many images it has, how many of each class, and the model that embeds them."""
+
+    name: str
+    images: int
+    labelled: int
+    classes: dict[str, int]
+    bytes: int
+    model: str
+    model_version: int
+    dim: int
+    generation: int
+    created: str
+
+
+class CollectionsAnswer(TypedDict):
+    """All collections, by name."""
+
+    collections: list[CollectionAnswer]
+
+
+class JobAnswer(TypedDict):
+    """What became of images handed in together.
+
+    `open`: more images may come; `running`: they are being worked off; `done`: each is accounted for.
+    """
+
+    id: str
+    kind: Literal["add", "delete"]
+    collection: str
+    state: Literal["open", "running", "done"]
+    created: str
+    total: int
+    finished: int
+    added: int
+    duplicates: int
+    deleted: int
+    rejected: list[Refusal]
+    classes: dict[str, int]
+
+
+class UploadAnswer(TypedDict):
+    """An upload that was taken: the job that works it off, and the files that were refused at once."""
+
+    job: str
+    url: str
+    accepted: int
+    rejected: list[Refusal]
+
+
+class DeletionAnswer(TypedDict):
+    """A deletion that takes its time: the job that does it."""
+
+    job: str
+    url: str
+
+
+def image_url(collection: str, image: int, leaf: str = "") -> str:
+    """Return the path of an image's entry, or of its ``/original`` or ``/thumbnail``."""
+    return f"{API}/collections/{collection}/images/{image}{leaf}"
+
+
+def job_url(job: str) -> str:
+    """Return the path of a job."""
+    return f"{API}/jobs/{job}"
+
+
+def search_answer(collection: str, found: SearchResponse) -> SearchAnswer:
+    """Return a search's result."""
+    return SearchAnswer(
+        hits=[
+            HitAnswer(
+                id=hit.image.id,
+                score=hit.score,
+                distance=hit.distance,
+                label=hit.image.label or None,
+                name=hit.image.name,
+                image=image_url(collection, hit.image.id, "/original"),
+                thumbnail=image_url(collection, hit.image.id, "/thumbnail"),
+            )
+            for hit in found.hits
+        ],
+        mode="exact" if MODE_NAMES[found.mode] == "exact" else "lsh",
+        metric="cosine" if METRIC_NAMES[found.metric] == "cosine" else "euclidean",
+        candidates=found.candidates,
+        collection_size=found.collection_size,
+        timings_ms={stage: round(spent, 3) for stage, spent in sorted(found.timings_ms.items())},
+        model=found.model,
+        model_version=found.model_version,
+        generation=found.generation,
+    )
+
+
+def image_answer(collection: str, image: Image) -> ImageAnswer:
+    """Return an image's entry."""
+    return ImageAnswer(
+        id=image.id,
+        collection=collection,
+        name=image.name,
+        label=image.label or None,
+        digest=image.digest,
+        size=image.size,
+        media_type=image.media_type,
+        width=image.width,
+        height=image.height,
+        added=_time(image.added),
+        image=image_url(collection, image.id, "/original"),
+        thumbnail=image_url(collection, image.id, "/thumbnail"),
+    )
+
+
+def collection_answer(collection: Collection) -> CollectionAnswer:
+    """Return a collection, its classes by name."""
+    return CollectionAnswer(
+        name=collection.name,
+        images=collection.images,
+        labelled=collection.labelled,
+        classes=dict(sorted(collection.classes.items())),
+        bytes=collection.bytes,
+        model=collection.model,
+        model_version=collection.model_version,
+        dim=collection.dim,
+        generation=collection.generation,
+        created=_time(collection.created),
+    )
+
+
+def job_answer(job: Job) -> JobAnswer:
+    """Return a job as it stands."""
+    deletes = job.id.startswith(DELETION)
+    return JobAnswer(
+        id=job.id,
+        kind="delete" if deletes else "add",
+        collection=job.collection,
+        state="done" if job.done else "running" if job.closed else "open",
+        created=_time(job.created),
+        total=job.total,
+        finished=job.outcome.images,
+        added=0 if deletes else job.added,
+        duplicates=0 if deletes else job.outcome.duplicates,
+        deleted=job.added if deletes else 0,
+        rejected=[Refusal(name=item.name, code=item.code, reason=item.reason) for item in job.outcome.rejected],
+        classes={} if deletes else {label: count for label, count in job.outcome.added.items() if label},
+    )
+
+
+def _time(seconds: float) -> str:
+    """Return a time as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,92 @@
+"""For those who operate the service: whether it lives, which part is down, and its metrics."""
+
+from collections.abc import Iterator
+
+from flask import Blueprint, Flask, Response, current_app
+from flask.typing import ResponseReturnValue
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from services.web.api.table import reply
+from services.web.measures import measures
+from services.web.readiness import Readiness
+from shared.errors import ArtseekError, Unavailable
+from shared.index import connect, guarded
+from shared.query import Collection, QueryClient
+from shared.queue import EMBED, INDEX
+from shared.settings import Settings
+
+_SCRAPE_S = 2.0
+_NAME = "artseek-readiness"
+blueprint = Blueprint("ops", __name__)
+
+
+def attach(app: Flask, settings: Settings) -> None:
+    """Answer for the application; nothing is sent yet."""
+    app.extensions[_NAME] = Readiness(settings)
+    with app.app_context():
+        measures().registry.register(_Neighbours(settings, app.extensions[_NAME]))
+    app.register_blueprint(blueprint)
+
+
+@blueprint.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    """Tell that the process answers, whatever is down."""
+    return reply({"alive": True})
+
+
+@blueprint.get("/readyz")
+def readyz() -> ResponseReturnValue:
+    """Tell which parts are up: 200 if all are, else 503."""
+    readiness: Readiness = current_app.extensions[_NAME]
+    found = readiness.ask()
+    return reply(found, 200 if found["ready"] else 503)
+
+
+@blueprint.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    """Return the metrics as Prometheus reads them."""
+    return Response(generate_latest(measures().registry), content_type=CONTENT_TYPE_LATEST)
+
+
+class _Neighbours(Collector):
+    """What is asked of other parts at every scrape; a part that is down leaves its metrics out."""
+
+    def __init__(self, settings: Settings, readiness: Readiness) -> None:
+        self._readiness = readiness
+        self._query = QueryClient(settings.query_target, deadline_s=_SCRAPE_S)
+        self._broker = connect(settings.broker_url.get_secret_value(), timeout_s=_SCRAPE_S)
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Return nothing: what there is to collect is only known when it is asked."""
+        return []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield parts, collection sizes and queue lengths."""
+        up = GaugeMetricFamily("artseek_part_up", "Whether a part of the system is up.", labels=["part"])
+        parts = self._readiness.ask()["parts"]
+        for part, found in parts.items():
+            up.add_metric([part], float(found["up"]))
+        yield up
+        images = GaugeMetricFamily("artseek_collection_images", "Images of a collection.", labels=["collection"])
+        for collection in self._collections() if parts["query service"]["up"] else ():
+            images.add_metric([collection.name], collection.images)
+        yield images
+        waiting = GaugeMetricFamily("artseek_queue_messages", "Messages that wait in a queue.", labels=["queue"])
+        for queue, count in self._waiting().items() if parts["broker"]["up"] else ():
+            waiting.add_metric([queue], count)
+        yield waiting
+
+    def _collections(self) -> list[Collection]:
+        try:
+            return self._query.collections()
+        except ArtseekError:
+            return []
+
+    def _waiting(self) -> dict[str, int]:
+        try:
+            with guarded():
+                return {queue: int(self._broker.llen(queue)) for queue in (EMBED, INDEX)}
+        except Unavailable:
+            return {}

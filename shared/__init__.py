@@ -1,0 +1,1 @@
+"""What several services need: settings, stores, hashing, images, messages. Knows no service."""

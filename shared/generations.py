@@ -1,0 +1,53 @@
+"""Index generations: a trained hash family under a number, and the names of its buckets."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared import hashing, layout
+from shared.catalog import Collection
+from shared.store import ObjectStore
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A hash family of a collection; written once, never changed."""
+
+    collection: Collection
+    number: int
+    family: hashing.HashFamily
+
+    @classmethod
+    def load(cls, store: ObjectStore, collection: Collection, number: int) -> Self:
+        """Return a generation from the object store.
+
+        Raises:
+            ObjectNotFound: There is no such generation.
+            Invalid: The object is broken.
+        """
+        return cls(collection, number, hashing.loads(store.get(layout.generation_key(collection.name, number))))
+
+    def save(self, store: ObjectStore) -> None:
+        """Write the generation to the object store."""
+        store.put(layout.generation_key(self.collection.name, self.number), hashing.dumps(self.family))
+
+    @property
+    def prefix(self) -> bytes:
+        """What the names of all buckets of this generation start with."""
+        return collection_prefix(self.collection) + self.number.to_bytes(2, "big")
+
+    def buckets(self, vectors: npt.NDArray[np.float32]) -> list[bytes]:
+        """Return the buckets of embeddings, float32 [n, dim]: n × tables names, the tables of the first one first."""
+        return hashing.key_names(self.prefix, self.family.keys(vectors))
+
+    def probed(self, vector: npt.NDArray[np.float32], probes: int | None = None) -> list[bytes]:
+        """Return the distinct buckets to look into for a query, float32 [dim]."""
+        keys = self.family.probes(vector, probes)  # [tables, probes]
+        return list(dict.fromkeys(hashing.key_names(self.prefix, keys.T)))
+
+
+def collection_prefix(collection: Collection) -> bytes:
+    """Return what the names of all buckets of a collection start with: short, since there are many."""
+    return b"b:" + bytes.fromhex(collection.tag)

@@ -1,0 +1,187 @@
+"""The p-stable hash family: g(p) = ⟨h₁(p) … h_k(p)⟩ with h(p) = ⌊(p·X + b) / w⌋, in L tables, with multi-probe.
+
+Datar, Immorlica, Indyk, Mirrokni: Locality-Sensitive Hashing Scheme Based on p-Stable Distributions, SCG 2004. p is a
+point of `Space`, which has few coordinates where a sample large enough told the principal axes. The k directions X of a
+table are Gaussian and then made orthogonal, as far as there are dimensions, each of length √d: one by one they are what
+the paper has but for the length; together they measure nothing twice (Ji et al.: Super-Bit LSH, NIPS 2012).
+
+Directions, offsets and width are whole numbers as the coordinates are, so that keys are exact: see `Space`.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.hashing.mixing import MAX_TABLES, bucket_keys, slot_multipliers, slot_sums
+from shared.hashing.probing import MAX_PROBES, perturbations
+from shared.hashing.space import AXIS_BITS, MAX_DIM, POINT_BITS, Space, WholeNumbers, input_bits
+from shared.hashing.types import BucketKeys, FloatArray, HashingError, IntArray
+
+FAMILY = "p-stable"
+MAX_HASHES = 64
+_MAX_WIDTH = 1 << 60
+_BATCH = 1024  # vectors hashed at a time, and at most: bounds the memory
+
+
+class PStableFamily:
+    """p-stable hashing with query-directed multi-probe, made by `draw` or `from_parts`."""
+
+    family = FAMILY
+
+    def __init__(
+        self,
+        space: Space,
+        directions: npt.NDArray[np.int32],
+        offsets: IntArray,
+        parameters: dict[str, Any],
+    ) -> None:
+        """Take over trained parts, which `from_parts` has checked.
+
+        Args:
+            space: What is hashed.
+            directions: X, [coordinates, tables * hashes], columns of length 2**26.
+            offsets: b, [tables * hashes], from 0 to width_steps - 1, in the steps of p·X.
+            parameters: At least dim, tables, hashes, probes, exponent and width_steps.
+        """
+        self._space, self._directions, self._offsets, self._parameters = space, directions, offsets, parameters
+        self._exact_directions = directions.astype(np.float64)
+        self._hashes: int = parameters["hashes"]
+        self._width: int = parameters["width_steps"]
+        self._multipliers = slot_multipliers(self._hashes)
+        self.dim = space.dim
+        self.tables: int = parameters["tables"]
+
+    @classmethod
+    def draw(cls, space: Space, *, tables: int, hashes: int, width: float, probes: int, seed: int) -> Self:
+        """Draw the directions and offsets of a family: the same for the same arguments.
+
+        Args:
+            space: What is hashed.
+            tables: L.
+            hashes: k, the hash functions of a table.
+            width: w, in units of the length of a point, which is 1.
+            probes: The buckets of a table that a query looks into by default.
+            seed: Of directions and offsets.
+
+        Raises:
+            HashingError: A number is out of its range.
+        """
+        directions = _directions(space.size, tables, hashes, np.random.default_rng([seed, 0]))
+        steps = width / space.size**0.5 * 2.0 ** (AXIS_BITS + POINT_BITS)
+        if not 1.0 <= steps <= _MAX_WIDTH:
+            raise HashingError(
+                f"slot width {width} is out of range, expected about a distance between vectors of length 1"
+            )
+        shares = np.random.default_rng([seed, 1]).random(tables * hashes)
+        parameters = {
+            "family": FAMILY,
+            "dim": space.dim,
+            "tables": tables,
+            "hashes": hashes,
+            "probes": probes,
+            "seed": seed,
+            "width": width,
+            "width_steps": int(steps),
+            "exponent": space.exponent,
+        }
+        arrays = space.arrays() | {"directions": directions, "offsets": (shares * int(steps)).astype(np.int64)}
+        return cls.from_parts(parameters, arrays)
+
+    @classmethod
+    def from_parts(cls, parameters: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Self:
+        """Restore a family from what `parameters` and `arrays` gave.
+
+        Raises:
+            HashingError: A parameter or an array is missing, or is not of the type, shape and range that it must have.
+        """
+        limits = {
+            "dim": (1, MAX_DIM),
+            "tables": (1, MAX_TABLES),
+            "hashes": (1, MAX_HASHES),
+            "probes": (1, MAX_PROBES),
+            "exponent": (-256, 256),
+            "width_steps": (1, _MAX_WIDTH),
+        }
+        for name, (low, high) in limits.items():
+            value = parameters.get(name)
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise HashingError(f"parameter {name} is {value!r}, expected an integer from {low} to {high}")
+        dim, columns = parameters["dim"], parameters["tables"] * parameters["hashes"]
+        limit = 1 << input_bits(dim)
+        axes = None
+        if "axes" in arrays:
+            shape = np.shape(arrays["axes"])
+            axes = _checked(arrays, "axes", np.int32, (dim, shape[-1] if shape else 0), 1 << AXIS_BITS)
+        space = Space(parameters["exponent"], _checked(arrays, "mean", np.int32, (dim,), limit), axes)
+        directions = _checked(arrays, "directions", np.int32, (space.size, columns), 1 << AXIS_BITS)
+        offsets = _checked(arrays, "offsets", np.int64, (columns,), parameters["width_steps"])
+        return cls(space, directions, offsets, dict(parameters))
+
+    def keys(self, vectors: FloatArray) -> BucketKeys:
+        """Return the bucket of each vector in each table, as `HashFamily.keys`."""
+        return self.keys_at(self._space.coordinates(vectors))
+
+    def probes(self, vector: FloatArray, probes: int | None = None) -> BucketKeys:
+        """Return the buckets to look into for a query, as `HashFamily.probes`."""
+        if np.ndim(vector) != 1:
+            raise HashingError(f"a query has shape {np.shape(vector)}, expected ({self.dim},): one vector")
+        keys: BucketKeys = self.probes_at(self._space.coordinates(np.asarray(vector)[None]), probes)[0]
+        return keys
+
+    def keys_at(self, coordinates: WholeNumbers) -> BucketKeys:
+        """Return the buckets of points of the space: [n, coordinates] to uint64 [n, tables]."""
+        keys: BucketKeys = np.empty((len(coordinates), self.tables), dtype=np.uint64)
+        for start in range(0, len(coordinates), _BATCH):
+            slots, _ = self._slots(coordinates[start : start + _BATCH])
+            keys[start : start + _BATCH] = bucket_keys(slot_sums(slots, self._multipliers))
+        return keys
+
+    def probes_at(self, coordinates: WholeNumbers, probes: int | None = None) -> BucketKeys:
+        """Return the buckets to look into for points of the space: [n, coordinates] to uint64 [n, tables, probes]."""
+        probes = self._parameters["probes"] if probes is None else probes
+        if not 1 <= probes <= MAX_PROBES:
+            raise HashingError(f"{probes} probes, expected 1 (the home bucket alone) to {MAX_PROBES}")
+        slots, inside = self._slots(coordinates)
+        moves, _ = perturbations(inside / self._width, self._multipliers, probes)
+        return bucket_keys(slot_sums(slots, self._multipliers)[..., None] + moves)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters, as `HashFamily.parameters`."""
+        return dict(self._parameters)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return mean, axes (if there are any), directions and offsets, all of whole numbers."""
+        return self._space.arrays() | {"directions": self._directions, "offsets": self._offsets}
+
+    def recording(self, **parameters: object) -> Self:
+        """Return the same hash with further parameters, or others for those that change no key."""
+        return type(self)(self._space, self._directions, self._offsets, self._parameters | parameters)
+
+    def _slots(self, coordinates: WholeNumbers) -> tuple[IntArray, IntArray]:
+        """Return the slot of each hash, and the place in it from 0 to width_steps - 1: int64 [n, tables, hashes]."""
+        along = (coordinates @ self._exact_directions).astype(np.int64) + self._offsets
+        slots, inside = np.divmod(along.reshape(len(coordinates), self.tables, self._hashes), self._width)
+        return slots, inside
+
+
+def _directions(size: int, tables: int, hashes: int, rng: np.random.Generator) -> npt.NDArray[np.int32]:
+    """Draw directions, those of a table orthogonal in blocks of `size`: [size, tables * hashes], of length 2**26."""
+    blocks = -(-hashes // size)
+    orthogonal = np.linalg.qr(rng.standard_normal((tables, blocks, size, min(size, hashes))))[0]
+    columns = orthogonal.transpose(2, 0, 1, 3).reshape(size, tables, -1)[..., :hashes].reshape(size, tables * hashes)
+    return np.rint(columns * 2.0**AXIS_BITS).astype(np.int32)
+
+
+def _checked(
+    arrays: dict[str, npt.NDArray[Any]], name: str, dtype: type[np.integer[Any]], shape: tuple[int, ...], limit: int
+) -> npt.NDArray[Any]:
+    """Return an array if it has this type and shape, and nothing beyond the limit."""
+    if name not in arrays:
+        raise HashingError(f"array {name} is missing, there are only {sorted(arrays)}: not what a hash family stored")
+    array = np.asarray(arrays[name])
+    if array.dtype != dtype or array.shape != shape:
+        raise HashingError(f"array {name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}")
+    if array.size and int(np.abs(array).max()) > limit:
+        raise HashingError(f"array {name} has {int(np.abs(array).max())}, expected at most {limit}")
+    return array

@@ -1,0 +1,16 @@
+"""Image bytes to checked RGB: what is taken, what is refused and why, and the pixels that models and pages get."""
+
+from shared.images.contract import DEFAULT_LIMITS, MEDIA_TYPES, REASONS, ImageInfo, ImageRefused, Limits
+from shared.images.decoding import decode, identify, thumbnail
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "MEDIA_TYPES",
+    "REASONS",
+    "ImageInfo",
+    "ImageRefused",
+    "Limits",
+    "decode",
+    "identify",
+    "thumbnail",
+]

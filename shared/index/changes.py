@@ -1,0 +1,64 @@
+"""The stream that tells the query service what changed, so that it need not ask the object store."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from shared.index.connection import Client, guarded
+
+_KEY = "changes"
+_KEPT = 20_000  # entries; a follower that fell behind further lists the object store again
+
+Kind = Literal["collection", "segment", "deleted", "index", "dropped", "rebuilt"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something changed in a collection: `value` names the segment or ``segment/id`` of a row, or is empty."""
+
+    collection: str
+    kind: Kind
+    value: str = ""
+
+
+class Changes:
+    """Announces changes and follows them. An announcement may come twice and says only where to look."""
+
+    def __init__(self, client: Client) -> None:
+        self._redis = client
+
+    def announce(self, change: Change) -> None:
+        """Tell every follower."""
+        with guarded():
+            self._redis.xadd(
+                _KEY, {"c": change.collection, "k": change.kind, "v": change.value}, maxlen=_KEPT, approximate=True
+            )
+
+    def position(self) -> str:
+        """Return the position of the last announcement; ``0-0`` where there is none."""
+        with guarded():
+            last = self._redis.xrevrange(_KEY, count=1)
+        return last[0][0].decode() if last else "0-0"
+
+    def since(self, position: str, *, block_ms: int | None = None) -> tuple[str, list[Change]] | None:
+        """Return the announcements after `position`, and the position behind them; wait up to `block_ms` for one.
+
+        Returns:
+            None if the stream no longer reaches back to `position`, because the server lost it or trimmed it: then
+            the object store must be listed again.
+        """
+        with guarded():
+            answer = self._redis.xread({_KEY: position}, count=1000, block=block_ms)
+            if position != "0-0" and not self._reaches(position):
+                return None
+        entries = answer[0][1] if answer else []
+        changes = []
+        for entry, fields in entries:
+            position = entry.decode()
+            kind = fields[b"k"].decode()
+            if kind in get_args(Kind):
+                changes.append(Change(fields[b"c"].decode(), kind, fields[b"v"].decode()))
+        return position, changes
+
+    def _reaches(self, position: str) -> bool:
+        """Whether the entry at `position` is still there, so that nothing after it was lost."""
+        return bool(self._redis.xrange(_KEY, position, position, count=1))

@@ -1,0 +1,163 @@
+"""Jobs: what became of the images that were handed in together.
+
+Each batch of a job reports its outcome under its own number, so that a batch which runs twice counts once.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from shared.errors import NotFound
+from shared.index.connection import Client, guarded
+
+Kind = Literal["ingest", "delete", "drop", "tend", "rebuild"]
+
+_KEPT_S = 7 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """An image that was not taken: its name, a short code, and a sentence that says why and what helps."""
+
+    name: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one batch."""
+
+    added: dict[str, int] = field(default_factory=dict)  # label ("" for none) to number of images
+    duplicates: int = 0
+    rejected: tuple[Rejection, ...] = ()
+    affected: int = 0  # images that a job of another kind removed or restored
+
+    @property
+    def images(self) -> int:
+        """Number of images accounted for."""
+        return sum(self.added.values()) + self.duplicates + len(self.rejected)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outcome as JSON values."""
+        rejected = [[item.name, item.code, item.reason] for item in self.rejected]
+        return {"added": self.added, "duplicates": self.duplicates, "rejected": rejected, "affected": self.affected}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Outcome":
+        """Return the outcome that `to_json` wrote."""
+        rejected = tuple(Rejection(*item) for item in value["rejected"])
+        return cls(value["added"], value["duplicates"], rejected, value["affected"])
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it stands: `total` images are known so far, and all of them once `closed`."""
+
+    id: str
+    kind: Kind
+    collection: str
+    created: float
+    closed: bool
+    total: int
+    batches: int
+    reported: frozenset[int]
+    outcome: Outcome
+
+    @property
+    def done(self) -> bool:
+        """Whether every image is accounted for."""
+        return self.closed and len(self.reported) >= self.batches
+
+    @property
+    def added(self) -> int:
+        """Number of images added."""
+        return sum(self.outcome.added.values())
+
+
+class Jobs:
+    """Creates jobs, takes reports, sums them up."""
+
+    def __init__(self, client: Client) -> None:
+        self._redis = client
+
+    def create(self, job: str, collection: str, *, kind: Kind = "ingest") -> None:
+        """Begin a job. One of another kind than ``ingest`` has a single batch, number 0."""
+        fields: dict[str, str | int] = {"collection": collection, "kind": kind, "created": repr(time.time())}
+        if kind != "ingest":
+            fields |= {"batches": 1, "closed": 1}
+        with guarded():
+            self._redis.hset(f"job:{job}", mapping=fields)
+            self._redis.expire(f"job:{job}", _KEPT_S)
+
+    def extend(self, job: str, *, batches: int, total: int, closed: bool) -> None:
+        """Note how many batches and images the job has by now, and whether that is all."""
+        values = {"batches": batches, "total": total, "closed": int(closed)}
+        with guarded():
+            self._redis.hset(f"job:{job}", mapping=values)
+
+    def report(self, job: str, batch: int, outcome: Outcome) -> bool:
+        """Write a batch's outcome unless it has one; returns whether the job is done by now."""
+        with guarded():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hsetnx(f"job:{job}:batches", str(batch), json.dumps(outcome.to_json(), separators=(",", ":")))
+            pipeline.expire(f"job:{job}:batches", _KEPT_S)
+            pipeline.hlen(f"job:{job}:batches")
+            pipeline.hmget(f"job:{job}", ["closed", "batches"])
+            *_, reported, (closed, batches) = pipeline.execute()
+        return bool(int(closed or 0)) and int(reported) >= int(batches or 0)
+
+    def reported(self, job: str, batch: int) -> bool:
+        """Return whether a batch has an outcome."""
+        with guarded():
+            return bool(self._redis.hexists(f"job:{job}:batches", str(batch)))
+
+    def progress(self, job: str) -> set[int] | None:
+        """Return the numbers of the batches that have an outcome; None if the job is unknown."""
+        with guarded():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.exists(f"job:{job}")
+            pipeline.hkeys(f"job:{job}:batches")
+            known, batches = pipeline.execute()
+        return {int(batch) for batch in batches} if known else None
+
+    def get(self, job: str) -> Job:
+        """Return a job as it stands.
+
+        Raises:
+            NotFound: There is no such job, or it is older than a week.
+        """
+        with guarded():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hgetall(f"job:{job}")
+            pipeline.hgetall(f"job:{job}:batches")
+            fields, reports = pipeline.execute()
+        if not fields:
+            raise NotFound(f"there is no job {job[:80]!r}; jobs are kept for a week")
+        return Job(
+            id=job,
+            kind=fields[b"kind"].decode(),
+            collection=fields[b"collection"].decode(),
+            created=float(fields[b"created"]),
+            closed=bool(int(fields.get(b"closed", 0))),
+            total=int(fields.get(b"total", 0)),
+            batches=int(fields.get(b"batches", 0)),
+            reported=frozenset(int(batch) for batch in reports),
+            outcome=_sum([Outcome.from_json(json.loads(report)) for _, report in sorted(reports.items())]),
+        )
+
+
+def _sum(outcomes: Sequence[Outcome]) -> Outcome:
+    added: Counter[str] = Counter()
+    for outcome in outcomes:
+        added.update(outcome.added)
+    rejected = tuple(rejection for outcome in outcomes for rejection in outcome.rejected)
+    return Outcome(
+        added=dict(sorted(added.items())),
+        duplicates=sum(outcome.duplicates for outcome in outcomes),
+        rejected=rejected,
+        affected=sum(outcome.affected for outcome in outcomes),
+    )

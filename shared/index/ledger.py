@@ -1,0 +1,184 @@
+"""The ledger: which segment holds which image of a collection, and which index generation is in use.
+
+Every image of a collection is claimed by exactly one segment before it is embedded, so that two tasks with the same
+image cannot both add it. The claim is settled once the segment is indexed.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from redis.exceptions import LockError
+
+from shared.index.connection import Client, guarded
+
+_ATTEMPTS_KEPT_S = 24 * 3600
+
+
+@dataclass(frozen=True)
+class IndexState:
+    """The index of a collection: the generation in use and the one being filled, 0 for none.
+
+    `trained_on` is how many images the collection had when the one in use was fitted.
+    """
+
+    active: int = 0
+    building: int = 0
+    trained_on: int = 0
+
+    @property
+    def generations(self) -> tuple[int, ...]:
+        """The generations that a new image must be added to."""
+        return tuple(number for number in (self.active, self.building) if number)
+
+
+class Ledger:
+    """Claims and looks up ids. Every call may run twice."""
+
+    def __init__(self, client: Client) -> None:
+        self._redis = client
+
+    # The state of a collection's index
+
+    def state(self, collection: str) -> IndexState | None:
+        """Return the state of the index; None if the server knows nothing of the collection: it is new, or was lost."""
+        with guarded():
+            fields = self._redis.hgetall(f"index:{collection}")
+        if not fields:
+            return None
+        return IndexState(*(int(fields.get(name, 0)) for name in (b"active", b"building", b"trained_on")))
+
+    def set_state(self, collection: str, state: IndexState) -> None:
+        """Write the state of the index, which also marks the collection as known."""
+        values = {"active": state.active, "building": state.building, "trained_on": state.trained_on}
+        with guarded():
+            self._redis.hset(f"index:{collection}", mapping=values)
+
+    def forget(self, collection: str) -> None:
+        """Forget a collection: state, members and settled segments. Its buckets are not touched."""
+        with guarded():
+            for key in ("index", "members", "settled"):
+                self._redis.unlink(f"{key}:{collection}")
+
+    # Claims
+
+    def claim(self, collection: str, segment: str, ids: Sequence[int]) -> list[str]:
+        """Claim images for a segment; returns the segment that holds the claim of each, which may be another one."""
+        key = f"members:{collection}"
+        if not ids:
+            return []
+        with guarded():
+            pipeline = self._redis.pipeline(transaction=False)
+            for image in ids:
+                pipeline.hsetnx(key, str(image), segment)
+            pipeline.hmget(key, [str(image) for image in ids])
+            holders = pipeline.execute()[-1]
+        return [holder.decode() if holder else "" for holder in holders]
+
+    def take_over(self, collection: str, segment: str, ids: Iterable[int]) -> None:
+        """Claim images for a segment whoever held them: what held them was found never to have been written."""
+        mapping = {str(image): segment for image in ids}
+        if mapping:
+            with guarded():
+                self._redis.hset(f"members:{collection}", mapping=mapping)
+
+    def holders(self, collection: str, ids: Sequence[int]) -> list[str | None]:
+        """Return the segment that holds the claim of each image, None where nobody does."""
+        if not ids:
+            return []
+        with guarded():
+            found = self._redis.hmget(f"members:{collection}", [str(image) for image in ids])
+        return [holder.decode() if holder else None for holder in found]
+
+    def release(self, collection: str, segment: str, ids: Iterable[int]) -> None:
+        """Give up a segment's claims on images; claims that others hold stay."""
+        images = list(ids)
+        mine = [
+            image for image, holder in zip(images, self.holders(collection, images), strict=True) if holder == segment
+        ]
+        if mine:
+            with guarded():
+                self._redis.hdel(f"members:{collection}", *(str(image) for image in mine))
+
+    def size(self, collection: str) -> int:
+        """Return the number of claimed images."""
+        with guarded():
+            return int(self._redis.hlen(f"members:{collection}"))
+
+    # Settled segments
+
+    def settle(self, collection: str, segment: str) -> None:
+        """Note that a segment is written and indexed."""
+        with guarded():
+            self._redis.sadd(f"settled:{collection}", segment)
+
+    def settled(self, collection: str, segments: Sequence[str]) -> list[bool]:
+        """Return for each segment whether it is written and indexed."""
+        if not segments:
+            return []
+        with guarded():
+            return [bool(flag) for flag in self._redis.smismember(f"settled:{collection}", list(segments))]
+
+    # Attempts at a task, and images that kill their worker
+
+    def begin(self, task: str) -> tuple[int, str | None]:
+        """Note that a task begins; returns how often it began without an end, and what it was at when it last died."""
+        key = f"attempt:{task}"
+        with guarded():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hincrby(key, "begun", 1)
+            pipeline.hget(key, "at")
+            pipeline.hdel(key, "at")
+            pipeline.expire(key, _ATTEMPTS_KEPT_S)
+            begun, at, *_ = pipeline.execute()
+        return int(begun), at.decode() if at else None
+
+    def at(self, task: str, item: str) -> None:
+        """Note what a task is at, so that its next attempt knows what killed it."""
+        with guarded():
+            self._redis.hset(f"attempt:{task}", "at", item)
+
+    def strike(self, task: str, item: str) -> int:
+        """Count that an item killed its task; returns how often it did."""
+        with guarded():
+            return int(self._redis.hincrby(f"attempt:{task}", f"strikes:{item}", 1))
+
+    def pause(self, task: str) -> None:
+        """Note that an attempt ended in good order and the task will be tried again."""
+        with guarded():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hdel(f"attempt:{task}", "at")
+            pipeline.hset(f"attempt:{task}", "begun", 0)
+            pipeline.execute()
+
+    def end(self, task: str) -> None:
+        """Note that a task is done."""
+        with guarded():
+            self._redis.unlink(f"attempt:{task}")
+
+    def set_aside(self, version: str, digest: str) -> None:
+        """Note that this version of the program must not touch the image with this digest again."""
+        with guarded():
+            self._redis.sadd(f"set-aside:{version}", digest)
+
+    def is_set_aside(self, version: str, digests: Sequence[str]) -> list[bool]:
+        """Return for each digest whether this version of the program set it aside."""
+        if not digests:
+            return []
+        with guarded():
+            return [bool(flag) for flag in self._redis.smismember(f"set-aside:{version}", list(digests))]
+
+    # Locks
+
+    @contextmanager
+    def holding(self, name: str, *, seconds: float, wait_s: float = 0.0) -> Iterator[bool]:
+        """Hold a lock over the block: whether it was got. It frees itself after `seconds`, should its holder die."""
+        lock = self._redis.lock(f"lock:{name}", timeout=seconds, blocking=wait_s > 0, blocking_timeout=wait_s)
+        with guarded():
+            held = lock.acquire()
+        try:
+            yield held
+        finally:
+            if held:
+                with guarded(), suppress(LockError):  # it ran out before the work was done
+                    lock.release()

@@ -1,0 +1,109 @@
+"""Where everything lies in the object store: the keys, and the identity of an image.
+
+images/<sha256>                                       originals, shared by all collections
+collections/<name>.json                               collection manifests
+vectors/<collection>/<segment>.arrow                  vector segments, written once
+deleted/<collection>/<segment>/<id>                   empty markers: this row of this segment is dead
+indexes/<collection>/<generation>.npz                 index generations, written once
+indexes/<collection>/current.json                     which generation is in use
+set-aside/<sha256>.json                               images that killed their worker repeatedly
+"""
+
+import hashlib
+import re
+
+from shared.errors import Invalid
+
+COLLECTIONS = "collections/"
+SET_ASIDE = "set-aside/"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+ID_BITS = 53  # what a JSON number holds exactly in every language
+
+
+def collection_name(name: str) -> str:
+    """Return `name` if it may name a collection.
+
+    Raises:
+        Invalid: It is not 1 to 63 lower-case letters, digits, ``-`` and ``_``, starting with a letter or digit.
+    """
+    if not _NAME.fullmatch(name):
+        raise Invalid(
+            f"{name[:80]!r} cannot name a collection: use 1 to 63 of a-z, 0-9, '-' and '_', "
+            "starting with a letter or digit"
+        )
+    return name
+
+
+def digest_of(data: bytes) -> str:
+    """Return the SHA-256 of an image's bytes, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def image_id(digest: str) -> int:
+    """Return the integer id of the image with this SHA-256: its first 53 bits.
+
+    The id follows from the content, so that a task which runs twice, or a rebuild, cannot give an image another one.
+    Among a million images two share an id with probability 6e-5; the second then counts as a duplicate of the first.
+    """
+    return max(1, int(digest[:16], 16) >> (64 - ID_BITS))
+
+
+def original_key(digest: str) -> str:
+    """Return the key of an original."""
+    return f"images/{digest}"
+
+
+def manifest_key(collection: str) -> str:
+    """Return the key of a collection's manifest."""
+    return f"{COLLECTIONS}{collection}.json"
+
+
+def segments_prefix(collection: str) -> str:
+    """Return what the keys of a collection's segments start with."""
+    return f"vectors/{collection}/"
+
+
+def segment_key(collection: str, segment: str) -> str:
+    """Return the key of a segment."""
+    return f"{segments_prefix(collection)}{segment}.arrow"
+
+
+def segment_of(key: str) -> str:
+    """Return the name of the segment with this key."""
+    return key.rsplit("/", 1)[-1].removesuffix(".arrow")
+
+
+def deleted_prefix(collection: str) -> str:
+    """Return what the keys of a collection's markers of dead rows start with."""
+    return f"deleted/{collection}/"
+
+
+def deleted_key(collection: str, segment: str, image: int) -> str:
+    """Return the key of the marker that a row is dead."""
+    return f"{deleted_prefix(collection)}{segment}/{image}"
+
+
+def deleted_of(key: str) -> tuple[str, int]:
+    """Return segment and id of the marker with this key."""
+    _, _, segment, image = key.split("/")
+    return segment, int(image)
+
+
+def indexes_prefix(collection: str) -> str:
+    """Return what the keys of a collection's index generations start with."""
+    return f"indexes/{collection}/"
+
+
+def generation_key(collection: str, generation: int) -> str:
+    """Return the key of an index generation."""
+    return f"{indexes_prefix(collection)}{generation:06d}.npz"
+
+
+def current_index_key(collection: str) -> str:
+    """Return the key of the object that says which generation is in use."""
+    return f"{indexes_prefix(collection)}current.json"
+
+
+def set_aside_key(digest: str) -> str:
+    """Return the key of the report on an image that was set aside."""
+    return f"{SET_ASIDE}{digest}.json"

@@ -1,0 +1,127 @@
+"""The task queues: their names, the messages on them, and the Celery application that every worker is made from."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from shared.errors import BrokerUnavailable
+from shared.index.jobs import Outcome
+from shared.settings import Settings
+
+EMBED = "embed"
+INDEX = "index"
+
+EMBED_BATCH = "embedder.embed"
+INDEX_SEGMENT = "indexer.index"
+DELETE_IMAGES = "indexer.delete"
+DROP_COLLECTION = "indexer.drop"
+TEND_INDEX = "indexer.tend"
+REBUILD = "indexer.rebuild"
+
+# Longer than any task of ours takes; one that hangs in a decoder is killed and counts as having killed its worker.
+_EMBED_LIMIT_S = 120
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image of a batch: its digest, and the file name and label it came with."""
+
+    digest: str
+    name: str
+    label: str | None
+    size: int
+
+
+def make_app(settings: Settings, *, name: str) -> Celery:
+    """Return the Celery application of a service.
+
+    A message is acknowledged when its task is done, so a worker that dies gives it back: at once where only the child
+    process died, after `visibility_timeout` where all of it did.
+    """
+    app = Celery(name, broker=settings.broker_url.get_secret_value())
+    app.conf.update(
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_acks_on_failure_or_timeout=False,
+        task_default_queue=EMBED,
+        task_create_missing_queues=True,
+        task_routes={EMBED_BATCH: {"queue": EMBED}, "indexer.*": {"queue": INDEX}},
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_heartbeat=0,
+        broker_transport_options={
+            "visibility_timeout": settings.visibility_timeout,
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "unacked_mutex_expire": 10,
+            "socket_timeout": 10.0,
+            "socket_connect_timeout": 5.0,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+        task_annotations={EMBED_BATCH: {"time_limit": _EMBED_LIMIT_S}},
+        task_publish_retry_policy={"max_retries": 5, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 1.0},
+    )
+    return app
+
+
+class Queue:
+    """Sends tasks to the services that do them, by name: the sender need not have their code."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def embed(self, *, job: str, batch: int, collection: str, items: Sequence[Item]) -> None:
+        """Have a batch of stored originals embedded and added to a collection."""
+        self._send(EMBED_BATCH, job=job, batch=batch, collection=collection, items=[asdict(item) for item in items])
+
+    def index(self, *, collection: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
+        """Have a written segment indexed, and its batch's outcome reported after."""
+        self._send(
+            INDEX_SEGMENT, collection=collection, segment=segment, job=job, batch=batch, outcome=outcome.to_json()
+        )
+
+    def delete(self, *, job: str, collection: str, ids: Sequence[int]) -> None:
+        """Have images removed from a collection; the job reports when they are gone."""
+        self._send(DELETE_IMAGES, job=job, collection=collection, ids=list(ids))
+
+    def drop(self, *, job: str, collection: str) -> None:
+        """Have a collection removed with all its images."""
+        self._send(DROP_COLLECTION, job=job, collection=collection)
+
+    def tend(self, *, collection: str, job: str | None = None) -> None:
+        """Have the index of a collection fitted if there is none yet or the collection has outgrown it."""
+        self._send(TEND_INDEX, collection=collection, job=job)
+
+    def rebuild(self, *, collection: str, job: str | None = None, fit: bool = False) -> None:
+        """Have the index of a collection restored from the object store; `fit` makes a new generation."""
+        self._send(REBUILD, collection=collection, job=job, fit=fit)
+
+    def waiting(self) -> dict[str, int]:
+        """Return the number of messages that wait in each queue.
+
+        Raises:
+            BrokerUnavailable: The broker does not answer.
+        """
+        try:
+            with self._app.connection_for_write() as connection:
+                client: Any = connection.default_channel  # the Redis transport's, whose client speaks Redis
+                return {queue: int(client.client.llen(queue)) for queue in (EMBED, INDEX)}
+        except (OperationalError, RedisError, OSError) as error:
+            raise BrokerUnavailable(f"the broker (Redis or Valkey) does not answer: {error}") from error
+
+    def _send(self, task: str, **message: Any) -> None:
+        try:
+            self._app.send_task(task, kwargs=message)
+        except OperationalError as error:
+            raise BrokerUnavailable(f"the broker (Redis or Valkey) does not answer: {error}") from error

@@ -1,0 +1,72 @@
+"""What the environment may set: one immutable `Settings`, read from ``ARTSEEK_…`` names and the data folder's file.
+
+The local stack writes the names of its own servers into ``<data>/settings.env``, so that every command which is given
+the same data folder reaches the same system. A name in the process environment wins over the file.
+"""
+
+import os
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SETTINGS_FILE = "settings.env"
+
+
+class Settings(BaseSettings):
+    """All settings; the environment name of a field is ``ARTSEEK_`` and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="ARTSEEK_", frozen=True, extra="ignore", env_file_encoding="utf-8")
+
+    data: Path = Field(Path("data"), description="Folder of the local stack: its servers' files, secrets and settings.")
+
+    index_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey (6.2 or newer) with buckets, ids and jobs."
+    )
+    broker_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6380/0"), description="Redis or Valkey that carries the task queues."
+    )
+
+    s3_endpoint: str = Field("127.0.0.1:9000", description="host:port of the S3 object store.")
+    s3_access_key: SecretStr = Field(SecretStr(""), description="Access key of the object store.")
+    s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the object store.")
+    s3_secure: bool = Field(False, description="Whether the object store is reached by HTTPS.")  # noqa: FBT003
+    s3_region: str = Field("us-east-1", description="Region name that requests to the object store are signed for.")
+    s3_bucket: str = Field("artseek", description="Bucket that holds originals, segments and manifests.")
+
+    serving_target: str = Field("127.0.0.1:8500", description="host:port of the model server's gRPC API.")
+    model: str = Field("efficientnet-lite0", description="Model that a new collection is embedded with.")
+    model_version: int | None = Field(None, ge=1, description="Its version; unset: the latest one served.")
+
+    query_target: str = Field("127.0.0.1:8600", description="host:port at which the query service is reached.")
+    query_listen: str = Field("127.0.0.1:8600", description="host:port at which the query service listens.")
+    query_copy: Path = Field(Path("data/query"), description="Folder of the query service's copy of the segments.")
+    exact_below: int = Field(20_000, ge=0, description="`mode=auto` scans collections under this many images exactly.")
+
+    web_listen: str = Field("127.0.0.1:8080", description="host:port at which the web page and REST API listen.")
+    web_threads: int = Field(8, ge=1, le=256, description="Requests that the web service answers at a time.")
+
+    max_file_bytes: int = Field(64 * 2**20, ge=1024, description="Largest image file that is taken, in bytes.")
+    max_pixels: int = Field(50_000_000, ge=1024, description="Largest image that is decoded, in pixels.")
+    max_upload_bytes: int = Field(256 * 2**20, ge=1024, description="Largest body of one upload, in bytes.")
+
+    batch_size: int = Field(32, ge=1, le=256, description="Images of one embed task, and rows of its segment.")
+    visibility_timeout: int = Field(
+        45, ge=10, description="Seconds after which the task of a worker that vanished is given to another."
+    )
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severity that is logged.")
+
+
+def load_settings() -> Settings:
+    """Return the settings of this process: environment, then ``<data>/settings.env``, then the defaults.
+
+    Raises:
+        pydantic.ValidationError: A value does not fit; the message names the setting and what is expected.
+    """
+    folder = Path(os.environ.get("ARTSEEK_DATA") or "data")
+    return Settings(_env_file=folder / SETTINGS_FILE, data=folder)  # type: ignore[call-arg]
+
+
+def environment_name(field: str) -> str:
+    """Return the environment name of a field of `Settings`."""
+    return f"ARTSEEK_{field.upper()}"

@@ -1,0 +1,1 @@
+"""The tests: unit (no server), integration (real servers), browser (a real Chromium)."""

@@ -1,0 +1,86 @@
+"""The OpenAPI document: it is valid, and requests made up from it find no answer outside it and no server error."""
+
+import hashlib
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from schemathesis import checks
+
+from services.web.api import api
+from shared.layout import image_id
+from tests.conftest import Stack
+from tests.integration.web_client import Client, picture
+
+COLLECTION = "web-contract"
+PICTURES = [picture(seed, form=form) for seed, form in enumerate(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"], 301)]
+KNOWN = image_id(hashlib.sha256(PICTURES[0]).hexdigest())
+
+# The document can only say that a body is bytes; these are the bytes that are images.
+for _kind in ("jpeg", "png", "webp", "gif", "tiff", "bmp"):
+    schemathesis.openapi.media_type(f"image/{_kind}", st.sampled_from(PICTURES))
+
+
+@pytest.fixture(scope="module")
+def address(stack: Stack) -> str:
+    """Where the API is, with a collection of images to ask for."""
+    client = Client(stack.url)
+    client.upload(COLLECTION, [(f"{number}.img", data) for number, data in enumerate(PICTURES)], label="shapes")
+    client.wait_for_index(COLLECTION)
+    return f"{stack.url}/api/v1"
+
+
+requests = schemathesis.openapi.from_dict(api.document())
+
+
+@requests.parametrize()
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_requests_made_up_from_the_document(case: Any, address: str) -> None:
+    path = case.path_parameters or {}
+    positive = case.meta is None or case.meta.generation.mode.is_positive
+    # Any other name that fits means an empty answer, or a new collection, every time.
+    if path.get("name") == "default" or (positive and "name" in path):
+        path["name"] = COLLECTION
+    if "id" in path and positive and case.method != "DELETE" and "/images/" in case.path:
+        path["id"] = KNOWN
+    if positive and isinstance(case.body, dict) and case.body.get("id") is not None:
+        case.body["id"] = KNOWN
+    case.call_and_validate(base_url=address, excluded_checks=_beyond_a_form(case))
+
+
+def _beyond_a_form(case: Any) -> list[Any]:
+    """Return the checks that a form cannot be held to, being less than the JSON value that it was made from."""
+    if case.media_type != "multipart/form-data":
+        return []
+    beyond = [checks.positive_data_acceptance]  # its files are bytes of any kind, most of which are rightly refused
+    body = case.body if isinstance(case.body, dict) else {}
+    if not isinstance(body.get("label", ""), str) or any(value in ([], {}) for value in body.values()):
+        beyond.append(checks.negative_data_rejection)  # any value is sent as text, which a label may be; [] as nothing
+    return beyond
+
+
+def test_the_document_is_valid() -> None:
+    OpenAPIV31SpecValidator(api.document()).validate()
+
+
+def test_the_document_names_what_the_design_promises() -> None:
+    offered = {(operation.method, operation.path) for operation in api.operations}
+    assert offered >= {
+        ("POST", "/collections/{name}/search"),
+        ("POST", "/collections/{name}/images"),
+        ("GET", "/collections/{name}/images"),
+        ("GET", "/collections/{name}/images/{id}"),
+        ("DELETE", "/collections/{name}/images/{id}"),
+        ("GET", "/jobs/{id}"),
+        ("GET", "/openapi.json"),
+    }
+
+
+def test_every_operation_and_parameter_is_explained() -> None:
+    for path, operations in api.document()["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"], (path, method)
+            assert all(parameter["description"] for parameter in operation.get("parameters", ())), (path, method)

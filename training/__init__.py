@@ -1,0 +1,1 @@
+"""Building, checking and exporting the embedding models."""
