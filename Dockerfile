@@ -32,6 +32,7 @@ ENV PYTHONDONTWRITEBYTECODE= \
     PYTHONPATH= \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_INPUT=1 \
+    PIP_ROOT_USER_ACTION=ignore \
     PIP_NO_DEPS=1
 WORKDIR /src
 COPY requirements/build.txt requirements/

@@ -26,7 +26,9 @@ _MODEL = MODELS / "efficientnet-lite0" / "1"
 def main() -> None:
     """Print both rates and their ratio; with ``--bare`` only the bare loop's, for the process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="folder of images  [default: a sample gallery made on the spot]")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, help="folder of images, not a sample gallery"
+    )
     parser.add_argument("--limit", type=int, default=2000, help="number of images")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -48,7 +50,8 @@ def main() -> None:
             after = _bare_in_process(chosen, options.limit)
     bare = (before + after) / 2
     rate = summary["images_per_second"]
-    print(f"{len(files)} files, {summary['added']} added, {summary['duplicates']} duplicates, {len(summary['rejected'])} rejected")
+    counts = f"{summary['added']} added, {summary['duplicates']} duplicates, {len(summary['rejected'])} rejected"
+    print(f"{len(files)} files: {counts}")
     print(f"bare loop  {bare:6.1f} images/s  (before {before:.1f}, after {after:.1f})")
     print(f"ingestion  {rate:6.1f} images/s")
     print(f"ratio      {rate / bare:6.2f}")

@@ -85,7 +85,7 @@ def _check_worker(settings: Settings, service: str) -> None:
         answers = app.control.ping(destination=[node], timeout=_TIMEOUT_S, limit=1)
     except (OperationalError, RedisError, OSError) as error:
         raise Unavailable(f"the broker (Redis or Valkey) does not answer: {error}") from error
-    if {node: {"ok": "pong"}} not in answers:
+    if {node: {"ok": "pong"}} not in (answers or []):
         raise Unavailable(f"the worker {node} does not answer")
 
 

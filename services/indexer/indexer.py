@@ -183,7 +183,7 @@ class Indexer:
             sample = self._sample(collection)
             if not len(sample):
                 return
-            fresh = self._train(collection, sample)
+            fresh = self._train(collection, sample, size=self._ledger.size(collection.name))
             # From here on, new segments go into both; those written before are in the listing that `_fill_all` reads.
             building = IndexState(state.active, fresh.number, state.trained_on)
             self._ledger.set_state(collection.name, building)
@@ -192,8 +192,8 @@ class Indexer:
             self._buckets.drop(collection_prefix(collection), keep=fresh.prefix)
             _log.info("%s: generation %d, fitted to %d of %d images", collection.name, fresh.number, len(sample), count)
 
-    def _train(self, collection: Collection, sample: npt.NDArray[np.float32]) -> Generation:
-        family = hashing.fit(sample, seed=self._new_seed())
+    def _train(self, collection: Collection, sample: npt.NDArray[np.float32], *, size: int) -> Generation:
+        family = hashing.fit(sample, seed=self._new_seed(), size=max(size, len(sample)))
         generation = Generation(collection, self._catalog.next_generation(collection.name), family)
         generation.save(self._store)
         return generation

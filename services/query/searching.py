@@ -96,14 +96,15 @@ class Searcher:
             query = self._query(wanted, copy, found, time_left_s)
             ids = self._candidates(wanted, copy, query, found)
             with found.stage("rank"):
-                if ids is None:
-                    found.mode = "exact"
-                    found.hits, found.candidates = ranking.scan(copy.packs, query, k=wanted.k, metric=wanted.metric)
-                else:
+                if ids is not None:
                     found.mode = "lsh"
                     found.hits, found.candidates = ranking.rerank(
                         copy.packs, query, ids, k=wanted.k, metric=wanted.metric
                     )
+                # Too few candidates: the query is unlike anything in the collection, so all of it is compared.
+                if ids is None or (wanted.mode == "auto" and len(found.hits) < wanted.k):
+                    found.mode, found.generation = "exact", 0
+                    found.hits, found.candidates = ranking.scan(copy.packs, query, k=wanted.k, metric=wanted.metric)
         return found, copy
 
     def _query(self, wanted: Wanted, copy: CollectionCopy, found: Found, time_left_s: float | None) -> Vectors:

@@ -25,6 +25,7 @@ Schema = dict[str, Any]
 BINARY: Schema = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 IMAGE_TYPES = tuple(MEDIA_TYPES.values())
 _REFERENCE = "#/components/schemas/{model}"
+_UNREAD = (414, 431)  # what the HTTP server answers before a request gets here
 _ALWAYS = (403, 421)  # what the guards answer to any request that changes something, or asks for another host
 
 
@@ -163,6 +164,7 @@ def _describe(operation: Operation, schemas: Schema) -> Schema:
     described["responses"] = {
         **{str(status): _good(answer, schemas) for status, answer in operation.answers.items()},
         **{str(status): _bad(status, schemas) for status in _failures(operation)},
+        **{str(status): _unread(status) for status in _UNREAD},
     }
     return described
 
@@ -199,6 +201,10 @@ def _bad(status: int, schemas: Schema) -> Schema:
         schema = {"type": "string", "pattern": "^[0-9]+$"}
         described["headers"] = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": schema}}
     return described
+
+
+def _unread(status: int) -> Schema:
+    return {"description": HTTPStatus(status).phrase, "content": {"text/html": {"schema": {"type": "string"}}}}
 
 
 def flat_schema(model: type[BaseModel]) -> Schema:

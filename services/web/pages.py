@@ -178,7 +178,7 @@ def collection_page(name: str) -> ResponseReturnValue:
     try:
         collection = parts().query.collection(path.name)
     except NotFound:
-        return render_template("collection.html", name=path.name, collection=None, limits=limits), 404
+        return render_template("collection.html", name=path.name, collection=None, limits=limits)
     found = parts().query.images(path.name, limit=_PAGE, offset=(leaf.page - 1) * _PAGE, label=leaf.label)
     return render_template(
         "collection.html",

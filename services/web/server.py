@@ -25,7 +25,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "timeout": 60,  # of the worker's own pulse, not of a request
             "graceful_timeout": 20,
             "keepalive": 30,
-            "limit_request_line": 4094,
+            "limit_request_line": 8190,
             "limit_request_fields": 64,
             "limit_request_field_size": 8190,
             "forwarded_allow_ips": "",  # nothing here depends on a scheme or address that a proxy claims

@@ -408,6 +408,8 @@ def test_methods_and_places_that_are_not_there(client: Client) -> None:
     reply = client.send("PUT", "/api/v1/collections/default")
     assert (reply.status, reply.kind) == (405, PROBLEM)
     assert set(reply.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+    assert client.call("GET /collections/{name}/images", name="default", query={"label": "x" * 9000}).status == 414
+    assert client.call("GET /collections", headers={"X-Much": "x" * 9000}).status == 431
     reply = client.send("GET", "/api/v1/nothing")
     assert (reply.status, reply.kind) == (404, PROBLEM)
     assert json.loads(reply.body)["code"] == "not-found"

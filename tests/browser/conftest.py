@@ -1,0 +1,96 @@
+"""A real browser on the running system. Every test ends with a look at what went wrong unseen."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+
+from tests.conftest import Stack
+from tests.integration.web_client import Client, picture
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+COLLECTION = "web-pages"
+
+
+@dataclass
+class Watch:
+    """What a page did beside what it showed."""
+
+    errors: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+
+
+def _executable() -> str | None:
+    named = os.environ.get("ARTSEEK_CHROMIUM")
+    return named or next((found for name in _NAMES if (found := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    executable = _executable()
+    if executable is None:
+        reason = f"no browser: none of {', '.join(_NAMES)} is installed, and ARTSEEK_CHROMIUM names none"
+        if os.environ.get("ARTSEEK_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def client(stack: Stack) -> Client:
+    return Client(stack.url)
+
+
+@pytest.fixture(scope="session")
+def shown(client: Client) -> dict[str, bytes]:
+    """The images of the collection ``web-pages``, by name; nobody changes it."""
+    files = {f"work {number}.jpg": picture(number, size=(200, 150)) for number in range(400, 415)}
+    client.upload(COLLECTION, list(files.items())[:8], label="shapes")
+    client.upload(COLLECTION, list(files.items())[8:], label="forms")
+    client.wait_for(COLLECTION, len(files))
+    return files
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def context(browser: Browser, stack: Stack, watch: Watch) -> Iterator[BrowserContext]:
+    made = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=stack.url)
+    made.grant_permissions(["clipboard-read", "clipboard-write"])
+
+    def look(request: Request) -> None:
+        if not request.url.startswith((f"{stack.url}/", "blob:", "data:")):
+            watch.strangers.append(request.url)
+
+    made.on("request", look)
+    made.on("console", lambda message: watch.errors.append(message.text) if message.type == "error" else None)
+    made.on("weberror", lambda error: watch.errors.append(str(error.error)))
+    yield made
+    made.close()
+    assert watch.strangers == [], "a page asked another host"
+    assert watch.errors == [], "a page wrote errors to the console"
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    return page

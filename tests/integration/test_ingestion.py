@@ -1,0 +1,292 @@
+"""A folder becomes a collection: on the real system, run twice, with broken files, deleted from, and rebuilt."""
+
+import io
+import json
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from services.embedder import embedder as embedder_module
+from services.embedder.embedder import Embedder
+from shared import layout
+from shared.catalog import Catalog
+from shared.images import Limits, decode
+from shared.index import Changes, Jobs, Ledger, connect
+from shared.intake import new_job_id
+from shared.queue import Item, Queue, make_app
+from shared.serving import ServingClient
+from shared.settings import Settings
+from shared.store import ObjectStore
+from tests.conftest import Stack
+
+STYLES = {"drawing", "engraving", "iconography", "painting", "sculpture"}
+
+
+def ingest(stack: Stack, *arguments: str) -> dict[str, Any]:
+    return dict(json.loads(stack.artseek("ingest", *arguments, "--json", check=False)))
+
+
+def search(stack: Stack, *arguments: str) -> dict[str, Any]:
+    return dict(json.loads(stack.artseek("search", *arguments, "--json")))
+
+
+def collection(stack: Stack, name: str) -> dict[str, Any] | None:
+    return next((one for one in json.loads(stack.artseek("collections", "--json")) if one["name"] == name), None)
+
+
+def buckets_with(stack: Stack, name: str, image: int) -> int:
+    """Return in how many buckets of a collection an image is, by looking into all of them."""
+    settings = stack.settings
+    tag = Catalog(ObjectStore.from_settings(settings)).get(name).tag
+    client = connect(settings.index_url.get_secret_value())
+    prefix = b"b:" + bytes.fromhex(tag)
+    keys = [key for key in client.scan_iter(count=5000) if key.startswith(prefix)]
+    return sum(bool(client.sismember(key, image)) for key in keys)
+
+
+def photograph(seed: int, size: tuple[int, int] = (90, 70)) -> bytes:
+    """Return a JPEG of smooth random colours, different for each seed."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(file, "JPEG")
+    return file.getvalue()
+
+
+def test_the_gallery_is_there_with_its_classes(stack: Stack, gallery: Path) -> None:
+    files = [path for path in gallery.rglob("*") if path.is_file()]
+    found = collection(stack, "default")
+    assert found is not None
+    assert found["images"] == found["labelled"] == len(files)
+    assert set(found["classes"]) == STYLES
+    assert found["classes"]["painting"] == len(list((gallery / "painting").iterdir()))
+
+
+def test_ingesting_again_adds_nothing(stack: Stack, gallery: Path) -> None:
+    files = sum(path.is_file() for path in gallery.rglob("*"))
+    summary = ingest(stack, str(gallery), "--labels-from-folders")
+    assert (summary["added"], summary["duplicates"], summary["rejected"]) == (0, files, [])
+    assert collection(stack, "default")["images"] == files  # type: ignore[index]
+
+
+@pytest.mark.parametrize("mode", ["auto", "exact", "lsh"])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_an_indexed_image_finds_itself_first(stack: Stack, gallery: Path, mode: str, metric: str) -> None:
+    for path in sorted(gallery.rglob("*.jpg"))[::13]:
+        found = search(stack, str(path), "--mode", mode, "--metric", metric)
+        first = found["hits"][0]
+        assert first["id"] == layout.image_id(layout.digest_of(path.read_bytes()))
+        assert first["label"] == path.parent.name
+        assert first["score"] == pytest.approx(1.0, abs=1e-3 if metric == "euclidean" else 1e-5)
+        assert found["mode"] == ("lsh" if mode == "lsh" else "exact")
+        assert 0 < found["candidates"] <= found["collection_size"]
+
+
+def test_search_by_id_is_search_by_the_same_file(stack: Stack, gallery: Path) -> None:
+    path = sorted((gallery / "sculpture").iterdir())[0]
+    by_file = search(stack, str(path), "-k", "7")
+    by_id = search(stack, "--id", str(by_file["hits"][0]["id"]), "-k", "7")
+    assert [hit["id"] for hit in by_id["hits"]] == [hit["id"] for hit in by_file["hits"]]
+    assert by_id["hits"][0]["score"] == pytest.approx(1.0, abs=1e-9)
+
+
+def test_a_folder_with_broken_files_is_taken_as_far_as_it_goes(stack: Stack, tmp_path: Path) -> None:
+    good = photograph(1)
+    (tmp_path / "a.jpg").write_bytes(good)
+    (tmp_path / "b-again.jpg").write_bytes(good)
+    (tmp_path / "c.png").write_bytes(photograph(2))
+    (tmp_path / "cut.jpg").write_bytes(photograph(3)[:-200])
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "page.jpg").write_bytes(b"<html><body>404 Not Found</body></html>")
+    (tmp_path / "document.jpg").write_bytes(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n")
+    (tmp_path / ".hidden.jpg").write_bytes(photograph(4))
+    broken = {"cut.jpg", "empty.jpg", "page.jpg", "document.jpg"}
+    summary = ingest(stack, str(tmp_path), "--collection", "broken")
+    assert (summary["files"], summary["added"], summary["duplicates"]) == (7, 2, 1)
+    assert {Path(one["file"]).name for one in summary["rejected"]} == broken
+    codes = {Path(one["file"]).name: one["code"] for one in summary["rejected"]}
+    assert codes["empty.jpg"] == "empty"
+    assert codes["cut.jpg"] == "truncated"
+    assert all(one["reason"] for one in summary["rejected"])
+    # What was refused leaves nothing behind.
+    store = ObjectStore.from_settings(stack.settings)
+    assert not store.exists(layout.original_key(layout.digest_of((tmp_path / "cut.jpg").read_bytes())))
+    again = ingest(stack, str(tmp_path), "--collection", "broken")
+    assert (again["added"], again["duplicates"], len(again["rejected"])) == (0, 3, 4)
+
+
+def test_deleting_removes_an_image_from_results_buckets_and_store_and_it_may_come_back(
+    stack: Stack, tmp_path: Path
+) -> None:
+    for seed in range(12):
+        (tmp_path / f"{seed:02}.jpg").write_bytes(photograph(100 + seed))
+    ingest(stack, str(tmp_path), "--collection", "deletions")
+    victim = tmp_path / "05.jpg"
+    digest = layout.digest_of(victim.read_bytes())
+    image = layout.image_id(digest)
+    store = ObjectStore.from_settings(stack.settings)
+    assert buckets_with(stack, "deletions", image) > 0
+    assert store.exists(layout.original_key(digest))
+
+    answer = json.loads(stack.artseek("delete", str(image), "--collection", "deletions", "--json"))
+    assert answer["deleted"] == 1
+    assert buckets_with(stack, "deletions", image) == 0
+    assert not store.exists(layout.original_key(digest))
+    for mode in ("exact", "lsh"):
+        hits = search(stack, str(victim), "--collection", "deletions", "--mode", mode, "-k", "20")["hits"]
+        assert image not in {hit["id"] for hit in hits}
+    assert collection(stack, "deletions")["images"] == 11  # type: ignore[index]
+    stack.artseek("rebuild", "--collection", "deletions")  # the store remembers too
+    assert buckets_with(stack, "deletions", image) == 0
+
+    back = ingest(stack, str(tmp_path), "--collection", "deletions")
+    assert (back["added"], back["duplicates"]) == (1, 11)
+    assert search(stack, str(victim), "--collection", "deletions")["hits"][0]["id"] == image
+
+
+def test_an_original_that_another_collection_holds_survives_a_deletion(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "shared.jpg").write_bytes(photograph(200))
+    digest = layout.digest_of(photograph(200))
+    for name in ("first", "second"):
+        assert ingest(stack, str(tmp_path), "--collection", name)["added"] == 1
+    stack.artseek("delete", str(layout.image_id(digest)), "--collection", "first")
+    assert ObjectStore.from_settings(stack.settings).exists(layout.original_key(digest))
+    stack.artseek("delete", "--whole-collection", "--collection", "second")
+    assert not ObjectStore.from_settings(stack.settings).exists(layout.original_key(digest))
+    assert collection(stack, "second") is None
+
+
+def test_an_emptied_index_is_rebuilt_from_the_store_ids_and_all(stack: Stack, gallery: Path) -> None:
+    path = sorted((gallery / "engraving").iterdir())[0]
+    before = search(stack, str(path), "--mode", "lsh")
+    client = connect(stack.settings.index_url.get_secret_value())
+    held = {key: client.smembers(key) for key in client.scan_iter(match="b:*")}
+    client.flushall()
+    rebuilt = json.loads(stack.artseek("rebuild", "--json"))["rebuilt"]
+    assert rebuilt["default"] == before["collection_size"]
+    assert search(stack, str(path), "--mode", "lsh")["hits"] == before["hits"]
+    again = {key: client.smembers(key) for key in client.scan_iter(match="b:*")}
+    assert held  # and what was in a bucket then is in it now; deleted images need not be
+    for key, members in again.items():
+        assert members <= held[key] or not held.get(key)
+    summary = ingest(stack, str(gallery), "--labels-from-folders")
+    assert (summary["added"], len(summary["rejected"])) == (0, 0)
+
+
+def test_an_image_that_kills_its_worker_is_set_aside_and_the_others_are_added(stack: Stack) -> None:
+    """The decoder is made to kill its process at one image, as a fault in a C library would."""
+    settings = stack.settings
+    store, index = ObjectStore.from_settings(settings), connect(settings.index_url.get_secret_value())
+    ledger, jobs = Ledger(index), Jobs(index)
+    pictures = [photograph(300 + seed) for seed in range(5)]
+    deadly = layout.digest_of(pictures[2])
+    items = [Item(layout.digest_of(data), f"{place}.jpg", "odd", len(data)) for place, data in enumerate(pictures)]
+    for item, data in zip(items, pictures, strict=True):
+        store.put(layout.original_key(item.digest), data)
+    job = new_job_id()
+    jobs.create(job, "deadly")
+    jobs.extend(job, batches=1, total=5, closed=True)
+
+    fork = multiprocessing.get_context("spawn")
+    exits = []
+    for _ in range(6):
+        process = fork.Process(target=_embed_with_deadly_decoder, args=(settings, job, items, deadly))
+        process.start()
+        process.join(120)
+        exits.append(process.exitcode)
+        if process.exitcode == 0:
+            break
+    assert exits == [9, 9, 9, 0]
+    _until_done(jobs, job)
+    state = jobs.get(job)
+    assert (state.added, state.outcome.duplicates) == (4, 0)
+    assert [(one.name, one.code) for one in state.outcome.rejected] == [("2.jpg", "set-aside")]
+    assert store.exists(layout.set_aside_key(deadly))
+    assert ledger.size("deadly") == 4
+
+
+def _embed_with_deadly_decoder(settings: Settings, job: str, items: list[Item], deadly: str) -> None:
+    def decode_or_die(data: bytes, **options: Any) -> Any:
+        if layout.digest_of(data) == deadly:
+            os._exit(9)
+        return decode(data, **options)
+
+    embedder_module.decode = decode_or_die
+    index = connect(settings.index_url.get_secret_value())
+    Embedder(
+        store=ObjectStore.from_settings(settings),
+        ledger=Ledger(index),
+        jobs=Jobs(index),
+        changes=Changes(index),
+        queue=Queue(make_app(settings, name="test")),
+        connect_model=lambda model, version: ServingClient(settings.serving_target, model, version=version),
+        default_model=(settings.model, settings.model_version),
+        limits=Limits(),
+        version="test",
+    ).embed(job=job, batch=0, collection="deadly", items=items)
+
+
+def _until_done(jobs: Jobs, job: str) -> None:
+    import time
+
+    until = time.monotonic() + 60
+    while not jobs.get(job).done:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_batch_that_runs_twice_counts_once(stack: Stack, tmp_path: Path) -> None:
+    """The queue may deliver a message twice, also after its work was done."""
+    settings = stack.settings
+    store, index = ObjectStore.from_settings(settings), connect(settings.index_url.get_secret_value())
+    jobs, queue = Jobs(index), Queue(make_app(settings, name="test"))
+    pictures = [photograph(400 + seed) for seed in range(3)]
+    items = [Item(layout.digest_of(data), f"{place}.jpg", None, len(data)) for place, data in enumerate(pictures)]
+    for item, data in zip(items, pictures, strict=True):
+        store.put(layout.original_key(item.digest), data)
+    job = new_job_id()
+    jobs.create(job, "twice")
+    jobs.extend(job, batches=1, total=3, closed=True)
+    for _ in range(3):
+        queue.embed(job=job, batch=0, collection="twice", items=items)
+    _until_done(jobs, job)
+    queue.embed(job=job, batch=0, collection="twice", items=items)
+    for path, data in zip("abc", pictures, strict=True):
+        (tmp_path / f"{path}.jpg").write_bytes(data)
+    assert ingest(stack, str(tmp_path), "--collection", "twice")["duplicates"] == 3  # behind them in the queue
+    assert jobs.get(job).added == 3
+    assert collection(stack, "twice")["images"] == 3  # type: ignore[index]
+    assert len(Catalog(store).segments("twice")) == 1
+
+
+def test_wrong_use_is_named(stack: Stack, tmp_path: Path) -> None:
+    assert "no file or folder" in _error(stack, "ingest", str(tmp_path / "nowhere"))
+    assert "Not A Name" in _error(stack, "ingest", str(tmp_path), "--collection", "Not A Name")
+    assert "there is no collection 'nothere'" in _error(stack, "search", "--id", "1", "--collection", "nothere")
+    assert "has no image 12345" in _error(stack, "search", "--id", "12345")
+    text = tmp_path / "notes.txt"
+    text.write_text("no picture")
+    assert _error(stack, "search", str(text))
+    shutil.rmtree(tmp_path)
+
+
+def _error(stack: Stack, *arguments: str) -> str:
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-m", "services.producer.cli", *arguments],
+        env={**os.environ, "ARTSEEK_DATA": str(stack.data), "COLUMNS": "500"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode in {1, 2}
+    assert "Traceback" not in done.stderr
+    return done.stderr
