@@ -79,8 +79,8 @@ def _bare_loop(files: list[Path]) -> float:
 
     def pixels(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
         image = Image.open(path).convert("RGB")
-        scale = (size + 32) / min(image.size)
-        width, height = (max(size + 32, round(side * scale)) for side in image.size)
+        scale = size / min(image.size)
+        width, height = (max(size, round(side * scale)) for side in image.size)
         left, top = (width - size) // 2, (height - size) // 2
         image = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
         return np.asarray(image)

@@ -45,7 +45,7 @@ def _efficientnet_lite0(backbone: Backbone) -> "keras.Model":
 EFFICIENTNET_LITE0: Final = Backbone(
     name="efficientnet-lite0",
     input_size=224,
-    shorter_side=256,
+    shorter_side=224,
     dim=1280,
     mean=127.0,
     scale=128.0,

@@ -2,6 +2,7 @@
 
 import socket
 import zlib
+from collections.abc import Iterable, Mapping
 
 _GRPC_OFFSET = 10_000  # SeaweedFS listens for gRPC at each port + 10,000
 _LOWEST, _HIGHEST = 20_000, 45_000
@@ -34,11 +35,11 @@ def require_free(port: int, host: str, name: str, remedy: str) -> None:
 
 
 class FreePorts:
-    """Finds free ports, preferring those of an earlier start."""
+    """Finds free ports, preferring those of an earlier start; `reserved` ones are for somebody else."""
 
-    def __init__(self, earlier: dict[str, int]) -> None:
+    def __init__(self, earlier: Mapping[str, int], *, reserved: Iterable[int] = ()) -> None:
         self._earlier = earlier
-        self._given: set[int] = set()
+        self._given = set(reserved)
 
     def take(self, name: str, *, with_grpc_twin: bool = False) -> int:
         """Return a free port for the server `name`.

@@ -104,7 +104,7 @@ class LocalSystem:
         self.host, self.port = host, port
         self._models = models
         secret = folder.secrets()
-        free = FreePorts(folder.ports())
+        free = FreePorts(folder.ports(), reserved=[port])
         self._ports = {
             name: free.take(name, with_grpc_twin=name.startswith("objects"))
             for name in (

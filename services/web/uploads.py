@@ -16,6 +16,7 @@ from shared.intake import Intake, ensure_known
 FILE_FIELDS = ("images", "image")
 _SMALL = 8 * 2**20  # bytes; larger files are stored one after the other
 _THREADS = 4
+_PATIENCE_S = 5.0  # somebody waits for the answer
 _COPIES = 2  # of a file's bytes while it is stored
 
 
@@ -87,6 +88,7 @@ def hand_in(parts: Parts, collection: str, uploads: Sequence[Upload]) -> tuple[s
             queue=parts.queue,
             batch_size=parts.settings.batch_size,
             threads=threads,
+            patience_s=_PATIENCE_S,
         ) as intake,
     ):
         for refusal in refused:

@@ -36,7 +36,6 @@ from shared.images.pixels import Box, bring_down, converter, inks_to_rgb
 from shared.images.readers import read_header
 from shared.images.splicing import spliced
 
-_MARGIN = 32  # pixels that the shorter side keeps beyond the crop: 256 for 224, as ImageNet networks are evaluated
 _MAX_ASPECT = 4  # beyond it, only the middle of the longer side is resized: the crop needs no more
 _LARGE = 32 * MIB
 _large_turn = threading.Lock()
@@ -84,7 +83,7 @@ def identify(data: bytes, limits: Limits = DEFAULT_LIMITS) -> ImageInfo:
 def decode(data: bytes, *, size: int, limits: Limits = DEFAULT_LIMITS) -> tuple[NDArray[np.uint8], ImageInfo]:
     """An image as the models take it.
 
-    The shorter side is brought to `size` + 32 pixels and the longer to the nearest whole number that keeps the shape
+    The shorter side is brought to `size` pixels and the longer to the nearest whole number that keeps the shape
     (beyond four times the shorter, only its middle is); then the middle square is cut out, rounding to the upper left.
 
     Args:
@@ -101,7 +100,7 @@ def decode(data: bytes, *, size: int, limits: Limits = DEFAULT_LIMITS) -> tuple[
     header = _admit(data, limits)
     shorter = min(header.width, header.height)
     width, height = (min(side, _MAX_ASPECT * shorter) for side in (header.width, header.height))
-    scale = (size + _MARGIN) / shorter
+    scale = size / shorter
     plan = _Plan((width, height), (round(width * scale), round(height * scale)))
     image = _picture(data, header, plan, limits)
     left, top = (image.width - size) // 2, (image.height - size) // 2

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ class BucketStore:
         with guarded():
             while True:
                 pipeline = self._redis.pipeline(transaction=False)
-                for name, images in (item for item, _ in zip(commands, range(_PIPELINE), strict=False)):
+                for name, images in islice(commands, _PIPELINE):
                     pipeline.execute_command(command, name, *images)
                 if not len(pipeline):
                     return

@@ -1,6 +1,7 @@
 """The OpenAPI document: it is valid, and requests made up from it find no answer outside it and no server error."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,10 @@ from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis import checks
 
+from services.web.answers import HitAnswer
 from services.web.api import api
+from services.web.inputs import Listing, SearchOptions
+from shared.images import REASONS
 from shared.layout import image_id
 from tests.conftest import Stack
 from tests.integration.web_client import Client, picture
@@ -86,3 +90,14 @@ def test_every_operation_and_parameter_is_explained() -> None:
         for method, operation in operations.items():
             assert operation["summary"], (path, method)
             assert all(parameter["description"] for parameter in operation.get("parameters", ())), (path, method)
+
+
+def test_the_guide_names_every_operation_option_and_reason() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    for operation in api.operations:
+        assert f"`{operation.method} {operation.path}`" in guide
+    for word in (*SearchOptions.model_fields, *Listing.model_fields, *REASONS, *HitAnswer.__annotations__):
+        assert word in guide
+    operations = [operation for path in api.document()["paths"].values() for operation in path.values()]
+    for status in {status for operation in operations for status in operation["responses"]}:
+        assert status in guide or status in {"200", "304"}

@@ -157,7 +157,9 @@ def test_images_are_pinned_to_a_release() -> None:
     assert base.startswith("PYTHON_IMAGE=")
     assert files.stages()["base"].parent == "${PYTHON_IMAGE}"
     for image in [*images, base.partition("=")[2]]:
-        assert re.search(r":[\w.-]*\d+[.-]\d+[.-]\d+[\w.-]*$", image), f"{image} names no exact release"
+        assert re.search(r":[\w.-]*\d+[.-]\d+[.-]\d+[\w.-]*(@sha256:[0-9a-f]{64})?$", image), (
+            f"{image} names no exact release"
+        )
     parents = {stage.parent for name, stage in files.stages().items() if name not in {"", "base"}}
     assert parents == {"base", "builder"}
 

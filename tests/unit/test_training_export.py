@@ -93,7 +93,7 @@ def test_the_manifest_says_what_the_model_is(exported: Path) -> None:
     assert found["model"] == "efficientnet-lite0"
     assert found["version"] == 3
     assert (found["dim"], found["normalised"], found["input_size"]) == (1280, True, 224)
-    assert found["resize"] == {"shorter_side": 256, "filter": "bicubic", "crop": "centre"}
+    assert found["resize"] == {"shorter_side": 224, "filter": "bicubic", "crop": "centre"}
     assert found["weights"]["sha256"] == EFFICIENTNET_LITE0.weights.sha256
     assert found["weights"]["licence"] == "Apache-2.0"
 

@@ -22,7 +22,7 @@ function enqueue(files) {
 
 async function run() {
   upload.running = true;
-  const tally = { sent: 0, bytes: 0, added: 0, duplicates: 0, rejected: 0, jobs: [], trouble: "" };
+  const tally = { sending: 0, sent: 0, added: 0, duplicates: 0, rejected: 0, jobs: [], trouble: "" };
   refusals.hidden = true;
   refusals.querySelector("ul").replaceChildren();
   document.getElementById("progress").hidden = false;
@@ -71,6 +71,7 @@ function refuse(tally, { name, reason }) {
 
 /** Send one batch; fetch tells nothing of the progress of a request, so it is the older way. */
 function send(batch, tally) {
+  tally.sending = batch.length;
   const body = new FormData();
   for (const { file } of batch) body.append("images", file, file.name || "unnamed");
   if (batch[0].label) body.append("label", batch[0].label);
@@ -79,12 +80,13 @@ function send(batch, tally) {
   request.responseType = "json";
   request.upload.addEventListener("progress", (event) => {
     const share = event.lengthComputable ? event.loaded / event.total : 0;
-    show(tally, `Sending ${tally.sent + Math.round(share * batch.length)} of ${tally.sent + batch.length + upload.queue.length}`, share * batch.length);
+    show(tally, "Sending", tally.sent + share * batch.length);
   });
   return new Promise((resolve) => {
     request.addEventListener("loadend", () => {
       const answer = request.response;
       tally.sent += batch.length;
+      tally.sending = 0;
       if (request.status === 202) tally.jobs.push({ url: answer.url, finished: 0 });
       else if (answer?.rejected) answer.rejected.forEach((item) => refuse(tally, item));
       else tally.trouble = answer?.detail ?? "Artseek does not answer. Is it still running?";
@@ -118,18 +120,18 @@ async function follow(tally) {
       answer.rejected.forEach((item) => refuse(tally, item));
     }
     const finished = tally.jobs.reduce((sum, job) => sum + job.finished, 0);
-    show(tally, `Adding ${finished} of ${tally.sent}`, finished);
+    show(tally, "Adding", finished);
     await pause(delay);
     delay = Math.min(1000, delay * 1.2);
   }
 }
 
-/** Show how far things are: sending is the first half, adding the second. */
-function show(tally, words, part) {
-  const all = Math.max(1, tally.sent + upload.queue.length);
-  const adding = words.startsWith("Adding");
+/** Show how many files were sent or added: sending is the first half of the bar, adding the second. */
+function show(tally, doing, done) {
+  const all = Math.max(1, tally.sent + tally.sending + upload.queue.length);
   bar.max = 2 * all;
-  bar.value = Math.min(bar.max, adding ? all + part : tally.sent + part);
+  bar.value = doing === "Adding" ? all + done : done;
+  const words = `${doing} ${Math.floor(done)} of ${all}`;
   if (text.textContent !== words) text.textContent = words;
 }
 
@@ -141,7 +143,7 @@ async function refresh() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const after = page.getElementById("count")?.textContent;
     if (after !== undefined && after !== before) {
-      for (const id of ["overview", "gallery"]) {
+      for (const id of ["title", "overview", "gallery"]) {
         document.getElementById(id).replaceChildren(...page.getElementById(id).childNodes);
       }
       return;

@@ -1,0 +1,168 @@
+"""The object store: bytes in, the same bytes out; what is missing, refused or away is told apart."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from shared.catalog import Catalog, Collection, CurrentIndex
+from shared.errors import Invalid, NotFound, ObjectNotFound, StoreUnavailable
+from shared.settings import Settings
+from shared.store import ObjectStore
+from tests import rows
+from tests.integration.conftest import Servers
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 6 * 2**20])  # the last one is sent in parts
+def test_what_is_put_is_got(store: ObjectStore, size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    store.put("some/key", data)
+    assert store.get("some/key") == data
+    assert store.exists("some/key")
+    assert [(item.key, item.size) for item in store.list("some/")] == [("some/key", size)]
+
+
+def test_an_object_is_overwritten_whole(store: ObjectStore) -> None:
+    store.put("key", b"a longer one")
+    store.put("key", b"short")
+    assert store.get("key") == b"short"
+
+
+def test_what_is_missing_is_not_found(store: ObjectStore) -> None:
+    with pytest.raises(ObjectNotFound, match="no/such"):
+        store.get("no/such")
+    assert not store.exists("no/such")
+    assert list(store.list("no/")) == []
+    store.delete(["no/such", "nor/this"])
+
+
+def test_a_listing_goes_through_folders_in_the_order_of_the_keys(store: ObjectStore) -> None:
+    keys = [f"deep/{place % 3}/{place:04}" for place in range(40)] + ["deep", "deeper/1"]
+    for key in keys:
+        store.put(key, b"")
+    assert [item.key for item in store.list("deep/")] == sorted(key for key in keys if key.startswith("deep/"))
+
+
+def test_a_listing_has_more_than_a_page(store: ObjectStore, servers: Servers) -> None:
+    """A page of S3 has a thousand keys."""
+    keys = [f"many/{place:05}" for place in range(1100)]
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda key: store.put(key, b""), keys))
+    assert [item.key for item in store.list("many/")] == keys
+    store.delete(keys)
+    assert list(ObjectStore.from_settings(servers.settings).list("many/")) == []
+
+
+def test_the_bucket_is_made_once(store: ObjectStore) -> None:
+    store.ensure_bucket()
+    store.put("key", b"kept")
+    store.ensure_bucket()
+    assert store.get("key") == b"kept"
+
+
+def test_a_bucket_that_is_not_there_holds_nothing(servers: Servers) -> None:
+    other = ObjectStore.from_settings(_with(servers.settings, s3_bucket="never-made"))
+    assert list(other.list("")) == []
+    with pytest.raises(ObjectNotFound):
+        other.get("key")
+
+
+def test_wrong_keys_are_told_with_the_settings_that_hold_them(servers: Servers) -> None:
+    stranger = ObjectStore.from_settings(_with(servers.settings, s3_secret_key="wrong"))
+    for call in (lambda: stranger.get("key"), lambda: stranger.put("key", b""), lambda: list(stranger.list(""))):
+        with pytest.raises(StoreUnavailable, match="ARTSEEK_S3_SECRET_KEY"):
+            call()
+
+
+def test_a_killed_store_is_unavailable_and_has_everything_when_it_is_back(servers: Servers, store: ObjectStore) -> None:
+    written = {f"key/{place}": str(place).encode() * 1000 for place in range(20)}
+    for key, data in written.items():
+        store.put(key, data)
+    servers.objects.kill()
+    for call in (
+        lambda: store.get("key/1"),
+        lambda: store.put("key/x", b""),
+        lambda: store.exists("key/1"),
+        lambda: store.delete(["key/1"]),
+        lambda: list(store.list("")),
+        store.ensure_bucket,
+    ):
+        with pytest.raises(StoreUnavailable):
+            call()
+    servers.objects.start()
+    assert {key: _patiently(store, key) for key in [item.key for item in store.list("key/")]} == written
+
+
+def _patiently(store: ObjectStore, key: str) -> bytes:
+    """Get an object from a store that was started a moment ago: it may be unavailable, but never say that it is gone."""
+    until = time.monotonic() + 30
+    while True:
+        try:
+            return store.get(key)
+        except StoreUnavailable:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+
+# The catalog
+
+
+def test_a_collection_is_created_once(store: ObjectStore) -> None:
+    catalog = Catalog(store)
+    with pytest.raises(NotFound, match="'art'"):
+        catalog.get("art")
+    made = catalog.create("art", model="lite", version=2, dim=8)
+    assert catalog.create("art", model="other", version=3, dim=9) == made == catalog.get("art")
+    assert (made.model, made.version, made.dim) == ("lite", 2, 8)
+    assert len(bytes.fromhex(made.tag)) == 4
+    assert catalog.create("music", model="lite", version=2, dim=8).tag != made.tag
+    assert catalog.names() == ["art", "music"]
+
+
+def test_a_name_that_does_not_fit_is_refused_before_the_store_is_asked(store: ObjectStore) -> None:
+    for call in (Catalog(store).get, lambda name: Catalog(store).create(name, model="lite", version=1, dim=1)):
+        with pytest.raises(Invalid):
+            call("../art")
+
+
+def test_a_broken_manifest_is_named(store: ObjectStore) -> None:
+    for broken in (b"", b"{", b"[]", b'{"name": "art"}'):
+        store.put("collections/art.json", broken)
+        with pytest.raises(Invalid, match="collections/art.json"):
+            Catalog(store).get("art")
+
+
+def test_segments_dead_rows_and_generations_of_a_collection_are_listed_and_dropped(store: ObjectStore) -> None:
+    catalog = Catalog(store)
+    art, other = (catalog.create(name, model="lite", version=1, dim=4) for name in ("art", "art-2"))
+    for collection in (art, other):
+        _write(store, collection, "b", "a")
+    catalog.bury("art", [("a", 5), ("b", 2**53 - 1), ("a", 5)])
+    assert catalog.segments("art") == ["a", "b"]
+    assert catalog.dead_rows("art") == {("a", 5), ("b", 2**53 - 1)}
+    assert catalog.dead_rows("art-2") == set()
+    assert catalog.current_index("art") is None
+    assert catalog.next_generation("art") == 1
+    for generation in (9, 10):
+        store.put(f"indexes/art/{generation:06}.npz", b"")
+    catalog.set_current_index("art", CurrentIndex(9, 1234))
+    assert catalog.current_index("art") == CurrentIndex(9, 1234)
+    assert catalog.next_generation("art") == 11
+    assert catalog.next_generation("art-2") == 1
+
+    assert sorted(catalog.drop("art")) == ["a", "b"]
+    assert {item.key for item in store.list("")} - {".ready"} == {
+        "collections/art-2.json",
+        "vectors/art-2/a.arrow",
+        "vectors/art-2/b.arrow",
+    }
+    assert catalog.drop("art") == []
+
+
+def _write(store: ObjectStore, collection: Collection, *names: str) -> None:
+    for name in names:
+        store.put(f"vectors/{collection.name}/{name}.arrow", rows.segment([1], collection))
+
+
+def _with(settings: Settings, **changes: str) -> Settings:
+    return Settings.model_validate(settings.model_dump() | changes)
