@@ -26,9 +26,7 @@ _MODEL = MODELS / "efficientnet-lite0" / "1"
 def main() -> None:
     """Print both rates and their ratio; with ``--bare`` only the bare loop's, for the process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "folder", nargs="?", type=Path, help="folder of images, not a sample gallery"
-    )
+    parser.add_argument("folder", nargs="?", type=Path, help="folder of images, not a sample gallery")
     parser.add_argument("--limit", type=int, default=2000, help="number of images")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -36,7 +36,7 @@ _COLLECTION = "default"
 def main() -> None:
     """Ingest, search, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="*", type=Path, help="folders of images  [default: random pictures]")
+    parser.add_argument("folders", nargs="*", type=Path, help="folders of images, not random pictures")
     parser.add_argument("--limit", type=int, default=12_000, help="number of images")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="artseek-bench-") as scratch, running_system() as system:
@@ -111,9 +111,8 @@ def _memory(system: RunningSystem, images: int) -> None:
     if current is not None:
         tables = Generation.load(catalog.store, manifest, current.generation).family.tables
         used = connect(settings.index_url.get_secret_value()).info("memory")["used_memory"]
-        print(
-            f"index: {used / images / tables:.1f} bytes per image and table ({tables} tables, all of the server's memory)"
-        )
+        share = used / images / tables
+        print(f"index: {share:.1f} bytes per image and table ({tables} tables; all of the server's memory counted)")
 
 
 def _median_ms(call: Callable[[int], object]) -> float:

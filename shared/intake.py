@@ -12,7 +12,7 @@ from shared.catalog import Catalog
 from shared.errors import ArtseekError, IndexLost, Unavailable
 from shared.index import IndexState, Jobs, Ledger, Rejection
 from shared.index.jobs import Outcome
-from shared.queue import EMBED, Item, Queue
+from shared.queue import Item, Queue
 from shared.store import ObjectStore
 
 Read = Callable[[], bytes | Rejection]
@@ -197,16 +197,9 @@ class Intake:
             try:
                 if self.refresh():
                     moved, sendings = time.monotonic(), 0
-                elif time.monotonic() - moved > stalled_after_s and not self._queue.waiting()[EMBED]:
-                    if sendings == _SENDINGS:
-                        raise ArtseekError(
-                            f"{len(self._outstanding)} batches of the job {self.job} were sent {sendings + 1} times and "
-                            "never reported; see the logs of embedder and indexer"
-                        )
-                    sendings += 1
-                    for batch, items in list(self._outstanding.items())[: self._most_outstanding]:
-                        self._queue.embed(job=self.job, batch=batch, collection=self._collection, items=items)
-                    moved = time.monotonic()
+                elif time.monotonic() - moved > stalled_after_s and not any(self._queue.waiting().values()):
+                    self._send_again(sendings)
+                    moved, sendings = time.monotonic(), sendings + 1
             except IndexLost:
                 raise
             except Unavailable:
@@ -214,3 +207,12 @@ class Intake:
             if progress:
                 progress(self.finished)
             time.sleep(_POLL_S)
+
+    def _send_again(self, sendings: int) -> None:
+        if sendings == _SENDINGS:
+            raise ArtseekError(
+                f"{len(self._outstanding)} batches of the job {self.job} were sent {sendings + 1} times and never "
+                "reported; see the logs of embedder and indexer"
+            )
+        for batch, items in self._outstanding.items():
+            self._queue.embed(job=self.job, batch=batch, collection=self._collection, items=items)

@@ -42,8 +42,8 @@ class CollectionCopy:
         self.packs: tuple[Pack, ...] = ()
         self.generation: Generation | None = None
         self._catalog = catalog
-        self._folder = folder / f"{collection.name}-{collection.tag}"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder / f"{collection.name}-{collection.tag}"
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._have: set[str] = set()
         self._dead: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
@@ -57,6 +57,7 @@ class CollectionCopy:
         wanted = set(self._catalog.segments(self.collection.name))
         dead = self._catalog.dead_rows(self.collection.name)
         with self._lock:
+            self._bury(dead - self._dead)  # first, so that a row which is dead is so when its segment comes
             if not self.packs:
                 self._open_files(wanted)
             if self._have - wanted:  # the store merged or lost segments: start anew
@@ -67,7 +68,6 @@ class CollectionCopy:
                 for pack in pool.map(self._fetch, fresh):
                     if pack is not None:
                         self._add(pack)
-            self._bury(dead - self._dead)
             self._merge()
         self.load_generation()
 
@@ -101,14 +101,14 @@ class CollectionCopy:
         """Forget the collection and remove its files."""
         with self._lock:
             self.packs = ()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _open_files(self, wanted: set[str]) -> None:
         """Map the files of an earlier run, the largest first, so that a merged one wins over what it was made of."""
-        for path in self._folder.glob("*.part"):
+        for path in self.folder.glob("*.part"):
             path.unlink()
         packs = []
-        for path in self._folder.glob("*.arrow"):
+        for path in self.folder.glob("*.arrow"):
             try:
                 packs.append(Pack(path, path.stem))
             except (Invalid, OSError, KeyError) as error:
@@ -125,7 +125,7 @@ class CollectionCopy:
             data = self._catalog.store.get(layout.segment_key(self.collection.name, segment))
         except ObjectNotFound:
             return None  # announced, and dropped since
-        path = self._folder / f"{segment}.arrow"
+        path = self.folder / f"{segment}.arrow"
         part = path.with_suffix(".part")
         part.write_bytes(data)
         part.replace(path)
@@ -171,7 +171,7 @@ class CollectionCopy:
             group = next((packs for packs in tiers.values() if len(packs) >= _FAN_IN), None)
             if group is None:
                 return
-            path = self._folder / f"merged-{group[0].segments[0]}-{sum(len(pack.segments) for pack in group)}.arrow"
+            path = self.folder / f"merged-{group[0].segments[0]}-{sum(len(pack.segments) for pack in group)}.arrow"
             part = path.with_suffix(".part")
             write_merged(part, group)
             part.replace(path)

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from services.query.copy import CollectionCopy
@@ -82,6 +83,8 @@ class Follower:
         if not self.connected or self._position is None:
             return
         with self._lock:
+            if self._position is None:  # lost in the meantime
+                return
             try:
                 since = self._changes.since(self._position)
                 if since is None:
@@ -129,8 +132,18 @@ class Follower:
                 self._remove(gone)
             for name in names:
                 self._synchronise(name)
+            self._clear_away()
             self._listed_at = time.monotonic()
         self.listed.set()
+
+    def _clear_away(self) -> None:
+        """Remove the files of collections that were dropped while nobody followed."""
+        followed = {copy.folder for copy in self._copies.values()}
+        for folder in set(self._folder.glob("*-????????")) - followed:
+            for file in (*folder.glob("*.arrow"), *folder.glob("*.part")):
+                file.unlink()
+            with suppress(OSError):  # not empty: it is no copy of ours
+                folder.rmdir()
 
     def _synchronise(self, name: str) -> None:
         try:

@@ -7,10 +7,10 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 
 from services.web.problems import Refusal
 from shared.index import Job
+from shared.index.jobs import Kind
 from shared.query import METRIC_NAMES, MODE_NAMES, Collection, Image, SearchResponse
 
 API = "/api/v1"
-DELETION = "delete-"  # what the ids of jobs start with that remove images
 
 
 class HitAnswer(TypedDict):
@@ -87,13 +87,13 @@ class CollectionsAnswer(TypedDict):
 
 
 class JobAnswer(TypedDict):
-    """What became of images handed in together.
+    """What became of a job: images handed in together, or work of another kind on a collection.
 
     `open`: more images may come; `running`: they are being worked off; `done`: each is accounted for.
     """
 
     id: str
-    kind: Literal["add", "delete"]
+    kind: Kind
     collection: str
     state: Literal["open", "running", "done"]
     created: str
@@ -101,7 +101,7 @@ class JobAnswer(TypedDict):
     finished: int
     added: int
     duplicates: int
-    deleted: int
+    affected: int
     rejected: list[Refusal]
     classes: dict[str, int]
 
@@ -194,20 +194,19 @@ def collection_answer(collection: Collection) -> CollectionAnswer:
 
 def job_answer(job: Job) -> JobAnswer:
     """Return a job as it stands."""
-    deletes = job.id.startswith(DELETION)
     return JobAnswer(
         id=job.id,
-        kind="delete" if deletes else "add",
+        kind=job.kind,
         collection=job.collection,
         state="done" if job.done else "running" if job.closed else "open",
         created=_time(job.created),
         total=job.total,
         finished=job.outcome.images,
-        added=0 if deletes else job.added,
-        duplicates=0 if deletes else job.outcome.duplicates,
-        deleted=job.added if deletes else 0,
+        added=job.added,
+        duplicates=job.outcome.duplicates,
+        affected=job.outcome.affected,
         rejected=[Refusal(name=item.name, code=item.code, reason=item.reason) for item in job.outcome.rejected],
-        classes={} if deletes else {label: count for label, count in job.outcome.added.items() if label},
+        classes={label: count for label, count in job.outcome.added.items() if label},
     )
 
 

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from services.web.api.table import reply
 from services.web.measures import measures
-from services.web.readiness import Readiness
+from shared.readiness import Readiness
 from shared.errors import ArtseekError, Unavailable
 from shared.index import connect, guarded
 from shared.query import Collection, QueryClient

@@ -243,9 +243,7 @@ def test_whatever_happens_the_copy_is_what_the_store_says(
                 copy = open_copy(catalog, art, tmp_path)
             case _:
                 copy.synchronise()
-        live = {
-            number for segment, numbers in written.items() for number in numbers if (segment, number) not in dead
-        }
+        live = {number for segment, numbers in written.items() for number in numbers if (segment, number) not in dead}
         if step % 5 == 0:
             assert_holds(copy, sorted(live))
         else:

@@ -11,7 +11,8 @@ _README = (_ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_has_every_setting_with_its_default_and_meaning() -> None:
-    rows = {name: (default, meaning) for name, default, meaning in re.findall(r"\| `(ARTSEEK_\w+)` \| (.*?) \| (.*?) \|", _README)}
+    found = re.findall(r"\| `(ARTSEEK_\w+)` \| (.*?) \| (.*?) \|", _README)
+    rows = {name: (default, meaning) for name, default, meaning in found}
     assert rows.keys() == {environment_name(field) for field in Settings.model_fields}
     for field, info in Settings.model_fields.items():
         default = info.default.get_secret_value() if hasattr(info.default, "get_secret_value") else info.default

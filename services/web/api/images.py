@@ -6,7 +6,6 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from services.web.answers import (
-    DELETION,
     DeletionAnswer,
     ImageAnswer,
     ImagesAnswer,
@@ -107,9 +106,8 @@ def delete_image(path: ImagePath) -> ResponseReturnValue:
     """Delete an image from a collection."""
     here = parts()
     here.query.image(path.name, path.id)
-    job = DELETION + new_job_id()
-    here.jobs.create(job, path.name)
-    here.jobs.extend(job, batches=1, total=1, closed=True)
+    job = new_job_id()
+    here.jobs.create(job, path.name, kind="delete")
     here.queue.delete(job=job, collection=path.name, ids=[path.id])
     if _is_gone(here, job, path):
         return "", 204
