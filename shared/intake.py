@@ -59,7 +59,7 @@ class Intake:
         jobs: Jobs,
         queue: Queue,
         batch_size: int,
-        threads: int = 8,
+        threads: int = 4,
         most_outstanding: int = 64,
         patience_s: float = 120.0,
     ) -> None:

@@ -35,7 +35,7 @@ _FAILURES = 3  # times a batch may fail for a reason that waiting does not mend
 _SMALL = 32  # pixels: decoding to find out whether an image can be decoded
 _LOCK_S = 30.0
 _WAIT_S = 5.0
-_THREADS = 4  # fetching waits for the store, and Pillow decodes without the interpreter's lock
+_THREADS = 2  # fetching waits for the store, and Pillow decodes without the interpreter's lock
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ class Children:
         self._running: list[_Running] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._stopped = threading.Event()
         threading.Thread(target=self._watch, name="children", daemon=True).start()
 
     def __enter__(self) -> "Children":
@@ -135,7 +136,8 @@ class Children:
         return {running.child.name: running.process.pid for running in self._running}
 
     def _watch(self) -> None:
-        while not self._stopping.wait(_POLL_S):
+        # To the end: the kernel ties a child to the thread that started it, and would stop those started here too early.
+        while not self._stopped.wait(_POLL_S):
             for running in list(self._running):
                 status = running.process.poll()
                 with self._lock:
@@ -156,3 +158,4 @@ class Children:
             if not one.group_is_gone():
                 one.signal(signal.SIGKILL)
                 one.process.wait()
+        self._stopped.set()

@@ -10,11 +10,11 @@ from prometheus_client.registry import Collector
 
 from services.web.api.table import reply
 from services.web.measures import measures
-from shared.readiness import Readiness
 from shared.errors import ArtseekError, Unavailable
 from shared.index import connect, guarded
 from shared.query import Collection, QueryClient
 from shared.queue import EMBED, INDEX
+from shared.readiness import Readiness
 from shared.settings import Settings
 
 _SCRAPE_S = 2.0

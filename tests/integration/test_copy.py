@@ -31,7 +31,7 @@ class WatchedStore(ObjectStore):
     def __init__(self, store: ObjectStore) -> None:
         super().__init__(store._client, store._bucket)
         self.read: list[str] = []
-        self.before: Callable[[str], None] = lambda key: None
+        self.before: Callable[[str], None] = lambda _: None
 
     def get(self, key: str) -> bytes:
         if key.endswith(".arrow"):
@@ -530,11 +530,11 @@ def test_without_the_store_the_copy_answers_and_afterwards_it_follows(
     put(catalog, art, "a", range(4))
     follower = follow()
     wait_until(lambda: follower.connected)
+    put(catalog, art, "b", [4])
     servers.objects.kill()
     Changes(redis).announce(Change("art", "segment", "b"))
     assert_holds(follower.copy("art"), range(4))
     servers.objects.start()
-    put(catalog, art, "b", [4])
     wait_until(lambda: size(follower) == 5)
 
 

@@ -94,7 +94,7 @@ def test_a_killed_store_is_unavailable_and_has_everything_when_it_is_back(server
 
 
 def _patiently(store: ObjectStore, key: str) -> bytes:
-    """Get an object from a store that was started a moment ago: it may be unavailable, but never say that it is gone."""
+    """Get an object from a store that was started a moment ago: it may be unavailable, but not say it is gone."""
     until = time.monotonic() + 30
     while True:
         try:
@@ -128,7 +128,7 @@ def test_a_name_that_does_not_fit_is_refused_before_the_store_is_asked(store: Ob
 def test_a_broken_manifest_is_named(store: ObjectStore) -> None:
     for broken in (b"", b"{", b"[]", b'{"name": "art"}'):
         store.put("collections/art.json", broken)
-        with pytest.raises(Invalid, match="collections/art.json"):
+        with pytest.raises(Invalid, match=r"collections/art\.json"):
             Catalog(store).get("art")
 
 
