@@ -89,7 +89,7 @@ class Children:
     def __init__(self, logs: Path, stop_signal: StopSignal) -> None:
         self._logs = logs
         self._stop_signal = stop_signal
-        self._running: list[_Running] = []
+        self._groups: list[list[_Running]] = []  # each started, and stopped, at the same time
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._stopped = threading.Event()
@@ -107,13 +107,15 @@ class Children:
         Raises:
             NotReady: One was not ready in time, or died over and over.
         """
+        group: list[_Running] = []
+        self._groups.append(group)
         waiting = []
         for child in children:
             with self._lock:
                 if self._stop_signal.requested:
                     return
                 running = _Running(child, self._logs / f"{child.name}.log")
-                self._running.append(running)
+                group.append(running)
             waiting.append((running, time.monotonic() + child.patience_s))
         while waiting:
             still = []
@@ -131,14 +133,10 @@ class Children:
             if waiting and self._stop_signal.wait(_POLL_S):
                 return
 
-    def processes(self) -> dict[str, int]:
-        """Return the process ids of the children by name."""
-        return {running.child.name: running.process.pid for running in self._running}
-
     def _watch(self) -> None:
-        # To the end: the kernel ties a child to the thread that started it, and would stop those started here too early.
+        # To the end: the kernel ties a child to the thread that started it, and would stop those started here early.
         while not self._stopped.wait(_POLL_S):
-            for running in list(self._running):
+            for running in [running for group in self._groups for running in group]:
                 status = running.process.poll()
                 with self._lock:
                     if status is not None and not self._stopping.is_set():
@@ -146,16 +144,18 @@ class Children:
                         running.again()
 
     def stop(self) -> None:
-        """Stop the children, the last started first, and leave no process of theirs behind."""
+        """Stop the children, those started last first, and leave no process of theirs behind."""
         self._stopping.set()
         with self._lock:
-            running = list(reversed(self._running))
-        for one in running:
-            one.signal(signal.SIGTERM)
+            groups = list(reversed(self._groups))
+        for group in groups:
+            for running in group:
+                running.signal(signal.SIGTERM)
             deadline = time.monotonic() + _STOP_S
-            while not one.group_is_gone() and time.monotonic() < deadline:
+            while not all(running.group_is_gone() for running in group) and time.monotonic() < deadline:
                 time.sleep(0.02)
-            if not one.group_is_gone():
-                one.signal(signal.SIGKILL)
-                one.process.wait()
+            for running in group:
+                if not running.group_is_gone():
+                    running.signal(signal.SIGKILL)
+                    running.process.wait()
         self._stopped.set()

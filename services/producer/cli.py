@@ -27,7 +27,7 @@ from shared.index.jobs import Kind
 from shared.intake import Intake, new_job_id
 from shared.layout import collection_name
 from shared.logs import configure
-from shared.query import METRICS, MODE_NAMES, MODES, Metric, Mode, QueryClient, SearchRequest, SearchResponse
+from shared.query import METRICS, MODE_NAMES, MODES, STAGES, Metric, Mode, QueryClient, SearchRequest, SearchResponse
 from shared.query import query_pb2 as messages
 from shared.queue import Queue, make_app
 from shared.readiness import Readiness
@@ -365,7 +365,8 @@ def _print_hits(answer: SearchResponse) -> None:
         image = hit.image
         table.add_row(str(rank), f"{hit.score:.4f}", _plain(image.label), _plain(image.name), str(image.id))
     _out.print(table)
-    stages = ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in answer.timings_ms.items())
+    timings = answer.timings_ms
+    stages = ", ".join(f"{stage} {timings[stage]:.1f} ms" for stage in STAGES if stage in timings)
     _out.print(
         f"{MODE_NAMES[answer.mode]}: {answer.candidates} of {answer.collection_size} images ranked; {stages}",
         style="dim",
@@ -388,7 +389,7 @@ def _search_json(answer: SearchResponse, metric: str) -> dict[str, Any]:
         "metric": metric,
         "candidates": answer.candidates,
         "collection_size": answer.collection_size,
-        "timings_ms": dict(answer.timings_ms),
+        "timings_ms": {stage: answer.timings_ms[stage] for stage in STAGES if stage in answer.timings_ms},
     }
 
 

@@ -22,6 +22,7 @@ Mode = Literal["auto", "lsh", "exact"]
 
 METRICS: dict[Metric, messages.Metric.ValueType] = {"cosine": METRIC_COSINE, "euclidean": METRIC_EUCLIDEAN}
 MODES: dict[Mode, messages.Mode.ValueType] = {"auto": MODE_AUTO, "lsh": MODE_LSH, "exact": MODE_EXACT}
+STAGES = ("decode", "embed", "probe", "rank", "total")  # of a search, in their order: the keys of `timings_ms`
 METRIC_NAMES = {value: name for name, value in METRICS.items()}
 MODE_NAMES = {value: name for name, value in MODES.items()}
 
@@ -30,6 +31,7 @@ __all__ = [
     "METRIC_NAMES",
     "MODES",
     "MODE_NAMES",
+    "STAGES",
     "Collection",
     "Hit",
     "Image",

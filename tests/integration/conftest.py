@@ -29,7 +29,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Start the server, again if it was killed, and wait until it is ready."""
+        """Start the server, again if it was killed, and wait until it is ready; it lives no longer than this thread."""
         with self._log.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-S", tether.__file__, str(os.getpid()), *self._child.command],
