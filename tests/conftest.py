@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,15 +29,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run(arguments: list[str], *, data: Path | None = None, check: bool = True, timeout_s: float = 300.0) -> str:
+def bare_environment(**more: str) -> dict[str, str]:
+    """Return this process's environment without what it says of Artseek, and with `more`."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ARTSEEK_")} | more
+
+
+def run(
+    arguments: list[str],
+    *,
+    data: Path | None = None,
+    check: bool = True,
+    timeout_s: float = 300.0,
+    environment: Mapping[str, str] | None = None,
+) -> str:
     """Run a Python module of ours and return what it printed."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ARTSEEK_")}
-    if data is not None:
-        environment["ARTSEEK_DATA"] = str(data)
+    folder = {"ARTSEEK_DATA": str(data)} if data is not None else {}
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=_ROOT,
-        env=environment,
+        env=bare_environment(**folder, **(environment or {})),
         capture_output=True,
         text=True,
         timeout=timeout_s,
@@ -55,6 +65,7 @@ class Stack:
     process: "subprocess.Popen[str]"
     data: Path
     url: str
+    environment: Mapping[str, str] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -63,7 +74,9 @@ class Stack:
 
     def artseek(self, *arguments: str, check: bool = True) -> str:
         """Run the command against the system; returns what it printed to standard output."""
-        return run(["-m", "services.producer.cli", *arguments], data=self.data, check=check)
+        return run(
+            ["-m", "services.producer.cli", *arguments], data=self.data, check=check, environment=self.environment
+        )
 
     def stop(self) -> int:
         """Stop the system as Ctrl-C does; returns its exit status."""
@@ -71,22 +84,33 @@ class Stack:
         return self.process.wait(timeout=60)
 
 
-def start_stack(data: Path, *, port: int | None = None) -> Stack:
-    """Start the whole system on a folder and wait until it is ready."""
+def launcher_log(data: Path) -> Path:
+    """Return where the output of the system on a folder goes."""
+    return data.with_name(f"{data.name}.log")
+
+
+def launch(data: Path, *, port: int, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+    """Begin to start the whole system on a folder; its output goes to a file beside it."""
     run(["-m", "training.export", "--out", str(_MODELS), "--base-path", str(_MODELS)])
-    (data / "models").mkdir(parents=True, exist_ok=True)
+    with launcher_log(data).open("w", encoding="utf-8") as log:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "services.launcher", "--data", str(data)),
+                *("--port", str(port), "--models", str(_MODELS)),
+            ],
+            cwd=_ROOT,
+            env=bare_environment(**(environment or {})),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+def start_stack(data: Path, *, port: int | None = None, environment: Mapping[str, str] | None = None) -> Stack:
+    """Start the whole system on a folder and wait until it is ready; `environment` is its and its commands'."""
     port = port or free_port()
-    log = (data / "launcher.log").open("w", encoding="utf-8")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ARTSEEK_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "services.launcher", "--data", str(data), "--port", str(port), "--models", str(_MODELS)],
-        cwd=_ROOT,
-        env=environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    stack = Stack(process, data, f"http://127.0.0.1:{port}")
+    process = launch(data, port=port, environment=environment)
+    stack = Stack(process, data, f"http://127.0.0.1:{port}", environment)
     until = time.monotonic() + _PATIENCE_S
     while time.monotonic() < until and process.poll() is None:
         try:
@@ -96,7 +120,7 @@ def start_stack(data: Path, *, port: int | None = None) -> Stack:
             time.sleep(0.2)
     process.terminate()
     process.wait(timeout=30)
-    raise AssertionError((data / "launcher.log").read_text(encoding="utf-8"))
+    raise AssertionError(launcher_log(data).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ _FIT_UNDERWAY = 10_000
 _OUTGROWN_UNDERWAY = 8
 _OUTGROWN = 2
 _FIT_SAMPLE = 8_192  # embeddings: 42 MB of 1280 dimensions
-_LOCK_S = 600.0
+_LOCK_S = 15.0
 
 Rows = tuple[str, npt.NDArray[np.int64], npt.NDArray[np.float32]]
 
@@ -66,12 +66,12 @@ class Indexer:
             self._report_dropped(job, batch, collection, outcome)
             return
         ids, vectors = segments.ids_of(rows), segments.vectors_of(rows)
-        mine = self._own_rows(manifest, segment, ids)
+        mine, taken = self._claims(manifest, segment, ids)
         for number in state.generations:
             self._fill(self._generation(manifest, number), ids[mine], vectors[mine])
         self._ledger.settle(collection, segment)
         self._changes.announce(Change(collection, "segment", segment))
-        done = self._jobs.report(job, batch, outcome)
+        done = self._jobs.report(job, batch, _without(outcome, [segments.entry_of(rows, row).label for row in taken]))
         size = self._ledger.size(collection)
         due = done or size >= max(_FIT_UNDERWAY, _OUTGROWN_UNDERWAY * state.trained_on)
         if due and _outgrown(state, size):
@@ -83,17 +83,14 @@ class Indexer:
         lost = tuple(Rejection("", "dropped", reason) for _ in range(sum(outcome.added.values())))
         self._jobs.report(job, batch, Outcome({}, outcome.duplicates, outcome.rejected + lost))
 
-    def _own_rows(self, collection: Collection, segment: str, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Return which rows the segment holds by the ledger; the others, bool [n], are another segment's and buried."""
+    def _claims(
+        self, collection: Collection, segment: str, ids: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.bool_], list[int]]:
+        """Return which rows the segment holds by the ledger, bool [n], and those that another one does, now buried."""
         holders = self._ledger.holders(collection.name, ids.tolist())
-        dead = {image for image, holder in zip(ids.tolist(), holders, strict=True) if holder != segment}
-        buried = {
-            (segment, image)
-            for image, holder in zip(ids.tolist(), holders, strict=True)
-            if holder not in {None, segment}
-        }
-        self._catalog.bury(collection.name, buried)
-        return np.array([image not in dead for image in ids.tolist()], dtype=np.bool_)
+        taken = [row for row, holder in enumerate(holders) if holder not in {None, segment}]
+        self._catalog.bury(collection.name, ((segment, image) for image in ids[taken].tolist()))
+        return np.array([holder == segment for holder in holders], dtype=np.bool_), taken
 
     def _fill(self, generation: Generation, ids: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]) -> None:
         names = generation.buckets(vectors)
@@ -109,7 +106,9 @@ class Indexer:
             self._jobs.report(job, 0, Outcome())
             return
         state = self._known(manifest)
-        holders = self._ledger.holders(collection, list(ids))
+        ids = list(dict.fromkeys(ids))
+        holders = self._ledger.holders(collection, ids)
+        removed: list[tuple[str, int]] = []
         digests = []
         for image, segment in zip(ids, holders, strict=True):
             if segment is None:
@@ -127,18 +126,24 @@ class Indexer:
             for number in state.generations:
                 generation = self._generation(manifest, number)
                 self._buckets.remove(generation.buckets(vector), [image] * generation.family.tables)
-            self._ledger.release(collection, segment, [image])
             self._changes.announce(Change(collection, "deleted", f"{segment}/{image}"))
             digests.append(segments.entry_of(rows, row).digest)
-        self._delete_originals(digests)
-        self._jobs.report(job, 0, Outcome(affected=len(digests)))
+            removed.append((segment, image))
+        self._delete_originals(digests, leaving=collection)
+        # Last, since the claim is how a second run finds what is to be deleted.
+        for segment, image in removed:
+            self._ledger.release(collection, segment, [image])
+        self._jobs.report(job, 0, Outcome(affected=len(removed)))
 
-    def _delete_originals(self, digests: Sequence[str]) -> None:
-        """Delete originals that no collection holds any longer."""
+    def _delete_originals(self, digests: Sequence[str], *, leaving: str) -> None:
+        """Delete originals that no collection but `leaving` holds."""
         ids = [layout.image_id(digest) for digest in digests]
         held: set[int] = set()
         for name in self._catalog.names() if ids else ():
-            held |= {image for image, holder in zip(ids, self._ledger.holders(name, ids), strict=True) if holder}
+            if name != leaving:
+                if self._ledger.state(name) is None:  # lost: what it holds, only the object store knows
+                    self._known(self._catalog.get(name))
+                held |= {image for image, holder in zip(ids, self._ledger.holders(name, ids), strict=True) if holder}
         self._store.delete(
             [layout.original_key(digest) for digest, image in zip(digests, ids, strict=True) if image not in held]
         )
@@ -148,17 +153,22 @@ class Indexer:
         try:
             manifest = self._catalog.get(collection)
         except NotFound:
+            self._changes.announce(Change(collection, "dropped"))
             self._jobs.report(job, 0, Outcome())
             return
-        digests = set()
+        digests: set[str] = set()
+        live: set[int] = set()
+        dead = self._catalog.dead_rows(collection)
         for segment in self._catalog.segments(collection):
-            digests |= {digest.as_py().hex() for digest in self._rows(manifest, segment).column("digest")}
+            rows = self._rows(manifest, segment)
+            digests |= {digest.as_py().hex() for digest in rows.column("digest")}
+            live |= {image for image in segments.ids_of(rows).tolist() if (segment, image) not in dead}
         self._ledger.forget(collection)
-        self._delete_originals(sorted(digests))
+        self._delete_originals(sorted(digests), leaving=collection)
+        self._buckets.drop(collection_prefix(manifest))  # before the manifest, which alone knows their names
         self._catalog.drop(collection)
-        self._buckets.drop(collection_prefix(manifest))
         self._changes.announce(Change(collection, "dropped"))
-        self._jobs.report(job, 0, Outcome(affected=len(digests)))
+        self._jobs.report(job, 0, Outcome(affected=len(live)))
 
     # Fitting
 
@@ -171,15 +181,22 @@ class Indexer:
         if manifest is not None:
             state = self._known(manifest)
             if _outgrown(state, self._ledger.size(collection)):
-                self._refit(manifest, state)
+                self._refit(manifest, state, always=False)
         if job:
             self._jobs.report(job, 0, Outcome())
 
-    def _refit(self, collection: Collection, state: IndexState) -> None:
-        """Fill a new generation beside the one in use, switch to it, drop the old one."""
-        with self._ledger.holding(f"fit:{collection.name}", seconds=_LOCK_S) as held:
+    def _refit(self, collection: Collection, state: IndexState, *, always: bool) -> None:
+        """Fill a new generation beside the one in use, switch to it, drop the old one.
+
+        Unless `always` is set, nothing is done if another indexer has just done it.
+        """
+        # Who holds the lock may have died, perhaps at this very task: then it is free soon.
+        with self._ledger.holding(f"fit:{collection.name}", seconds=_LOCK_S, wait_s=_LOCK_S + 1) as held:
             if not held:
                 return  # another indexer is at it
+            state = self._ledger.state(collection.name) or state
+            if not always and not _outgrown(state, self._ledger.size(collection.name)):
+                return
             sample = self._sample(collection)
             if not len(sample):
                 return
@@ -189,7 +206,6 @@ class Indexer:
             self._ledger.set_state(collection.name, building)
             count = self._fill_all(fresh)
             self._switch(fresh, count)
-            self._buckets.drop(collection_prefix(collection), keep=fresh.prefix)
             _log.info("%s: generation %d, fitted to %d of %d images", collection.name, fresh.number, len(sample), count)
 
     def _train(self, collection: Collection, sample: npt.NDArray[np.float32], *, size: int) -> Generation:
@@ -199,10 +215,13 @@ class Indexer:
         return generation
 
     def _switch(self, generation: Generation, trained_on: int) -> None:
-        name = generation.collection.name
-        self._catalog.set_current_index(name, CurrentIndex(generation.number, trained_on))
-        self._ledger.set_state(name, IndexState(generation.number, 0, trained_on))
-        self._changes.announce(Change(name, "index"))
+        """Have a filled generation used, and drop all others."""
+        collection = generation.collection
+        self._catalog.set_current_index(collection.name, CurrentIndex(generation.number, trained_on))
+        self._changes.announce(Change(collection.name, "index"))
+        self._buckets.drop(collection_prefix(collection), keep=generation.prefix)
+        # Last, so that who dies before this fits once more, and leaves no buckets of another generation behind.
+        self._ledger.set_state(collection.name, IndexState(generation.number, 0, trained_on))
 
     def _fill_all(self, generation: Generation) -> int:
         """Put every live image of the collection into a generation's buckets; returns how many there are."""
@@ -215,10 +234,18 @@ class Indexer:
     # Rebuilding
 
     def rebuild(self, *, collection: str, job: str | None = None, fit: bool = False) -> None:
-        """Restore buckets and ledger of a collection from the object store alone; `fit` makes a new generation."""
-        if job and self._jobs.reported(job, 0):
+        """Restore buckets and ledger of a collection from the object store alone; `fit` makes a new generation.
+
+        Without a job, it was a worker that found the index lost; others may have found so too, and been served.
+        """
+        if self._jobs.reported(job, 0) if job else self._ledger.state(collection) is not None:
             return
-        manifest = self._catalog.get(collection)
+        try:
+            manifest = self._catalog.get(collection)
+        except NotFound:
+            if job:
+                self._jobs.report(job, 0, Outcome())
+            return
         with self._ledger.holding(f"rebuild:{collection}", seconds=_LOCK_S) as held:
             if not held:
                 raise Unavailable(f"another worker is rebuilding the index of {collection!r}")
@@ -241,7 +268,7 @@ class Indexer:
             self._ledger.set_state(collection.name, IndexState(current.generation, 0, current.trained_on))
             self._buckets.drop(collection_prefix(collection), keep=generation.prefix)
         elif counts:
-            self._refit(collection, IndexState(current.generation if current else 0))
+            self._refit(collection, IndexState(current.generation if current else 0), always=True)
         else:
             self._ledger.set_state(collection.name, IndexState())
         self._changes.announce(Change(collection.name, "rebuilt"))
@@ -298,6 +325,12 @@ class Indexer:
                 self._generations.clear()
             self._generations[key] = Generation.load(self._store, collection, number)
         return self._generations[key]
+
+
+def _without(outcome: Outcome, labels: Sequence[str | None]) -> Outcome:
+    """Return an outcome in which images with these labels are duplicates instead of added."""
+    added = Counter(outcome.added) - Counter(label or "" for label in labels)
+    return Outcome(dict(added), outcome.duplicates + len(labels), outcome.rejected)
 
 
 def _outgrown(state: IndexState, size: int) -> bool:

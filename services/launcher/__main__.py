@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from services.launcher.children import Children, NotReady
+from services.launcher.children import Children, NotReady, tethered
 from services.launcher.ports import PortTaken
 from services.launcher.system import DataFolder, LocalSystem
 from shared.errors import ArtseekError
+from shared.images import ImageRefused, decode
 from shared.stopping import StopSignal
 
 _log = logging.getLogger("artseek")
@@ -35,8 +36,10 @@ def _run(options: argparse.Namespace, stop: StopSignal) -> int:
     _log.info("Data folder: %s", options.data)
     with Children(folder.path / "logs", stop) as children:
         status = _build_model(models, stop)
-        if status or stop.requested:
-            return status
+        if stop.requested:
+            return 0
+        if status:
+            return 1
         children.start(system.stores())
         children.start(system.services())
         if stop.requested:
@@ -44,7 +47,7 @@ def _run(options: argparse.Namespace, stop: StopSignal) -> int:
         if options.demo:
             status = _demo(options, system, stop)
             if status and not stop.requested:
-                return status
+                return 1
         if not stop.requested:
             _say(f"\nArtseek is ready: {system.address}\nPress Ctrl-C to stop.")
         stop.wait()
@@ -87,18 +90,24 @@ def _demo(options: argparse.Namespace, system: LocalSystem, stop: StopSignal) ->
     status = _command(["-m", "services.producer.cli", "ingest", str(images), "--labels-from-folders"], stop)
     if status not in {0, 3}:  # 3: some files were rejected, and reported
         return status
-    sample = next(
-        (path for path in sorted(images.rglob("*")) if path.suffix.lower() in {".jpg", ".jpeg", ".png"}), None
-    )
+    sample = next((path for path in sorted(images.rglob("*")) if _is_image(path)), None)
     if sample is None:
         return 0
     _say(f"\nThe works most similar to {sample.relative_to(images)}:")
     return _command(["-m", "services.producer.cli", "search", str(sample), "-k", "5"], stop)
 
 
+def _is_image(path: Path) -> bool:
+    """Return whether a file was taken: the first of a folder may be one of those that were not."""
+    try:
+        return path.is_file() and bool(decode(path.read_bytes(), size=32))
+    except (ImageRefused, OSError):
+        return False
+
+
 def _command(arguments: list[str], stop: StopSignal) -> int:
     """Run a command of ours on this terminal; a stop ends it."""
-    process = subprocess.Popen([sys.executable, *arguments], start_new_session=True)
+    process = subprocess.Popen(tethered([sys.executable, *arguments]), start_new_session=True)
     while True:
         try:
             return process.wait(timeout=0.1)

@@ -26,6 +26,11 @@ class NotReady(Exception):
     """A child did not become ready; the message says which one and where its log is."""
 
 
+def tethered(command: Sequence[str]) -> list[str]:
+    """Return a command that ends when the thread of this process that starts it does."""
+    return [sys.executable, "-S", str(_TETHER), str(os.getpid()), *command]
+
+
 @dataclass(frozen=True)
 class Child:
     """A server to run: its command and environment, how to see that it is ready, and how long that may take."""
@@ -50,7 +55,7 @@ class _Running:
         self.started = time.monotonic()
         with self._log.open("ab") as out:
             return subprocess.Popen(
-                [sys.executable, "-S", str(_TETHER), str(os.getpid()), *self.child.command],
+                tethered(self.child.command),
                 env={**os.environ, **self.child.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=out,

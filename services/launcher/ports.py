@@ -1,11 +1,13 @@
 """Ports of the local servers: free ones, none of them handed out twice."""
 
+import random
 import socket
-import zlib
 from collections.abc import Iterable, Mapping
 
 _GRPC_OFFSET = 10_000  # SeaweedFS listens for gRPC at each port + 10,000
-_LOWEST, _HIGHEST = 20_000, 45_000
+# With their twins below the ports that Linux gives to outgoing connections, which might take the place of a server
+# that is being started again.
+_LOWEST, _HIGHEST = 20_000, 22_768
 
 
 class PortTaken(Exception):
@@ -47,9 +49,8 @@ class FreePorts:
         Raises:
             PortTaken: There is none.
         """
-        # Each server has a place of its own to start at, so that two of them seldom try the same port.
-        start = _LOWEST + zlib.crc32(name.encode()) % (_HIGHEST - _LOWEST)
-        candidates: list[int] = [*range(start, _HIGHEST), *range(_LOWEST, start)]
+        # In no order, so that two systems that start at the same time seldom choose the same port.
+        candidates = random.sample(range(_LOWEST, _HIGHEST), _HIGHEST - _LOWEST)
         if name in self._earlier:
             candidates.insert(0, self._earlier[name])
         for port in candidates:

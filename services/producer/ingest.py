@@ -1,5 +1,6 @@
 """Bulk ingestion: folders of images through the intake, and the summary of what became of them."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,12 +33,18 @@ def walk(paths: Sequence[Path], *, labels_from_folders: bool) -> Iterator[Source
         if root.is_dir():
             for path in _files(root):
                 inner = path.relative_to(root)
-                label = inner.parts[0] if labels_from_folders and len(inner.parts) > 1 else None
-                yield Source(path, inner.as_posix(), label)
+                label = readable(inner.parts[0]) if labels_from_folders and len(inner.parts) > 1 else None
+                yield Source(path, readable(inner.as_posix()), label)
         elif root.exists():
-            yield Source(root, root.name, root.resolve().parent.name if labels_from_folders else None)
+            label = readable(root.resolve().parent.name) if labels_from_folders else None
+            yield Source(root, readable(root.name), label)
         else:
             raise Invalid(f"there is no file or folder {str(root)!r}")
+
+
+def readable(name: str) -> str:
+    """Return a file's name as text that can be written anywhere: bytes that are no UTF-8 become U+FFFD."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -89,7 +96,7 @@ class Summary:
             "added": self.job.added,
             "duplicates": outcome.duplicates,
             "rejected": [
-                {"file": str(self.files.get(one.name, one.name)), "code": one.code, "reason": one.reason}
+                {"file": readable(str(self.files.get(one.name, one.name))), "code": one.code, "reason": one.reason}
                 for one in outcome.rejected
             ],
             "classes": labels,

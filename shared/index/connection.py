@@ -40,6 +40,10 @@ def guarded() -> Iterator[None]:
     """
     try:
         yield
+    except redis.AuthenticationError as error:  # also a ConnectionError
+        raise IndexUnavailable(
+            f"the index (Redis or Valkey) refuses the connection: {error}; check the password in its URL"
+        ) from error
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, OSError) as error:
         raise IndexUnavailable(f"the index (Redis or Valkey) does not answer: {error}") from error
     except (redis.ReadOnlyError, redis.OutOfMemoryError) as error:

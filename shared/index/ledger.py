@@ -4,12 +4,15 @@ Every image of a collection is claimed by exactly one segment before it is embed
 image cannot both add it. The claim is settled once the segment is indexed.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from redis.exceptions import LockError
+from redis.lock import Lock
 
+from shared.errors import IndexUnavailable
 from shared.index.connection import Client, guarded
 
 _ATTEMPTS_KEPT_S = 24 * 3600
@@ -172,13 +175,26 @@ class Ledger:
 
     @contextmanager
     def holding(self, name: str, *, seconds: float, wait_s: float = 0.0) -> Iterator[bool]:
-        """Hold a lock over the block: whether it was got. It frees itself after `seconds`, should its holder die."""
-        lock = self._redis.lock(f"lock:{name}", timeout=seconds, blocking=wait_s > 0, blocking_timeout=wait_s)
+        """Hold a lock over the block: whether it was got. It frees itself `seconds` after its holder died."""
+        lock = self._redis.lock(
+            f"lock:{name}", timeout=seconds, blocking=wait_s > 0, blocking_timeout=wait_s, thread_local=False
+        )
         with guarded():
             held = lock.acquire()
+        ended = threading.Event()
+        if held:
+            threading.Thread(target=_renew, args=(lock, seconds / 3, ended), name="lock", daemon=True).start()
         try:
             yield held
         finally:
+            ended.set()
             if held:
                 with guarded(), suppress(LockError):  # it ran out before the work was done
                     lock.release()
+
+
+def _renew(lock: Lock, every_s: float, ended: threading.Event) -> None:
+    """Keep a lock from running out until `ended`."""
+    while not ended.wait(every_s):
+        with suppress(IndexUnavailable, LockError), guarded():
+            lock.reacquire()

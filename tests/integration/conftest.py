@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from services.launcher import tether
-from services.launcher.children import Child
+from services.launcher.children import Child, tethered
 from services.launcher.system import DataFolder, LocalSystem
 from shared.index import Client, connect
 from shared.store import ObjectStore
@@ -32,7 +30,7 @@ class Server:
         """Start the server, again if it was killed, and wait until it is ready; it lives no longer than this thread."""
         with self._log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-S", tether.__file__, str(os.getpid()), *self._child.command],
+                tethered(self._child.command),
                 env={**os.environ, **self._child.environment},
                 stdout=out,
                 stderr=subprocess.STDOUT,

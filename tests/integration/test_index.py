@@ -190,6 +190,16 @@ def test_a_lock_is_held_by_one_and_then_free(redis: Client) -> None:
         assert again
 
 
+def test_a_lock_does_not_run_out_while_it_is_held(redis: Client) -> None:
+    ledger = Ledger(redis)
+    with ledger.holding("x", seconds=0.6):
+        time.sleep(1.5)
+        with ledger.holding("x", seconds=0.6) as second:
+            assert not second
+    with ledger.holding("x", seconds=0.6) as third:
+        assert third
+
+
 def test_a_lock_is_waited_for(servers: Servers) -> None:
     ledgers = [Ledger(connect(servers.settings.index_url.get_secret_value())) for _ in range(2)]
     inside, leave = threading.Event(), threading.Event()
@@ -433,6 +443,13 @@ def test_a_server_that_takes_no_writes_is_unavailable_until_it_does(redis: Clien
     finally:
         redis.config_set("maxmemory", 0)
     assert ledger.claim("art", "a", [1]) == ["a"]
+
+
+@pytest.mark.parametrize("password", [":wrong@", ""])
+def test_a_wrong_password_is_told_as_that(servers: Servers, password: str) -> None:
+    url = f"redis://{password}{servers.settings.index_url.get_secret_value().rpartition('@')[2]}"
+    with pytest.raises(IndexUnavailable, match="check the password"):
+        Ledger(connect(url, retries=0)).size("art")
 
 
 def test_an_error_of_a_command_is_not_taken_for_a_server_that_is_away(redis: Client) -> None:

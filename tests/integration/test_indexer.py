@@ -1,13 +1,14 @@
 """The indexer on real servers: what it does twice, or dies in the middle of, ends as if it had been done once."""
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from services.indexer import indexer as indexer_module
 from services.indexer.indexer import Indexer
 from shared import hashing, layout, segments
 from shared.catalog import Catalog, Collection, CurrentIndex
@@ -66,9 +67,9 @@ class Parts:
         self.buckets, self.ledger = BucketStore(self.redis), Ledger(self.redis)
         self.jobs, self.changes = Jobs(self.redis), Changes(self.redis)
 
-    def indexer(self, life: int = -1) -> Indexer:
-        """Return an indexer, which dies at some call to a server if it is given a life."""
-        left = [life]
+    def indexer(self, life: list[int] | None = None) -> Indexer:
+        """Return an indexer, which dies at some call to a server if it is given a life of so many calls."""
+        left = life or [0]
         parts: dict[str, Any] = {
             name: Mortal(getattr(self, name), left)
             for name in ("store", "buckets", "ledger", "jobs", "changes", "queue")
@@ -160,7 +161,7 @@ def parts(servers: Servers) -> Parts:
 def small_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few tables: every test fits."""
     fit = hashing.fit
-    monkeypatch.setattr(indexer_module.hashing, "fit", lambda *given, **options: fit(*given, **options, tables=3))
+    monkeypatch.setattr("services.indexer.indexer.hashing.fit", functools.partial(fit, tables=3))
 
 
 # A new segment
@@ -320,30 +321,29 @@ def test_images_that_come_while_a_generation_is_filled_are_in_it(parts: Parts) -
         parts.add(art, f"s{place}", range(10 * place, 10 * place + 10))
     parts.indexer().delete(job=parts.job(kind="delete"), collection="art", ids=[rows.image_id(7)])
     another = parts.indexer()  # in another process
-    coming = iter(range(100, 200))
+    came: list[int] = []
+    gone = {7}
 
     class Busy(ObjectStore):
         """Each read of a segment by the one that fits sees another segment come, and an image go."""
 
         def get(self, key: str) -> bytes:
             data = super().get(key)
-            number = next(coming)
-            if key.startswith("vectors/") and number < 130:
+            if key.startswith("vectors/") and len(came) < 30:
+                number = 100 + len(came)
+                came.append(number)
                 parts.add(art, f"while-{number}", [number])
                 if number % 3 == 0:
-                    parts.indexer().delete(job=parts.job(f"d{number}", kind="delete"), collection="art", ids=[number])
-                if number % 5 == 0:
+                    gone.add(number - 2)
                     another.delete(
-                        job=parts.job(f"e{number}", kind="delete"), collection="art", ids=[rows.image_id(number - 1)]
+                        job=parts.job(f"d{number}", kind="delete"), collection="art", ids=[rows.image_id(number - 2)]
                     )
             return data
 
     busy = Parts(Busy(parts.store._client, parts.store._bucket), parts.redis, parts.queue)
     busy.indexer().tend(collection="art")
-    came = next(coming)
-    assert came > 115
-    gone = {7, *(number - 1 for number in range(100, min(came, 130)) if number % 5 == 0 and number > 100)}
-    live = [number for number in [*range(90), *range(100, min(came, 130))] if number not in gone]
+    assert len(came) > 15
+    live = [number for number in [*range(90), *came] if number not in gone]
     current = parts.catalog.current_index("art")
     assert current is not None
     assert current.generation == 2
@@ -352,6 +352,28 @@ def test_images_that_come_while_a_generation_is_filled_are_in_it(parts: Parts) -
     for number in live:
         for name in generation.buckets(rows.embeddings([number], DIM)):
             assert parts.redis.sismember(name, rows.image_id(number)), number
+
+
+def test_a_fit_waits_for_one_whose_indexer_died(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock of the dead one is still there when its task is given to another."""
+    monkeypatch.setattr("services.indexer.indexer._LOCK_S", 1.0)
+    art = parts.collection()
+    parts.add(art, "a", range(10))
+    parts.redis.set("lock:fit:art", "of one that died", px=700)
+    parts.indexer().tend(collection="art")
+    parts.assert_indexed(art, range(10))
+
+
+def test_of_several_that_are_to_fit_at_once_one_does(parts: Parts, servers: Servers) -> None:
+    art = parts.collection()
+    parts.add(art, "a", range(30))
+    url = servers.settings.index_url.get_secret_value()
+    with ThreadPoolExecutor(4) as threads:
+        indexers = [Parts(parts.store, connect(url), parts.queue).indexer() for _ in range(4)]
+        for done in [threads.submit(indexer.tend, collection="art") for indexer in indexers]:
+            done.result()
+    assert parts.catalog.current_index("art") == CurrentIndex(1, 30)
+    parts.assert_indexed(art, range(30))
 
 
 def test_a_collection_of_one_image_has_an_index(parts: Parts) -> None:
@@ -516,33 +538,29 @@ def test_a_task_that_dies_anywhere_and_runs_again_ends_as_if_it_had_run_once(
     parts: Parts, servers: Servers, task: str
 ) -> None:
     kind, run = TASKS[task]
-    wanted: dict[str, Any] | None = None
-    life = 0
-    while True:
+    wanted: dict[str, Any] = {}
+    lives = [0]
+    for life in lives:
         art = make_ready(parts)
         if task == "tend":
             parts.ledger.set_state("art", IndexState(1, 0, 3))  # outgrown
         parts.job("task", kind=kind)
+        left = [life]
         try:
-            run(parts.indexer(life))
-            died = False
+            run(parts.indexer(left))
         except Died:
-            died = True
-            run(parts.indexer())
+            run(parts.indexer([0]))
         found = parts.snapshot(art)
-        if wanted is None:
+        if task in {"delete", "drop"}:  # after a death at the very end, it is no longer known how many there were
+            found["jobs"].pop(b"job:task")
+        if life == 0:
             wanted = found
-            assert not died
-        elif task in {"delete", "drop"}:  # after a death at the very end, it is no longer known how many there were
-            for one in (found, wanted):
-                one["jobs"].pop(b"job:task", None)
-        assert found == wanted, f"it died at call {life}"
+            calls = -left[0]
+            lives += range(1, calls + 1, max(1, calls // 20))
+        assert found == wanted, f"it died at call {life} of {calls}"
         servers.empty()
         parts.store.ensure_bucket()
-        life += 1
-        if not died and life > 1:
-            break
-    assert life > 6
+    assert len(lives) > 10
 
 
 def test_the_original_segment_is_never_changed(parts: Parts) -> None:

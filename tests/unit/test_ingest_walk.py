@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from services.producer.ingest import Source, reader, walk
+from services.producer.ingest import Source, Summary, reader, walk
 from shared.errors import Invalid
-from shared.index import Rejection
+from shared.index import Job, Rejection
+from shared.index.jobs import Outcome
 
 
 @pytest.fixture
@@ -65,6 +66,22 @@ def test_links_to_files_are_followed_and_links_to_folders_are_not(folder: Path) 
 def test_a_path_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="nowhere"):
         list(walk([tmp_path / "nowhere"], labels_from_folders=False))
+
+
+def test_a_name_that_is_no_utf_8_is_made_so_and_the_file_is_read(tmp_path: Path) -> None:
+    """Archives of old have names in Latin-1; a segment and JSON hold text only."""
+    folder = os.fsencode(tmp_path) + b"/k\xfcnste"
+    os.mkdir(folder)  # noqa: PTH102 -- a name of bytes
+    Path(os.fsdecode(folder + b"/\xe4.jpg")).write_bytes(b"data")
+    (found,) = walk([tmp_path], labels_from_folders=True)
+    assert (found.name, found.label) == ("k\ufffdnste/\ufffd.jpg", "k\ufffdnste")
+    assert reader(found, max_bytes=1000)() == b"data"
+    (found,) = walk([found.path], labels_from_folders=True)
+    assert (found.name, found.label) == ("\ufffd.jpg", "k\ufffdnste")
+    lost = Rejection(found.name, "empty", "why")
+    job = Job("j", "ingest", "art", 0.0, True, 1, 1, frozenset({0}), Outcome({}, 0, (lost,)))  # noqa: FBT003
+    (rejected,) = Summary(job, {found.name: found.path}, 1.0).to_json()["rejected"]
+    assert rejected["file"].encode().endswith("k\ufffdnste/\ufffd.jpg".encode())
 
 
 def read(path: Path, *, max_bytes: int = 1000) -> bytes | Rejection:

@@ -1,0 +1,234 @@
+"""An ingestion in the middle of which a part is killed: every image is added, none twice, and the index is whole."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from shared import layout
+from shared.catalog import Catalog
+from shared.errors import Unavailable
+from shared.generations import Generation
+from shared.index import Jobs, Ledger, connect
+from shared.query import QueryClient
+from shared.segments import ids_of, unpack
+from shared.store import ObjectStore
+from tests.conftest import Stack, bare_environment, start_stack
+
+IMAGES = 200
+BATCH = 16
+PARTS = ("embedder", "indexer", "valkey-index", "valkey-broker", "objects", "model-server", "query")
+
+
+@pytest.fixture(scope="module")
+def weak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A system whose parts are killed; a vanished worker's task is given to another after ten seconds."""
+    environment = {"ARTSEEK_VISIBILITY_TIMEOUT": "10", "ARTSEEK_BATCH_SIZE": str(BATCH)}
+    running = start_stack(tmp_path_factory.mktemp("weak") / "data", environment=environment)
+    yield running
+    assert running.stop() == 0
+
+
+def make_folder(folder: Path, seed: int) -> set[int]:
+    """Write small JPEGs of random colours; returns their ids."""
+    folder.mkdir()
+    images = set()
+    for number in range(IMAGES):
+        path = folder / f"{number:03}.jpg"
+        colours = np.random.default_rng([seed, number]).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+        Image.fromarray(colours).resize((64, 48), Image.Resampling.BICUBIC).save(path)
+        images.add(layout.image_id(layout.digest_of(path.read_bytes())))
+    assert len(images) == IMAGES
+    return images
+
+
+@dataclass
+class Ingestion:
+    """The command as it runs, and how far its job is."""
+
+    stack: Stack
+    collection: str
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self._jobs = Jobs(connect(self.stack.settings.index_url.get_secret_value()))
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "services.producer.cli", "ingest", str(self.folder)),
+                *("--collection", self.collection, "--labels-from-folders", "--json"),
+            ],
+            env=bare_environment(ARTSEEK_DATA=str(self.stack.data), **(self.stack.environment or {})),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_for_images(self, count: int) -> None:
+        """Wait until so many images were added, and not all."""
+        redis = connect(self.stack.settings.index_url.get_secret_value())
+        until = time.monotonic() + 60
+        added = 0
+        while added < count:
+            assert time.monotonic() < until
+            assert self.process.poll() is None
+            ids = [key.decode().removeprefix("job:") for key in redis.scan_iter(match="job:*", count=1000)]
+            jobs = [self._jobs.get(job) for job in ids if not job.endswith(":batches")]
+            added = sum(job.added for job in jobs if job.collection == self.collection)
+            time.sleep(0.01)
+        assert added < IMAGES
+
+    def summary(self) -> dict[str, object]:
+        """Wait for the end and return what the command printed."""
+        out, said = self.process.communicate(timeout=150)
+        assert self.process.returncode == 0, said
+        return dict(json.loads(out))
+
+
+def child(stack: Stack, name: str) -> psutil.Process:
+    """Return the launcher's child that writes to the log of this name."""
+    found = psutil.Process(stack.process.pid).children()
+    return next(one for one in found if Path(f"/proc/{one.pid}/fd/1").resolve().stem == name)
+
+
+def wait_until_ready(stack: Stack) -> None:
+    until = time.monotonic() + 90
+    while not json.loads(stack.artseek("status", "--json", check=False))["ready"]:
+        assert time.monotonic() < until
+
+
+def assert_whole(stack: Stack, name: str, images: set[int]) -> None:
+    """Check that a collection has exactly these images, by every part that knows of them."""
+    settings = stack.settings
+    store, redis = ObjectStore.from_settings(settings), connect(settings.index_url.get_secret_value())
+    catalog, ledger = Catalog(store), Ledger(redis)
+    collection = catalog.get(name)
+    dead = catalog.dead_rows(name)
+    names = catalog.segments(name)
+    rows = Counter(
+        image
+        for segment in names
+        for image in ids_of(unpack(store.get(layout.segment_key(name, segment)))).tolist()
+        if (segment, image) not in dead
+    )
+    assert rows == dict.fromkeys(images, 1)
+    assert ledger.size(name) == len(images)
+    holders = ledger.holders(name, sorted(images))
+    assert {holder for holder in holders if holder} <= set(names)
+    assert None not in holders
+    assert all(ledger.settled(name, names))
+    current, state = catalog.current_index(name), ledger.state(name)
+    assert current is not None
+    assert state is not None
+    assert (state.active, state.building) == (current.generation, 0)
+    generation = Generation.load(store, collection, current.generation)
+    held: Counter[int] = Counter()
+    for key in redis.scan_iter(count=5000):
+        if key.startswith(generation.prefix):
+            held.update(int(member) for member in redis.smembers(key))
+    assert held == dict.fromkeys(images, generation.family.tables)
+    with QueryClient(settings.query_target) as query:
+        found = query.images(name, limit=1000)
+        assert found.total == len(images)
+        assert {image.id for image in found.images} == images
+    for item in store.list("images/"):
+        assert item.size > 0
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_ingestion_survives_the_death_of_a_part(weak: Stack, tmp_path: Path, part: str) -> None:
+    seed = PARTS.index(part)
+    images = make_folder(tmp_path / "images", seed)
+    name = f"without-{part}"
+    ingestion = Ingestion(weak, name, tmp_path / "images")
+    ingestion.wait_for_images(2 * BATCH)
+    child(weak, part).kill()
+    summary = ingestion.summary()
+    assert (summary["files"], summary["added"], summary["duplicates"], summary["rejected"]) == (IMAGES, IMAGES, 0, [])
+    wait_until_ready(weak)
+    assert_whole(weak, name, images)
+
+
+def test_a_task_process_that_is_killed_is_replaced_and_its_batch_done(weak: Stack, tmp_path: Path) -> None:
+    """Not the worker as a whole but the processes in which its tasks run, as a fault in a C library would."""
+    images = make_folder(tmp_path / "images", 100)
+    ingestion = Ingestion(weak, "crashes", tmp_path / "images")
+    ingestion.wait_for_images(BATCH)
+    for service in ("embedder", "indexer"):
+        for process in child(weak, service).children():
+            process.kill()
+    summary = ingestion.summary()
+    assert (summary["added"], summary["duplicates"], summary["rejected"]) == (IMAGES, 0, [])
+    assert_whole(weak, "crashes", images)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_command_that_is_stopped_and_run_again_adds_the_rest(
+    weak: Stack, tmp_path: Path, number: signal.Signals
+) -> None:
+    images = make_folder(tmp_path / "images", 200 + number)
+    name = f"stopped-{number}"
+    ingestion = Ingestion(weak, name, tmp_path / "images")
+    ingestion.wait_for_images(BATCH)
+    ingestion.process.send_signal(number)
+    _, said = ingestion.process.communicate(timeout=60)
+    assert ingestion.process.returncode == (130 if number == signal.SIGINT else -9)
+    assert "Traceback" not in said
+    summary = Ingestion(weak, name, tmp_path / "images").summary()
+    assert summary["rejected"] == []
+    assert 0 < int(str(summary["added"])) + int(str(summary["duplicates"])) == IMAGES
+    wait_for_size(weak, name)
+    weak.artseek("rebuild", "--collection", name)  # what the first one had sent may have come after the last fit
+    assert_whole(weak, name, images)
+
+
+def wait_for_size(stack: Stack, name: str) -> None:
+    """Wait until what an earlier command had sent is worked off."""
+    until = time.monotonic() + 60
+    while True:
+        assert time.monotonic() < until
+        try:
+            with QueryClient(stack.settings.query_target) as query:
+                if query.collection(name).images == IMAGES:
+                    return
+        except Unavailable:
+            pass
+        time.sleep(0.1)
+
+
+def test_two_commands_at_once_with_the_same_files_add_each_once(weak: Stack, tmp_path: Path) -> None:
+    images = make_folder(tmp_path / "images", 300)
+    both = [Ingestion(weak, "both", tmp_path / "images") for _ in range(2)]
+    summaries = [ingestion.summary() for ingestion in both]
+    assert [summary["rejected"] for summary in summaries] == [[], []]
+    assert sum(int(str(summary["added"])) for summary in summaries) == IMAGES
+    assert sum(int(str(summary["duplicates"])) for summary in summaries) == IMAGES
+    weak.artseek("rebuild", "--collection", "both")
+    assert_whole(weak, "both", images)
+
+
+def test_a_worker_that_hangs_until_others_have_its_task_and_then_goes_on_adds_nothing_twice(
+    weak: Stack, tmp_path: Path
+) -> None:
+    images = make_folder(tmp_path / "images", 400)
+    ingestion = Ingestion(weak, "hangs", tmp_path / "images")
+    ingestion.wait_for_images(BATCH)
+    embedder = child(weak, "embedder")
+    processes = [embedder, *embedder.children()]
+    for process in processes:
+        process.suspend()
+    time.sleep(20)  # longer than the visibility timeout and the interval at which it is looked at
+    for process in processes:
+        process.resume()
+    summary = ingestion.summary()
+    assert (summary["added"], summary["duplicates"], summary["rejected"]) == (IMAGES, 0, [])
+    assert_whole(weak, "hangs", images)
