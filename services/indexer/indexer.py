@@ -238,7 +238,8 @@ class Indexer:
 
         Without a job, it was a worker that found the index lost; others may have found so too, and been served.
         """
-        if self._jobs.reported(job, 0) if job else self._ledger.state(collection) is not None:
+        done = self._jobs.reported(job, 0) if job else not fit and self._ledger.state(collection) is not None
+        if done:
             return
         try:
             manifest = self._catalog.get(collection)

@@ -413,10 +413,23 @@ def test_a_rebuild_of_a_whole_index_changes_nothing_and_takes_out_what_does_not_
     art = parts.collection()
     parts.add(art, "a", range(20))
     parts.indexer().tend(collection="art")
-    before = parts.snapshot(art)
+    job = parts.job("r", kind="rebuild")
+    before = {**parts.snapshot(art), "jobs": None}
     generation = Generation.load(parts.store, art, 1)
     parts.buckets.add([collection_prefix(art) + b"\x00\x07" + b"stale"], [1])
     parts.buckets.remove(generation.buckets(rows.embeddings([3], DIM)), [rows.image_id(3)] * 3)
+    parts.indexer().rebuild(collection="art", job=job)
+    assert {**parts.snapshot(art), "jobs": None} == before
+
+
+def test_a_worker_that_finds_the_index_restored_already_does_not_restore_it_again(parts: Parts) -> None:
+    art = parts.collection()
+    parts.add(art, "a", range(20))
+    parts.indexer().tend(collection="art")
+    parts.buckets.remove(
+        Generation.load(parts.store, art, 1).buckets(rows.embeddings([3], DIM)), [rows.image_id(3)] * 3
+    )
+    before = parts.snapshot(art)
     parts.indexer().rebuild(collection="art")
     assert parts.snapshot(art) == before
 
