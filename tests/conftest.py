@@ -21,6 +21,9 @@ _ROOT = Path(__file__).resolve().parent.parent
 _MODELS = _ROOT / "build" / "models"  # exported once, not once a run
 _PATIENCE_S = 120.0
 
+# Where the tests run in the background of a shell, SIGINT is ignored, and so would be by every process that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def free_port() -> int:
     """Return a port of loopback that nobody listens at."""

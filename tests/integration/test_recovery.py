@@ -232,3 +232,19 @@ def test_a_worker_that_hangs_until_others_have_its_task_and_then_goes_on_adds_no
     summary = ingestion.summary()
     assert (summary["added"], summary["duplicates"], summary["rejected"]) == (IMAGES, 0, [])
     assert_whole(weak, "hangs", images)
+
+
+def test_after_the_index_was_emptied_in_the_middle_a_second_run_adds_the_rest(weak: Stack, tmp_path: Path) -> None:
+    images = make_folder(tmp_path / "images", 500)
+    ingestion = Ingestion(weak, "emptied", tmp_path / "images")
+    ingestion.wait_for_images(2 * BATCH)
+    connect(weak.settings.index_url.get_secret_value()).flushall()
+    _, said = ingestion.process.communicate(timeout=150)
+    assert ingestion.process.returncode == 1
+    assert "run the command again" in " ".join(said.split())
+    summary = Ingestion(weak, "emptied", tmp_path / "images").summary()
+    assert summary["rejected"] == []
+    assert int(str(summary["added"])) + int(str(summary["duplicates"])) == IMAGES
+    wait_for_size(weak, "emptied")
+    weak.artseek("rebuild", "--collection", "emptied")
+    assert_whole(weak, "emptied", images)
