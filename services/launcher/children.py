@@ -26,20 +26,24 @@ class NotReady(Exception):
     """A child did not become ready; the message says which one and where its log is."""
 
 
-def tethered(command: Sequence[str]) -> list[str]:
-    """Return a command that ends when the thread of this process that starts it does."""
-    return [sys.executable, "-S", str(_TETHER), str(os.getpid()), *command]
+def tethered(command: Sequence[str], number: signal.Signals = signal.SIGTERM) -> list[str]:
+    """Return a command that gets a signal when the thread of this process that starts it ends."""
+    return [sys.executable, "-S", str(_TETHER), str(os.getpid()), str(int(number)), *command]
 
 
 @dataclass(frozen=True)
 class Child:
-    """A server to run: its command and environment, how to see that it is ready, and how long that may take."""
+    """A server to run: its command and environment, how to see that it is ready, and how long that may take.
+
+    `orphaned` is the signal that it gets if the launcher dies.
+    """
 
     name: str
     command: Sequence[str]
     ready: Callable[[], bool]
     environment: Mapping[str, str] = field(default_factory=dict)
     patience_s: float = 60.0
+    orphaned: signal.Signals = signal.SIGTERM
 
 
 class _Running:
@@ -55,7 +59,7 @@ class _Running:
         self.started = time.monotonic()
         with self._log.open("ab") as out:
             return subprocess.Popen(
-                tethered(self.child.command),
+                tethered(self.child.command, self.child.orphaned),
                 env={**os.environ, **self.child.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import signal
 import socket
 import sys
 import sysconfig
@@ -203,7 +204,8 @@ class LocalSystem:
             "AWS_SECRET_ACCESS_KEY": self._secret["s3_secret_key"],
             "GOGC": "400",  # a few 10 MB more for a tenth less work
         }
-        return Child("objects", command, _store_ready(self.settings), keys)
+        # Orphaned, it would take its time to stop, and meet its successor in the same folder.
+        return Child("objects", command, _store_ready(self.settings), keys, orphaned=signal.SIGKILL)
 
     def _model_server(self) -> Child:
         arguments = [

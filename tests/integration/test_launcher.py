@@ -222,18 +222,24 @@ def test_what_was_added_is_there_after_a_stop_and_a_start(started: Stack, galler
         again.process.kill()
         again.process.wait()
     if sys.platform == "linux":
-        assert_nothing_is_left(started.data, seconds=20)
+        assert_nothing_is_left(started.data, seconds=10)
 
 
 # Stopped in the middle of a start
 
 
 @pytest.mark.parametrize(
-    "signals", [[signal.SIGTERM], [signal.SIGINT], [signal.SIGINT, signal.SIGINT], [signal.SIGHUP]]
+    ("children_wanted", "signals"),
+    [
+        (1, [signal.SIGTERM]),
+        (1, [signal.SIGINT] * 2),
+        (1, [signal.SIGHUP]),
+        (5, [signal.SIGTERM]),
+        (5, [signal.SIGINT] * 2),
+    ],
 )
-@pytest.mark.parametrize("children_wanted", [1, 5])
 def test_a_signal_in_the_middle_of_the_start_leaves_nothing(
-    tmp_path: Path, signals: list[signal.Signals], children_wanted: int
+    tmp_path: Path, children_wanted: int, signals: list[signal.Signals]
 ) -> None:
     data = tmp_path / "data"
     process = launch(data, port=free_port())
@@ -255,7 +261,7 @@ def test_a_launcher_that_is_killed_in_the_middle_of_the_start_leaves_nothing(
     wait_until(lambda: len(psutil.Process(process.pid).children()) >= children_wanted)
     process.kill()
     process.wait()
-    assert_nothing_is_left(data, seconds=20)
+    assert_nothing_is_left(data, seconds=10)
 
 
 def test_the_usage_is_told() -> None:
