@@ -11,7 +11,7 @@ from shared import layout
 from shared.catalog import Catalog
 from shared.errors import ArtseekError, IndexLost, Unavailable
 from shared.index import IndexState, Jobs, Ledger, Rejection
-from shared.index.jobs import Outcome
+from shared.index.jobs import RECORD_LOST, Outcome
 from shared.queue import Item, Queue
 from shared.store import ObjectStore
 
@@ -179,9 +179,7 @@ class Intake:
         """
         reported = self._jobs.progress(self.job)
         if reported is None:
-            raise IndexLost(
-                "the job's record was lost with the index; run the command again: what was added counts as duplicate"
-            )
+            raise IndexLost(RECORD_LOST)
         brought = sum(len(self._outstanding.pop(batch)) for batch in reported & self._outstanding.keys())
         self.finished += brought
         return brought

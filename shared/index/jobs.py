@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from shared.errors import NotFound
+from shared.errors import IndexLost, NotFound
 from shared.index.connection import Client, guarded
 
 Kind = Literal["ingest", "delete", "drop", "tend", "rebuild"]
+
+RECORD_LOST = "the job's record was lost with the index; run the command again: what was added counts as duplicate"
 
 _KEPT_S = 7 * 24 * 3600
 
@@ -94,9 +96,15 @@ class Jobs:
             self._redis.expire(f"job:{job}", _KEPT_S)
 
     def extend(self, job: str, *, batches: int, total: int, closed: bool) -> None:
-        """Note how many batches and images the job has by now, and whether that is all."""
+        """Note how many batches and images the job has by now, and whether that is all.
+
+        Raises:
+            IndexLost: The job's record is gone, and what was reported with it.
+        """
         values = {"batches": batches, "total": total, "closed": int(closed)}
         with guarded():
+            if not self._redis.exists(f"job:{job}"):
+                raise IndexLost(RECORD_LOST)
             self._redis.hset(f"job:{job}", mapping=values)
 
     def report(self, job: str, batch: int, outcome: Outcome) -> bool:
