@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from flask import Blueprint
 
-from shared.query import METRIC_NAMES, MODE_NAMES, SearchResponse
+from shared.query import METRIC_NAMES, MODE_NAMES, STAGES, SearchResponse
 
-_STAGES = ("decode", "embed", "probe", "rank")
+_STAGES = [stage for stage in STAGES if stage != "total"]
 _UNITS = ("bytes", "KB", "MB", "GB", "TB")
 
 
