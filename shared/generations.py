@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from shared import hashing, layout
 from shared.catalog import Collection
+from shared.index import BucketStore
 from shared.store import ObjectStore
 
 
@@ -36,7 +37,12 @@ class Generation:
     @property
     def prefix(self) -> bytes:
         """What the names of all buckets of this generation start with."""
-        return collection_prefix(self.collection) + self.number.to_bytes(2, "big")
+        return generation_prefix(self.collection, self.number)
+
+    def budget(self, size: int) -> int | None:
+        """Return how many candidates of a collection of `size` are ranked at most; None for all."""
+        share = self.family.parameters().get("budget_share")
+        return None if share is None else max(1, round(share * size))
 
     def buckets(self, vectors: npt.NDArray[np.float32]) -> list[bytes]:
         """Return the buckets of embeddings, float32 [n, dim]: n × tables names, the tables of the first one first."""
@@ -46,6 +52,19 @@ class Generation:
         """Return the distinct buckets to look into for a query, float32 [dim]."""
         keys = self.family.probes(vector, probes)  # [tables, probes]
         return list(dict.fromkeys(hashing.key_names(self.prefix, keys.T)))
+
+    def add(self, buckets: BucketStore, ids: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]) -> None:
+        """Put images into their buckets: ids int64 [n], embeddings float32 [n, dim]."""
+        buckets.add(self.buckets(vectors), np.repeat(ids, self.family.tables).tolist())
+
+    def remove(self, buckets: BucketStore, ids: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]) -> None:
+        """Take images out of their buckets: ids int64 [n], embeddings float32 [n, dim]."""
+        buckets.remove(self.buckets(vectors), np.repeat(ids, self.family.tables).tolist())
+
+
+def generation_prefix(collection: Collection, number: int) -> bytes:
+    """Return what the names of all buckets of a generation start with."""
+    return collection_prefix(collection) + number.to_bytes(2, "big")
 
 
 def collection_prefix(collection: Collection) -> bytes:

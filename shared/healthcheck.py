@@ -32,6 +32,11 @@ def check_indexer(settings: Settings) -> None:
     _check_worker(settings, "indexer")
 
 
+def check_tender(settings: Settings) -> None:
+    """Ask this container's tender for an answer over the broker; raises `Unavailable`."""
+    _check_worker(settings, "tender")
+
+
 def check_query(settings: Settings) -> None:
     """Ask the query service by gRPC's health protocol; raises `Unavailable`."""
     import grpc  # noqa: PLC0415 -- the indexer's image lacks it
@@ -66,6 +71,7 @@ def check_web(settings: Settings) -> None:
 CHECKS: Final[Mapping[str, Callable[[Settings], None]]] = {
     "embedder": check_embedder,
     "indexer": check_indexer,
+    "tender": check_tender,
     "query": check_query,
     "web": check_web,
 }

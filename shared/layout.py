@@ -4,19 +4,25 @@ images/<sha256>                                       originals, shared by all c
 collections/<name>.json                               collection manifests
 vectors/<collection>/<segment>.arrow                  vector segments, written once
 deleted/<collection>/<segment>/<id>                   empty markers: this row of this segment is dead
+merges/<collection>/<segment>.json                    segments that are being merged into this one
 indexes/<collection>/<generation>.npz                 index generations, written once
+indexes/<collection>/<generation>.json                what was predicted and measured of each
 indexes/<collection>/current.json                     which generation is in use
 set-aside/<sha256>.json                               images that killed their worker repeatedly
 """
 
 import hashlib
 import re
+import secrets
+import time
 
 from shared.errors import Invalid
 
 COLLECTIONS = "collections/"
 SET_ASIDE = "set-aside/"
+_MERGED = "merged-"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_GENERATION = re.compile(rf"indexes/{_NAME.pattern}/(\d+)\.(?:npz|json)")
 ID_BITS = 53  # what a JSON number holds exactly in every language
 
 
@@ -53,6 +59,11 @@ def original_key(digest: str) -> str:
     return f"images/{digest}"
 
 
+def originals_prefix(image: int) -> str:
+    """Return what the keys of the originals of the images with this id start with, and of a few others."""
+    return original_key(f"{image << (64 - ID_BITS):016x}"[: ID_BITS // 4])
+
+
 def manifest_key(collection: str) -> str:
     """Return the key of a collection's manifest."""
     return f"{COLLECTIONS}{collection}.json"
@@ -71,6 +82,35 @@ def segment_key(collection: str, segment: str) -> str:
 def segment_of(key: str) -> str:
     """Return the name of the segment with this key."""
     return key.rsplit("/", 1)[-1].removesuffix(".arrow")
+
+
+def new_merged_segment() -> str:
+    """Return a name for a segment that others are merged into, never given twice, which sorts behind theirs.
+
+    A listing of marks goes by the names of segments, so it cannot miss one that moves from an input to the result.
+    """
+    return f"{_MERGED}{time.time_ns():016x}{secrets.token_hex(3)}"
+
+
+def is_merged(segment: str) -> bool:
+    """Return whether a segment was made of others."""
+    return segment.startswith(_MERGED)
+
+
+def batch_of(segment: str) -> tuple[str, int] | None:
+    """Return the job and the number of the batch that a segment was written for; None for a merged one."""
+    job, _, batch = segment.rpartition("-")
+    return (job, int(batch)) if job and batch.isdecimal() and not is_merged(segment) else None
+
+
+def merges_prefix(collection: str) -> str:
+    """Return what the keys of a collection's merges in progress start with."""
+    return f"merges/{collection}/"
+
+
+def merge_key(collection: str, merged: str) -> str:
+    """Return the key of the object that says what is being merged into a segment."""
+    return f"{merges_prefix(collection)}{merged}.json"
 
 
 def deleted_prefix(collection: str) -> str:
@@ -97,6 +137,17 @@ def indexes_prefix(collection: str) -> str:
 def generation_key(collection: str, generation: int) -> str:
     """Return the key of an index generation."""
     return f"{indexes_prefix(collection)}{generation:06d}.npz"
+
+
+def generation_report_key(collection: str, generation: int) -> str:
+    """Return the key of the report on an index generation."""
+    return f"{indexes_prefix(collection)}{generation:06d}.json"
+
+
+def generation_of(key: str) -> int | None:
+    """Return the number of the generation whose arrays or report have this key; None for any other key."""
+    found = _GENERATION.fullmatch(key)
+    return int(found[1]) if found else None
 
 
 def current_index_key(collection: str) -> str:

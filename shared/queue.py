@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -14,6 +14,8 @@ from shared.settings import Settings
 
 EMBED = "embed"
 INDEX = "index"
+TEND = "tend"  # what may take minutes: it must not hold up new segments and deletions
+QUEUES = (EMBED, INDEX, TEND)
 
 EMBED_BATCH = "embedder.embed"
 INDEX_SEGMENT = "indexer.index"
@@ -21,6 +23,8 @@ DELETE_IMAGES = "indexer.delete"
 DROP_COLLECTION = "indexer.drop"
 TEND_INDEX = "indexer.tend"
 REBUILD = "indexer.rebuild"
+TUNE = "indexer.tune"
+COMPACT = "indexer.compact"
 
 # Longer than any task of ours takes; one that hangs in a decoder is killed and counts as having killed its worker.
 _EMBED_LIMIT_S = 120
@@ -34,6 +38,25 @@ class Item:
     name: str
     label: str | None
     size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What an index is to reach; None and empty: as the tuner has it by default.
+
+    Attributes:
+        recall: Share of the 10 nearest that the candidates are to hold.
+        max_lookups: Buckets that a query may look into.
+        max_candidates: Share of the collection that may be ranked, kept to even where the recall is then missed.
+        families: Hash families that may be chosen.
+        metric: Whose nearest are meant: "cosine" or "euclidean".
+    """
+
+    recall: float | None = None
+    max_lookups: int | None = None
+    max_candidates: float | None = None
+    families: tuple[str, ...] = ()
+    metric: Literal["cosine", "euclidean"] = "cosine"
 
 
 def make_app(settings: Settings, *, name: str) -> Celery:
@@ -50,7 +73,11 @@ def make_app(settings: Settings, *, name: str) -> Celery:
         task_acks_on_failure_or_timeout=False,
         task_default_queue=EMBED,
         task_create_missing_queues=True,
-        task_routes={EMBED_BATCH: {"queue": EMBED}, "indexer.*": {"queue": INDEX}},
+        task_routes={
+            EMBED_BATCH: {"queue": EMBED},
+            **{task: {"queue": TEND} for task in (TEND_INDEX, REBUILD, TUNE, COMPACT)},
+            "indexer.*": {"queue": INDEX},
+        },
         task_serializer="json",
         accept_content=["json"],
         worker_prefetch_multiplier=1,
@@ -107,6 +134,14 @@ class Queue:
         """Have the index of a collection restored from the object store; `fit` makes a new generation."""
         self._send(REBUILD, collection=collection, job=job, fit=fit)
 
+    def tune(self, *, collection: str, job: str, wish: Wish, apply: bool) -> None:
+        """Have the index of a collection tuned to a wish; without `apply`, only told what would be chosen."""
+        self._send(TUNE, collection=collection, job=job, wish=asdict(wish), apply=apply)
+
+    def compact(self, *, collection: str, job: str | None = None) -> None:
+        """Have the segments of a collection merged where it pays; with a job, all that are not full and fully alive."""
+        self._send(COMPACT, collection=collection, job=job)
+
     def waiting(self) -> dict[str, int]:
         """Return the number of messages that wait in each queue.
 
@@ -116,7 +151,7 @@ class Queue:
         try:
             with self._app.connection_for_write() as connection:
                 client: Any = connection.default_channel  # the Redis transport's, whose client speaks Redis
-                return {queue: int(client.client.llen(queue)) for queue in (EMBED, INDEX)}
+                return {queue: int(client.client.llen(queue)) for queue in QUEUES}
         except (OperationalError, RedisError, OSError) as error:
             raise BrokerUnavailable(f"the broker (Redis or Valkey) does not answer: {error}") from error
 

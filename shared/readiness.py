@@ -12,13 +12,13 @@ from typing_extensions import TypedDict
 
 from shared import heartbeat, layout
 from shared.errors import Unavailable
-from shared.index import connect, guarded
+from shared.index import check, connect, guarded
 from shared.settings import Settings
 from shared.store import ObjectStore
 
 _TIMEOUT_S = 2.0
 _SILENCE_S = 4 * heartbeat.INTERVAL_S
-WORKERS = ("embedder", "indexer")
+WORKERS = ("embedder", "indexer", "tender")
 
 Check = Callable[[], None]
 
@@ -72,13 +72,10 @@ def _outcome(future: "Future[None]", seconds: float) -> PartAnswer:
 
 
 def _checks(settings: Settings) -> Mapping[str, Check]:
-    index = connect(settings.index_url.get_secret_value(), timeout_s=_TIMEOUT_S)
+    # Half the time, so that of a cluster the node that hangs can be named.
+    index = connect(settings.index_url.get_secret_value(), timeout_s=_TIMEOUT_S / 2, retries=1)
     broker = connect(settings.broker_url.get_secret_value(), timeout_s=_TIMEOUT_S)
     store = ObjectStore.from_settings(settings, connections=2)
-
-    def ask_index() -> None:
-        with guarded():
-            index.ping()
 
     def ask_broker() -> None:
         try:
@@ -95,7 +92,7 @@ def _checks(settings: Settings) -> Mapping[str, Check]:
             raise Unavailable(f"no {service} was heard of for {silence:.0f} s")
 
     return {
-        "index": ask_index,
+        "index": lambda: check(index),
         "broker": ask_broker,
         "object store": lambda: _ask_store(store),
         "query service": _health_check("query service", settings.query_target),

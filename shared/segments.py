@@ -1,7 +1,12 @@
-"""Vector segments: the rows of one embed task, as an immutable Arrow IPC file."""
+"""Vector segments: the rows of an embed task, or of several that were merged, as an immutable Arrow IPC file."""
 
-from collections.abc import Sequence
+import io
+import json
+import zlib
+from collections.abc import Collection as Container
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +15,14 @@ import pyarrow as pa
 from shared.errors import Invalid
 
 FORMAT = "1"
+HEAD_BYTES = 65_536  # as much of a merged segment as `places_of` needs
+
+Vectors = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+
+_TYPES = {np.dtype(np.float32): pa.float32(), np.dtype(np.float16): pa.float16()}
+_CHECKSUM, _INPUTS, _PLACES = b"crc32", b"inputs", b"places"
+_PREFACE = 8  # bytes of an Arrow IPC file before its schema
+_NO_PLACES = " ".join(["0" * 12] * 4)  # of the same width as all others: what is written there moves nothing
 
 
 @dataclass(frozen=True)
@@ -27,12 +40,13 @@ class Entry:
     added: float
 
 
-def schema(dim: int) -> pa.Schema:
-    """Return the columns of a segment whose embeddings are `dim` float32."""
+def schema(dim: int, vector_type: pa.DataType | None = None) -> pa.Schema:
+    """Return the columns of a segment whose embeddings are `dim` numbers: float32, or of `vector_type`."""
+    item = pa.field("item", vector_type or pa.float32(), nullable=False)
     return pa.schema(
         [
             pa.field("id", pa.int64(), nullable=False),
-            pa.field("vector", pa.list_(pa.field("item", pa.float32(), nullable=False), dim), nullable=False),
+            pa.field("vector", pa.list_(item, dim), nullable=False),
             pa.field("label", pa.string()),
             pa.field("name", pa.string(), nullable=False),
             pa.field("digest", pa.binary(32), nullable=False),
@@ -45,34 +59,34 @@ def schema(dim: int) -> pa.Schema:
     )
 
 
-def vector_column(vectors: npt.NDArray[np.float32]) -> pa.Array:
-    """Return float32 [n, dim] as a column, without a copy of each value in Python."""
-    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1), type=pa.float32())
-    item = pa.field("item", pa.float32(), nullable=False)
+def vector_column(vectors: Vectors) -> pa.Array:
+    """Return float32 or float16 [n, dim] as a column, without a copy of each value in Python."""
+    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    item = pa.field("item", flat.type, nullable=False)
     return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(item, vectors.shape[1]))
 
 
 def serialize(table: pa.Table) -> bytes:
     """Return a table as the bytes of an Arrow IPC file with one record batch."""
-    sink = pa.BufferOutputStream()
+    sink = io.BytesIO()  # which gives its bytes away without a copy, as Arrow's own sink does not
     with pa.ipc.new_file(sink, table.schema) as writer:
         for batch in table.combine_chunks().to_batches():
             writer.write_batch(batch)
-    return bytes(sink.getvalue())
+    return sink.getvalue()
 
 
-def pack(
-    entries: Sequence[Entry], vectors: npt.NDArray[np.float32], *, collection: str, model: str, version: int
-) -> bytes:
-    """Return a segment of n entries and their embeddings, float32 [n, dim].
+def pack(entries: Sequence[Entry], vectors: Vectors, *, collection: str, model: str, version: int) -> bytes:
+    """Return a segment of n entries and their embeddings, float32 or float16 [n, dim], stored as they are.
 
     Raises:
         Invalid: Entries and embeddings differ in number, or an embedding is not finite.
     """
     if vectors.ndim != 2 or len(vectors) != len(entries):
         raise Invalid(f"{len(entries)} entries need as many embeddings, got an array of shape {vectors.shape}")
+    if vectors.dtype not in _TYPES:
+        raise Invalid(f"embeddings are of type {vectors.dtype}, expected float32 or float16")
     if not np.isfinite(vectors).all():
-        raise Invalid("an embedding holds NaN or infinity: the model's export is broken")
+        raise Invalid("an embedding holds NaN or infinity: the model's export is broken, or its range is not float16's")
     columns = [
         pa.array([entry.id for entry in entries], pa.int64()),
         vector_column(vectors),
@@ -85,38 +99,199 @@ def pack(
         pa.array([entry.height for entry in entries], pa.int32()),
         pa.array([entry.added for entry in entries], pa.float64()),
     ]
-    metadata = {"format": FORMAT, "collection": collection, "model": model, "version": str(version)}
-    return serialize(pa.Table.from_arrays(columns, schema=schema(vectors.shape[1]).with_metadata(metadata)))
+    metadata = {b"format": FORMAT, b"collection": collection, b"model": model, b"version": str(version)}
+    return serialize(_sealed(columns, schema(vectors.shape[1], _TYPES[vectors.dtype]), metadata))
 
 
-def unpack(data: bytes | pa.Buffer) -> pa.RecordBatch:
-    """Return the rows of a segment, still in `data` (no copy).
+def _sealed(columns: Sequence[pa.Array], fields: pa.Schema, metadata: Mapping[bytes, str | bytes]) -> pa.Table:
+    """Return a table with a checksum of its columns in its metadata."""
+    rows = pa.RecordBatch.from_arrays(list(columns), schema=fields)
+    return pa.Table.from_batches([rows.replace_schema_metadata({**metadata, _CHECKSUM: f"{_checksum(rows):08x}"})])
+
+
+def _checksum(rows: pa.RecordBatch) -> int:
+    """Return the CRC-32 of the values of all columns; padding does not count."""
+    crc = 0
+    for column in rows.columns:
+        for values in _values(column) if len(column) else ():
+            crc = zlib.crc32(values, crc)
+    return crc
+
+
+def _values(column: pa.Array) -> Iterator[memoryview]:
+    """Yield what a column holds: nulls, lengths of texts, values."""
+    if column.null_count:
+        yield column.is_null().to_numpy(zero_copy_only=False).data
+    if pa.types.is_string(column.type):
+        _, offsets, text = column.buffers()
+        ends = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+        yield (ends - ends[0]).data
+        yield memoryview(text or b"")[ends[0] : ends[-1]]
+    elif pa.types.is_fixed_size_list(column.type):
+        yield _list_values(column).data
+    else:
+        width = column.type.bit_width // 8
+        yield memoryview(column.buffers()[1])[column.offset * width : (column.offset + len(column)) * width]
+
+
+def unpack(data: bytes | pa.Buffer, *, verify: bool = False) -> pa.RecordBatch:
+    """Return the rows of a segment, still in `data` (no copy); `verify` reads all of it for its checksum.
+
+    A segment that was written without a checksum is held to the rules of the format alone.
 
     Raises:
-        Invalid: The bytes are no segment.
+        Invalid: The bytes are no segment, or not the ones that were written.
     """
     try:
         reader = pa.ipc.open_file(pa.py_buffer(data) if isinstance(data, bytes) else data)
-        if (reader.schema.metadata or {}).get(b"format") != FORMAT.encode():
+        metadata = reader.schema.metadata or {}
+        if metadata.get(b"format") != FORMAT.encode():
             raise Invalid(f"the segment has another format than {FORMAT}, which this program reads")
         if reader.num_record_batches == 1:
-            return reader.get_batch(0)
-        return pa.RecordBatch.from_arrays([[]] * len(reader.schema), schema=reader.schema)
+            rows = reader.get_batch(0)
+        else:
+            rows = pa.RecordBatch.from_arrays([[]] * len(reader.schema), schema=reader.schema)
+        if verify:
+            rows.validate(full=True)
     except (pa.ArrowInvalid, OSError) as error:
         raise Invalid(f"the segment cannot be read as an Arrow IPC file: {error}") from error
+    if verify and _CHECKSUM in metadata and metadata[_CHECKSUM] != b"%08x" % _checksum(rows):
+        raise Invalid(f"the segment's checksum is not {metadata[_CHECKSUM].decode()}, with which it was written")
+    return rows
 
 
-def vectors_of(batch: pa.RecordBatch) -> npt.NDArray[np.float32]:
-    """Return the embeddings of a segment, float32 [n, dim], as a view of its bytes."""
-    column = batch.column("vector")
+# Merging
+
+
+def merge(parts: Iterable[tuple[str, pa.RecordBatch, Container[int]]]) -> bytes | None:
+    """Return one segment of the live rows of several, in order; each comes with its name and the ids of its dead rows.
+
+    The result has a column `origin`, int32: which of them a row comes from. Of an image that is live in two, the
+    first row is kept. Where one of them has float32 embeddings, the result has.
+
+    Returns:
+        None if no row is live.
+
+    Raises:
+        Invalid: They are not all of one collection and model version.
+    """
+    names: list[str] = []
+    vectors: list[Vectors] = []
+    tables: list[pa.Table] = []
+    spaces: set[tuple[bytes | int, ...]] = set()
+    metadata: dict[bytes, bytes] = {}
+    seen: set[int] = set()
+    for name, rows, dead in parts:
+        kept = []
+        for row, image in enumerate(ids_of(rows).tolist()):
+            if image not in dead and image not in seen:
+                seen.add(image)
+                kept.append(row)
+        metadata = rows.schema.metadata
+        stored = vectors_of(rows)
+        spaces.add((*(metadata[key] for key in (b"collection", b"model", b"version")), stored.shape[1]))
+        origin = pa.array(np.full(len(kept), len(names), np.int32))
+        others = pa.Table.from_batches([rows]).select([field.name for field in schema(1) if field.name != "vector"])
+        tables.append(others.replace_schema_metadata().take(pa.array(kept, pa.int64())).append_column("origin", origin))
+        vectors.append(stored[kept])
+        names.append(name)
+    if len(spaces) > 1:
+        raise Invalid(f"segments of one collection and model version can be merged, these are of {sorted(spaces)}")
+    if not seen:
+        return None
+    embeddings = cast("Vectors", np.concatenate(vectors))
+    vectors.clear()
+    rest = pa.concat_tables(tables).combine_chunks().to_batches()[0]
+    tables.clear()
+    origin_field = pa.field("origin", pa.int32(), nullable=False)
+    fields = schema(embeddings.shape[1], _TYPES[embeddings.dtype]).append(origin_field)
+    columns = [vector_column(embeddings) if field.name == "vector" else rest.column(field.name) for field in fields]
+    kept_metadata = {key: metadata[key] for key in (b"format", b"collection", b"model", b"version")}
+    table = _sealed(columns, fields, {**kept_metadata, _INPUTS: json.dumps(names)})
+    return _with_places(table)
+
+
+def _with_places(table: pa.Table) -> bytes:
+    """Return a table as a segment whose metadata says where in the file its ids, embeddings and digests begin."""
+
+    def written(places: str) -> bytes:
+        return serialize(table.replace_schema_metadata({**table.schema.metadata, _PLACES: places}))
+
+    data = pa.py_buffer(written(_NO_PLACES))
+    rows = unpack(data)
+    columns = rows.column("id"), rows.column("vector").values, rows.column("digest")
+    places = [len(rows), *(column.buffers()[1].address - data.address for column in columns)]
+    del rows, columns, data
+    return written(" ".join(f"{place:012d}" for place in places))
+
+
+def inputs_of(rows: pa.RecordBatch) -> tuple[str, ...]:
+    """Return the names of the segments that a merged one was made of; none for another."""
+    return tuple(json.loads((rows.schema.metadata or {}).get(_INPUTS, b"[]")))
+
+
+def origins_of(rows: pa.RecordBatch) -> npt.NDArray[np.int32] | None:
+    """Return for each row of a merged segment which of `inputs_of` it comes from, int32 [n]; None for another."""
+    if "origin" not in rows.schema.names:
+        return None
+    origins: npt.NDArray[np.int32] = rows.column("origin").to_numpy(zero_copy_only=True)
+    return origins
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the parts of a merged segment's file lie: offsets in bytes, for who wants one row of many."""
+
+    rows: int
+    dim: int
+    dtype: "np.dtype[np.float32] | np.dtype[np.float16]"
+    ids: int
+    vectors: int
+    digests: int
+
+    def vector(self, row: int) -> tuple[int, int]:
+        """Return offset and size of an embedding."""
+        size = self.dim * self.dtype.itemsize
+        return self.vectors + row * size, size
+
+    def digest(self, row: int) -> tuple[int, int]:
+        """Return offset and size of a digest."""
+        return self.digests + row * 32, 32
+
+
+def places_of(head: bytes) -> Places:
+    """Return where everything lies in the merged segment whose first `HEAD_BYTES` are given.
+
+    Raises:
+        Invalid: It is no merged segment.
+    """
+    try:
+        fields = pa.ipc.read_schema(pa.py_buffer(head).slice(min(_PREFACE, len(head))))
+        rows, ids, vectors, digests = (int(place) for place in fields.metadata[_PLACES].split())
+        column = fields.field("vector").type
+        dtype = np.dtype(column.value_type.to_pandas_dtype())
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
+        raise Invalid(f"the head of the segment does not say where its rows lie: {error}") from error
+    return Places(rows, column.list_size, dtype, ids, vectors, digests)
+
+
+# Columns
+
+
+def vectors_of(rows: pa.RecordBatch) -> Vectors:
+    """Return the embeddings of a segment as they are stored, float32 or float16 [n, dim], as a view of its bytes."""
+    return _list_values(rows.column("vector"))
+
+
+def _list_values(column: pa.FixedSizeListArray) -> Vectors:
     dim = column.type.list_size
-    values: npt.NDArray[np.float32] = column.values.to_numpy(zero_copy_only=True)
+    values: Vectors = column.values.to_numpy(zero_copy_only=True)
     return values[column.offset * dim : (column.offset + len(column)) * dim].reshape(len(column), dim)
 
 
-def ids_of(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+def ids_of(rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """Return the ids of a segment, int64 [n], as a view of its bytes."""
-    ids: npt.NDArray[np.int64] = batch.column("id").to_numpy(zero_copy_only=True)
+    ids: npt.NDArray[np.int64] = rows.column("id").to_numpy(zero_copy_only=True)
     return ids
 
 

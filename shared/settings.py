@@ -6,6 +6,7 @@ the same data folder reaches the same system. A name in the process environment 
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,7 +22,9 @@ class Settings(BaseSettings):
     data: Path = Field(Path("data"), description="Folder of the local stack: its servers' files, secrets and settings.")
 
     index_url: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey (6.2 or newer) with buckets, ids and jobs."
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="Redis or Valkey (6.2 or newer) with buckets, ids and jobs; "
+        "`redis+cluster://:password@host:port,host:port` names a cluster by some of its nodes.",
     )
     broker_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6380/0"), description="Redis or Valkey that carries the task queues."
@@ -42,6 +45,7 @@ class Settings(BaseSettings):
     query_listen: str = Field("127.0.0.1:8600", description="host:port at which the query service listens.")
     query_copy: Path = Field(Path("data/query"), description="Folder of the query service's copy of the segments.")
     exact_below: int = Field(20_000, ge=0, description="`mode=auto` scans collections under this many images exactly.")
+    bucket_limit: int = Field(20_000, ge=1, description="Most images that a search takes from one bucket of the index.")
 
     web_listen: str = Field("127.0.0.1:8080", description="host:port at which the web page and REST API listen.")
     web_threads: int = Field(8, ge=1, le=256, description="Requests that the web service answers at a time.")
@@ -51,6 +55,9 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(256 * 2**20, ge=1024, description="Largest body of one upload, in bytes.")
 
     batch_size: int = Field(32, ge=1, le=256, description="Images of one embed task, and rows of its segment.")
+    vector_type: Literal["float32", "float16"] = Field(
+        "float32", description="`float32` or `float16`: how new embeddings are stored; float16 takes half the space."
+    )
     visibility_timeout: int = Field(
         45, ge=10, description="Seconds after which the task of a worker that vanished is given to another."
     )

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import urllib3
@@ -14,6 +15,7 @@ from shared.errors import ObjectNotFound, StoreUnavailable
 from shared.settings import Settings
 
 _MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchObject", "NotFound"})
+_PART = 2**20  # bytes of a download in memory at a time
 # What the store says while it starts, stops or is overloaded. Anything else it refuses is a fault of ours.
 _TRANSIENT = frozenset(
     {"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "XMinioServerNotInitialized"}
@@ -73,8 +75,26 @@ class ObjectStore:
         except _FAILURES as error:
             raise self._failure("write", key, error) from error
 
-    def get(self, key: str) -> bytes:
-        """Return an object's bytes.
+    def get(self, key: str, *, start: int = 0, size: int = 0) -> bytes:
+        """Return an object's bytes: all, or at most `size` of them from `start` on, none behind its end.
+
+        Raises:
+            ObjectNotFound: There is no such object.
+        """
+        try:
+            response = self._client.get_object(self._bucket, key, offset=start, length=size)
+            try:
+                return response.read()
+            finally:
+                response.close()
+                response.release_conn()
+        except _FAILURES as error:
+            if isinstance(error, S3Error) and error.code == "InvalidRange":
+                return b""
+            raise self._failure("read", key, error) from error
+
+    def download(self, key: str, path: Path) -> None:
+        """Write an object's bytes to a file, a part at a time: a large one takes no more memory than a small one.
 
         Raises:
             ObjectNotFound: There is no such object.
@@ -82,7 +102,9 @@ class ObjectStore:
         try:
             response = self._client.get_object(self._bucket, key)
             try:
-                return response.read()
+                with path.open("wb") as file:
+                    for part in response.stream(_PART):
+                        file.write(part)
             finally:
                 response.close()
                 response.release_conn()

@@ -56,8 +56,8 @@ def embeddings(numbers: Sequence[int], dim: int) -> Vectors:
     return np.stack([embedding(number, dim) for number in numbers])
 
 
-def segment(numbers: Sequence[int], collection: Collection, vectors: Vectors | None = None) -> bytes:
-    """Return a segment of the images with these numbers; `vectors`, float32 [n, dim], in place of their embeddings."""
+def segment(numbers: Sequence[int], collection: Collection, vectors: segments.Vectors | None = None) -> bytes:
+    """Return a segment of the images with these numbers; `vectors`, [n, dim], in place of their embeddings."""
     return segments.pack(
         [entry(number) for number in numbers],
         embeddings(numbers, collection.dim) if vectors is None else vectors,

@@ -8,7 +8,7 @@ from typing import Any
 from celery.exceptions import Reject
 from celery.signals import worker_process_init, worker_ready
 
-from services.embedder.embedder import Embedder
+from services.embedder.embedder import Embedder, Options
 from shared import heartbeat
 from shared.errors import Unavailable
 from shared.images import Limits
@@ -37,9 +37,12 @@ def make_embedder() -> Embedder:
         changes=Changes(index),
         queue=Queue(app),
         connect_model=lambda model, version: ServingClient(_settings.serving_target, model, version=version),
-        default_model=(_settings.model, _settings.model_version),
-        limits=Limits(max_bytes=_settings.max_file_bytes, max_pixels=_settings.max_pixels),
-        version=importlib.metadata.version("artseek"),
+        options=Options(
+            model=(_settings.model, _settings.model_version),
+            limits=Limits(max_bytes=_settings.max_file_bytes, max_pixels=_settings.max_pixels),
+            program=importlib.metadata.version("artseek"),
+            vector_type=_settings.vector_type,
+        ),
     )
 
 

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from shared import layout, segments
 from shared.catalog import Catalog, Collection
-from shared.errors import NotFound, ObjectNotFound, Unavailable
+from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.images import ImageInfo, ImageRefused, Limits, decode
 from shared.index import Changes, Jobs, Ledger, Rejection
 from shared.index.changes import Change
@@ -47,6 +48,19 @@ class Decoded:
     info: ImageInfo
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to embed: the model (name and version) of new collections, limits of images, and how embeddings are stored.
+
+    `program` is the version of this program, which an image that kills its worker is set aside for.
+    """
+
+    model: tuple[str, int | None]
+    limits: Limits
+    program: str
+    vector_type: Literal["float32", "float16"] = "float32"
+
+
 class Embedder:
     """Embeds batches. Its servers are passed in; `connect_model` gives a client for a model and version."""
 
@@ -59,16 +73,12 @@ class Embedder:
         changes: Changes,
         queue: Queue,
         connect_model: Callable[[str, int | None], ServingClient],
-        default_model: tuple[str, int | None],
-        limits: Limits,
-        version: str,
+        options: Options,
     ) -> None:
         self._store, self._ledger, self._jobs, self._changes, self._queue = store, ledger, jobs, changes, queue
         self._catalog = Catalog(store)
         self._connect_model = connect_model
-        self._default_model = default_model
-        self._limits = limits
-        self._version = version
+        self._options = options
         self._models: dict[tuple[str, int | None], ServingClient] = {}
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
 
@@ -98,10 +108,21 @@ class Embedder:
     def _give_up(
         self, job: str, batch: int, collection: str, segment: str, items: Sequence[Item], error: Exception
     ) -> None:
-        """Report a batch that fails again and again, so that its job can end."""
-        self._ledger.release(collection, segment, [layout.image_id(item.digest) for item in items])
+        """Report a batch that fails again and again, so that its job can end; what it has written is indexed."""
+        try:
+            written = self._rows(collection, segment)
+        except (ObjectNotFound, Invalid):  # what cannot be read can be added again
+            written = set()
+        lost = [item for item in items if layout.image_id(item.digest) not in written]
+        self._ledger.release(collection, segment, [layout.image_id(item.digest) for item in lost])
         reason = f"the embedder failed at its batch: {type(error).__name__}: {error}"
-        self._jobs.report(job, batch, Outcome({}, 0, tuple(Rejection(item.name, "error", reason) for item in items)))
+        rejected = tuple(Rejection(item.name, "error", reason) for item in lost)
+        added = dict(Counter(item.label or "" for item in items if item not in lost))
+        outcome = Outcome(added, 0, rejected)
+        if written:
+            self._queue.index(collection=collection, segment=segment, job=job, batch=batch, outcome=outcome)
+        else:
+            self._jobs.report(job, batch, outcome)
 
     def _embed(
         self,
@@ -123,7 +144,7 @@ class Embedder:
         if written:
             added, refused = self._sort_out(collection.name, segment, mine)
         else:
-            decoded, refused = self._decode(segment, mine, collection, careful=careful)
+            decoded, refused = self._decode(segment, mine, collection, careful=careful) if mine else ([], {})
             added = self._write(collection, segment, decoded) if decoded else []
             duplicates += len(decoded) - len(added)
         rejected |= refused
@@ -143,15 +164,15 @@ class Embedder:
         if item is None or self._ledger.strike(segment, item.digest) < _STRIKES:
             return
         _log.error("%s killed its worker %d times and is set aside", item.name, _STRIKES)
-        report = {"name": item.name, "size": item.size, "program": self._version, "set_aside": time.time()}
+        report = {"name": item.name, "size": item.size, "program": self._options.program, "set_aside": time.time()}
         self._store.put(layout.set_aside_key(item.digest), json.dumps(report).encode(), "application/json")
-        self._ledger.set_aside(self._version, item.digest)
+        self._ledger.set_aside(self._options.program, item.digest)
 
     def _set_aside_earlier(self, items: Sequence[Item]) -> dict[str, Rejection]:
-        flags = self._ledger.is_set_aside(self._version, [item.digest for item in items])
+        flags = self._ledger.is_set_aside(self._options.program, [item.digest for item in items])
         reason = (
-            f"decoding it stopped its worker {_STRIKES + 1} times, so artseek {self._version} will not try it again; "
-            "save it anew with another program"
+            f"decoding it stopped its worker {_STRIKES + 1} times, so artseek {self._options.program} will not try it "
+            "again; save it anew with another program"
         )
         return {
             item.digest: Rejection(item.name, "set-aside", reason)
@@ -174,6 +195,8 @@ class Embedder:
             for other in others
             if not settled[other] and not self._store.exists(layout.segment_key(collection, other))
         }
+        if gone:  # or it was merged since the claims were read: then it has handed them over
+            after = self._ledger.claim(collection, segment, ids)
         self._ledger.take_over(
             collection, segment, (image for image, holder in zip(ids, after, strict=True) if holder in gone)
         )
@@ -185,15 +208,21 @@ class Embedder:
         self, collection: str, segment: str, items: Sequence[Item]
     ) -> tuple[list[Item], dict[str, Rejection]]:
         """Return which images are in the segment that an earlier attempt wrote, and why the others are not."""
-        rows = segments.ids_of(segments.unpack(self._store.get(layout.segment_key(collection, segment))))
-        held = set(rows.tolist())
+        held = self._rows(collection, segment)
         refused = {}
         for item in items:
             if layout.image_id(item.digest) not in held:
                 outcome = self._decode_one(item, size=_SMALL)
                 interrupted = Rejection(item.name, "interrupted", "the worker stopped while at it; add it again")
                 refused[item.digest] = outcome if isinstance(outcome, Rejection) else interrupted
+        # What was deleted since then was added all the same; its row is dead, so it must not be claimed again.
+        self._ledger.release(collection, segment, self._catalog.dead_ids(collection, segment))
         return [item for item in items if item.digest not in refused], refused
+
+    def _rows(self, collection: str, segment: str) -> set[int]:
+        """Return the ids of a segment's rows."""
+        data = self._store.get(layout.segment_key(collection, segment))
+        return set(segments.ids_of(segments.unpack(data, verify=True)).tolist())
 
     # Pixels and embeddings
 
@@ -224,7 +253,7 @@ class Embedder:
                 item.name, "original-missing", "its original is no longer in the object store; add it again"
             )
         try:
-            pixels, info = decode(data, size=size, limits=self._limits)
+            pixels, info = decode(data, size=size, limits=self._options.limits)
         except ImageRefused as refusal:
             return Rejection(item.name, refusal.reason, str(refusal))
         return Decoded(item, pixels, info)
@@ -239,8 +268,9 @@ class Embedder:
         if kept:
             now = time.time()
             entries = [_entry(decoded[row], now) for row in kept]
+            stored = vectors[kept].astype(self._options.vector_type)
             data = segments.pack(
-                entries, vectors[kept], collection=collection.name, model=collection.model, version=collection.version
+                entries, stored, collection=collection.name, model=collection.model, version=collection.version
             )
             self._store.put(layout.segment_key(collection.name, segment), data)
         return [decoded[row].item for row in kept]
@@ -260,7 +290,7 @@ class Embedder:
         with self._ledger.holding(f"create:{name}", seconds=_LOCK_S, wait_s=_WAIT_S) as held:
             if not held:
                 raise Unavailable(f"another worker is creating the collection {name!r}")
-            model, version = self._default_model
+            model, version = self._options.model
             signature = self._model(model, version).signature()
             made = self._catalog.create(name, model=model, version=signature.version, dim=signature.dim)
             self._changes.announce(Change(name, "collection"))

@@ -1,4 +1,7 @@
-"""The indexer's Celery application: ``celery -A services.indexer.app worker -Q index``."""
+"""The Celery application of indexer and tender: ``celery -A services.indexer.app worker -Q index``, or ``-Q tend``.
+
+The tender is a worker of its own for what takes minutes, so that new segments and deletions need not wait behind it.
+"""
 
 import functools
 import logging
@@ -12,11 +15,22 @@ from celery.signals import worker_process_init, worker_ready
 
 from services.indexer.indexer import Indexer
 from shared import heartbeat
-from shared.errors import NotFound, Unavailable
+from shared.errors import Unavailable
 from shared.index import BucketStore, Changes, Jobs, Ledger, connect
 from shared.index.jobs import Outcome
 from shared.logs import configure
-from shared.queue import DELETE_IMAGES, DROP_COLLECTION, INDEX_SEGMENT, REBUILD, TEND_INDEX, Queue, make_app
+from shared.queue import (
+    COMPACT,
+    DELETE_IMAGES,
+    DROP_COLLECTION,
+    INDEX_SEGMENT,
+    REBUILD,
+    TEND_INDEX,
+    TUNE,
+    Queue,
+    Wish,
+    make_app,
+)
 from shared.settings import load_settings
 from shared.store import ObjectStore
 
@@ -45,27 +59,33 @@ def _start_process(**_: object) -> None:
         changes=Changes(index),
         queue=Queue(app),
         new_seed=lambda: secrets.randbits(53),
+        exact_below=_settings.exact_below,
     )
 
 
 @worker_ready.connect
-def _start_heartbeat(**_: object) -> None:
-    heartbeat.start(connect(_settings.index_url.get_secret_value()), "indexer")
+def _start_heartbeat(sender: Any, **_: object) -> None:
+    worker, _, _ = sender.hostname.partition("@")
+    heartbeat.start(connect(_settings.index_url.get_secret_value()), worker)
 
 
 def _patient(run: Callable[..., None]) -> Callable[..., None]:
-    """Give the message back to the queue while a server is away."""
+    """Give the message back to the queue while a server is away; report a task that fails, so that its job can end."""
 
     @functools.wraps(run)
     def wrapper(**message: Any) -> None:
         try:
-            run(**message)
+            try:
+                run(**message)
+            except Unavailable:
+                raise
+            except Exception as error:
+                _log.exception("%s failed", run.__name__)
+                _Process.indexer.give_up(error, **message)
         except Unavailable as error:
             _log.warning("%s waits: %s", run.__name__, error)
             time.sleep(_PAUSE_S)
             raise Reject(str(error), requeue=True) from error
-        except NotFound as error:
-            _log.warning("%s has nothing to do: %s", run.__name__, error)
 
     return wrapper
 
@@ -97,11 +117,25 @@ def drop(*, job: str, collection: str) -> None:
 @_patient
 def tend(*, collection: str, job: str | None = None) -> None:
     """Fit a collection's index if the collection has none yet or has outgrown it."""
-    _Process.indexer.tend(collection=collection, job=job)
+    _Process.indexer.tender.tend(collection=collection, job=job)
 
 
 @app.task(name=REBUILD)
 @_patient
 def rebuild(*, collection: str, job: str | None = None, fit: bool = False) -> None:
     """Restore a collection's index from the object store."""
-    _Process.indexer.rebuild(collection=collection, job=job, fit=fit)
+    _Process.indexer.tender.rebuild(collection=collection, job=job, fit=fit)
+
+
+@app.task(name=TUNE)
+@_patient
+def tune(*, collection: str, job: str, wish: dict[str, Any], apply: bool) -> None:
+    """Tune a collection's index to a wish."""
+    _Process.indexer.tender.tune(collection=collection, job=job, wish=Wish(**wish), apply=apply)
+
+
+@app.task(name=COMPACT)
+@_patient
+def compact(*, collection: str, job: str | None = None) -> None:
+    """Merge a collection's segments."""
+    _Process.indexer.compactor.compact(collection=collection, job=job)

@@ -1,21 +1,26 @@
-"""What changes the index of a collection: a new segment, a deletion, a better fit, a rebuild.
+"""What changes the contents of a collection's index: a new segment, a deletion, the drop of the collection.
 
 Every method may run twice or die anywhere. The order of writes sees to it: object store first, then buckets and ledger,
 then the announcement, then the report.
 """
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from shared import hashing, layout, segments
-from shared.catalog import Catalog, Collection, CurrentIndex
-from shared.errors import NotFound, ObjectNotFound, Unavailable
-from shared.generations import Generation, collection_prefix
+from services.indexer.compaction import Compactor
+from services.indexer.contents import Contents, float32
+from services.indexer.lookup import Lookup, Row
+from services.indexer.tending import EXACT_BELOW, Tender
+from shared import layout, segments
+from shared.catalog import Catalog, Collection
+from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
+from shared.generations import collection_prefix
 from shared.index import BucketStore, Change, Changes, IndexState, Jobs, Ledger, Rejection
 from shared.index.jobs import Outcome
 from shared.queue import Queue
@@ -23,15 +28,10 @@ from shared.store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
-# Fitting costs seconds, so it waits for the end of a job; in the middle of one it is done where searches by the index
-# begin to pay, and again whenever the collection is many times what the index was fitted to.
-_FIT_UNDERWAY = 10_000
-_OUTGROWN_UNDERWAY = 8
-_OUTGROWN = 2
-_FIT_SAMPLE = 8_192  # embeddings: 42 MB of 1280 dimensions
 _LOCK_S = 15.0
-
-Rows = tuple[str, npt.NDArray[np.int64], npt.NDArray[np.float32]]
+_WAIT_S = 5.0  # of a task that others wait behind
+_TENDED_S = 30.0  # between two requests to tune a collection that goes on growing
+_DELETED_AT_ONCE = 512  # images, while a merge may have to wait
 
 
 class Indexer:
@@ -47,12 +47,24 @@ class Indexer:
         changes: Changes,
         queue: Queue,
         new_seed: Callable[[], int],
+        exact_below: int = EXACT_BELOW,
     ) -> None:
         self._store, self._buckets, self._ledger = store, buckets, ledger
         self._jobs, self._changes, self._queue = jobs, changes, queue
-        self._catalog = Catalog(store)
-        self._new_seed = new_seed
-        self._generations: dict[tuple[str, int], Generation] = {}
+        self._catalog, self._lookup = Catalog(store), Lookup(store)
+        self.compactor = Compactor(store=store, ledger=ledger, jobs=jobs, changes=changes, queue=queue)
+        self._contents = Contents(store)
+        self.tender = Tender(
+            store=store,
+            buckets=buckets,
+            ledger=ledger,
+            jobs=jobs,
+            changes=changes,
+            contents=self._contents,
+            recover=self.compactor.recover,
+            new_seed=new_seed,
+            exact_below=exact_below,
+        )
 
     # A new segment
 
@@ -60,28 +72,55 @@ class Indexer:
         """Put a segment's images into their buckets, settle it, report its batch."""
         try:
             manifest = self._catalog.get(collection)
-            state = self._known(manifest)
-            rows = segments.unpack(self._store.get(layout.segment_key(collection, segment)))
         except NotFound:
             self._report_dropped(job, batch, collection, outcome)
             return
-        ids, vectors = segments.ids_of(rows), segments.vectors_of(rows)
-        mine, taken = self._claims(manifest, segment, ids)
-        for number in state.generations:
-            self._fill(self._generation(manifest, number), ids[mine], vectors[mine])
-        self._ledger.settle(collection, segment)
-        self._changes.announce(Change(collection, "segment", segment))
-        done = self._jobs.report(job, batch, _without(outcome, [segments.entry_of(rows, row).label for row in taken]))
-        size = self._ledger.size(collection)
-        due = done or size >= max(_FIT_UNDERWAY, _OUTGROWN_UNDERWAY * state.trained_on)
-        if due and _outgrown(state, size):
+        state, settled = self.tender.known(manifest), 0
+        if self._jobs.reported(job, batch):
+            self._clear_away(collection, segment)
+        else:
+            try:
+                rows = self._contents.segment(manifest, segment)
+            except ObjectNotFound:
+                self._report_dropped(job, batch, collection, outcome)
+                return
+            outcome, settled = self._add(manifest, state, segment, rows, outcome)
+        done = self._jobs.report(job, batch, outcome)
+        self.compactor.segments_added(collection, settled)
+        if self.tender.due(state, self._ledger.size(collection), underway=not done) and (
+            done or self._ledger.once(f"tend:{collection}", seconds=_TENDED_S)
+        ):
             self._queue.tend(collection=collection)
 
+    def _add(
+        self, collection: Collection, state: IndexState, segment: str, rows: pa.RecordBatch, outcome: Outcome
+    ) -> tuple[Outcome, int]:
+        """Index a segment; returns the outcome without the images that another one holds, and what `settle` does."""
+        ids, vectors = segments.ids_of(rows), float32(rows)
+        mine, taken = self._claims(collection, segment, ids)
+        for number in state.generations:
+            self._contents.generation(collection, number).add(self._buckets, ids[mine], vectors[mine])
+        settled = self._ledger.settle(collection.name, segment)
+        self._changes.announce(Change(collection.name, "segment", segment))
+        return _without(outcome, [segments.entry_of(rows, row).label for row in taken]), settled
+
     def _report_dropped(self, job: str, batch: int, collection: str, outcome: Outcome) -> None:
-        """Report a segment that is gone: only dropping its collection removes one."""
+        """Report a segment that is gone: as long as its batch is not reported, only a drop removes it."""
         reason = f"the collection {collection!r} was dropped while this was added"
         lost = tuple(Rejection("", "dropped", reason) for _ in range(sum(outcome.added.values())))
         self._jobs.report(job, batch, Outcome({}, outcome.duplicates, outcome.rejected + lost))
+
+    def _clear_away(self, collection: str, segment: str) -> None:
+        """Delete the segment of a reported batch if it is one that was merged, and written once more by who hung."""
+        if self._ledger.settled(collection, [segment])[0]:
+            return
+        try:
+            rows = segments.unpack(self._store.get(layout.segment_key(collection, segment)))
+        except ObjectNotFound:
+            return
+        holders = set(self._ledger.holders(collection, segments.ids_of(rows).tolist()))
+        if segment not in holders and holders - {None}:
+            self._catalog.remove_segments(collection, [segment])
 
     def _claims(
         self, collection: Collection, segment: str, ids: npt.NDArray[np.int64]
@@ -92,9 +131,21 @@ class Indexer:
         self._catalog.bury(collection.name, ((segment, image) for image in ids[taken].tolist()))
         return np.array([holder == segment for holder in holders], dtype=np.bool_), taken
 
-    def _fill(self, generation: Generation, ids: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]) -> None:
-        names = generation.buckets(vectors)
-        self._buckets.add(names, np.repeat(ids, generation.family.tables).tolist())
+    def give_up(
+        self,
+        error: Exception,
+        *,
+        job: str | None = None,
+        batch: int = 0,
+        outcome: dict[str, Any] | None = None,
+        **_: object,
+    ) -> None:
+        """Report a task that failed for a reason that waiting does not mend; what it was given says whose it is."""
+        if job:
+            known = Outcome.from_json(outcome) if outcome else Outcome()
+            failure = Rejection("", "error", f"the indexer failed: {error}")
+            lost = (failure,) * (sum(known.added.values()) if outcome else 1)
+            self._jobs.report(job, batch, Outcome({}, known.duplicates, known.rejected + lost))
 
     # Deletion
 
@@ -105,35 +156,62 @@ class Indexer:
         except NotFound:
             self._jobs.report(job, 0, Outcome())
             return
-        state = self._known(manifest)
+        self.tender.known(manifest)
         ids = list(dict.fromkeys(ids))
-        holders = self._ledger.holders(collection, ids)
-        removed: list[tuple[str, int]] = []
-        digests = []
-        for image, segment in zip(ids, holders, strict=True):
-            if segment is None:
-                continue
-            try:
-                rows = self._rows(manifest, segment)
-            except ObjectNotFound:
-                self._ledger.release(collection, segment, [image])
-                continue
-            (row,) = np.flatnonzero(segments.ids_of(rows) == image)[:1].tolist() or (None,)
-            if row is None:
-                continue
-            self._catalog.bury(collection, [(segment, image)])
-            vector = segments.vectors_of(rows)[row : row + 1]
-            for number in state.generations:
-                generation = self._generation(manifest, number)
-                self._buckets.remove(generation.buckets(vector), [image] * generation.family.tables)
-            self._changes.announce(Change(collection, "deleted", f"{segment}/{image}"))
-            digests.append(segments.entry_of(rows, row).digest)
-            removed.append((segment, image))
-        self._delete_originals(digests, leaving=collection)
+        removed = 0
+        for start in range(0, len(ids), _DELETED_AT_ONCE):
+            # A merge may not hand over the claims by which the rows are found.
+            with self._ledger.holding(f"claims:{collection}", seconds=_LOCK_S, wait_s=_WAIT_S) as held:
+                if not held:
+                    raise Unavailable(f"a merge or another deletion goes on in {collection!r}")
+                removed += self._delete(manifest, ids[start : start + _DELETED_AT_ONCE])
+        if removed:
+            self.compactor.rows_deleted(collection, removed)
+        self._jobs.report(job, 0, Outcome(affected=removed))
+
+    def _delete(self, collection: Collection, ids: Sequence[int]) -> int:
+        """Remove images; returns how many there were. The caller holds the lock on the claims."""
+        name = collection.name
+        rows = self._find(collection, ids)
+        self._catalog.bury(name, rows)
+        found = {image: row for (_, image), row in rows.items() if row is not None}
+        # Read after the marks were written: a generation that begins to be filled later is filled without these rows.
+        state = self._ledger.state(name) or IndexState()
+        for number in state.generations if found else ():
+            vectors = np.stack([row.vector for row in found.values()])
+            self._contents.generation(collection, number).remove(self._buckets, np.array(list(found)), vectors)
+        for segment, image in rows:
+            self._changes.announce(Change(name, "deleted", f"{segment}/{image}"))
+        digests = {image: [row.digest] if row else self._digests(image) for (_, image), row in rows.items()}
+        self._delete_originals([digest for some in digests.values() for digest in some], leaving=name)
         # Last, since the claim is how a second run finds what is to be deleted.
-        for segment, image in removed:
-            self._ledger.release(collection, segment, [image])
-        self._jobs.report(job, 0, Outcome(affected=len(removed)))
+        for segment, images in _by_segment(rows).items():
+            self._ledger.release(name, segment, images)
+        return len(rows)
+
+    def _find(self, collection: Collection, ids: Sequence[int]) -> dict[tuple[str, int], Row | None]:
+        """Return the rows of images by segment and id; None for a row that is in a damaged or missing segment."""
+        name = collection.name
+        holders = self._ledger.holders(name, ids)
+        found: dict[tuple[str, int], Row | None] = {}
+        for segment, images in _by_segment((holder, image) for holder, image in zip(holders, ids, strict=True)).items():
+            try:
+                rows = self._lookup.rows(name, segment, images)
+            except (ObjectNotFound, Invalid) as error:
+                if isinstance(error, ObjectNotFound) and not self._ledger.settled(name, [segment])[0]:
+                    self._ledger.release(name, segment, images)  # it is not written yet, or never was
+                    continue
+                _log.error("%s: images of a segment that cannot be read are deleted: %s", name, error)
+                found.update(((segment, image), None) for image in images)
+            else:
+                found.update(((segment, image), row) for image, row in rows.items())
+        return found
+
+    def _digests(self, image: int) -> list[str]:
+        """Return the digests of the originals with this id."""
+        keys = (item.key for item in self._store.list(layout.originals_prefix(image)))
+        digests = (key.rpartition("/")[2] for key in keys)
+        return [digest for digest in digests if layout.image_id(digest) == image]
 
     def _delete_originals(self, digests: Sequence[str], *, leaving: str) -> None:
         """Delete originals that no collection but `leaving` holds."""
@@ -142,7 +220,7 @@ class Indexer:
         for name in self._catalog.names() if ids else ():
             if name != leaving:
                 if self._ledger.state(name) is None:  # lost: what it holds, only the object store knows
-                    self._known(self._catalog.get(name))
+                    self.tender.known(self._catalog.get(name))
                 held |= {image for image, holder in zip(ids, self._ledger.holders(name, ids), strict=True) if holder}
         self._store.delete(
             [layout.original_key(digest) for digest, image in zip(digests, ids, strict=True) if image not in held]
@@ -156,183 +234,43 @@ class Indexer:
             self._changes.announce(Change(collection, "dropped"))
             self._jobs.report(job, 0, Outcome())
             return
+        with self._ledger.holding(f"tend:{collection}", seconds=_LOCK_S, wait_s=_WAIT_S) as held:
+            if not held:
+                raise Unavailable(f"another worker is at the segments of {collection!r}")
+            removed = self._drop(manifest)
+        self._changes.announce(Change(collection, "dropped"))
+        self._jobs.report(job, 0, Outcome(affected=removed))
+
+    def _drop(self, collection: Collection) -> int:
+        name = collection.name
         digests: set[str] = set()
         live: set[int] = set()
-        dead = self._catalog.dead_rows(collection)
-        for segment in self._catalog.segments(collection):
-            rows = self._rows(manifest, segment)
+        dead = self._catalog.dead_rows(name)
+        for segment in self._catalog.segments(name):
+            try:
+                rows = self._contents.segment(collection, segment)
+            except Invalid as error:
+                _log.error("%s: the originals of a damaged segment, %s, stay: %s", name, segment, error)
+                continue
             digests |= {digest.as_py().hex() for digest in rows.column("digest")}
             live |= {image for image in segments.ids_of(rows).tolist() if (segment, image) not in dead}
-        self._ledger.forget(collection)
-        self._delete_originals(sorted(digests), leaving=collection)
-        self._buckets.drop(collection_prefix(manifest))  # before the manifest, which alone knows their names
-        self._catalog.drop(collection)
-        self._changes.announce(Change(collection, "dropped"))
-        self._jobs.report(job, 0, Outcome(affected=len(live)))
+        self._ledger.forget(name)
+        self._delete_originals(sorted(digests), leaving=name)
+        self._buckets.drop(collection_prefix(collection))  # before the manifest, which alone knows their names
+        self._catalog.drop(name)
+        return len(live)
 
-    # Fitting
 
-    def tend(self, *, collection: str, job: str | None = None) -> None:
-        """Fit the index if the collection has none yet or has outgrown it; no collection needs nothing."""
-        try:
-            manifest = self._catalog.get(collection)
-        except NotFound:
-            manifest = None
-        if manifest is not None:
-            state = self._known(manifest)
-            if _outgrown(state, self._ledger.size(collection)):
-                self._refit(manifest, state, always=False)
-        if job:
-            self._jobs.report(job, 0, Outcome())
-
-    def _refit(self, collection: Collection, state: IndexState, *, always: bool) -> None:
-        """Fill a new generation beside the one in use, switch to it, drop the old one.
-
-        Unless `always` is set, nothing is done if another indexer has just done it.
-        """
-        # Who holds the lock may have died, perhaps at this very task: then it is free soon.
-        with self._ledger.holding(f"fit:{collection.name}", seconds=_LOCK_S, wait_s=_LOCK_S + 1) as held:
-            if not held:
-                return  # another indexer is at it
-            state = self._ledger.state(collection.name) or state
-            if not always and not _outgrown(state, self._ledger.size(collection.name)):
-                return
-            sample = self._sample(collection)
-            if not len(sample):
-                return
-            fresh = self._train(collection, sample, size=self._ledger.size(collection.name))
-            # From here on, new segments go into both; those written before are in the listing that `_fill_all` reads.
-            building = IndexState(state.active, fresh.number, state.trained_on)
-            self._ledger.set_state(collection.name, building)
-            count = self._fill_all(fresh)
-            self._switch(fresh, count)
-            _log.info("%s: generation %d, fitted to %d of %d images", collection.name, fresh.number, len(sample), count)
-
-    def _train(self, collection: Collection, sample: npt.NDArray[np.float32], *, size: int) -> Generation:
-        family = hashing.fit(sample, seed=self._new_seed(), size=max(size, len(sample)))
-        generation = Generation(collection, self._catalog.next_generation(collection.name), family)
-        generation.save(self._store)
-        return generation
-
-    def _switch(self, generation: Generation, trained_on: int) -> None:
-        """Have a filled generation used, and drop all others."""
-        collection = generation.collection
-        self._catalog.set_current_index(collection.name, CurrentIndex(generation.number, trained_on))
-        self._changes.announce(Change(collection.name, "index"))
-        self._buckets.drop(collection_prefix(collection), keep=generation.prefix)
-        # Last, so that who dies before this fits once more, and leaves no buckets of another generation behind.
-        self._ledger.set_state(collection.name, IndexState(generation.number, 0, trained_on))
-
-    def _fill_all(self, generation: Generation) -> int:
-        """Put every live image of the collection into a generation's buckets; returns how many there are."""
-        count = 0
-        for _, ids, vectors in self._live_rows(generation.collection):
-            self._fill(generation, ids, vectors)
-            count += len(ids)
-        return count
-
-    # Rebuilding
-
-    def rebuild(self, *, collection: str, job: str | None = None, fit: bool = False) -> None:
-        """Restore buckets and ledger of a collection from the object store alone; `fit` makes a new generation.
-
-        Without a job, it was a worker that found the index lost; others may have found so too, and been served.
-        """
-        done = self._jobs.reported(job, 0) if job else not fit and self._ledger.state(collection) is not None
-        if done:
-            return
-        try:
-            manifest = self._catalog.get(collection)
-        except NotFound:
-            if job:
-                self._jobs.report(job, 0, Outcome())
-            return
-        with self._ledger.holding(f"rebuild:{collection}", seconds=_LOCK_S) as held:
-            if not held:
-                raise Unavailable(f"another worker is rebuilding the index of {collection!r}")
-            self._restore(manifest, fit=fit)
-        if job:
-            self._jobs.report(job, 0, Outcome(affected=self._ledger.size(collection)))
-
-    def _restore(self, collection: Collection, *, fit: bool) -> None:
-        current = self._catalog.current_index(collection.name)
-        counts: Counter[int] = Counter()
-        for segment, ids, _ in self._live_rows(collection):
-            holders = self._ledger.claim(collection.name, segment, ids.tolist())
-            twice = [image for image, holder in zip(ids.tolist(), holders, strict=True) if holder != segment]
-            self._catalog.bury(collection.name, ((segment, image) for image in twice))
-            counts.update(ids.tolist())
-            self._ledger.settle(collection.name, segment)
-        if current is not None and not fit:
-            generation = self._generation(collection, current.generation)
-            self._fill_all(generation)
-            self._ledger.set_state(collection.name, IndexState(current.generation, 0, current.trained_on))
-            self._buckets.drop(collection_prefix(collection), keep=generation.prefix)
-        elif counts:
-            self._refit(collection, IndexState(current.generation if current else 0), always=True)
-        else:
-            self._ledger.set_state(collection.name, IndexState())
-        self._changes.announce(Change(collection.name, "rebuilt"))
-        _log.info("%s: rebuilt the index of %d images", collection.name, len(counts))
-
-    # What the object store has
-
-    def _known(self, collection: Collection) -> IndexState:
-        state = self._ledger.state(collection.name)
-        if state is None:
-            self._restore(collection, fit=False)
-            state = self._ledger.state(collection.name) or IndexState()
-        return state
-
-    def _rows(self, collection: Collection, segment: str) -> pa.RecordBatch:
-        return segments.unpack(self._store.get(layout.segment_key(collection.name, segment)))
-
-    def _live(
-        self, collection: Collection, segment: str, dead: set[tuple[str, int]]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Return the live rows of a segment: ids int64 [n], embeddings float32 [n, dim]."""
-        rows = self._rows(collection, segment)
-        ids = segments.ids_of(rows)
-        live = np.array([(segment, image) not in dead for image in ids.tolist()], dtype=np.bool_)
-        return ids[live], segments.vectors_of(rows)[live]
-
-    def _live_rows(self, collection: Collection) -> Iterator[Rows]:
-        """Yield the live rows of every segment that has some: its name, ids int64 [n], embeddings float32 [n, dim]."""
-        dead = self._catalog.dead_rows(collection.name)
-        for segment in self._catalog.segments(collection.name):
-            ids, vectors = self._live(collection, segment, dead)
-            if len(ids):
-                yield segment, ids, vectors
-
-    def _sample(self, collection: Collection) -> npt.NDArray[np.float32]:
-        """Return embeddings to fit to, float32 [n, dim]: all, or those of some segments where there are many."""
-        names = self._catalog.segments(collection.name)
-        dead = self._catalog.dead_rows(collection.name)
-        sample = np.empty((min(self._ledger.size(collection.name), _FIT_SAMPLE), collection.dim), dtype=np.float32)
-        count = 0
-        for place in np.random.default_rng(0).permutation(len(names)):
-            _, vectors = self._live(collection, names[place], dead)
-            taken = vectors[: len(sample) - count]
-            sample[count : count + len(taken)] = taken
-            count += len(taken)
-            if count == len(sample):
-                break
-        return sample[:count]
-
-    def _generation(self, collection: Collection, number: int) -> Generation:
-        key = (collection.tag, number)
-        if key not in self._generations:
-            if len(self._generations) > 32:
-                self._generations.clear()
-            self._generations[key] = Generation.load(self._store, collection, number)
-        return self._generations[key]
+def _by_segment(pairs: Iterable[tuple[str | None, int]]) -> dict[str, list[int]]:
+    """Return images by the segment that holds them; those that none holds are left out."""
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for segment, image in pairs:
+        if segment is not None:
+            found[segment].append(image)
+    return found
 
 
 def _without(outcome: Outcome, labels: Sequence[str | None]) -> Outcome:
     """Return an outcome in which images with these labels are duplicates instead of added."""
     added = Counter(outcome.added) - Counter(label or "" for label in labels)
     return Outcome(dict(added), outcome.duplicates + len(labels), outcome.rejected)
-
-
-def _outgrown(state: IndexState, size: int) -> bool:
-    return size > 0 and (not state.active or size >= _OUTGROWN * state.trained_on)

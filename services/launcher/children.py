@@ -20,6 +20,8 @@ _TETHER = Path(__file__).with_name("tether.py")
 _LOG_BYTES = 20 * 2**20
 _POLL_S = 0.1
 _STOP_S = 12.0
+_LASTING_S = 10.0  # a child that ran for so long has not failed at its start
+_LONGEST_WAIT_S = 5.0
 
 
 class NotReady(Exception):
@@ -51,6 +53,7 @@ class _Running:
         self.child = child
         self._log = log
         self._failures = 0
+        self._due: float | None = None  # when it is started again, once its death was noticed
         self.process = self._spawn()
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
@@ -67,13 +70,24 @@ class _Running:
                 start_new_session=True,  # Ctrl-C is for the launcher, which stops its children in order
             )
 
-    def again(self) -> None:
-        """Start the child again; what is left of its process group is killed first."""
-        self.signal(signal.SIGKILL)
-        lasted = time.monotonic() - self.started
-        self._failures = self._failures + 1 if lasted < 10 else 0
-        time.sleep(min(0.1 * 2**self._failures, 5.0))
-        self.process = self._spawn()
+    def revive(self, status: int) -> None:
+        """Start a child that ended again, once it is time; what is left of its process group is killed first."""
+        if self._due is None:
+            _log.warning("%s ended with status %d and is started again", self.child.name, status)
+            self.signal(signal.SIGKILL)
+            self._wait(failed=time.monotonic() - self.started < _LASTING_S)
+        elif time.monotonic() >= self._due:
+            try:
+                self.process = self._spawn()
+                self._due = None
+            except OSError as error:  # a full disk, say, or too many processes: that may pass
+                _log.error("%s cannot be started: %s", self.child.name, error)
+                self._wait(failed=True)
+
+    def _wait(self, *, failed: bool) -> None:
+        """Put the next start off, the longer the more often one has failed in a row."""
+        self._failures = self._failures + 1 if failed else 0
+        self._due = time.monotonic() + min(0.1 * 2**self._failures, _LONGEST_WAIT_S)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the child and its children."""
@@ -149,8 +163,7 @@ class Children:
                 status = running.process.poll()
                 with self._lock:
                     if status is not None and not self._stopping.is_set():
-                        _log.warning("%s ended with status %d and is started again", running.child.name, status)
-                        running.again()
+                        running.revive(status)
 
     def stop(self) -> None:
         """Stop the children, those started last first, and leave no process of theirs behind."""

@@ -25,6 +25,7 @@ from services.launcher.ports import FreePorts, require_free
 from shared import heartbeat
 from shared.errors import ArtseekError, Unavailable
 from shared.index import connect
+from shared.queue import EMBED, INDEX, TEND
 from shared.settings import SETTINGS_FILE, Settings, environment_name, load_settings
 from shared.store import ObjectStore
 
@@ -154,6 +155,7 @@ class LocalSystem:
             self._python("query", ["-m", "services.query"], _grpc_ready(self.settings.query_target)),
             self._worker("embedder", concurrency=2),
             self._worker("indexer", concurrency=1),
+            self._worker("tender", concurrency=1),
             self._python("web", ["-m", "services.web"], _http_ready(f"{self.address}healthz")),
         ]
 
@@ -218,9 +220,13 @@ class LocalSystem:
         return self._python("model-server", arguments, _grpc_ready(self.settings.serving_target), patience_s=120.0)
 
     def _worker(self, service: str, *, concurrency: int) -> Child:
-        queue = {"embedder": "embed", "indexer": "index"}[service]
+        folder, queue = {
+            "embedder": ("embedder", EMBED),
+            "indexer": ("indexer", INDEX),
+            "tender": ("indexer", TEND),
+        }[service]
         arguments = [
-            *("-m", "celery", "-A", f"services.{service}.app", "worker", "-Q", queue, "-n", f"{service}@%h"),
+            *("-m", "celery", "-A", f"services.{folder}.app", "worker", "-Q", queue, "-n", f"{service}@%h"),
             *("--concurrency", str(concurrency), "--loglevel", self.settings.log_level),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         ]

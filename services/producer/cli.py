@@ -16,20 +16,29 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from services.producer.ingest import Summary, ingest, walk
 from shared.catalog import Catalog
 from shared.errors import ArtseekError, Unavailable
+from shared.hashing import FAMILIES
 from shared.index import Job, Jobs, Ledger, connect
 from shared.index.jobs import Kind
 from shared.intake import Intake, new_job_id
-from shared.layout import collection_name
+from shared.layout import ID_BITS, collection_name
 from shared.logs import configure
 from shared.query import METRICS, MODE_NAMES, MODES, STAGES, Metric, Mode, QueryClient, SearchRequest, SearchResponse
 from shared.query import query_pb2 as messages
-from shared.queue import Queue, make_app
+from shared.queue import Queue, Wish, make_app
 from shared.readiness import Readiness
 from shared.settings import Settings, load_settings
 from shared.store import ObjectStore
@@ -59,7 +68,11 @@ class System:
         return QueryClient(self.settings.query_target)
 
     def run_job(self, kind: Kind, collection: str, send: Callable[[str], None]) -> Job:
-        """Create a job, have `send` put it onto the queue, and wait for its end."""
+        """Create a job, have `send` put it onto the queue, and wait for its end.
+
+        Raises:
+            ArtseekError: It failed.
+        """
         job = new_job_id()
         self.jobs.create(job, collection, kind=kind)
         send(job)
@@ -68,6 +81,8 @@ class System:
             try:
                 state = self.jobs.get(job)
                 if state.done:
+                    for failure in state.outcome.rejected:
+                        raise ArtseekError(failure.reason)
                     return state
             except Unavailable:
                 pass  # a server restarts; the job goes on when it is back
@@ -112,6 +127,7 @@ def _collection(_: click.Context, __: click.Parameter, value: str | None) -> str
 _in_collection = click.option(
     "--collection", default="default", show_default=True, callback=_collection, help="Name of the collection."
 )
+_image_id = click.IntRange(1, 2**ID_BITS - 1)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
@@ -173,8 +189,7 @@ def ingest_command(
                 stalled_after_s=settings.visibility_timeout + 15.0,
                 progress=progress,
             )
-        # All is added and found by an exact scan; the index may have to be fitted to the larger collection.
-        system.run_job("tend", collection, lambda job: system.queue.tend(collection=collection, job=job))
+        untuned = _tend(system, collection)
     except KeyboardInterrupt:
         _err.print(
             f"\nartseek: interrupted with {intake.finished} of {len(sources)} files done. What was sent goes on in the "
@@ -185,33 +200,68 @@ def ingest_command(
         _print_json(summary.to_json())
     else:
         _print_summary(summary)
+    if untuned:
+        _err.print(f"All is added and found by an exact scan, but the index was not tuned: {untuned}", markup=False)
+        return 1
     return _REJECTED if summary.job.outcome.rejected else 0
+
+
+def _tend(system: System, collection: str) -> str:
+    """Have the index tuned to a collection that may have outgrown it; returns why that failed, empty if it did not."""
+    with _waiting("tuning the index"):
+        try:
+            system.run_job("tend", collection, lambda job: system.queue.tend(collection=collection, job=job))
+        except ArtseekError as error:
+            return str(error)
+    return ""
 
 
 @main.command()
 @click.argument("image", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--id", "image_id", type=int, help="Search for an image of the collection instead of a file.")
+@click.option("--id", "image_id", type=_image_id, help="Search for an image of the collection instead of a file.")
 @_in_collection
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1, 1000), help="Number of hits.")
 @click.option("--mode", type=click.Choice(list(MODES)), default="auto", show_default=True)
 @click.option("--metric", type=click.Choice(list(METRICS)), default="cosine", show_default=True)
+@click.option("--label", "labels", multiple=True, help="Only images of this class; repeatable.")
+@click.option("--like", multiple=True, type=_image_id, help="Id of an image that hits should be like; repeatable.")
+@click.option("--unlike", multiple=True, type=_image_id, help="Id of one that they should be unlike; repeatable.")
+@click.option("--min-score", type=float, help="Only hits with at least this score.")
+@click.option("--budget", type=click.IntRange(1, 2**31 - 1), help="Candidates of the index that are ranked at most.")
 @_as_json
 @_command
-def search(
+def search(  # noqa: PLR0913 -- its options
     system: System,
+    *,
     image: Path | None,
     image_id: int | None,
     collection: str,
     k: int,
     mode: Mode,
     metric: Metric,
-    *,
+    labels: tuple[str, ...],
+    like: tuple[int, ...],
+    unlike: tuple[int, ...],
+    min_score: float | None,
+    budget: int | None,
     as_json: bool,
 ) -> None:
-    """Print the images of a collection that look most like IMAGE."""
-    if (image is None) == (image_id is None):
+    """Print the images of a collection that look most like IMAGE, or like the examples given."""
+    if image is not None and image_id is not None:
         raise click.UsageError("give an IMAGE file or --id, one of the two")
-    request = SearchRequest(collection=collection, k=k, mode=MODES[mode], metric=METRICS[metric])
+    if image is None and image_id is None and not like and not unlike:
+        raise click.UsageError("give an IMAGE file, --id, or examples by --like and --unlike")
+    request = SearchRequest(
+        collection=collection,
+        k=k,
+        mode=MODES[mode],
+        metric=METRICS[metric],
+        labels=labels,
+        like=like,
+        unlike=unlike,
+        min_score=min_score,
+        budget=budget or 0,
+    )
     if image is not None:
         request.image = image.read_bytes()
     elif image_id is not None:
@@ -244,6 +294,9 @@ def collections(system: System, *, as_json: bool) -> None:
         model = f"{one.model} {one.model_version}"
         table.add_row(_plain(one.name), str(one.images), str(one.labelled), _plain(classes), _plain(model), created)
     _out.print(table)
+    for one in found:
+        if one.damaged:
+            _out.print(f"{one.name}: left out, since damaged or missing: {_plain(', '.join(one.damaged))}", style="red")
 
 
 @main.command()
@@ -296,6 +349,84 @@ def delete(system: System, ids: tuple[int, ...], collection: str, *, whole_colle
 
 @main.command()
 @click.option("--collection", default=None, callback=_collection, help="Only this collection.  [default: all]")
+@_as_json
+@_command
+def compact(system: System, collection: str | None, *, as_json: bool) -> int:
+    """Merge the segments of collections now, and drop the rows of deleted images for good.
+
+    It is done by itself where it pays; this merges all that can be merged.
+    """
+    names = [collection] if collection else system.catalog.names()
+    if collection:
+        system.catalog.get(collection)
+    done = {}
+    for name in names:
+        before = len(system.catalog.segments(name))
+        job = system.run_job(
+            "compact",
+            name,
+            lambda job, name=name: system.queue.compact(collection=name, job=job),  # type: ignore[misc]
+        )
+        after = len(system.catalog.segments(name))
+        done[name] = {"segments_before": before, "segments_after": after, "rows_dropped": job.outcome.affected}
+        if not as_json:
+            _out.print(f"{name}: {before} segments before, {after} after, {job.outcome.affected} rows dropped")
+    if as_json:
+        _print_json({"compacted": done})
+    return 0
+
+
+@main.command()
+@_in_collection
+@click.option(
+    "--recall", type=click.FloatRange(0, 1, min_open=True), help="Share of the 10 nearest to be found.  [default: 0.95]"
+)
+@click.option("--max-lookups", type=click.IntRange(1), help="Buckets that a search may look into.  [default: 64]")
+@click.option(
+    "--max-candidates",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the collection that a search may rank, kept to even at the cost of recall.  [default: 0.025 if the "
+    "recall allows]",
+)
+@click.option("--family", "families", multiple=True, type=click.Choice(FAMILIES), help="Only this family; repeatable.")
+@click.option("--metric", type=click.Choice(list(METRICS)), default="cosine", show_default=True)
+@click.option("--dry-run", is_flag=True, help="Only show what would be chosen; nothing is written.")
+@_as_json
+@_command
+def tune(
+    system: System,
+    collection: str,
+    recall: float | None,
+    max_lookups: int | None,
+    max_candidates: float | None,
+    families: tuple[str, ...],
+    metric: Metric,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Find the cheapest index of a collection that reaches a recall, and build it beside the one in use.
+
+    Recall, candidates and cost of what is tried are predicted from a survey of the whole collection, and measured once
+    it is built. The curve shows what can be had: nothing else finds more at the same cost.
+    """
+    system.catalog.get(collection)
+    wish = Wish(recall=recall, max_lookups=max_lookups, max_candidates=max_candidates, families=families, metric=metric)
+    with _waiting(f"tuning the index of {collection}"):
+        job = system.run_job(
+            "tune",
+            collection,
+            lambda job: system.queue.tune(collection=collection, job=job, wish=wish, apply=not dry_run),
+        )
+    report = system.jobs.result(job.id) or {}
+    if as_json:
+        _print_json(report)
+    else:
+        _print_tuning(report)
+
+
+@main.command()
+@click.option("--collection", default=None, callback=_collection, help="Only this collection.  [default: all]")
 @click.option("--fit", is_flag=True, help="Fit the index to the collection anew instead of restoring it as it was.")
 @_as_json
 @_command
@@ -317,6 +448,15 @@ def rebuild(system: System, collection: str | None, *, fit: bool, as_json: bool)
     if as_json:
         _print_json({"rebuilt": restored})
     return 0
+
+
+@contextmanager
+def _waiting(what: str) -> Iterator[None]:
+    """Show on a terminal that something goes on, and for how long it has."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=_err, disable=not _err.is_terminal, transient=True) as bar:
+        bar.add_task(what, total=None)
+        yield
 
 
 @contextmanager
@@ -359,6 +499,55 @@ def _print_summary(summary: Summary) -> None:
     )
 
 
+_MISSED = {
+    "recall": "no index within these limits reaches the recall",
+    "lookups": "the recall takes more look-ups than were allowed",
+    "share": "the recall takes more candidates than were allowed",
+}
+
+
+def _print_tuning(report: dict[str, Any]) -> None:
+    chosen = report["chosen"]
+    table = Table("", "family", "tables", "look-ups", "recall@10", "candidates", "cost")
+    for trial in _thinned(report["pareto"], chosen):
+        size = f"{trial['cells']} cells" if "cells" in trial else f"{trial['hashes']} hashes"
+        table.add_row(
+            "▸" if trial == chosen else "",
+            trial["family"],
+            f"{trial['tables']} × {size}",
+            str(trial["lookups"]),
+            f"{trial['recall']:.3f}",
+            f"{100 * trial['candidate_share']:.2f} %",
+            f"{trial['cost_ms']:.2f} ms",
+            style="bold" if trial == chosen else None,
+        )
+    _out.print(table)
+    _out.print(
+        "Nothing tried finds more at the same cost. --json has all of it, and each family's own curve.", style="dim"
+    )
+    for missed in report["misses"]:
+        _out.print(f"[yellow]{_MISSED[missed]}[/]")
+    if "generation" not in report:
+        _out.print("Nothing was written. Without --dry-run, the marked one is built.")
+        return
+    measured = report["measured"]
+    if measured["queries"]:
+        _out.print(
+            f"Generation {report['generation']} answers: measured on {measured['queries']} images, recall@10 "
+            f"{measured['recall']:.3f} with {100 * measured['candidate_share']:.2f} % of {report['images']} images as "
+            "candidates."
+        )
+
+
+def _thinned(curve: list[dict[str, Any]], chosen: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the chosen trial and those of a curve that differ clearly from the one before."""
+    shown: list[dict[str, Any]] = []
+    for trial in curve:
+        if not shown or trial["cost_ms"] > 1.2 * shown[-1]["cost_ms"] or trial["recall"] > shown[-1]["recall"] + 0.05:
+            shown.append(trial)
+    return sorted([*(trial for trial in shown if trial != chosen), chosen], key=lambda trial: float(trial["cost_ms"]))
+
+
 def _print_hits(answer: SearchResponse) -> None:
     table = Table("", "score", "label", "name", "id")
     for rank, hit in enumerate(answer.hits, 1):
@@ -389,6 +578,10 @@ def _search_json(answer: SearchResponse, metric: str) -> dict[str, Any]:
         "metric": metric,
         "candidates": answer.candidates,
         "collection_size": answer.collection_size,
+        "generation": answer.generation,
+        "probed_buckets": answer.probed_buckets,
+        "truncated_buckets": answer.truncated_buckets,
+        "seen": answer.seen,
         "timings_ms": {stage: answer.timings_ms[stage] for stage in STAGES if stage in answer.timings_ms},
     }
 
@@ -403,6 +596,7 @@ def _collection_json(one: messages.Collection) -> dict[str, Any]:
         "model_version": one.model_version,
         "bytes": one.bytes,
         "created": datetime.fromtimestamp(one.created, UTC).isoformat(),
+        "damaged": list(one.damaged),
     }
 
 

@@ -1,5 +1,9 @@
 """``python -m services.query``: the query service's process."""
 
+from services.query import threads  # noqa: F401 -- first: numpy reads what it sets when it is loaded
+
+# isort: split
+
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +15,7 @@ from services.query.searching import Searcher
 from services.query.service import QueryService
 from shared.catalog import Catalog
 from shared.images import Limits
-from shared.index import BucketStore, Changes, connect
+from shared.index import BucketStore, Changes, Ledger, connect
 from shared.logs import configure
 from shared.query.client import MAX_MESSAGE
 from shared.query.query_pb2_grpc import add_QueryServicer_to_server
@@ -31,14 +35,16 @@ def main() -> None:
     settings = load_settings()
     configure(settings.log_level)
     index_url = settings.index_url.get_secret_value()
+    following = connect(index_url, retries=0, timeout_s=2.0)
     follower = Follower(
         catalog=Catalog(ObjectStore.from_settings(settings)),
-        changes=Changes(connect(index_url, retries=0, timeout_s=2.0)),
+        changes=Changes(following),
+        ledger=Ledger(following),
         folder=settings.query_copy,
     )
     searcher = Searcher(
         follower=follower,
-        buckets=BucketStore(connect(index_url, retries=1)),
+        buckets=BucketStore(connect(index_url, retries=1), limit=settings.bucket_limit),
         connect_model=lambda model, version: ServingClient(settings.serving_target, model, version=version),
         limits=Limits(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels),
         exact_below=settings.exact_below,

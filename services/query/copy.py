@@ -1,89 +1,120 @@
-"""The local copy of one collection: its packs, which rows count, and the index generation in use."""
+"""The local copy of one collection: its segments as files, the table of their rows, and the index in use."""
 
 import logging
 import shutil
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from collections.abc import Container, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from services.query.packs import Ids, Pack, write_merged
+from services.query.packs import Pack, remove_files
+from services.query.table import Table
+from services.query.view import View
 from shared import layout
 from shared.catalog import Catalog, Collection
-from shared.errors import Invalid, NotFound, ObjectNotFound
+from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.generations import Generation
+from shared.index import Ledger
 
 _log = logging.getLogger(__name__)
 
-_FAN_IN = 16  # packs of like size that are merged into one: each row is rewritten log16(rows / 32) times
-_SMALLEST = 32  # rows
 _FETCHES = 8
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Sizes of a collection: images, images of each class (unlabelled ones are in none), bytes of the originals."""
-
-    images: int
-    classes: Counter[str]
-    bytes: int
+_LISTINGS = 5  # at most in a row, while segments are merged faster than they are fetched
 
 
 class CollectionCopy:
-    """Follows one collection. Changes come from one thread at a time; `packs` is read by many without a lock."""
+    """Follows one collection. Readers take `view` and wait for nobody; changes may come from several threads.
 
-    def __init__(self, collection: Collection, *, catalog: Catalog, folder: Path) -> None:
+    The store is the truth: a segment that cannot be read there is named in `damaged`, and the rest is served. One
+    that is here already is served from here.
+    """
+
+    def __init__(self, collection: Collection, *, catalog: Catalog, ledger: Ledger, folder: Path) -> None:
         self.collection = collection
-        self.packs: tuple[Pack, ...] = ()
         self.generation: Generation | None = None
-        self._catalog = catalog
+        self._catalog, self._ledger = catalog, ledger
         self.folder = folder / f"{collection.name}-{collection.tag}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._have: set[str] = set()
-        self._dead: set[tuple[str, int]] = set()
-        self._lock = threading.Lock()
-        self._version = 0
-        self._counts: tuple[int, Counts] | None = None  # of a version
+        self._table = Table()
+        self._packs: dict[str, Pack] = {}  # by segment; never changed, only replaced
+        self._replaced: frozenset[str] = frozenset()  # the segments that were merged into one that is here
+        self._opened = False
+        self._unreadable: dict[str, str] = {}  # segment to what is wrong with it
+        self._missing: frozenset[str] = frozenset()
+        self._unverified: deque[Pack] = deque()  # found on disk, and not read whole yet
+        self._changing = threading.RLock()  # held for milliseconds: never while something is fetched
+        self._synchronising = threading.Lock()
+
+    @property
+    def view(self) -> View:
+        """The rows as they are now."""
+        return self._table.view
+
+    def find(self, image: int) -> tuple[Pack, int]:
+        """Return pack and row of an image.
+
+        Raises:
+            NotFound: The collection has no such image.
+        """
+        view = self.view
+        row = view.row(image)
+        if row is None:
+            raise NotFound(f"the collection {self.collection.name!r} has no image {image}")
+        return view.place(row)
+
+    @property
+    def damaged(self) -> list[str]:
+        """The names of the segments that are damaged or missing, sorted."""
+        return sorted({*self._unreadable.copy(), *self._missing})
 
     # Following
 
     def synchronise(self) -> None:
-        """Bring the copy in step with the object store's listing."""
-        wanted = set(self._catalog.segments(self.collection.name))
-        dead = self._catalog.dead_rows(self.collection.name)
-        with self._lock:
-            self._bury(dead - self._dead)  # first, so that a row which is dead is so when its segment comes
-            if not self.packs:
-                self._open_files(wanted)
-            if self._have - wanted:  # the store merged or lost segments: start anew
-                self.packs, self._have = (), set()
-                self._open_files(wanted)
-            fresh = sorted(wanted - self._have)
-            with ThreadPoolExecutor(_FETCHES) as pool:
-                for pack in pool.map(self._fetch, fresh):
-                    if pack is not None:
-                        self._add(pack)
-            self._merge()
+        """Bring the copy in step with the object store's listing.
+
+        Raises:
+            Unavailable: The object store does not answer.
+        """
+        name = self.collection.name
+        with self._synchronising:
+            for _ in range(_LISTINGS):
+                here = set(self._packs)  # what comes while the store is listed need not be in the list
+                settled = self._settled()
+                # Marks first: those of a segment are deleted after it was merged, and the merged one has them too.
+                dead: defaultdict[str, set[int]] = defaultdict(set)
+                for segment, image in self._catalog.dead_rows(name):
+                    dead[segment].add(image)
+                wanted = set(self._catalog.segments(name))
+                with self._changing:
+                    self._table.bury(dead)
+                if not self._opened:
+                    self._open_files(wanted)
+                    self._opened = True
+                if self._take(wanted, here - wanted):
+                    break  # all that was listed was still there when it was fetched
+            with self._changing:
+                self._table.forget_dead(dead)
+            self._note_missing(wanted, settled)
         self.load_generation()
 
     def add_segment(self, segment: str) -> None:
-        """Fetch a segment that was announced, unless it is here."""
-        with self._lock:
-            if segment not in self._have:
-                pack = self._fetch(segment)
-                if pack is not None:
-                    self._add(pack)
-                    self._merge()
+        """Fetch a segment that was announced, unless it is here, and take it in place of what it was merged from."""
+        if segment in self._packs or segment in self._replaced:
+            return
+        try:
+            pack = self._fetch(segment)
+        except ObjectNotFound:  # merged or dropped since; or lost
+            self.synchronise()
+            return
+        if pack is not None:
+            self._swap([pack])
 
     def bury(self, segment: str, image: int) -> None:
         """Mark a row as deleted."""
-        with self._lock:
-            self._bury({(segment, image)} - self._dead)
+        with self._changing:
+            self._table.bury({segment: {image}})
 
     def load_generation(self) -> None:
         """Load the index generation in use."""
@@ -97,146 +128,132 @@ class CollectionCopy:
                 _log.error("%s: generation %d is not usable: %s", self.collection.name, current.generation, error)
                 self.generation = None
 
+    def verify_some(self) -> bool:
+        """Read a file of an earlier run whole, and fetch it again if it is damaged; returns whether there are more."""
+        if not self._unverified:
+            return False
+        pack = self._unverified.popleft()
+        if self._packs.get(pack.segment) is not pack:
+            return True
+        try:
+            Pack(pack.path, verify=True)
+        except (Invalid, OSError) as error:
+            _log.warning("segment %s of %s is fetched again: %s", pack.segment, self.collection.name, error)
+            with suppress(ObjectNotFound):
+                fresh = self._fetch(pack.segment)
+                self._swap([fresh] if fresh else [], [pack])
+        return True
+
     def remove(self) -> None:
         """Forget the collection and remove its files."""
-        with self._lock:
-            self.packs = ()
+        with self._changing:
+            self._packs = {}
+            self._table = Table()
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    # How
+
     def _open_files(self, wanted: set[str]) -> None:
-        """Map the files of an earlier run, the largest first, so that a merged one wins over what it was made of."""
-        for path in self.folder.glob("*.part"):
-            path.unlink()
-        packs = []
-        for path in self.folder.glob("*.arrow"):
-            try:
-                packs.append(Pack(path, path.stem))
-            except (Invalid, OSError, KeyError) as error:
-                _log.warning("%s is fetched again: %s", path.name, error)
+        """Map the files of an earlier run; what else is in the folder is deleted."""
+        for path in sorted(self.folder.iterdir()):
+            if path.suffix not in {".arrow", ".lengths"} or path.stem not in wanted:
                 path.unlink()
-        for pack in sorted(packs, key=lambda pack: (-len(pack.segments), pack.path.name)):
-            if wanted.issuperset(pack.segments) and self._have.isdisjoint(pack.segments):
-                self._add(pack)
-            else:
-                pack.path.unlink()
+        packs = []
+        for path in sorted(self.folder.glob("*.arrow")):
+            try:
+                packs.append(Pack(path))
+            except (Invalid, OSError, KeyError) as error:
+                _log.warning("segment %s of %s is fetched again: %s", path.stem, self.collection.name, error)
+                remove_files(path)
+        self._unverified.extend(packs)
+        self._swap(packs)
+
+    def _take(self, wanted: set[str], gone: set[str]) -> bool:
+        """Fetch what is wanted and not here, then let go of what is gone; returns whether all was found."""
+        found = True
+        held: list[Pack] = []  # while something is to go, all comes and goes in one step
+        with ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch") as pool:
+            fresh = sorted(wanted - self._packs.keys() - self._replaced_without(gone))
+            waiting: set[Future[Pack | None]] = {pool.submit(self._fetch, segment) for segment in fresh}
+            try:
+                while waiting:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        try:
+                            pack = future.result()
+                        except ObjectNotFound:
+                            found = False
+                            continue
+                        held += [pack] if pack else []
+                    if not gone:
+                        self._swap(held)
+                        held = []
+            finally:
+                pool.shutdown(cancel_futures=True)
+        if found or held:
+            # What was not found may hold what goes: then it stays until the next listing.
+            self._swap(held, [self._packs[segment] for segment in gone if segment in self._packs] if found else [])
+        with self._changing:
+            for segment in self._unreadable.keys() - wanted:
+                del self._unreadable[segment]
+        return found
+
+    def _swap(self, come: Sequence[Pack], go: Sequence[Pack] = ()) -> None:
+        """Add packs and take out others and what was merged into one that comes or is here, in one step."""
+        with self._changing:
+            going = {pack.segment: pack for pack in go if self._packs.get(pack.segment) is pack}
+            before = self._replaced_without(going)
+            replaced = before.union(*(pack.inputs for pack in come))
+            added = {pack.segment: pack for pack in come if pack.segment not in replaced}
+            # What is here under the name of one that comes was fetched by two at a time, or is damaged.
+            for segment in (*(replaced - before), *added):
+                if segment in self._packs:
+                    going[segment] = self._packs[segment]
+            self._table.swap(list(added.values()), going.values())
+            self._packs = {**{name: pack for name, pack in self._packs.items() if name not in going}, **added}
+            self._replaced = replaced
+            for segment in {*going, *(pack.segment for pack in come)} - self._packs.keys():
+                remove_files(self.folder / f"{segment}.arrow")
+
+    def _replaced_without(self, going: Container[str]) -> frozenset[str]:
+        """Return the segments that were merged into one that is here and stays."""
+        if not any(pack.inputs for name, pack in self._packs.items() if name in going):
+            return self._replaced
+        return frozenset().union(*(pack.inputs for name, pack in self._packs.items() if name not in going))
 
     def _fetch(self, segment: str) -> Pack | None:
-        try:
-            data = self._catalog.store.get(layout.segment_key(self.collection.name, segment))
-        except ObjectNotFound:
-            return None  # announced, and dropped since
+        """Return a segment from the store; None, and why in `_unreadable`, if it is damaged."""
         path = self.folder / f"{segment}.arrow"
-        part = path.with_suffix(".part")
-        part.write_bytes(data)
-        part.replace(path)
+        part = path.with_suffix(f".{threading.get_ident()}.part")
+        self._catalog.store.download(layout.segment_key(self.collection.name, segment), part)
         try:
-            return Pack(path, segment)
-        except Invalid as error:
-            _log.error("segment %s of %s is not usable: %s", segment, self.collection.name, error)
+            Pack(part, verify=True)
+        except (Invalid, KeyError) as error:
+            part.unlink()
+            with self._changing:
+                if self._unreadable.get(segment) != str(error):
+                    _log.error("segment %s of %s is damaged and left out: %s", segment, self.collection.name, error)
+                self._unreadable[segment] = str(error)
+            return None
+        with self._changing:
+            self._unreadable.pop(segment, None)
+        remove_files(path)
+        part.replace(path)
+        return Pack(path)
+
+    def _settled(self) -> set[str] | None:
+        """Return the segments that were written and indexed, None if the index does not tell."""
+        try:
+            return self._ledger.all_settled(self.collection.name)
+        except Unavailable:
             return None
 
-    def _add(self, pack: Pack, *, instead_of: Sequence[Pack] = ()) -> None:
-        """Publish a pack whose marks are right, in one step."""
-        ours = set(pack.segments)
-        self._have |= ours
-        for segment, image in self._dead:
-            if segment in ours and (row := pack.row_of(segment, image)) is not None:
-                pack.dead[row] = True
-        others = tuple(other for other in self.packs if other not in instead_of)
-        twice = [other.ids[other.locate(pack.ids)[1]] for other in others]
-        values, counts = np.unique(pack.ids[~pack.dead], return_counts=True)
-        packs = (*others, pack)
-        _resolve(packs, np.unique(np.concatenate([*twice, values[counts > 1]])))
-        self.packs = packs
-        self._version += 1
-
-    def _bury(self, rows: Iterable[tuple[str, int]]) -> None:
-        images = []
-        for segment, image in rows:
-            self._dead.add((segment, image))
-            for pack in self.packs:
-                row = pack.row_of(segment, image)
-                if row is not None:
-                    pack.dead[row] = True
-                    pack.marks_changed()
-                    images.append(image)
-        _resolve(self.packs, np.array(sorted(set(images)), dtype=np.int64))
-        self._version += 1
-
-    def _merge(self) -> None:
-        while True:
-            tiers: defaultdict[int, list[Pack]] = defaultdict(list)
-            for pack in self.packs:
-                tiers[int(np.log(max(len(pack), _SMALLEST) / _SMALLEST) / np.log(_FAN_IN))].append(pack)
-            group = next((packs for packs in tiers.values() if len(packs) >= _FAN_IN), None)
-            if group is None:
-                return
-            path = self.folder / f"merged-{group[0].segments[0]}-{sum(len(pack.segments) for pack in group)}.arrow"
-            part = path.with_suffix(".part")
-            write_merged(part, group)
-            part.replace(path)
-            self._add(Pack(path, path.stem), instead_of=group)
-            for pack in group:
-                pack.path.unlink()
-
-    # Reading
-
-    def counts(self) -> Counts:
-        """Return the sizes of the collection as they are now."""
-        cached, version = self._counts, self._version
-        if cached is not None and cached[0] == version:
-            return cached[1]
-        classes: Counter[str] = Counter()
-        images = size = 0
-        for pack in self.packs:
-            live = pack.live
-            images += int(live.sum())
-            size += int(pack.rows.column("size").to_numpy()[live].sum())
-            counts = np.bincount(pack.label_codes[live], minlength=len(pack.labels)).tolist()
-            classes.update({label: count for label, count in zip(pack.labels, counts, strict=True) if label and count})
-        self._counts = (version, Counts(images, classes, size))
-        return self._counts[1]
-
-    def find(self, image: int) -> tuple[Pack, int]:
-        """Return pack and row of an image.
-
-        Raises:
-            NotFound: The collection has no such image.
-        """
-        for pack in self.packs:
-            _, rows = pack.locate(np.array([image], dtype=np.int64))
-            if len(rows):
-                return pack, int(rows[0])
-        raise NotFound(f"the collection {self.collection.name!r} has no image {image}")
-
-    def latest(self, *, limit: int, offset: int, label: str) -> tuple[int, Iterator[tuple[Pack, int]]]:
-        """Return how many images there are (of a class, if `label` names one), and a page of them, the latest first."""
-        packs = self.packs
-        rows = [np.flatnonzero(pack.live & _of_class(pack, label)) for pack in packs]
-        added = np.concatenate([pack.added[some] for pack, some in zip(packs, rows, strict=True)] or [np.empty(0)])
-        origin = np.repeat(np.arange(len(packs)), [len(some) for some in rows])
-        flat = np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
-        ids = np.concatenate([pack.ids[some] for pack, some in zip(packs, rows, strict=True)] or [flat])
-        order = np.lexsort((ids, -added))[offset : offset + limit]
-        return len(added), ((packs[int(origin[place])], int(flat[place])) for place in order)
-
-
-def _of_class(pack: Pack, label: str) -> npt.NDArray[np.bool_]:
-    if not label:
-        return np.ones(len(pack), dtype=np.bool_)
-    codes = [code for code, name in enumerate(pack.labels) if name == label]
-    return np.isin(pack.label_codes, codes)
-
-
-def _resolve(packs: Sequence[Pack], ids: Ids) -> None:
-    """Let exactly one row of each of these images count: the first that is not dead."""
-    taken: set[int] = set()
-    for pack in packs if len(ids) else ():
-        rows = pack.rows_with(ids)
-        for row in rows.tolist():
-            image = int(pack.ids[row])
-            pack.shadowed[row] = image in taken
-            if not pack.dead[row]:
-                taken.add(image)
-        if len(rows):
-            pack.marks_changed()
+    def _note_missing(self, wanted: set[str], settled: set[str] | None) -> None:
+        """Name the segments that are said to be there, before and after the store was listed, and are not."""
+        if settled is None:
+            return
+        lost = settled - wanted - self._replaced - self._packs.keys()
+        missing = frozenset(lost & (self._settled() or set())) if lost else frozenset()
+        for segment in sorted(missing - self._missing):
+            _log.error("segment %s of %s is missing from the object store", segment, self.collection.name)
+        self._missing = missing

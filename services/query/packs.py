@@ -1,7 +1,6 @@
-"""A pack: rows of one or several segments in one memory-mapped Arrow file on local disk."""
+"""A pack: the rows of one segment, in a memory-mapped file on local disk."""
 
-import json
-from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,113 +10,91 @@ import pyarrow as pa
 from shared import segments
 from shared.segments import Entry
 
-_SEGMENTS = b"segments"
+_COLUMNS = ("id", "digest", "name", "label", "size", "media_type", "width", "height", "added")
+_BLOCK = 2**21  # numbers converted to float64 at a time: 16 MB
+_KEPT_FROM = 4096  # rows from which the lengths are kept in a file: reading them beats reading all embeddings
 
-Bools = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
+StoredVectors = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 
 class Pack:
-    """Immutable rows, and two marks on them: dead (deleted for good) and shadowed (another row has the same image).
+    """Immutable rows. Whether a row counts is no matter of the pack: see `services.query.table`."""
 
-    Readers may use a pack while marks change: a mark is one byte, and an answer may be as old as its request.
-    """
-
-    def __init__(self, path: Path, name: str) -> None:
-        """Map the file; `name` is its segment where the file does not list several.
+    def __init__(self, path: Path, *, verify: bool = False) -> None:
+        """Map the file of the segment that it is named after; `verify` reads it whole to check its columns.
 
         Raises:
-            Invalid: The file is no segment.
+            Invalid: The file is no segment, or is damaged.
         """
         self.path = path
-        self.rows = segments.unpack(pa.memory_map(str(path)).read_buffer())
-        listed = (self.rows.schema.metadata or {}).get(_SEGMENTS)
-        self.segments: tuple[str, ...] = tuple(json.loads(listed)) if listed else (name,)
+        self.segment = path.stem
+        self.rows = segments.unpack(pa.memory_map(str(path)).read_buffer(), verify=verify)
+        self.inputs: tuple[str, ...] = segments.inputs_of(self.rows)
+        self.origins: npt.NDArray[np.int32] | None = segments.origins_of(self.rows)
         self.ids: Ids = segments.ids_of(self.rows)
-        self.vectors: Vectors = segments.vectors_of(self.rows)
-        count = len(self.ids)
-        self._segment_of: npt.NDArray[np.int32] = (
-            self.rows.column("segment").to_numpy() if listed else np.zeros(count, dtype=np.int32)
-        )
-        # In float64, since cosine and distance are differences of nearly equal numbers where it matters most.
-        squares = np.einsum("ij,ij->i", self.vectors, self.vectors, dtype=np.float64)
-        self.squares: npt.NDArray[np.float32] = squares.astype(np.float32)
-        self.norms: npt.NDArray[np.float32] = np.maximum(np.sqrt(squares), 1e-30).astype(np.float32)
+        self.vectors: StoredVectors = segments.vectors_of(self.rows)
+        self.sizes: npt.NDArray[np.int64] = self.rows.column("size").to_numpy()
+        self.added: npt.NDArray[np.float64] = self.rows.column("added").to_numpy()
         labels = self.rows.column("label").fill_null("").dictionary_encode()
         self.labels: list[str] = labels.dictionary.to_pylist()
         self.label_codes: npt.NDArray[np.int32] = labels.indices.to_numpy(zero_copy_only=False)
-        self.added: npt.NDArray[np.float64] = self.rows.column("added").to_numpy()
-        self.dead: Bools = np.zeros(count, dtype=np.bool_)
-        self.shadowed: Bools = np.zeros(count, dtype=np.bool_)
-        self._marks = 0  # how often the marks changed
-        self._index: tuple[int, Ids, npt.NDArray[np.int64]] | None = None
+        self._columns = [self.rows.column(name) for name in _COLUMNS]
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def live(self) -> Bools:
-        """Which rows count, bool [n]."""
-        marks: Bools = ~(self.dead | self.shadowed)
-        return marks
+    def origin(self, row: int) -> str | None:
+        """Return the segment that a row was merged from; None if the segment is as it was written first."""
+        return None if self.origins is None else self.inputs[int(self.origins[row])]
 
-    def marks_changed(self) -> None:
-        """Say that what was derived from the marks no longer holds."""
-        self._marks += 1
+    def lengths(self) -> tuple[Vectors, Vectors]:
+        """Return the norms of the embeddings, which are never 0, and their squares, both float32 [n]."""
+        kept = self._lengths_path
+        if len(self) >= _KEPT_FROM:
+            with suppress(OSError):
+                values = np.fromfile(kept, dtype=np.float32)
+                if len(values) == 2 * len(self):
+                    return values[: len(self)], values[len(self) :]
+        norms, squares = _lengths(self.vectors)
+        if len(self) >= _KEPT_FROM:
+            part = kept.with_suffix(".part")
+            with suppress(OSError):  # it can be done without
+                np.concatenate([norms, squares]).tofile(part)
+                part.replace(kept)
+        return norms, squares
 
-    def locate(self, ids: Ids) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return which of `ids` have a live row here, as positions in `ids`, and these rows; both int64 [found]."""
-        index, marks = self._index, self._marks
-        if index is None or index[0] != marks:
-            live = np.flatnonzero(self.live)
-            order = np.argsort(self.ids[live], kind="stable")
-            index = self._index = (marks, self.ids[live][order], live[order])
-        _, known, rows = index
-        if not len(known) or not len(ids):
-            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-        places = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-        found = np.flatnonzero(known[places] == ids)
-        return found, rows[places[found]]
-
-    def rows_with(self, ids: Ids) -> npt.NDArray[np.int64]:
-        """Return the rows, dead ones too, that hold one of `ids`."""
-        return np.flatnonzero(np.isin(self.ids, ids))
-
-    def row_of(self, segment: str, image: int) -> int | None:
-        """Return the row that came with this segment and holds this image."""
-        if segment not in self.segments:
-            return None
-        rows = np.flatnonzero((self.ids == image) & (self._segment_of == self.segments.index(segment)))
-        return int(rows[0]) if len(rows) else None
+    def remove(self) -> None:
+        """Delete the files; the rows can be read for as long as the pack lives."""
+        remove_files(self.path)
 
     def entry(self, row: int) -> Entry:
         """Return a row without its embedding."""
-        return segments.entry_of(self.rows, row)
+        image, digest, name, label, *rest = (column[row].as_py() for column in self._columns)
+        return Entry(image, digest.hex(), name, label, *rest)
 
-    def label(self, row: int) -> str:
-        """Return a row's label, empty if it has none."""
-        return self.labels[int(self.label_codes[row])]
+    @property
+    def _lengths_path(self) -> Path:
+        return _lengths_path(self.path)
 
 
-def write_merged(path: Path, packs: Sequence[Pack]) -> None:
-    """Write the rows of several packs that are not dead as one file; the caller renames it into place."""
-    names = [name for pack in packs for name in pack.segments]
-    parts = []
-    offset = 0
-    for pack in packs:
-        kept = np.flatnonzero(~pack.dead)
-        origin = np.zeros(len(pack), np.int32) if len(pack.segments) == 1 else pack.rows.column("segment").to_numpy()
-        plain = pa.RecordBatch.from_arrays(
-            [pack.rows.column(name) for name in segments.schema(1).names], names=segments.schema(1).names
-        )
-        parts.append(
-            pa.Table.from_batches([plain.take(pa.array(kept))]).append_column(
-                "segment", pa.array(origin[kept] + offset)
-            )
-        )
-        offset += len(pack.segments)
-    metadata = {**(packs[0].rows.schema.metadata or {}), _SEGMENTS: json.dumps(names).encode()}
-    table = pa.concat_tables(parts).replace_schema_metadata(metadata).combine_chunks()
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table, max_chunksize=max(1, table.num_rows))
+def remove_files(path: Path) -> None:
+    """Delete a segment's file and what was derived from it."""
+    path.unlink(missing_ok=True)
+    _lengths_path(path).unlink(missing_ok=True)
+
+
+def _lengths_path(path: Path) -> Path:
+    return path.with_suffix(".lengths")
+
+
+def _lengths(vectors: StoredVectors) -> tuple[Vectors, Vectors]:
+    # In float64, since cosine and distance are differences of nearly equal numbers where it matters most.
+    squares = np.empty(len(vectors), dtype=np.float64)
+    step = max(1, _BLOCK // max(1, vectors.shape[1]))
+    for start in range(0, len(vectors), step):
+        block = vectors[start : start + step].astype(np.float64)
+        np.einsum("ij,ij->i", block, block, out=squares[start : start + step])
+    return np.maximum(np.sqrt(squares), 1e-30).astype(np.float32), squares.astype(np.float32)

@@ -1,18 +1,23 @@
-"""Ranking: the images of some packs by their similarity to a query, exactly."""
+"""Ranking: rows of a view by their similarity to queries, exactly."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from services.query.packs import Ids, Pack, Vectors
+from services.query.packs import Pack, Rows, StoredVectors, Vectors
+from services.query.view import View
 from shared.query import Metric
 
 # What single precision may be off by, relative to the terms added: thousands of roundings, most of which cancel
 # out. Rows that lie within it of the last hit are ranked again in double precision.
 _ROUNDING = 32 * float(np.finfo(np.float32).eps)
-_CHUNK = 1024  # rows ranked in double precision at a time: 10 MB of 1280 dimensions
+_EXACT = 2**20  # numbers converted to float64 at a time: 8 MB
+_GATHERED = 2**17  # numbers gathered at a time: 512 kB, which a core's cache holds while they are multiplied
+_SCANNED = 2**21  # numbers multiplied at a time where rows lie side by side; the interpreter is free meanwhile
+_PRODUCTS = 2**22  # inner products in memory at a time: 16 MB
+_DENSE = 2  # gather rows of which there are fewer than one in so many; compute all between them otherwise
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,88 +31,132 @@ class Ranked:
     score: float
     distance: float
 
+    @property
+    def id(self) -> int:
+        """The image's id."""
+        return int(self.pack.ids[self.row])
 
-def scan(packs: Sequence[Pack], query: Vectors, *, k: int, metric: Metric) -> tuple[list[Ranked], int]:
-    """Return the `k` live rows most similar to the query, float32 [dim], and how many were compared: all.
 
-    Images at the same distance come in the order of their ids.
+def rank(view: View, queries: Vectors, rows: Rows, *, k: int, metric: Metric) -> list[list[Ranked]]:
+    """Return for each query, float32 [q, dim], the `k` of these rows most similar to it, the best first.
+
+    Rows are ascending, int64 [n]. Images at the same distance come in the order of their ids. Memory is bounded,
+    whatever n and q are: neither all embeddings nor all products are held at a time.
     """
-    rows, closeness, slack = [], [], []
-    for pack in packs:
-        some, uncertain = _closeness(pack.vectors @ query, pack.norms, pack.squares, query, metric)
-        live = np.flatnonzero(pack.live)
-        rows.append(live)
-        closeness.append(some[live])
-        slack.append(uncertain[live])
-    return _best(packs, rows, closeness, slack, query, k=k, metric=metric), sum(len(found) for found in rows)
+    best = [_Best(k) for _ in queries]
+    lengths = np.linalg.norm(queries, axis=1).astype(np.float32)
+    span = max(1, _PRODUCTS // len(queries))
+    for start in range(0, len(rows), span):
+        some = rows[start : start + span]
+        near, off = _closeness(
+            _products(view, queries, some), view.norms[some], view.squares[some], lengths[:, np.newaxis], metric
+        )
+        for one, its_near, its_off in zip(best, near, off, strict=True):
+            one.add(some, its_near, its_off)
+    return [_exactly(view, query, one.rows, k, metric) for query, one in zip(queries, best, strict=True)]
 
 
-def rerank(packs: Sequence[Pack], query: Vectors, ids: Ids, *, k: int, metric: Metric) -> tuple[list[Ranked], int]:
-    """Return the `k` of the candidates `ids` most similar to the query, and how many of them have a live row."""
-    rows, closeness, slack = [], [], []
-    for pack in packs:
-        _, found = pack.locate(ids)
-        found = np.sort(found)  # in the order of the file: pages are read forwards
-        some, uncertain = _closeness(pack.vectors[found] @ query, pack.norms[found], pack.squares[found], query, metric)
-        rows.append(found)
-        closeness.append(some)
-        slack.append(uncertain)
-    return _best(packs, rows, closeness, slack, query, k=k, metric=metric), sum(len(found) for found in rows)
+def _products(view: View, queries: Vectors, rows: Rows) -> Vectors:
+    """Return the inner products of queries and ascending rows, float32 [q, n]."""
+    dim = queries.shape[1]
+    products = np.empty((len(queries), len(rows)), dtype=np.float32)
+    buffer = np.empty((max(1, _GATHERED // dim), dim), dtype=np.float32)
+    for pack, part, local in view.parts(rows):
+        at = part.start
+        for some, dense in _blocks(local, dim):
+            out = products[:, at : at + len(some)]
+            at += len(some)
+            if not dense:
+                np.matmul(queries, _gathered(pack.vectors, some, buffer).T, out=out)
+                continue
+            first, last = int(some[0]), int(some[-1])
+            block = pack.vectors[first : last + 1].astype(np.float32, copy=False)
+            if len(block) == len(some):
+                np.matmul(queries, block.T, out=out)
+            else:
+                out[:] = np.matmul(queries, block.T)[:, some - first]
+    return products
+
+
+def _blocks(local: Rows, dim: int) -> Iterator[tuple[Rows, bool]]:
+    """Split a pack's rows, and say of each part whether its rows lie side by side, or nearly so."""
+    wide, narrow = max(1, _SCANNED // dim // _DENSE), max(1, _GATHERED // dim)
+    for start in range(0, len(local), wide):
+        some = local[start : start + wide]
+        if int(some[-1] - some[0]) < _DENSE * len(some):
+            yield some, True
+        else:
+            for place in range(0, len(some), narrow):
+                yield some[place : place + narrow], False
+
+
+def _gathered(vectors: StoredVectors, rows: Rows, buffer: Vectors) -> Vectors:
+    """Return rows as float32, in the buffer where they need no conversion."""
+    if vectors.dtype != np.float32:
+        return vectors[rows].astype(np.float32)
+    return np.take(vectors, rows, axis=0, out=buffer[: len(rows)], mode="clip")
 
 
 def _closeness(
-    products: Vectors, norms: Vectors, squares: Vectors, query: Vectors, metric: Metric
+    products: Vectors, norms: Vectors, squares: Vectors, lengths: Vectors, metric: Metric
 ) -> tuple[Vectors, Vectors]:
-    """Return what orders rows as the metric does, and by how much it may be off, both float32 [n].
+    """Return what orders rows as the metric does, and by how much it may be off, both float32 [q, n].
 
-    `products` are the rows' inner products with the query.
+    `products` are the inner products with the queries, [q, n]; `lengths` are the norms of the queries, [q, 1].
     """
-    length = np.float32(np.linalg.norm(query))
     if metric == "cosine":
-        return products / norms, np.full(len(products), _ROUNDING * length, dtype=np.float32)
-    return 2 * products - squares, np.float32(_ROUNDING) * (squares + 2 * length * norms)
+        return products / norms, np.broadcast_to(np.float32(_ROUNDING) * lengths, products.shape)
+    return 2 * products - squares, np.float32(_ROUNDING) * (squares + 2 * lengths * norms)
 
 
-def _best(
-    packs: Sequence[Pack],
-    rows: Sequence[npt.NDArray[np.int64]],
-    closeness: Sequence[Vectors],
-    slack: Sequence[Vectors],
-    query: Vectors,
-    *,
-    k: int,
-    metric: Metric,
-) -> list[Ranked]:
-    """Return the `k` best of these rows of each pack, in the order of their distances in float64, then of their ids."""
-    count = sum(len(some) for some in rows)
-    if not count:
-        return []
-    near, off = np.concatenate(closeness), np.concatenate(slack)
-    last = max(0, count - k)
-    # Not `>=`, which is false where single precision overflowed: such rows are ranked again too.
-    contenders = ~(near + off < np.partition(near - off, last)[last])
-    found: list[tuple[float, int, Ranked]] = []
-    start = 0
-    for pack, some in zip(packs, rows, strict=True):
-        again = some[contenders[start : start + len(some)]]
-        start += len(some)
-        for chunk in np.split(again, range(_CHUNK, len(again), _CHUNK)):
-            distances, scores = _exactly(pack.vectors[chunk], query, metric)
-            ranked = [
-                Ranked(pack, row, score, distance)
-                for row, score, distance in zip(chunk.tolist(), scores.tolist(), distances.tolist(), strict=True)
-            ]
-            found += zip(distances.tolist(), pack.ids[chunk].tolist(), ranked, strict=True)
-    found.sort(key=lambda one: one[:2])
-    return [ranked for _, _, ranked in found[:k]]
+class _Best:
+    """The rows that may be among the `k` closest to a query, of those seen so far."""
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self._near = self._off = np.empty(0, dtype=np.float32)
+        self._least = -np.inf  # the k-th best is at least as close
+        self.rows: Rows = np.empty(0, dtype=np.int64)
+
+    def add(self, rows: Rows, near: Vectors, off: Vectors) -> None:
+        # Not `>=`, which is false where single precision overflowed: such rows are ranked again too.
+        may = np.flatnonzero(~(near + off < self._least))
+        if not len(may):
+            return
+        self.rows = np.concatenate([self.rows, rows[may]])
+        self._near = np.concatenate([self._near, near[may]])
+        self._off = np.concatenate([self._off, off[may]])
+        if len(self.rows) > self._k:
+            last = len(self.rows) - self._k
+            self._least = np.partition(self._near - self._off, last)[last]
+            kept = ~(self._near + self._off < self._least)
+            self.rows, self._near, self._off = self.rows[kept], self._near[kept], self._off[kept]
 
 
-def _exactly(vectors: Vectors, query: Vectors, metric: Metric) -> tuple[Floats, Floats]:
-    """Return distances and scores of rows, float32 [n, dim], in float64 [n].
+def _exactly(view: View, query: Vectors, rows: Rows, k: int, metric: Metric) -> list[Ranked]:
+    """Return the `k` best of some ascending rows, in the order of their distances in float64, then of their ids."""
+    distances, scores = np.empty(len(rows)), np.empty(len(rows))
+    step = max(1, _EXACT // len(query))
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        points = np.empty((len(some), len(query)))
+        for pack, part, local in view.parts(some):
+            points[part] = pack.vectors[local]
+        distances[start : start + step], scores[start : start + step] = _measured(points, query, metric)
+    order = np.lexsort((view.ids[rows], distances))[:k]
+    places = [view.place(row) for row in rows[order].tolist()]
+    return [
+        Ranked(pack, row, score, distance)
+        for (pack, row), score, distance in zip(places, scores[order].tolist(), distances[order].tolist(), strict=True)
+    ]
+
+
+def _measured(points: Floats, query: Vectors, metric: Metric) -> tuple[Floats, Floats]:
+    """Return distances and scores of rows, float64 [n, dim], which are overwritten; float64 [n].
 
     Cosine: score (p·q) / (|p| |q|), distance 1 - score. Euclidean: distance |p - q|, score 1 / (1 + distance).
     """
-    points, target = vectors.astype(np.float64), query.astype(np.float64)
+    target = query.astype(np.float64)
     # einsum, since BLAS may give two rows that are alike results that differ in the last bit.
     if metric == "euclidean":
         points -= target

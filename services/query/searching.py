@@ -1,32 +1,39 @@
 """A search: query to embedding, embedding to candidates, candidates to hits, each stage timed."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from services.query import ranking
 from services.query.copy import CollectionCopy
+from services.query.examples import moved
 from services.query.follower import Follower
 from services.query.packs import Ids, Vectors
-from services.query.ranking import Ranked
+from services.query.ranking import Ranked, rank
+from services.query.view import Filter, Gate
 from shared.errors import Invalid, Unavailable
 from shared.images import Limits, decode
-from shared.index import BucketStore
-from shared.query import Metric, Mode
+from shared.index import BucketStore, Candidates, most_seen
+from shared.query import MAX_AMONG, MAX_BATCH, MAX_EXAMPLES, MAX_K, MAX_LABELS, MAX_PROBES, Metric, Mode
 from shared.serving import ServingClient
 
-MAX_K = 1000
-MAX_PROBES = 1024
+_BUCKETS = 2048  # that the queries of a batch look into at a time: their ids are in memory together
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is searched for: exactly one of `image` (bytes of a file), `id` and `vector` (float32 [dim])."""
+    """What is searched for: at most one of `image` (bytes of a file), `id` and `vector` (float32 [dim]), or examples.
+
+    Attributes:
+        labels: Only images with one of these; none: any.
+        among: Only images with these ids, int64; None: any.
+        like: Ids of images that the hits should be like; likewise `unlike`.
+        min_score: Only hits with at least this score.
+        budget: Candidates of the index that are ranked at most; None: what the index was fitted with.
+    """
 
     collection: str
     image: bytes | None = None
@@ -36,27 +43,87 @@ class Wanted:
     mode: Mode = "auto"
     metric: Metric = "cosine"
     probes: int | None = None
+    labels: Sequence[str] = ()
+    among: Ids | None = None
+    like: Sequence[int] = ()
+    unlike: Sequence[int] = ()
+    min_score: float | None = None
+    budget: int | None = None
+
+    def check(self) -> None:
+        """Check what can be checked without the collection.
+
+        Raises:
+            Invalid: A parameter does not fit; the message names it.
+        """
+        _within("k", self.k, 1, MAX_K)
+        for name, value, most in (("probes", self.probes, MAX_PROBES), ("budget", self.budget, None)):
+            if value is not None:
+                _within(name, value, 1, most)
+        _within("labels", len(self.labels), 0, MAX_LABELS, "number of ")
+        if self.among is not None:
+            _within("among", len(self.among), 0, MAX_AMONG, "number of ids in ")
+        for name, examples in (("like", self.like), ("unlike", self.unlike)):
+            _within(name, len(examples), 0, MAX_EXAMPLES, "number of ids in ")
+        if self.min_score is not None and not np.isfinite(self.min_score):
+            raise Invalid(f"min_score is {self.min_score}, expected a finite number")
+
+    def filter(self) -> Filter:
+        """Return which images may be found."""
+        return Filter(frozenset(self.labels) or None, self.among)
+
+
+def _within(name: str, value: int, least: int, most: int | None, what: str = "") -> None:
+    if value < least or (most is not None and value > most):
+        expected = f"at least {least}" if most is None else f"{least} to {most}"
+        raise Invalid(f"{what}{name} is {value}, expected {expected}")
 
 
 @dataclass
 class Found:
-    """The answer: hits, how they were found, and milliseconds by stage."""
+    """The answer: hits, how they were found, and milliseconds by stage.
+
+    Attributes:
+        candidates: Images that were ranked; of those `passed` that passed the filters and may be over the budget.
+        generation: The index generation that was asked, 0 for none; likewise `probed` buckets, `truncated` ones that
+            hold more than they gave, and distinct ids `seen` in them before filters and budget.
+    """
 
     hits: list[Ranked] = field(default_factory=list)
     mode: Literal["lsh", "exact"] = "exact"
     candidates: int = 0
+    passed: int = 0
     generation: int = 0
+    probed: int = 0
+    truncated: int = 0
+    seen: int = 0
     timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+class _Watch:
+    """Times stages; one that comes twice adds up."""
+
+    def __init__(self) -> None:
+        self.timings_ms: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the block as a stage; a stage that comes twice adds up."""
         started = time.perf_counter()
         try:
             yield
         finally:
             spent = (time.perf_counter() - started) * 1000
             self.timings_ms[name] = self.timings_ms.get(name, 0.0) + spent
+
+
+@dataclass(frozen=True)
+class _Probed:
+    """What the index holds for some queries."""
+
+    generation: int
+    candidates: list[Candidates]
+    buckets: list[int]  # how many were looked into for each query
+    budget: int | None
 
 
 class Searcher:
@@ -80,75 +147,175 @@ class Searcher:
     def search(self, wanted: Wanted, *, time_left_s: float | None = None) -> tuple[Found, CollectionCopy]:
         """Return the images most similar to what is wanted, and the copy that was searched.
 
+        Images that are asked for by their ids, as query or as examples, are found like any other.
+
         Raises:
             NotFound: No such collection or image.
             ImageRefused: The query image is refused.
             Invalid: A parameter does not fit.
             Unavailable: The model server, or for `mode=lsh` the index, does not answer.
         """
-        if not 1 <= wanted.k <= MAX_K:
-            raise Invalid(f"k is {wanted.k}, expected 1 to {MAX_K}")
-        if wanted.probes is not None and not 1 <= wanted.probes <= MAX_PROBES:
-            raise Invalid(f"probes is {wanted.probes}, expected 1 to {MAX_PROBES}")
-        found = Found()
-        with found.stage("total"):
+        wanted.check()
+        watch = _Watch()
+        with watch.stage("total"):
             copy = self._follower.copy(wanted.collection)
-            query = self._query(wanted, copy, found, time_left_s)
-            ids = self._candidates(wanted, copy, query, found)
-            with found.stage("rank"):
-                if ids is not None:
-                    found.mode = "lsh"
-                    found.hits, found.candidates = ranking.rerank(
-                        copy.packs, query, ids, k=wanted.k, metric=wanted.metric
-                    )
-                # Too few candidates: the query is unlike anything in the collection, so all of it is compared.
-                if ids is None or (wanted.mode == "auto" and len(found.hits) < wanted.k):
-                    found.mode, found.generation = "exact", 0
-                    found.hits, found.candidates = ranking.scan(copy.packs, query, k=wanted.k, metric=wanted.metric)
+            query = self._query(wanted, copy, watch, time_left_s)
+            like, unlike = (_stored(copy, examples) for examples in (wanted.like, wanted.unlike))
+            if query is None and not len(like) and not len(unlike):
+                raise Invalid("nothing to search for: give an image, an id, a vector or examples")
+            (found,) = self._search(moved(query, like, unlike)[np.newaxis], wanted, copy, watch)
+        found.timings_ms = watch.timings_ms
         return found, copy
 
-    def _query(self, wanted: Wanted, copy: CollectionCopy, found: Found, time_left_s: float | None) -> Vectors:
-        dim = copy.collection.dim
+    def search_batch(self, options: Wanted, queries: Sequence[int | Vectors]) -> tuple[list[Found], CollectionCopy]:
+        """Return for each query, an id or a vector, what `search` would; the stages are those of the whole batch.
+
+        Raises:
+            NotFound: No such collection or image.
+            Invalid: A parameter does not fit.
+            Unavailable: For `mode=lsh`, the index does not answer.
+        """
+        options.check()
+        _within("queries", len(queries), 1, MAX_BATCH, "number of ")
+        watch = _Watch()
+        with watch.stage("total"):
+            copy = self._follower.copy(options.collection)
+            like, unlike = (_stored(copy, examples) for examples in (options.like, options.unlike))
+            points = []
+            for place, query in enumerate(queries):
+                if isinstance(query, int):
+                    (point,) = _stored(copy, [query])
+                else:
+                    point = _checked(query, copy.collection.dim, f"the vector of query {place}")
+                points.append(moved(point, like, unlike))
+            found = self._search(np.stack(points), options, copy, watch)
+        for one in found:
+            one.timings_ms = watch.timings_ms
+        return found, copy
+
+    # The query
+
+    def _query(self, wanted: Wanted, copy: CollectionCopy, watch: _Watch, time_left_s: float | None) -> Vectors | None:
         if wanted.id is not None:
-            pack, row = copy.find(wanted.id)
-            stored: Vectors = pack.vectors[row]
+            stored: Vectors = _stored(copy, [wanted.id])[0]
             return stored
         if wanted.vector is not None:
-            if wanted.vector.shape != (dim,) or not np.isfinite(wanted.vector).all():
-                raise Invalid(f"the vector has shape {wanted.vector.shape}, expected {dim} finite numbers")
-            return wanted.vector
+            return _checked(wanted.vector, copy.collection.dim, "the vector")
         if wanted.image is None:
-            raise Invalid("nothing to search for: give an image, an id or a vector")
+            return None
         serving = self._model(copy.collection.model, copy.collection.version)
-        with found.stage("decode"):
+        with watch.stage("decode"):
             pixels, _ = decode(wanted.image, size=serving.signature().input_size, limits=self._limits)
-        with found.stage("embed"):
-            vector: npt.NDArray[np.float32] = serving.embed(pixels[np.newaxis], timeout_s=time_left_s)[0]
-        return vector
-
-    def _candidates(self, wanted: Wanted, copy: CollectionCopy, query: Vectors, found: Found) -> Ids | None:
-        """Return the candidates' ids, None for all: an exact scan."""
-        if wanted.mode == "exact" or copy.generation is None:
-            return None
-        if wanted.mode == "auto" and (copy.counts().images < self._exact_below or not self._follower.connected):
-            return None
-        with found.stage("probe"):
-            try:
-                while True:
-                    generation = copy.generation
-                    ids, _ = self._buckets.candidates(generation.probed(query, wanted.probes))
-                    # The generation may have been replaced, and its buckets dropped, under our hands.
-                    self._follower.catch_up()
-                    if copy.generation is None or copy.generation.number == generation.number:
-                        found.generation = generation.number
-                        return ids
-            except Unavailable:
-                if wanted.mode == "lsh":
-                    raise
-                return None
+        with watch.stage("embed"):
+            vector: Vectors = serving.embed(pixels[np.newaxis], timeout_s=time_left_s)[0]
+            return vector
 
     def _model(self, model: str, version: int) -> ServingClient:
         key = (model, version)
         if key not in self._models:
             self._models[key] = self._connect_model(model, version)
         return self._models[key]
+
+    # The search
+
+    def _search(self, queries: Vectors, wanted: Wanted, copy: CollectionCopy, watch: _Watch) -> list[Found]:
+        """Return what is found for queries, float32 [q, dim]."""
+        found: list[Found | None] = [None] * len(queries)
+        gate = Gate(copy.view, wanted.filter())
+        if not self._scans(wanted, copy, gate):
+            start = 0
+            while start < len(queries):
+                probed = self._probe(queries[start:], wanted, copy, watch)
+                if probed is None:
+                    break
+                # The view is taken after the candidates: what was in the index by then is in it.
+                with watch.stage("rank"):
+                    gate = gate.of(copy.view)
+                    for place in range(len(probed.candidates)):
+                        found[start + place] = _rerank(queries[start + place], probed, place, wanted, gate)
+                start += len(probed.candidates)
+        with watch.stage("rank"):
+            # Too few candidates: the query is unlike anything in the collection, so all that may be found is compared.
+            rest = [
+                place
+                for place, one in enumerate(found)
+                if one is None or (wanted.mode == "auto" and one.passed < wanted.k)
+            ]
+            if rest:
+                gate = gate.of(copy.view)
+                rows = gate.rows()
+                ranked = rank(gate.view, queries[rest], rows, k=wanted.k, metric=wanted.metric)
+                for place, hits in zip(rest, ranked, strict=True):
+                    found[place] = Found(_good(hits, wanted), candidates=len(rows), passed=len(rows))
+        return [one for one in found if one is not None]
+
+    def _scans(self, wanted: Wanted, copy: CollectionCopy, gate: Gate) -> bool:
+        """Return whether to compare all that may be found without asking the index."""
+        if wanted.mode == "exact" or copy.generation is None:
+            return True
+        return wanted.mode == "auto" and (gate.size < self._exact_below or not self._follower.connected)
+
+    def _probe(self, queries: Vectors, wanted: Wanted, copy: CollectionCopy, watch: _Watch) -> _Probed | None:
+        """Return the candidates of the first of these queries, of as many as fit into memory; None without an index."""
+        try:
+            while (generation := copy.generation) is not None:
+                names: list[list[bytes]] = []
+                with watch.stage("probe"):
+                    for query in queries:
+                        names.append(generation.probed(query, wanted.probes))
+                        if sum(map(len, names)) >= _BUCKETS:
+                            break
+                with watch.stage("fetch"):
+                    candidates = self._buckets.candidates_of(names)
+                    # The generation may have been replaced, and its buckets dropped, under our hands.
+                    self._follower.catch_up(wanted.collection)
+                if copy.generation is not None and copy.generation.number == generation.number:
+                    budget = wanted.budget
+                    if budget is None and wanted.probes is None:  # as the index was fitted
+                        budget = generation.budget(copy.view.images)
+                    return _Probed(generation.number, candidates, [len(some) for some in names], budget)
+        except Unavailable:
+            if wanted.mode == "lsh":
+                raise
+        return None
+
+
+def _stored(copy: CollectionCopy, ids: Sequence[int]) -> Vectors:
+    """Return the embeddings of images of the collection, float32 [n, dim]."""
+    points = np.empty((len(ids), copy.collection.dim), dtype=np.float32)
+    for place, image in enumerate(ids):
+        pack, row = copy.find(image)
+        points[place] = pack.vectors[row]
+    return points
+
+
+def _checked(vector: Vectors, dim: int, name: str) -> Vectors:
+    if vector.shape != (dim,) or not np.isfinite(vector).all():
+        raise Invalid(f"{name} has shape {vector.shape}, expected {dim} finite numbers")
+    return vector
+
+
+def _rerank(query: Vectors, probed: _Probed, place: int, wanted: Wanted, gate: Gate) -> Found:
+    """Return the best of the candidates of one query."""
+    candidates = probed.candidates[place]
+    rows = gate.view.find(candidates.ids)
+    kept = gate.passing(rows)
+    rows = rows[kept]
+    passed = len(rows)
+    if probed.budget is not None and passed > probed.budget:
+        rows = rows[most_seen(candidates.counts[kept], candidates.first[kept], probed.budget)]
+    hits = rank(gate.view, query[np.newaxis], np.sort(rows), k=wanted.k, metric=wanted.metric)[0]
+    return Found(
+        hits=_good(hits, wanted),
+        mode="lsh",
+        candidates=len(rows),
+        passed=passed,
+        generation=probed.generation,
+        probed=probed.buckets[place],
+        truncated=candidates.truncated,
+        seen=len(candidates.ids),
+    )
+
+
+def _good(hits: list[Ranked], wanted: Wanted) -> list[Ranked]:
+    return hits if wanted.min_score is None else [hit for hit in hits if hit.score >= wanted.min_score]

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -9,8 +10,8 @@ import numpy as np
 
 from services.query.copy import CollectionCopy
 from services.query.follower import Follower
-from services.query.packs import Pack
-from services.query.searching import Searcher, Wanted
+from services.query.packs import Pack, Vectors
+from services.query.searching import Found, Searcher, Wanted
 from shared.errors import Invalid, NotFound, Unavailable
 from shared.images import ImageRefused
 from shared.query import METRIC_NAMES, MODE_NAMES, MODES
@@ -38,6 +39,12 @@ class QueryService(QueryServicer):
         """Return the images most similar to the query."""
         return _answer(context, lambda: self._search(request, context))
 
+    def SearchBatch(
+        self, request: messages.SearchBatchRequest, context: grpc.ServicerContext
+    ) -> messages.SearchBatchResponse:
+        """Return what is most similar to each of many queries."""
+        return _answer(context, lambda: self._search_batch(request))
+
     def GetImage(self, request: messages.GetImageRequest, context: grpc.ServicerContext) -> messages.Image:
         """Return one image's entry."""
         return _answer(context, lambda: _image(*self._follower.copy(request.collection).find(request.id)))
@@ -55,42 +62,35 @@ class QueryService(QueryServicer):
         return _answer(context, lambda: self._collections(request))
 
     def _search(self, request: messages.SearchRequest, context: grpc.ServicerContext) -> messages.SearchResponse:
-        if request.mode not in MODE_NAMES or request.metric not in METRIC_NAMES:
-            raise Invalid(f"mode {request.mode} or metric {request.metric} is unknown to this version")
         kind = request.WhichOneof("query")
-        wanted = Wanted(
-            collection=request.collection,
+        wanted = replace(
+            _wanted(request),
             image=request.image if kind == "image" else None,
             id=request.id if kind == "id" else None,
-            vector=np.array(request.vector.values, dtype=np.float32) if kind == "vector" else None,
-            k=request.k or _DEFAULT_K,
-            mode=MODE_NAMES[request.mode],
-            metric=METRIC_NAMES[request.metric],
-            probes=request.probes or None,
+            vector=_vector(request.vector) if kind == "vector" else None,
         )
         found, copy = self._searcher.search(wanted, time_left_s=context.time_remaining())
-        hits = [
-            messages.Hit(image=_image(hit.pack, hit.row), score=hit.score, distance=hit.distance) for hit in found.hits
-        ]
-        return messages.SearchResponse(
-            hits=hits,
-            mode=MODES[found.mode],
-            metric=request.metric,
-            candidates=found.candidates,
-            collection_size=copy.counts().images,
-            timings_ms=found.timings_ms,
-            model=copy.collection.model,
-            model_version=copy.collection.version,
-            generation=found.generation,
-        )
+        return _response(found, copy, request.metric)
+
+    def _search_batch(self, request: messages.SearchBatchRequest) -> messages.SearchBatchResponse:
+        if request.options.WhichOneof("query"):
+            raise Invalid("the options of a batch hold no query: give the queries in `queries`")
+        queries: list[int | Vectors] = []
+        for place, query in enumerate(request.queries):
+            kind = query.WhichOneof("query")
+            if kind is None:
+                raise Invalid(f"query {place} of the batch is empty: give an id or a vector")
+            queries.append(query.id if kind == "id" else _vector(query.vector))
+        found, copy = self._searcher.search_batch(_wanted(request.options), queries)
+        return messages.SearchBatchResponse(answers=[_response(one, copy, request.options.metric) for one in found])
 
     def _list(self, request: messages.ListImagesRequest) -> messages.ListImagesResponse:
         limit = request.limit or _PAGE
         if not 1 <= limit <= _MAX_PAGE or request.offset < 0:
             raise Invalid(f"limit {limit} and offset {request.offset}: expected 1 to {_MAX_PAGE}, and 0 or more")
-        copy = self._follower.copy(request.collection)
-        total, rows = copy.latest(limit=limit, offset=request.offset, label=request.label)
-        return messages.ListImagesResponse(images=[_image(pack, row) for pack, row in rows], total=total)
+        view = self._follower.copy(request.collection).view
+        total, rows = view.latest(limit=limit, offset=request.offset, label=request.label)
+        return messages.ListImagesResponse(images=[_image(*view.place(row)) for row in rows.tolist()], total=total)
 
     def _collections(self, request: messages.ListCollectionsRequest) -> messages.ListCollectionsResponse:
         copies: Iterable[CollectionCopy]
@@ -100,6 +100,47 @@ class QueryService(QueryServicer):
             self._follower.catch_up()
             copies = (copy for _, copy in sorted(self._follower.copies.items()))
         return messages.ListCollectionsResponse(collections=[_collection(copy) for copy in copies])
+
+
+def _wanted(request: messages.SearchRequest) -> Wanted:
+    """Return what a request says beside its query."""
+    if request.mode not in MODE_NAMES or request.metric not in METRIC_NAMES:
+        raise Invalid(f"mode {request.mode} or metric {request.metric} is unknown to this version")
+    return Wanted(
+        collection=request.collection,
+        k=request.k or _DEFAULT_K,
+        mode=MODE_NAMES[request.mode],
+        metric=METRIC_NAMES[request.metric],
+        probes=request.probes or None,
+        labels=request.labels,
+        among=np.fromiter(request.among.values, dtype=np.int64) if request.HasField("among") else None,
+        like=request.like,
+        unlike=request.unlike,
+        min_score=request.min_score if request.HasField("min_score") else None,
+        budget=request.budget or None,
+    )
+
+
+def _vector(vector: messages.Vector) -> Vectors:
+    return np.array(vector.values, dtype=np.float32)
+
+
+def _response(found: Found, copy: CollectionCopy, metric: messages.Metric.ValueType) -> messages.SearchResponse:
+    hits = [messages.Hit(image=_image(hit.pack, hit.row), score=hit.score, distance=hit.distance) for hit in found.hits]
+    return messages.SearchResponse(
+        hits=hits,
+        mode=MODES[found.mode],
+        metric=metric,
+        candidates=found.candidates,
+        collection_size=copy.view.images,
+        timings_ms=found.timings_ms,
+        model=copy.collection.model,
+        model_version=copy.collection.version,
+        generation=found.generation,
+        probed_buckets=found.probed,
+        truncated_buckets=found.truncated,
+        seen=found.seen,
+    )
 
 
 def _image(pack: Pack, row: int) -> messages.Image:
@@ -118,7 +159,7 @@ def _image(pack: Pack, row: int) -> messages.Image:
 
 
 def _collection(copy: CollectionCopy) -> messages.Collection:
-    manifest, counts, generation = copy.collection, copy.counts(), copy.generation
+    manifest, counts, generation = copy.collection, copy.view.counts, copy.generation
     return messages.Collection(
         name=manifest.name,
         images=counts.images,
@@ -130,6 +171,7 @@ def _collection(copy: CollectionCopy) -> messages.Collection:
         generation=generation.number if generation else 0,
         created=manifest.created,
         bytes=counts.bytes,
+        damaged=copy.damaged,
     )
 
 

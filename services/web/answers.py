@@ -1,7 +1,7 @@
 """What the API answers: typed dictionaries, which are also its documentation, made from the services' messages."""
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
@@ -26,7 +26,11 @@ class HitAnswer(TypedDict):
 
 
 class SearchAnswer(TypedDict):
-    """The most similar images first, and how they were found: `candidates` were compared with the query one by one."""
+    """The most similar images first, and how they were found: `candidates` were compared with the query one by one.
+
+    Of an LSH search: the index's `generation`, the buckets that were looked into, how many of them hold more than is
+    taken from one, and the images seen in them before filters and budget.
+    """
 
     hits: list[HitAnswer]
     mode: Literal["lsh", "exact"]
@@ -37,6 +41,15 @@ class SearchAnswer(TypedDict):
     model: str
     model_version: int
     generation: int
+    probed_buckets: int
+    truncated_buckets: int
+    seen: int
+
+
+class SearchBatchAnswer(TypedDict):
+    """The answers to the queries of a batch, in their order; the stages of each are those of the whole batch."""
+
+    answers: list[SearchAnswer]
 
 
 class ImageAnswer(TypedDict):
@@ -66,7 +79,10 @@ class ImagesAnswer(TypedDict):
 
 
 class CollectionAnswer(TypedDict):
-    """A collection: how many images it has, how many of each class, and the model that embeds them."""
+    """A collection: how many images it has, how many of each class, and the model that embeds them.
+
+    `damaged` names the segments that cannot be read or are missing: their images are left out.
+    """
 
     name: str
     images: int
@@ -78,12 +94,63 @@ class CollectionAnswer(TypedDict):
     dim: int
     generation: int
     created: str
+    damaged: list[str]
 
 
 class CollectionsAnswer(TypedDict):
     """All collections, by name."""
 
     collections: list[CollectionAnswer]
+
+
+class TrialAnswer(TypedDict):
+    """A hash family with its parameters, and what the tuner predicted of it before anything was written.
+
+    `recall` is the share of the 10 nearest that are found, `recall_error` its standard error; `candidate_share` the
+    share of the collection that is ranked, `cost_ms` the time by the cost model.
+    """
+
+    family: str
+    tables: int
+    cells: NotRequired[int]
+    hashes: NotRequired[int]
+    width: NotRequired[float]
+    probes: int
+    lookups: int
+    budget_share: float | None
+    recall: float
+    recall_error: float
+    candidate_share: float
+    cost_ms: float
+
+
+class MeasuredAnswer(TypedDict):
+    """What an index did once it was filled, in searches for some of the collection's images."""
+
+    recall: float | None
+    candidate_share: float | None
+    queries: int
+
+
+class IndexAnswer(TypedDict):
+    """The index in use: what it was tuned to, what was predicted and measured, and what else could be had.
+
+    `misses` names what of the goal could not be kept to. `pareto` has the trials that no other beats in both recall and
+    cost, over all families; `families` has them for each.
+    """
+
+    generation: int
+    images: int
+    metric: Literal["cosine", "euclidean"]
+    target: float
+    max_lookups: int
+    max_candidate_share: float
+    chosen: TrialAnswer
+    misses: list[Literal["recall", "lookups", "share"]]
+    measured: MeasuredAnswer
+    built: str
+    pareto: list[TrialAnswer]
+    families: dict[str, list[TrialAnswer]]
 
 
 class JobAnswer(TypedDict):
@@ -155,6 +222,9 @@ def search_answer(collection: str, found: SearchResponse) -> SearchAnswer:
         model=found.model,
         model_version=found.model_version,
         generation=found.generation,
+        probed_buckets=found.probed_buckets,
+        truncated_buckets=found.truncated_buckets,
+        seen=found.seen,
     )
 
 
@@ -189,6 +259,25 @@ def collection_answer(collection: Collection) -> CollectionAnswer:
         dim=collection.dim,
         generation=collection.generation,
         created=_time(collection.created),
+        damaged=list(collection.damaged),
+    )
+
+
+def index_answer(report: dict[str, Any]) -> IndexAnswer:
+    """Return the report on the index in use."""
+    return IndexAnswer(
+        generation=report["generation"],
+        images=report["images"],
+        metric=report["metric"],
+        target=report["target"],
+        max_lookups=report["max_lookups"],
+        max_candidate_share=report["max_candidate_share"],
+        chosen=report["chosen"],
+        misses=report["misses"],
+        measured=report["measured"],
+        built=_time(report["built"]),
+        pareto=report["pareto"],
+        families=report["families"],
     )
 
 

@@ -21,6 +21,13 @@ def share(part: int, whole: int) -> str:
     return f"{percent:.0f} %" if percent >= 10 or not percent else f"{percent:.1f} %"
 
 
+def percent(part: float | None) -> str:
+    """Return a share in percent, to three digits or so."""
+    if part is None:
+        return "–"
+    return f"{100 * part:.1f} %" if part >= 0.001 or not part else f"{100 * part:.2g} %"
+
+
 def milliseconds(number: float) -> str:
     """Return milliseconds to three digits or so."""
     return f"{number:.0f} ms" if number >= 100 else f"{number:.1f} ms"
@@ -52,7 +59,7 @@ def stages(found: SearchResponse) -> list[tuple[str, float, float, float]]:
 
 def attach(blueprint: Blueprint) -> None:
     """Make the formats known to the templates."""
-    for filter_ in (count, milliseconds, size, date):
+    for filter_ in (count, percent, milliseconds, size, date):
         blueprint.add_app_template_filter(filter_)
     for function in (share, stages):
         blueprint.add_app_template_global(function)

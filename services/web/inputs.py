@@ -1,19 +1,22 @@
 """What requests may say: the models that check it, which are also its documentation."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from services.web.problems import FieldError, Problem, invalid
 from shared.layout import ID_BITS
+from shared.query import MAX_AMONG, MAX_BATCH, MAX_EXAMPLES, MAX_K, MAX_LABELS, MAX_PROBES
 
 MAX_ID = 2**ID_BITS - 1
-MAX_K = 1000
 MAX_LABEL = 200  # characters
-MAX_JSON = 64 * 1024  # bytes
-
+MAX_DIM = 65_536
+MAX_NUMBER = 3e38  # what single precision holds
+MAX_JSON = 4 * 2**20  # bytes: as many ids as a search takes
+MAX_BATCH_JSON = 16 * 2**20  # bytes: as many vectors as a batch takes
 
 _TEXTS = {"texts": True}  # the context of values that come as text: from a path, query or form
 
@@ -27,7 +30,18 @@ def _integer(value: object, info: ValidationInfo) -> object:
     return value
 
 
+_NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?([eE][+-]?\d{1,3})?", re.ASCII)
+
+
+def _number(value: object, info: ValidationInfo) -> object:
+    """Read a number as a query or form has it; leave the rest to be refused."""
+    if info.context is _TEXTS and isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value)
+    return value
+
+
 _READ = BeforeValidator(_integer)
+_READ_NUMBER = BeforeValidator(_number)
 CollectionName = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Name of the collection.", examples=["default"])
 ]
@@ -71,14 +85,52 @@ class SearchOptions(Input):
     ] = "auto"
     metric: Annotated[Literal["cosine", "euclidean"], Field(description="How likeness is measured.")] = "cosine"
     probes: Annotated[
-        int, Field(ge=0, le=1024, description="Buckets probed per table by an LSH search; 0: as fitted."), _READ
+        int, Field(ge=0, le=MAX_PROBES, description="Buckets probed per table by an LSH search; 0: as fitted."), _READ
+    ] = 0
+    label: Annotated[
+        list[Label], Field(max_length=MAX_LABELS, description="Only images of these classes; none: of any.")
+    ] = []
+    among: Annotated[
+        list[ImageId], Field(max_length=MAX_AMONG, description="Only images with these ids; none: any.")
+    ] = []
+    like: Annotated[
+        list[ImageId], Field(max_length=MAX_EXAMPLES, description="Ids of images that the hits should be like.")
+    ] = []
+    unlike: Annotated[
+        list[ImageId], Field(max_length=MAX_EXAMPLES, description="Ids of images that the hits should be unlike.")
+    ] = []
+    min_score: Annotated[
+        float, Field(ge=-1, le=1, description="Only hits with at least this score."), _READ_NUMBER
+    ] = -1.0
+    budget: Annotated[
+        int,
+        Field(ge=0, le=2**31 - 1, description="Candidates that an LSH search ranks at most; 0: as fitted."),
+        _READ,
     ] = 0
 
 
-class SearchById(SearchOptions):
-    """A search for what resembles an image of the collection."""
+Vector = Annotated[
+    list[Annotated[float, Field(allow_inf_nan=False, ge=-MAX_NUMBER, le=MAX_NUMBER)]],
+    Field(min_length=1, max_length=MAX_DIM),
+]
 
-    id: ImageId
+
+class SearchByJson(SearchOptions):
+    """A search for what resembles an image of the collection, or an embedding, or examples alone."""
+
+    id: ImageId = 0
+    vector: Annotated[Vector, Field(description="An embedding of the collection's model.")] = []
+
+
+class SearchBatch(SearchOptions):
+    """Searches with the same options: for images of the collection, or for embeddings."""
+
+    ids: Annotated[
+        list[ImageId], Field(min_length=1, max_length=MAX_BATCH, description="Images of the collection.")
+    ] = []
+    vectors: Annotated[
+        list[Vector], Field(min_length=1, max_length=MAX_BATCH, description="Embeddings of the collection's model.")
+    ] = []
 
 
 class UploadFields(Input):
@@ -111,11 +163,12 @@ def checked(model: type[Model], values: Mapping[str, object], where: str, *, tex
 
 
 def checked_texts(model: type[Model], texts: Mapping[str, Sequence[str]], where: str) -> Model:
-    """Return the texts of a query or form as a model; a field given twice is refused."""
-    twice = [name for name, values in texts.items() if len(values) > 1]
+    """Return the texts of a query or form as a model; a field given twice is refused unless it is a list."""
+    lists = {name for name, field in model.model_fields.items() if get_origin(field.annotation) is list}
+    twice = [name for name, values in texts.items() if len(values) > 1 and name not in lists]
     if twice:
         raise invalid([FieldError(field=f"{where}.{name[:80]}", message="is given more than once") for name in twice])
-    return checked(model, {name: values[0] for name, values in texts.items()}, where)
+    return checked(model, {name: values if name in lists else values[0] for name, values in texts.items()}, where)
 
 
 def read_json(data: bytes) -> dict[str, object]:

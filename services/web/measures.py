@@ -65,11 +65,11 @@ def measures() -> Measures:
     return found
 
 
-def searched(found: SearchResponse) -> None:
-    """Count a search by its answer."""
+def searched(found: SearchResponse, *, stages: bool = True) -> None:
+    """Count a search by its answer; its stages too, if they are its own."""
     mode = MODE_NAMES[found.mode]
     measures().candidates.labels(mode).observe(found.candidates)
-    for stage, spent in found.timings_ms.items():
+    for stage, spent in found.timings_ms.items() if stages else ():
         measures().stages.labels(stage, mode).observe(spent / 1000)
 
 

@@ -49,7 +49,8 @@ class Asked(SearchOptions):
     def link(self, **changes: object) -> str:
         """Return the address of the search page with these values, leaving out what goes without saying."""
         values = self.model_dump(exclude_defaults=True) | changes
-        return url_for("pages.search_page") + "?" + urlencode({k: v for k, v in values.items() if v is not None})
+        given = {k: v for k, v in values.items() if v is not None}
+        return url_for("pages.search_page") + "?" + urlencode(given, doseq=True)
 
 
 class Leaf(Input):
@@ -133,7 +134,13 @@ def _search_page(
         found=found,
         samples=samples,
         k_choices=sorted({*K_CHOICES, asked.k}),
+        labels=_labels(chosen, asked) if chosen else [],
     )
+
+
+def _labels(collection: Collection, asked: Asked) -> list[tuple[str, int]]:
+    """Return the classes to choose from, with their sizes, by name; those asked for are among them."""
+    return sorted({**dict.fromkeys(filter(None, asked.label), 0), **collection.classes}.items())
 
 
 def _chosen(collections: Sequence[Collection], name: str | None) -> Collection | None:
@@ -184,6 +191,7 @@ def collection_page(name: str) -> ResponseReturnValue:
         "collection.html",
         name=path.name,
         collection=collection,
+        index=parts().catalog.current_report(path.name),
         classes=sorted(collection.classes.items(), key=lambda item: (-item[1], item[0])),
         images=found.images,
         total=found.total,

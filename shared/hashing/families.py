@@ -8,44 +8,55 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.hashing.mixing import MAX_TABLES
-from shared.hashing.probing import MAX_PROBES
-from shared.hashing.pstable import FAMILY as P_STABLE
-from shared.hashing.pstable import MAX_HASHES, PStableFamily
-from shared.hashing.tuning import Goal, fit_pstable
+from shared.hashing import pstable, voronoi
+from shared.hashing.costs import TYPICAL, CostModel
+from shared.hashing.pstable import PStableFamily
+from shared.hashing.sample import Metric, sample_of
+from shared.hashing.tuning import Goal, tune
 from shared.hashing.types import FloatArray, HashFamily, HashingError
+from shared.hashing.voronoi import VoronoiFamily
 
-TABLES = 16
-RECALL_TARGET = 0.96
-"""A little above the 0.95 that is wanted: queries unlike the collection find a little less than its own vectors."""
+RECALL_TARGET = 0.95
 
 _PARAMETERS = "parameters"
 
 
-def fit(
+def fit(  # noqa: PLR0913 -- the parameters of a family are many
     vectors: FloatArray,
     *,
     seed: int,
-    family: str = P_STABLE,
-    tables: int = TABLES,
+    family: str = voronoi.FAMILY,
+    tables: int | None = None,
+    cells: int | None = None,
     hashes: int | None = None,
     width: float | None = None,
     probes: int | None = None,
     recall_target: float = RECALL_TARGET,
+    max_lookups: int = 64,
+    max_share: float = 0.025,
+    keep_share: bool = False,
     size: int | None = None,
+    metric: Metric = "cosine",
+    costs: CostModel = TYPICAL,
 ) -> HashFamily:
     """Fit a hash family to a sample of a collection: the same for the same sample and seed.
 
     Args:
-        vectors: float32 [n, dim], n ≥ 1. More than 6,144 are thinned out.
+        vectors: float32 [n, dim], n ≥ 1.
         seed: Of all that is drawn.
-        family: The kind; "p-stable" is the one there is.
-        tables: L, at most 256.
-        hashes: k, the hash functions of a table, at most 64; None lets the sample decide.
-        width: w, the slot width, in units of the length that points are scaled to; None lets the sample decide.
-        probes: Buckets per table that a query looks into; None takes the fewest that reach the recall target.
-        recall_target: Share of the 10 nearest by cosine that the candidates are to hold, above 0 and at most 1.
+        family: The kind: "voronoi" or "p-stable".
+        tables: L, at most 256. This and the next four: None lets the sample decide.
+        cells: Cells of a table of the Voronoi family.
+        hashes: k, the hash functions of a table of the p-stable family, at most 64.
+        width: w, the slot width of the p-stable family, in units of the length that points are scaled to.
+        probes: Buckets per table that a query looks into.
+        recall_target: Share of the 10 nearest that the candidates are to hold, above 0 and at most 1.
+        max_lookups: Buckets that a query may look into over all tables.
+        max_share: Share of the collection that may be ranked.
+        keep_share: Whether the share counts more than the recall where both cannot be had.
         size: Vectors that the collection has or will have, so that its buckets hold enough; None for those given.
+        metric: Whose neighbours are to be found.
+        costs: What a search is priced by.
 
     Returns:
         The family. Its parameters tell the recall that was measured, which a hard sample keeps below the target.
@@ -53,29 +64,22 @@ def fit(
     Raises:
         HashingError: The sample is no [n, dim] of finite numbers, or an argument is out of its range.
     """
-    for name, value, low, high in (
-        ("seed", seed, 0, None),
-        ("tables", tables, 1, MAX_TABLES),
-        ("hashes", hashes, 1, MAX_HASHES),
-        ("probes", probes, 1, MAX_PROBES),
-        ("size", size, 1, None),
-    ):
-        if value is not None and (value < low or (high is not None and value > high)):
-            raise HashingError(f"{name} is {value}, expected {f'{low} to {high}' if high else f'at least {low}'}")
-    if not 0 < recall_target <= 1:
-        raise HashingError(f"recall_target is {recall_target}, expected above 0 and at most 1")
-    if family != P_STABLE:
-        raise HashingError(_unknown(family))
+    if size is not None and size < 1:
+        raise HashingError(f"size is {size}, expected at least 1")
     goal = Goal(
         seed=seed,
+        recall=recall_target,
+        max_lookups=max_lookups,
+        max_share=max_share,
+        keep_share=keep_share,
+        families=(family,),
         tables=tables,
+        cells=cells,
         hashes=hashes,
         width=width,
         probes=probes,
-        recall_target=recall_target,
-        size=size,
     )
-    return fit_pstable(vectors, goal)
+    return tune(sample_of(vectors, seed=seed, size=size, metric=metric), goal, costs=costs).family
 
 
 def from_parts(parameters: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> HashFamily:
@@ -85,9 +89,14 @@ def from_parts(parameters: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) 
         HashingError: The family is unknown, or a part is missing or does not fit; the message names it.
     """
     family = parameters.get("family")
-    if family != P_STABLE:
-        raise HashingError(_unknown(family))
-    return PStableFamily.from_parts(parameters, arrays)
+    if family == voronoi.FAMILY:
+        return VoronoiFamily.from_parts(parameters, arrays)
+    if family == pstable.FAMILY:
+        return PStableFamily.from_parts(parameters, arrays)
+    raise HashingError(
+        f"hash family {family!r} is unknown, expected {voronoi.FAMILY!r} or {pstable.FAMILY!r}: "
+        "it was made by another version; run `artseek rebuild --fit`"
+    )
 
 
 def dumps(family: HashFamily) -> bytes:
@@ -115,7 +124,3 @@ def loads(data: bytes) -> HashFamily:
             f"{len(data)} bytes are no stored hash family ({error}): restore the object or rebuild"
         ) from error
     return from_parts(parameters, arrays)
-
-
-def _unknown(family: object) -> str:
-    return f"hash family {family!r} is unknown, expected {P_STABLE!r}"

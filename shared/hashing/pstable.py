@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from shared.hashing.mixing import MAX_TABLES, bucket_keys, slot_multipliers, slot_sums
 from shared.hashing.probing import MAX_PROBES, perturbations
-from shared.hashing.space import AXIS_BITS, MAX_DIM, POINT_BITS, Space, WholeNumbers, input_bits
+from shared.hashing.space import AXIS_BITS, Space, WholeNumbers, checked_array, checked_integer
 from shared.hashing.types import BucketKeys, FloatArray, HashingError, IntArray
 
 FAMILY = "p-stable"
@@ -68,7 +68,7 @@ class PStableFamily:
             HashingError: A number is out of its range.
         """
         directions = _directions(space.size, tables, hashes, np.random.default_rng([seed, 0]))
-        steps = width / space.size**0.5 * 2.0 ** (AXIS_BITS + POINT_BITS)
+        steps = width / space.size**0.5 * space.unit * 2.0**AXIS_BITS
         if not 1.0 <= steps <= _MAX_WIDTH:
             raise HashingError(
                 f"slot width {width} is out of range, expected about a distance between vectors of length 1"
@@ -76,15 +76,13 @@ class PStableFamily:
         shares = np.random.default_rng([seed, 1]).random(tables * hashes)
         parameters = {
             "family": FAMILY,
-            "dim": space.dim,
             "tables": tables,
             "hashes": hashes,
             "probes": probes,
             "seed": seed,
             "width": width,
             "width_steps": int(steps),
-            "exponent": space.exponent,
-        }
+        } | space.parameters()
         arrays = space.arrays() | {"directions": directions, "offsets": (shares * int(steps)).astype(np.int64)}
         return cls.from_parts(parameters, arrays)
 
@@ -95,27 +93,13 @@ class PStableFamily:
         Raises:
             HashingError: A parameter or an array is missing, or is not of the type, shape and range that it must have.
         """
-        limits = {
-            "dim": (1, MAX_DIM),
-            "tables": (1, MAX_TABLES),
-            "hashes": (1, MAX_HASHES),
-            "probes": (1, MAX_PROBES),
-            "exponent": (-256, 256),
-            "width_steps": (1, _MAX_WIDTH),
-        }
-        for name, (low, high) in limits.items():
-            value = parameters.get(name)
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise HashingError(f"parameter {name} is {value!r}, expected an integer from {low} to {high}")
-        dim, columns = parameters["dim"], parameters["tables"] * parameters["hashes"]
-        limit = 1 << input_bits(dim)
-        axes = None
-        if "axes" in arrays:
-            shape = np.shape(arrays["axes"])
-            axes = _checked(arrays, "axes", np.int32, (dim, shape[-1] if shape else 0), 1 << AXIS_BITS)
-        space = Space(parameters["exponent"], _checked(arrays, "mean", np.int32, (dim,), limit), axes)
-        directions = _checked(arrays, "directions", np.int32, (space.size, columns), 1 << AXIS_BITS)
-        offsets = _checked(arrays, "offsets", np.int64, (columns,), parameters["width_steps"])
+        tables = checked_integer(parameters, "tables", 1, MAX_TABLES)
+        columns = tables * checked_integer(parameters, "hashes", 1, MAX_HASHES)
+        width = checked_integer(parameters, "width_steps", 1, _MAX_WIDTH)
+        checked_integer(parameters, "probes", 1, MAX_PROBES)
+        space = Space.from_parts(parameters, arrays)
+        directions = checked_array(arrays, "directions", np.int32, (space.size, columns), 1 << AXIS_BITS)
+        offsets = checked_array(arrays, "offsets", np.int64, (columns,), width)
         return cls(space, directions, offsets, dict(parameters))
 
     def keys(self, vectors: FloatArray) -> BucketKeys:
@@ -171,17 +155,3 @@ def _directions(size: int, tables: int, hashes: int, rng: np.random.Generator) -
     orthogonal = np.linalg.qr(rng.standard_normal((tables, blocks, size, min(size, hashes))))[0]
     columns = orthogonal.transpose(2, 0, 1, 3).reshape(size, tables, -1)[..., :hashes].reshape(size, tables * hashes)
     return np.rint(columns * 2.0**AXIS_BITS).astype(np.int32)
-
-
-def _checked(
-    arrays: dict[str, npt.NDArray[Any]], name: str, dtype: type[np.integer[Any]], shape: tuple[int, ...], limit: int
-) -> npt.NDArray[Any]:
-    """Return an array if it has this type and shape, and nothing beyond the limit."""
-    if name not in arrays:
-        raise HashingError(f"array {name} is missing, there are only {sorted(arrays)}: not what a hash family stored")
-    array = np.asarray(arrays[name])
-    if array.dtype != dtype or array.shape != shape:
-        raise HashingError(f"array {name} is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}")
-    if array.size and int(np.abs(array).max()) > limit:
-        raise HashingError(f"array {name} has {int(np.abs(array).max())}, expected at most {limit}")
-    return array

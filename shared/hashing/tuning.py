@@ -1,200 +1,204 @@
-"""Fits the p-stable family to a sample: axes, hashes, slot width and probes, chosen by the recall measured on it."""
+"""The tuner: which family, with which parameters, reaches a recall at the least cost.
 
-import math
-from bisect import bisect_left
+It tries families on a survey of the collection, predicts recall, candidates and look-ups of each, prices them by a
+cost model, and chooses the cheapest that keeps to the goal. Nothing is written.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from shared.hashing import pstable, voronoi
+from shared.hashing.costs import TYPICAL, CostModel
+from shared.hashing.mixing import MAX_TABLES
+from shared.hashing.probing import MAX_PROBES
+from shared.hashing.pstable_trials import try_pstable
+from shared.hashing.sample import Sample
+from shared.hashing.trials import Trial
+from shared.hashing.types import HashFamily, HashingError
+from shared.hashing.voronoi_trials import try_voronoi
 
-from shared.hashing.pstable import PStableFamily
-from shared.hashing.space import POINT_BITS, Space, WholeNumbers, checked_vectors, fit_space
-from shared.hashing.types import FloatArray
-
-HASHES = (8, 10, 12, 14, 16, 20, 24)
-"""What is tried for k. A space of principal axes takes as many of them: with more, directions hold more noise."""
-
-WIDTH_FACTORS = tuple(2 * 1.05**step for step in range(34))
-"""What is tried for the slot width, in neighbour distances: 2 to 10. The more axes, the wider the best."""
-
-MIN_OCCUPANCY = 3.5
-"""Mean members of a bucket in use, at least: more buckets find a little better, and cost more memory per member."""
-
-MAX_KEYS = 1024
-"""Buckets that a query looks into at most, over all tables, when the number of probes is tuned."""
-
-NEIGHBOURS = 10
-_MAX_SAMPLE = 6144  # 31 MB of 1,280 components
-_MAX_QUERIES = 320
-_QUERY_BATCH = 1 << 14  # bucket keys computed at a time
-_MIN_SAMPLE_FOR_AXES = 64
-_COUNTED_TABLES = 4  # enough to tell how full buckets are
-_COARSER = 2  # steps to the next slot width, if one does not reach the target
+FAMILIES = (voronoi.FAMILY, pstable.FAMILY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What a family is to be and to reach: the arguments of `fit`."""
+    """What an index is to be and to reach.
+
+    Attributes:
+        seed: Of all that is drawn.
+        recall: Share of the nearest by the exact scan that the candidates are to hold.
+        max_lookups: Buckets that a query may look into.
+        max_share: Share of the collection that may be ranked.
+        keep_share: Whether the share is kept to even where the recall is then missed, instead of the other way round.
+        families: Which may be chosen.
+        tables, cells, hashes, width, probes: Fixed parameters; None lets the tuner choose.
+    """
 
     seed: int
-    tables: int
-    hashes: int | None
-    width: float | None
-    probes: int | None
-    recall_target: float
-    size: int | None
+    recall: float = 0.95
+    max_lookups: int = 64
+    max_share: float = 0.025
+    keep_share: bool = False
+    families: Sequence[str] = FAMILIES
+    tables: int | None = None
+    cells: int | None = None
+    hashes: int | None = None
+    width: float | None = None
+    probes: int | None = None
+
+    @property
+    def ample_recall(self) -> float:
+        """What the collection's own images are to find, so that queries from elsewhere find `recall`."""
+        return 1 - (1 - self.recall) / 2
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range.
+
+        Raises:
+            HashingError: A number is; the message names it.
+        """
+        for name, low, high in (
+            ("seed", 0, None),
+            ("max_lookups", 1, None),
+            ("tables", 1, MAX_TABLES),
+            ("cells", 1, voronoi.MAX_CELLS),
+            ("hashes", 1, pstable.MAX_HASHES),
+            ("probes", 1, MAX_PROBES),
+        ):
+            value = getattr(self, name)
+            if value is not None and (value < low or (high is not None and value > high)):
+                raise HashingError(f"{name} is {value}, expected {f'{low} to {high}' if high else f'at least {low}'}")
+        for name in ("recall", "max_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise HashingError(f"{name} is {getattr(self, name)}, expected above 0 and at most 1")
+        for family in self.families:
+            if family not in FAMILIES:
+                raise HashingError(f"hash family {family!r} is unknown, expected one of {', '.join(FAMILIES)}")
 
 
 @dataclass(frozen=True, eq=False)
-class _Sample:
-    """A sample in its space, and some of its vectors as queries, each for its nearest others by the exact scan."""
+class Tuning:
+    """What was tried, and what was chosen of it."""
 
-    space: Space
-    coordinates: WholeNumbers  # [n, coordinates]
-    queries: npt.NDArray[np.intp]  # [q], rows of the sample
-    neighbours: npt.NDArray[np.intp]  # [q, at most 10], rows of the sample
+    goal: Goal
+    trials: tuple[Trial, ...]
+    chosen: Trial
+    size: int
 
-    def on_axes(self, count: int) -> "_Sample":
-        """Return the sample on its first principal axes, or itself if it is too small to have any."""
-        if self.space.axes is None:
-            return self
-        return _Sample(self.space.truncated(count), self.coordinates[:, :count], self.queries, self.neighbours)
+    @property
+    def family(self) -> HashFamily:
+        """The family that was chosen; its parameters tell what is predicted of it."""
+        return self.chosen.family.recording(
+            size=self.size,
+            recall_target=self.goal.recall,
+            recall=self.chosen.recall,
+            candidate_fraction=self.chosen.share,
+        )
+
+    @property
+    def misses(self) -> tuple[str, ...]:
+        """What of the goal no trial could keep to together with the rest: "recall", "lookups", "share"."""
+        return _misses(self.chosen, self.goal)
+
+    def pareto(self) -> list[Trial]:
+        """Return the trials that no other beats in both recall and cost, the cheapest first."""
+        best: list[Trial] = []
+        for trial in sorted(self.trials, key=lambda trial: (trial.cost_ms, -trial.recall)):
+            if not best or trial.recall > best[-1].recall:
+                best.append(trial)
+        return best
+
+    def to_json(self) -> dict[str, Any]:
+        """Return choice and Pareto curves, over all families and of each, as JSON values."""
+        families = dict.fromkeys(trial.family.family for trial in self.trials)
+        curves = {
+            name: Tuning(
+                self.goal, tuple(one for one in self.trials if one.family.family == name), self.chosen, self.size
+            ).pareto()
+            for name in families
+        }
+        return {
+            "target": self.goal.recall,
+            "max_lookups": self.goal.max_lookups,
+            "max_candidate_share": self.goal.max_share,
+            "size": self.size,
+            "chosen": self.chosen.to_json(),
+            "misses": list(self.misses),
+            "pareto": [trial.to_json() for trial in self.pareto()],
+            "families": {name: [trial.to_json() for trial in curve] for name, curve in curves.items()},
+        }
 
 
-@dataclass(frozen=True, eq=False)
-class _Trial:
-    """A family with a number of probes, and what it does on the sample."""
+def tune(
+    sample: Sample,
+    goal: Goal,
+    *,
+    costs: CostModel = TYPICAL,
+    progress: Callable[[str], None] | None = None,
+) -> Tuning:
+    """Return what was tried on a survey and the cheapest that keeps to the goal: the same for the same arguments.
 
-    family: PStableFamily
-    reaches: bool
-    recall: float
-    candidate_fraction: float
-
-    def rank(self) -> tuple[bool, float]:
-        """Return what the best trial has most of: reaching the target, then few candidates, or else recall."""
-        return self.reaches, -self.candidate_fraction if self.reaches else self.recall
-
-
-def fit_pstable(vectors: FloatArray, goal: Goal) -> PStableFamily:
-    """Return the p-stable family of a sample, float32 [n, dim].
-
-    For each number of hashes, slots are made as narrow as the occupancy of buckets allows, and wider until the probes
-    allowed reach the recall target; then the number of hashes with the fewest candidates is taken.
+    Queries from elsewhere miss more than the collection's own images do, in our measurements up to twice as many
+    neighbours. So the cheapest is sought among those that miss half of what the goal allows; where none within the
+    limits does, the one that finds the most is taken. Where nothing keeps to all of the goal, look-ups may be more,
+    then the share (unless the goal keeps to it), and at last the best recall is taken (within the share, if the goal
+    keeps to it and anything does).
 
     Raises:
-        HashingError: The sample is no [n, dim] of finite numbers, n ≥ 1, or the slot width asked for is out of range.
+        HashingError: The slot width asked for is out of range.
     """
-    vectors = checked_vectors(vectors, None)
-    size = max(goal.size or 0, len(vectors))
-    rng = np.random.default_rng(goal.seed)
-    if len(vectors) > _MAX_SAMPLE:
-        vectors = vectors[np.sort(rng.choice(len(vectors), _MAX_SAMPLE, replace=False))]
-    sample = _sample(vectors, goal.hashes or max(HASHES), rng)
-    tried = HASHES if sample.space.axes is not None else HASHES[:1]
-    trials = [
-        _narrowest(sample.on_axes(hashes), hashes, goal, size) for hashes in ([goal.hashes] if goal.hashes else tried)
-    ]
-    best = max(trials, key=_Trial.rank)
-    return best.family.recording(
-        trained_on=len(vectors),
-        size=size,
-        recall_target=goal.recall_target,
-        recall=best.recall,
-        candidate_fraction=best.candidate_fraction,
-    )
+    tried: list[Trial] = []
+    for trial in _try_all(sample, goal, costs):
+        tried.append(trial)
+        if progress is not None:
+            progress(f"{trial.family.family}: {len(tried)} trials")
+    if not tried:
+        raise HashingError("nothing could be tried: no family was named")
+    for allowed in (set[str](), {"lookups"}, {"lookups"} if goal.keep_share else {"lookups", "share"}):
+        fitting = [trial for trial in tried if not set(_misses(trial, goal)) - allowed]
+        if fitting:
+            ample = [trial for trial in fitting if trial.sure_recall >= goal.ample_recall]
+            best = min(ample, key=lambda trial: trial.cost_ms) if ample else max(fitting, key=_finding)
+            return Tuning(goal, tuple(tried), best, sample.size)
+    within = [trial for trial in tried if goal.keep_share and "share" not in _misses(trial, goal)] or tried
+    return Tuning(goal, tuple(tried), max(within, key=_finding), sample.size)
 
 
-def _sample(vectors: FloatArray, axes: int, rng: np.random.Generator) -> _Sample:
-    """Return the sample in the space of its principal axes, or of all components if it is too small to tell them."""
-    space = fit_space(vectors, min(axes, len(vectors) // 8) if len(vectors) >= _MIN_SAMPLE_FOR_AXES else None)
-    queries = np.sort(rng.choice(len(vectors), min(_MAX_QUERIES, len(vectors)), replace=False))
-    lengths = np.linalg.norm(vectors, axis=1)
-    similarities = vectors[queries] @ vectors.T / np.maximum(lengths, np.finfo(np.float32).tiny)
-    similarities[np.arange(len(queries)), queries] = -np.inf
-    count = min(NEIGHBOURS, len(vectors) - 1)
-    rest = len(vectors) - count
-    neighbours = np.argpartition(similarities, min(rest, len(vectors) - 1), axis=1)[:, rest:]
-    return _Sample(space, space.coordinates(vectors), queries, neighbours)
+def _finding(trial: Trial) -> tuple[float, float]:
+    return trial.recall, -trial.cost_ms
 
 
-def _narrowest(sample: _Sample, hashes: int, goal: Goal, size: int) -> _Trial:
-    """Return the trial of the narrowest slots that reach the target with buckets full enough, or the widest tried."""
-
-    def drawn(width: float, tables: int) -> PStableFamily:
-        return PStableFamily.draw(sample.space, tables=tables, hashes=hashes, width=width, probes=1, seed=goal.seed)
-
-    def occupancy(width: float) -> float:
-        return _occupancy(drawn(width, min(goal.tables, _COUNTED_TABLES)), sample.coordinates, size)
-
-    distance = _neighbour_distance(sample)
-    widths = [factor * distance for factor in WIDTH_FACTORS] if goal.width is None else [goal.width]
-    first = bisect_left(widths, MIN_OCCUPANCY, hi=len(widths) - 1, key=occupancy)
-    for width in widths[first::_COARSER]:
-        family = drawn(width, goal.tables).recording(
-            neighbour_distance=distance, width_factor=width / distance, occupancy=occupancy(width)
-        )
-        trial = _try(family, sample, goal)
-        if trial.reaches:
-            break
-    return trial
-
-
-def _neighbour_distance(sample: _Sample) -> float:
-    """Return the median distance of a query to its 10th neighbour in the space; 1 if all lie in one point."""
-    points = sample.coordinates * 2.0**-POINT_BITS
-    squares = np.square(points).sum(axis=1)
-    near = squares[sample.queries, None] + squares - 2 * points[sample.queries] @ points.T
-    nth = min(NEIGHBOURS, len(points) - 1)
-    distances = np.sqrt(np.maximum(np.partition(near, nth, axis=1)[:, nth], 0))
-    distances = distances[distances > 2.0**-20]  # nearer ones are one point but for rounding
-    return float(np.median(distances)) if len(distances) else 1.0
+def _try_all(sample: Sample, goal: Goal, costs: CostModel) -> Iterator[Trial]:
+    for name in goal.families:
+        if name == voronoi.FAMILY:
+            yield from try_voronoi(
+                sample,
+                seed=goal.seed,
+                tables=goal.tables,
+                cells=goal.cells,
+                probes=goal.probes,
+                max_lookups=goal.max_lookups,
+                costs=costs,
+            )
+        else:
+            yield from try_pstable(
+                sample,
+                seed=goal.seed,
+                recall=goal.recall,
+                tables=goal.tables,
+                hashes=goal.hashes,
+                width=goal.width,
+                probes=goal.probes,
+                budget_share=goal.max_share if goal.keep_share else None,
+                costs=costs,
+            )
 
 
-def _occupancy(family: PStableFamily, coordinates: WholeNumbers, size: int) -> float:
-    """Return how many members a bucket in use will have in the mean once the collection has `size` vectors.
-
-    The number of buckets in use is continued from half the sample and all of it as a power of the number of vectors.
-    """
-    keys = family.keys_at(coordinates)
-    half = keys[::2]
-    used, used_by_half = (sum(len(np.unique(column)) for column in part.T) for part in (keys, half))
-    growth = math.log(used / used_by_half) / math.log(len(keys) / len(half)) if len(half) < len(keys) else 0.0
-    return float(keys.size / used * (size / len(keys)) ** (1 - growth))
-
-
-def _try(family: PStableFamily, sample: _Sample, goal: Goal) -> _Trial:
-    """Measure a family with the probes asked for, or the fewest that reach the target, or as many as are allowed.
-
-    The target is reached where the mean recall less its standard error is: the queries are themselves but a sample.
-    """
-    counts = np.arange(1, MAX_KEYS // goal.tables + 1) if goal.probes is None else np.array([goal.probes])
-    ranks = _ranks(family, sample, int(counts[-1]))
-    near = np.take_along_axis(ranks, sample.neighbours, axis=1)
-    found = (near[..., None] < counts).mean(axis=1) if near.size else np.ones((len(near), len(counts)))
-    recall = found.mean(axis=0)
-    reaching = np.flatnonzero(recall - found.std(axis=0) / math.sqrt(len(found)) >= goal.recall_target)
-    chosen = int(reaching[0]) if len(reaching) else len(counts) - 1
-    candidates = float((ranks < counts[chosen]).mean())
-    return _Trial(family.recording(probes=int(counts[chosen])), len(reaching) > 0, float(recall[chosen]), candidates)
-
-
-def _ranks(family: PStableFamily, sample: _Sample, limit: int) -> npt.NDArray[np.uint16]:
-    """Return the first probe, from 0, by which each query meets each vector in any table, [q, n].
-
-    A vector that it never meets, and the query itself, are at `limit`.
-    """
-    queries = sample.coordinates[sample.queries]
-    step = max(1, _QUERY_BATCH // (family.tables * limit))
-    batches = np.split(queries, range(step, len(queries), step))
-    probes = np.concatenate([family.probes_at(batch, limit) for batch in batches])
-    ranks = np.full((len(queries), len(sample.coordinates)), limit, dtype=np.uint16)
-    backwards = np.arange(probes.shape[2], dtype=np.uint16)[::-1]
-    for table, keys in enumerate(family.keys_at(sample.coordinates).T):
-        buckets, members = np.unique(keys, return_inverse=True)
-        places = np.minimum(np.searchsorted(buckets, probes[:, table]), len(buckets) - 1)
-        query, probe = np.nonzero((buckets[places] == probes[:, table])[:, ::-1])
-        first = np.full((len(queries), len(buckets)), limit, dtype=np.uint16)
-        first[query, places[:, ::-1][query, probe]] = backwards[probe]  # the first probe is written last, and stays
-        np.minimum(ranks, np.take(first, members, axis=1), out=ranks)
-    ranks[np.arange(len(queries)), sample.queries] = limit
-    return ranks
+def _misses(trial: Trial, goal: Goal) -> tuple[str, ...]:
+    kept = {
+        "recall": trial.sure_recall >= goal.recall,
+        "lookups": trial.lookups <= goal.max_lookups,
+        "share": trial.share <= goal.max_share,
+    }
+    return tuple(name for name, holds in kept.items() if not holds)

@@ -8,12 +8,15 @@ from shared.index.connection import Client, guarded
 _KEY = "changes"
 _KEPT = 20_000  # entries; a follower that fell behind further lists the object store again
 
-Kind = Literal["collection", "segment", "deleted", "index", "dropped", "rebuilt"]
+Kind = Literal["collection", "segment", "merged", "deleted", "index", "dropped", "rebuilt"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something changed in a collection: `value` names the segment or ``segment/id`` of a row, or is empty."""
+    """Something changed in a collection: `value` names the segment or ``segment/id`` of a row, or is empty.
+
+    A segment that was ``merged`` stands for its inputs. If it is gone, it was merged in its turn: list the store.
+    """
 
     collection: str
     kind: Kind
@@ -47,10 +50,14 @@ class Changes:
             the object store must be listed again.
         """
         with guarded():
-            answer = self._redis.xread({_KEY: position}, count=1000, block=block_ms)
-            if position != "0-0" and not self._reaches(position):
+            if block_ms is not None:
+                self._redis.xread({_KEY: position}, count=1, block=block_ms)
+            # From `position` on, not after it: if its entry is still there, nothing after it was lost.
+            entries = self._redis.xrange(_KEY, "-" if position == "0-0" else position, "+", count=1000)
+        if position != "0-0":
+            if not entries or entries[0][0].decode() != position:
                 return None
-        entries = answer[0][1] if answer else []
+            del entries[0]
         changes = []
         for entry, fields in entries:
             position = entry.decode()
@@ -58,7 +65,3 @@ class Changes:
             if kind in get_args(Kind):
                 changes.append(Change(fields[b"c"].decode(), kind, fields[b"v"].decode()))
         return position, changes
-
-    def _reaches(self, position: str) -> bool:
-        """Whether the entry at `position` is still there, so that nothing after it was lost."""
-        return bool(self._redis.xrange(_KEY, position, position, count=1))

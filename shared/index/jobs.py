@@ -13,7 +13,7 @@ from typing import Any, Literal
 from shared.errors import IndexLost, NotFound
 from shared.index.connection import Client, guarded
 
-Kind = Literal["ingest", "delete", "drop", "tend", "rebuild"]
+Kind = Literal["ingest", "delete", "drop", "tend", "rebuild", "compact", "tune"]
 
 RECORD_LOST = "the job's record was lost with the index; run the command again: what was added counts as duplicate"
 
@@ -117,6 +117,17 @@ class Jobs:
             pipeline.hmget(f"job:{job}", ["closed", "batches"])
             *_, reported, (closed, batches) = pipeline.execute()
         return bool(int(closed or 0)) and int(reported) >= int(batches or 0)
+
+    def set_result(self, job: str, result: dict[str, Any]) -> None:
+        """Write what a job found out, before it reports."""
+        with guarded():
+            self._redis.set(f"job:{job}:result", json.dumps(result), ex=_KEPT_S)
+
+    def result(self, job: str) -> dict[str, Any] | None:
+        """Return what a job found out; None if that is nothing."""
+        with guarded():
+            found = self._redis.get(f"job:{job}:result")
+        return dict(json.loads(found)) if found else None
 
     def reported(self, job: str, batch: int) -> bool:
         """Return whether a batch has an outcome."""

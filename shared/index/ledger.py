@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from redis.exceptions import LockError
 from redis.lock import Lock
@@ -16,6 +17,9 @@ from shared.errors import IndexUnavailable
 from shared.index.connection import Client, guarded
 
 _ATTEMPTS_KEPT_S = 24 * 3600
+_CHUNK = 4096  # images of one command
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Ledger:
     def forget(self, collection: str) -> None:
         """Forget a collection: state, members and settled segments. Its buckets are not touched."""
         with guarded():
-            for key in ("index", "members", "settled"):
+            for key in ("index", "members", "settled", "gathered"):
                 self._redis.unlink(f"{key}:{collection}")
 
     # Claims
@@ -68,14 +72,14 @@ class Ledger:
     def claim(self, collection: str, segment: str, ids: Sequence[int]) -> list[str]:
         """Claim images for a segment; returns the segment that holds the claim of each, which may be another one."""
         key = f"members:{collection}"
-        if not ids:
-            return []
+        holders: list[bytes | None] = []
         with guarded():
-            pipeline = self._redis.pipeline(transaction=False)
-            for image in ids:
-                pipeline.hsetnx(key, str(image), segment)
-            pipeline.hmget(key, [str(image) for image in ids])
-            holders = pipeline.execute()[-1]
+            for some in _chunks(ids):
+                pipeline = self._redis.pipeline(transaction=False)
+                for image in some:
+                    pipeline.hsetnx(key, str(image), segment)
+                pipeline.hmget(key, [str(image) for image in some])
+                holders += pipeline.execute()[-1]
         return [holder.decode() if holder else "" for holder in holders]
 
     def take_over(self, collection: str, segment: str, ids: Iterable[int]) -> None:
@@ -87,11 +91,31 @@ class Ledger:
 
     def holders(self, collection: str, ids: Sequence[int]) -> list[str | None]:
         """Return the segment that holds the claim of each image, None where nobody does."""
-        if not ids:
-            return []
+        found: list[bytes | None] = []
         with guarded():
-            found = self._redis.hmget(f"members:{collection}", [str(image) for image in ids])
+            for some in _chunks(ids):
+                found += self._redis.hmget(f"members:{collection}", [str(image) for image in some])
         return [holder.decode() if holder else None for holder in found]
+
+    def move(self, collection: str, merged: str, ids: Sequence[int], origins: Sequence[str]) -> list[int]:
+        """Hand claims over to the segment that others were merged into; ``origins[i]`` is what ``ids[i]`` comes from.
+
+        Returns:
+            The images that yet another segment holds by now.
+        """
+        others = []
+        for some in _chunks(range(len(ids))):
+            holders = self.holders(collection, [ids[place] for place in some])
+            mapping = {}
+            for place, holder in zip(some, holders, strict=True):
+                if holder == origins[place]:
+                    mapping[str(ids[place])] = merged
+                elif holder not in {None, merged}:
+                    others.append(ids[place])
+            if mapping:
+                with guarded():
+                    self._redis.hset(f"members:{collection}", mapping=mapping)
+        return others
 
     def release(self, collection: str, segment: str, ids: Iterable[int]) -> None:
         """Give up a segment's claims on images; claims that others hold stay."""
@@ -110,10 +134,13 @@ class Ledger:
 
     # Settled segments
 
-    def settle(self, collection: str, segment: str) -> None:
-        """Note that a segment is written and indexed."""
+    def settle(self, collection: str, segment: str) -> int:
+        """Note that a segment is written and indexed; returns how many were since the last compaction."""
         with guarded():
-            self._redis.sadd(f"settled:{collection}", segment)
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.sadd(f"settled:{collection}", segment)
+            pipeline.hincrby(f"gathered:{collection}", "segments", 1)
+            return int(pipeline.execute()[-1])
 
     def settled(self, collection: str, segments: Sequence[str]) -> list[bool]:
         """Return for each segment whether it is written and indexed."""
@@ -121,6 +148,29 @@ class Ledger:
             return []
         with guarded():
             return [bool(flag) for flag in self._redis.smismember(f"settled:{collection}", list(segments))]
+
+    def all_settled(self, collection: str) -> set[str]:
+        """Return the segments that are written and indexed."""
+        with guarded():
+            return {name.decode() for name in self._redis.smembers(f"settled:{collection}")}
+
+    def unsettle(self, collection: str, segments: Sequence[str]) -> None:
+        """Note that segments are about to be removed."""
+        if segments:
+            with guarded():
+                self._redis.srem(f"settled:{collection}", *segments)
+
+    # What gathers until a compaction: settled segments, and deleted rows
+
+    def count_deleted(self, collection: str, rows: int) -> int:
+        """Note that rows were deleted; returns how many were since the last compaction."""
+        with guarded():
+            return int(self._redis.hincrby(f"gathered:{collection}", "deleted", rows))
+
+    def forget_gathered(self, collection: str) -> None:
+        """Note that a compaction begins."""
+        with guarded():
+            self._redis.unlink(f"gathered:{collection}")
 
     # Attempts at a task, and images that kill their worker
 
@@ -171,15 +221,22 @@ class Ledger:
         with guarded():
             return [bool(flag) for flag in self._redis.smismember(f"set-aside:{version}", list(digests))]
 
+    # Requests that many make
+
+    def once(self, request: str, *, seconds: float) -> bool:
+        """Return whether nobody else made this request within so many seconds."""
+        with guarded():
+            return bool(self._redis.set(f"once:{request}", b"", nx=True, px=int(seconds * 1000)))
+
     # Locks
 
     @contextmanager
     def holding(self, name: str, *, seconds: float, wait_s: float = 0.0) -> Iterator[bool]:
         """Hold a lock over the block: whether it was got. It frees itself `seconds` after its holder died."""
-        lock = self._redis.lock(
-            f"lock:{name}", timeout=seconds, blocking=wait_s > 0, blocking_timeout=wait_s, thread_local=False
-        )
         with guarded():
+            lock = self._redis.lock(
+                f"lock:{name}", timeout=seconds, blocking=wait_s > 0, blocking_timeout=wait_s, thread_local=False
+            )
             held = lock.acquire()
         ended = threading.Event()
         if held:
@@ -191,6 +248,12 @@ class Ledger:
             if held:
                 with guarded(), suppress(LockError):  # it ran out before the work was done
                     lock.release()
+
+
+def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Yield a sequence in pieces that one command can hold."""
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]
 
 
 def _renew(lock: Lock, every_s: float, ended: threading.Event) -> None:

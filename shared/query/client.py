@@ -52,6 +52,10 @@ class QueryClient:
         """Return the images most similar to the query."""
         return self._call(self._stub.Search, request, messages.SearchResponse)
 
+    def search_batch(self, request: messages.SearchBatchRequest) -> messages.SearchBatchResponse:
+        """Return the images most similar to each of many queries."""
+        return self._call(self._stub.SearchBatch, request, messages.SearchBatchResponse)
+
     def image(self, collection: str, image: int) -> messages.Image:
         """Return the entry of an image."""
         return self._call(

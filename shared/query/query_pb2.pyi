@@ -134,6 +134,12 @@ class SearchRequest(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     METRIC_FIELD_NUMBER: _builtins.int
     PROBES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    AMONG_FIELD_NUMBER: _builtins.int
+    LIKE_FIELD_NUMBER: _builtins.int
+    UNLIKE_FIELD_NUMBER: _builtins.int
+    MIN_SCORE_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     image: _builtins.bytes
     """bytes of an image file"""
@@ -145,10 +151,32 @@ class SearchRequest(_message.Message):
     metric: Global___Metric.ValueType
     probes: _builtins.int
     """buckets probed per table; 0: what the index was fitted with"""
+    min_score: _builtins.float
+    """only hits with at least this score"""
+    budget: _builtins.int
+    """candidates of the index that are ranked at most: those seen in most buckets; 0: as it was fitted"""
     @_builtins.property
     def vector(self) -> Global___Vector:
         """an embedding of the collection's model"""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Filters: they apply before the ranking, so k hits are found if as many images pass.
+        only images with one of these, at most 1000; none: any
+        """
+
+    @_builtins.property
+    def among(self) -> Global___Ids:
+        """only these images, at most 100000; absent: any"""
+
+    @_builtins.property
+    def like(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Examples, at most 64 each: ids of images that the hits should be like, or unlike. The query is moved towards the
+        mean of the ones and away from that of the others (Rocchio 1971), all of them taken at length 1.
+        """
+
+    @_builtins.property
+    def unlike(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
         self,
         *,
@@ -160,16 +188,126 @@ class SearchRequest(_message.Message):
         mode: Global___Mode.ValueType = ...,
         metric: Global___Metric.ValueType = ...,
         probes: _builtins.int = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        among: Global___Ids | None = ...,
+        like: _abc.Iterable[_builtins.int] | None = ...,
+        unlike: _abc.Iterable[_builtins.int] | None = ...,
+        min_score: _builtins.float | None = ...,
+        budget: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "image", b"image", "query", b"query", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "among", b"among", "id", b"id", "image", b"image", "min_score", b"min_score", "query", b"query", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "id", b"id", "image", b"image", "k", b"k", "metric", b"metric", "mode", b"mode", "probes", b"probes", "query", b"query", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "among", b"among", "budget", b"budget", "collection", b"collection", "id", b"id", "image", b"image", "k", b"k", "labels", b"labels", "like", b"like", "metric", b"metric", "min_score", b"min_score", "mode", b"mode", "probes", b"probes", "query", b"query", "unlike", b"unlike", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__among: _TypeAlias = _typing.Literal["among"]  # noqa: Y015
+    _WhichOneofArgType__among: _TypeAlias = _typing.Literal["_among", b"_among"]  # noqa: Y015
+    _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
+    _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["image", "id", "vector"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__among) -> _WhichOneofReturnType__among | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_score) -> _WhichOneofReturnType__min_score | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
 
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
+
+@_typing.final
+class Ids(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ids: _TypeAlias = Ids  # noqa: Y015
+
+@_typing.final
+class BatchQuery(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    VECTOR_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    @_builtins.property
+    def vector(self) -> Global___Vector: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        vector: Global___Vector | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "query", b"query", "vector", b"vector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "query", b"query", "vector", b"vector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["id", "vector"]  # noqa: Y015
+    _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
+
+Global___BatchQuery: _TypeAlias = BatchQuery  # noqa: Y015
+
+@_typing.final
+class SearchBatchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def options(self) -> Global___SearchRequest:
+        """without a query; examples move every query"""
+
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchQuery]:
+        """1 to 256"""
+
+    def __init__(
+        self,
+        *,
+        options: Global___SearchRequest | None = ...,
+        queries: _abc.Iterable[Global___BatchQuery] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "queries", b"queries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchBatchRequest: _TypeAlias = SearchBatchRequest  # noqa: Y015
+
+@_typing.final
+class SearchBatchResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchResponse]:
+        """in the order of the queries; the stages are those of the whole batch"""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___SearchResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchBatchResponse: _TypeAlias = SearchBatchResponse  # noqa: Y015
 
 @_typing.final
 class Hit(_message.Message):
@@ -232,6 +370,9 @@ class SearchResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    PROBED_BUCKETS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_BUCKETS_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
     mode: Global___Mode.ValueType
     """the one that was used: LSH or EXACT"""
     metric: Global___Metric.ValueType
@@ -242,11 +383,17 @@ class SearchResponse(_message.Message):
     model_version: _builtins.int
     generation: _builtins.int
     """index generation of an LSH search; 0: none was used"""
+    probed_buckets: _builtins.int
+    """buckets that were looked into"""
+    truncated_buckets: _builtins.int
+    """of these, how many hold more than a search takes from one"""
+    seen: _builtins.int
+    """images found in them, before filters and budget"""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]: ...
     @_builtins.property
     def timings_ms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """decode, embed, probe, rank, total"""
+        """decode, embed, probe, fetch, rank, total"""
 
     def __init__(
         self,
@@ -260,10 +407,13 @@ class SearchResponse(_message.Message):
         model: _builtins.str = ...,
         model_version: _builtins.int = ...,
         generation: _builtins.int = ...,
+        probed_buckets: _builtins.int = ...,
+        truncated_buckets: _builtins.int = ...,
+        seen: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "collection_size", b"collection_size", "generation", b"generation", "hits", b"hits", "metric", b"metric", "mode", b"mode", "model", b"model", "model_version", b"model_version", "timings_ms", b"timings_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "collection_size", b"collection_size", "generation", b"generation", "hits", b"hits", "metric", b"metric", "mode", b"mode", "model", b"model", "model_version", b"model_version", "probed_buckets", b"probed_buckets", "seen", b"seen", "timings_ms", b"timings_ms", "truncated_buckets", b"truncated_buckets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -398,6 +548,7 @@ class Collection(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     images: _builtins.int
     labelled: _builtins.int
@@ -414,6 +565,10 @@ class Collection(_message.Message):
     def classes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """label to number of images; unlabelled ones are not in it"""
 
+    @_builtins.property
+    def damaged(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """segments that cannot be read or are missing: their images are left out"""
+
     def __init__(
         self,
         *,
@@ -427,10 +582,11 @@ class Collection(_message.Message):
         generation: _builtins.int = ...,
         created: _builtins.float = ...,
         bytes: _builtins.int = ...,
+        damaged: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "classes", b"classes", "created", b"created", "dim", b"dim", "generation", b"generation", "images", b"images", "labelled", b"labelled", "model", b"model", "model_version", b"model_version", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "classes", b"classes", "created", b"created", "damaged", b"damaged", "dim", b"dim", "generation", b"generation", "images", b"images", "labelled", b"labelled", "model", b"model", "model_version", b"model_version", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

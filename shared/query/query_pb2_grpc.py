@@ -39,6 +39,11 @@ class QueryStub(object):
                 request_serializer=shared_dot_query_dot_query__pb2.SearchRequest.SerializeToString,
                 response_deserializer=shared_dot_query_dot_query__pb2.SearchResponse.FromString,
                 _registered_method=True)
+        self.SearchBatch = channel.unary_unary(
+                '/artseek.query.v1.Query/SearchBatch',
+                request_serializer=shared_dot_query_dot_query__pb2.SearchBatchRequest.SerializeToString,
+                response_deserializer=shared_dot_query_dot_query__pb2.SearchBatchResponse.FromString,
+                _registered_method=True)
         self.GetImage = channel.unary_unary(
                 '/artseek.query.v1.Query/GetImage',
                 request_serializer=shared_dot_query_dot_query__pb2.GetImageRequest.SerializeToString,
@@ -61,6 +66,13 @@ class QueryServicer(object):
 
     def Search(self, request, context):
         """The images of a collection most similar to the query.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchBatch(self, request, context):
+        """The same for many queries at once, each answered as `Search` would.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +106,11 @@ def add_QueryServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=shared_dot_query_dot_query__pb2.SearchRequest.FromString,
                     response_serializer=shared_dot_query_dot_query__pb2.SearchResponse.SerializeToString,
+            ),
+            'SearchBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchBatch,
+                    request_deserializer=shared_dot_query_dot_query__pb2.SearchBatchRequest.FromString,
+                    response_serializer=shared_dot_query_dot_query__pb2.SearchBatchResponse.SerializeToString,
             ),
             'GetImage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetImage,
@@ -138,6 +155,33 @@ class Query(object):
             '/artseek.query.v1.Query/Search',
             shared_dot_query_dot_query__pb2.SearchRequest.SerializeToString,
             shared_dot_query_dot_query__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/artseek.query.v1.Query/SearchBatch',
+            shared_dot_query_dot_query__pb2.SearchBatchRequest.SerializeToString,
+            shared_dot_query_dot_query__pb2.SearchBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,6 +33,8 @@ class QueryStub:
     def __new__(cls, channel: _aio.Channel) -> QueryAsyncStub: ...
     Search: _grpc.UnaryUnaryMultiCallable[_query_pb2.SearchRequest, _query_pb2.SearchResponse]
     """The images of a collection most similar to the query."""
+    SearchBatch: _grpc.UnaryUnaryMultiCallable[_query_pb2.SearchBatchRequest, _query_pb2.SearchBatchResponse]
+    """The same for many queries at once, each answered as `Search` would."""
     GetImage: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetImageRequest, _query_pb2.Image]
     """One image's entry. NOT_FOUND names the image or the collection."""
     ListImages: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListImagesRequest, _query_pb2.ListImagesResponse]
@@ -45,6 +47,8 @@ class QueryAsyncStub(QueryStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Search: _aio.UnaryUnaryMultiCallable[_query_pb2.SearchRequest, _query_pb2.SearchResponse]  # type: ignore[assignment]
     """The images of a collection most similar to the query."""
+    SearchBatch: _aio.UnaryUnaryMultiCallable[_query_pb2.SearchBatchRequest, _query_pb2.SearchBatchResponse]  # type: ignore[assignment]
+    """The same for many queries at once, each answered as `Search` would."""
     GetImage: _aio.UnaryUnaryMultiCallable[_query_pb2.GetImageRequest, _query_pb2.Image]  # type: ignore[assignment]
     """One image's entry. NOT_FOUND names the image or the collection."""
     ListImages: _aio.UnaryUnaryMultiCallable[_query_pb2.ListImagesRequest, _query_pb2.ListImagesResponse]  # type: ignore[assignment]
@@ -60,6 +64,14 @@ class QueryServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.SearchResponse, _abc.Awaitable[_query_pb2.SearchResponse]]:
         """The images of a collection most similar to the query."""
+
+    @_abc_1.abstractmethod
+    def SearchBatch(
+        self,
+        request: _query_pb2.SearchBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.SearchBatchResponse, _abc.Awaitable[_query_pb2.SearchBatchResponse]]:
+        """The same for many queries at once, each answered as `Search` would."""
 
     @_abc_1.abstractmethod
     def GetImage(

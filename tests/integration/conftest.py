@@ -1,57 +1,18 @@
-"""Valkey and SeaweedFS alone, as the local system runs them, for tests that need no more than a server or two."""
+"""Valkey and SeaweedFS alone, as the local system runs them, for tests that need no more than some servers."""
 
 import os
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
-from services.launcher.children import Child, tethered
 from services.launcher.system import DataFolder, LocalSystem
 from shared.index import Client, connect
 from shared.store import ObjectStore
 from tests.conftest import free_port
-
-_PATIENCE_S = 60.0
-
-
-class Server:
-    """A server of the local system, without anything that would start it again when it is killed."""
-
-    def __init__(self, child: Child, log: Path) -> None:
-        self._child, self._log = child, log
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self) -> None:
-        """Start the server, again if it was killed, and wait until it is ready; it lives no longer than this thread."""
-        with self._log.open("ab") as out:
-            self._process = subprocess.Popen(
-                tethered(self._child.command),
-                env={**os.environ, **self._child.environment},
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
-        until = time.monotonic() + _PATIENCE_S
-        while not self._child.ready():
-            assert self._process.poll() is None, self._log.read_text(encoding="utf-8", errors="replace")
-            assert time.monotonic() < until
-            time.sleep(0.02)
-
-    @property
-    def pid(self) -> int:
-        """The server's process."""
-        assert self._process is not None
-        return self._process.pid
-
-    def kill(self) -> None:
-        """Kill the server as a crash would; a second time does nothing."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+from tests.integration.cluster_servers import ClusterServers
+from tests.integration.server import Server
 
 
 class Servers:
@@ -94,6 +55,23 @@ def servers(all_servers: Servers) -> Iterator[Servers]:
     """Two Valkeys and an object store, which are empty."""
     yield all_servers
     all_servers.empty()
+
+
+@pytest.fixture(scope="session")
+def all_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
+    """The cluster of the whole run; tests take `cluster`."""
+    running = ClusterServers(tmp_path_factory.mktemp("cluster"))
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def cluster(all_nodes: ClusterServers) -> Iterator[ClusterServers]:
+    """A cluster of three Valkeys, which is whole and empty."""
+    yield all_nodes
+    all_nodes.empty()
 
 
 @pytest.fixture

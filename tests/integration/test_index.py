@@ -1,4 +1,4 @@
-"""What Redis or Valkey holds: buckets, claims, changes and jobs, on a real server, also while it is away."""
+"""What Redis or Valkey holds: buckets, claims, changes and jobs, on a real server and on a real cluster."""
 
 import multiprocessing
 import os
@@ -15,8 +15,24 @@ import redis as redis_py
 from shared import heartbeat
 from shared.errors import IndexUnavailable, NotFound
 from shared.index import BucketStore, Change, Changes, Client, IndexState, Jobs, Ledger, Rejection, connect
+from shared.index.connection import servers as servers_of
 from shared.index.jobs import Outcome
 from tests.integration.conftest import Servers
+
+
+@pytest.fixture(params=["one server", "a cluster"])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty index."""
+    if request.param == "a cluster":
+        return str(request.getfixturevalue("cluster").url)
+    return str(request.getfixturevalue("servers").settings.index_url.get_secret_value())
+
+
+@pytest.fixture
+def redis(url: str) -> Client:
+    """A client of an empty index."""
+    return connect(url)
+
 
 # Buckets
 
@@ -28,13 +44,13 @@ def members(redis: Client) -> dict[bytes, set[int]]:
 def test_the_union_of_buckets_is_told_with_how_often_each_was_seen(redis: Client) -> None:
     buckets = BucketStore(redis)
     buckets.add([b"b:1", b"b:2", b"b:1", b"b:3"], [7, 7, 2**53 - 1, 5])
-    ids, counts = buckets.candidates([b"b:1", b"b:2", b"b:none"])
-    assert dict(zip(ids.tolist(), counts.tolist(), strict=True)) == {7: 2, 2**53 - 1: 1}
-    assert ids.dtype == counts.dtype == np.int64
+    found = buckets.candidates([b"b:1", b"b:2", b"b:none"])
+    assert dict(zip(found.ids.tolist(), found.counts.tolist(), strict=True)) == {7: 2, 2**53 - 1: 1}
+    assert found.ids.dtype == found.counts.dtype == np.int64
     for names in ([], [b"b:none"]):
-        ids, counts = buckets.candidates(names)
-        assert ids.tolist() == counts.tolist() == []
-        assert ids.dtype == np.int64
+        found = buckets.candidates(names)
+        assert found.ids.tolist() == found.counts.tolist() == []
+        assert found.ids.dtype == np.int64
 
 
 def test_adding_and_removing_twice_is_adding_and_removing_once(redis: Client) -> None:
@@ -101,11 +117,11 @@ def test_an_image_is_claimed_by_the_first_and_by_nobody_else(redis: Client) -> N
     assert (ledger.claim("art", "a", []), ledger.holders("art", [])) == ([], [])
 
 
-def test_of_many_at_once_exactly_one_gets_each_image(servers: Servers) -> None:
+def test_of_many_at_once_exactly_one_gets_each_image(url: str) -> None:
     images = list(range(1, 201))
 
     def claim(segment: str) -> list[str]:
-        return Ledger(connect(servers.settings.index_url.get_secret_value())).claim("art", segment, images)
+        return Ledger(connect(url)).claim("art", segment, images)
 
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(claim, [f"segment-{number}" for number in range(8)]))
@@ -200,8 +216,8 @@ def test_a_lock_does_not_run_out_while_it_is_held(redis: Client) -> None:
         assert third
 
 
-def test_a_lock_is_waited_for(servers: Servers) -> None:
-    ledgers = [Ledger(connect(servers.settings.index_url.get_secret_value())) for _ in range(2)]
+def test_a_lock_is_waited_for(url: str) -> None:
+    ledgers = [Ledger(connect(url)) for _ in range(2)]
     inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -238,8 +254,7 @@ def test_changes_are_followed_in_order_from_a_position_on(redis: Client) -> None
     assert answer[1] == [Change("b", "dropped")]
 
 
-def test_a_follower_waits_for_an_announcement(servers: Servers) -> None:
-    url = servers.settings.index_url.get_secret_value()
+def test_a_follower_waits_for_an_announcement(url: str) -> None:
     timer = threading.Timer(0.2, lambda: Changes(connect(url)).announce(Change("art", "index")))
     timer.start()
     answer = Changes(connect(url)).since("0-0", block_ms=20_000)
@@ -394,14 +409,14 @@ def test_a_killed_server_is_unavailable_to_every_call_and_loses_nothing(servers:
         with pytest.raises(IndexUnavailable, match="does not answer"):
             call()
     servers.index.start()
-    assert buckets.candidates([b"b:1"])[0].tolist() == [5]
+    assert buckets.candidates([b"b:1"]).ids.tolist() == [5]
     assert (ledger.holders("art", [5]), ledger.state("art")) == (["a"], IndexState(1, 0, 2))
     assert changes.since(position) == (position, [])
     assert jobs.get("j").added == 1
 
 
-def test_a_restart_is_waited_for_by_default(servers: Servers, redis: Client) -> None:
-    ledger = Ledger(redis)
+def test_a_restart_is_waited_for_by_default(servers: Servers) -> None:
+    ledger = Ledger(connect(servers.settings.index_url.get_secret_value()))
     ledger.claim("art", "a", [1])
     servers.index.kill()
     with ThreadPoolExecutor(1) as threads:
@@ -435,13 +450,15 @@ def test_a_server_that_hangs_is_unavailable(servers: Servers) -> None:
 
 def test_a_server_that_takes_no_writes_is_unavailable_until_it_does(redis: Client) -> None:
     ledger = Ledger(redis)
-    redis.config_set("maxmemory", 1)
+    for server in servers_of(redis):
+        server.config_set("maxmemory", 1)
     try:
         with pytest.raises(IndexUnavailable, match="takes no writes"):
             ledger.claim("art", "a", [1])
         assert ledger.size("art") == 0
     finally:
-        redis.config_set("maxmemory", 0)
+        for server in servers_of(redis):
+            server.config_set("maxmemory", 0)
     assert ledger.claim("art", "a", [1]) == ["a"]
 
 
@@ -464,10 +481,10 @@ def _hold_until_killed(url: str, ready: "multiprocessing.synchronize.Event") -> 
         time.sleep(600)
 
 
-def test_a_lock_whose_holder_was_killed_frees_itself(servers: Servers, redis: Client) -> None:
+def test_a_lock_whose_holder_was_killed_frees_itself(url: str, redis: Client) -> None:
     fork = multiprocessing.get_context("spawn")
     ready = fork.Event()
-    holder = fork.Process(target=_hold_until_killed, args=(servers.settings.index_url.get_secret_value(), ready))
+    holder = fork.Process(target=_hold_until_killed, args=(url, ready))
     holder.start()
     assert ready.wait(60)
     holder.kill()
@@ -484,5 +501,5 @@ def test_counts_of_a_union_are_those_of_a_plain_count(redis: Client) -> None:
     buckets.add(names, images)
     wanted = sorted(set(names))[:25]
     plain = Counter(image for name, image in set(zip(names, images, strict=True)) if name in wanted)
-    ids, counts = buckets.candidates(wanted)
-    assert dict(zip(ids.tolist(), counts.tolist(), strict=True)) == plain
+    found = buckets.candidates(wanted)
+    assert dict(zip(found.ids.tolist(), found.counts.tolist(), strict=True)) == plain

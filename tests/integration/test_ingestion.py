@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from services.embedder import embedder as embedder_module
-from services.embedder.embedder import Embedder
+from services.embedder.embedder import Embedder, Options
 from shared import layout
 from shared.catalog import Catalog
 from shared.images import Limits, decode
@@ -152,6 +152,24 @@ def test_deleting_removes_an_image_from_results_buckets_and_store_and_it_may_com
     assert search(stack, str(victim), "--collection", "deletions")["hits"][0]["id"] == image
 
 
+def test_compacting_merges_segments_and_changes_no_answer(stack: Stack, tmp_path: Path) -> None:
+    for part in range(3):
+        for seed in range(4):
+            (tmp_path / f"{part}-{seed}.jpg").write_bytes(photograph(500 + 10 * part + seed))
+        ingest(stack, str(tmp_path), "--collection", "compact")
+    victim = layout.image_id(layout.digest_of(photograph(511)))
+    stack.artseek("delete", str(victim), "--collection", "compact")
+    query = [str(tmp_path / "0-1.jpg"), "--collection", "compact", "-k", "20"]
+    before = [search(stack, *query, "--mode", mode)["hits"] for mode in ("exact", "lsh")]
+    answer = json.loads(stack.artseek("compact", "--collection", "compact", "--json"))
+    assert answer == {"compacted": {"compact": {"segments_before": 3, "segments_after": 1, "rows_dropped": 1}}}
+    assert [search(stack, *query, "--mode", mode)["hits"] for mode in ("exact", "lsh")] == before
+    assert len(before[0]) == 11
+    again = ingest(stack, str(tmp_path), "--collection", "compact")
+    assert (again["added"], again["duplicates"]) == (1, 11)
+    assert len(search(stack, *query, "--mode", "exact")["hits"]) == 12
+
+
 def test_an_original_that_another_collection_holds_survives_a_deletion(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "shared.jpg").write_bytes(photograph(200))
     digest = layout.digest_of(photograph(200))
@@ -228,9 +246,7 @@ def _embed_with_deadly_decoder(settings: Settings, job: str, items: list[Item], 
         changes=Changes(index),
         queue=Queue(make_app(settings, name="test")),
         connect_model=lambda model, version: ServingClient(settings.serving_target, model, version=version),
-        default_model=(settings.model, settings.model_version),
-        limits=Limits(),
-        version="test",
+        options=Options(model=(settings.model, settings.model_version), limits=Limits(), program="test"),
     ).embed(job=job, batch=0, collection="deadly", items=items)
 
 

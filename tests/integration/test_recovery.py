@@ -26,14 +26,18 @@ from shared.store import ObjectStore
 from tests.conftest import Stack, bare_environment, start_stack
 
 IMAGES = 200
-BATCH = 16
-PARTS = ("embedder", "indexer", "valkey-index", "valkey-broker", "objects", "model-server", "query")
+BATCH = 8
+PARTS = ("embedder", "indexer", "tender", "valkey-index", "valkey-broker", "objects", "model-server", "query")
 
 
 @pytest.fixture(scope="module")
 def weak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A system whose parts are killed; a vanished worker's task is given to another after ten seconds."""
-    environment = {"ARTSEEK_VISIBILITY_TIMEOUT": "10", "ARTSEEK_BATCH_SIZE": str(BATCH)}
+    environment = {
+        "ARTSEEK_VISIBILITY_TIMEOUT": "10",
+        "ARTSEEK_BATCH_SIZE": str(BATCH),  # so small that segments are merged in the middle
+        "ARTSEEK_VECTOR_TYPE": "float16",
+    }
     running = start_stack(tmp_path_factory.mktemp("weak") / "data", environment=environment)
     yield running
     assert running.stop() == 0
@@ -107,7 +111,8 @@ def wait_until_ready(stack: Stack) -> None:
 
 
 def assert_whole(stack: Stack, name: str, images: set[int]) -> None:
-    """Check that a collection has exactly these images, by every part that knows of them."""
+    """Check that a collection has exactly these images, by every part that knows of them, once all is merged."""
+    stack.artseek("compact", "--collection", name)
     settings = stack.settings
     store, redis = ObjectStore.from_settings(settings), connect(settings.index_url.get_secret_value())
     catalog, ledger = Catalog(store), Ledger(redis)

@@ -43,6 +43,16 @@ def test_a_listing_goes_through_folders_in_the_order_of_the_keys(store: ObjectSt
     assert [item.key for item in store.list("deep/")] == sorted(key for key in keys if key.startswith("deep/"))
 
 
+def test_a_part_of_an_object_is_read_by_itself(store: ObjectStore) -> None:
+    store.put("key", bytes(range(100)))
+    assert store.get("key", start=10, size=5) == bytes(range(10, 15))
+    assert store.get("key", size=3) == bytes(range(3))
+    assert store.get("key", start=95, size=50) == bytes(range(95, 100))
+    assert store.get("key", start=100, size=5) == b""
+    with pytest.raises(ObjectNotFound):
+        store.get("other", start=1, size=1)
+
+
 def test_a_listing_has_more_than_a_page(store: ObjectStore, servers: Servers) -> None:
     """A page of S3 has a thousand keys."""
     keys = [f"many/{place:05}" for place in range(1100)]

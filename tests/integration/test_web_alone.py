@@ -14,7 +14,7 @@ from services.web.problems import MEDIA_TYPE
 from shared.settings import Settings
 from tests.integration.web_client import picture
 
-PARTS = {"index", "broker", "object store", "query service", "model server", "embedder", "indexer"}
+PARTS = {"index", "broker", "object store", "query service", "model server", "embedder", "indexer", "tender"}
 
 
 @pytest.fixture(scope="module")

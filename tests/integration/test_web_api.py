@@ -12,6 +12,7 @@ from tests.conftest import Stack
 from tests.integration.web_client import PROBLEM, Client, File, picture
 
 SEARCH = "POST /collections/{name}/search"
+BATCH = "POST /collections/{name}/search-batch"
 ADD = "POST /collections/{name}/images"
 
 
@@ -105,6 +106,19 @@ def test_options_in_the_body_count_more_than_those_in_the_query(client: Client, 
         ({"id": 1, "probes": -1}, "body.probes"),
         ({"id": 1, "probes": 1025}, "body.probes"),
         ({"id": 1, "K": 5}, "body.K"),
+        ({"id": 1, "label": "one"}, "body.label"),
+        ({"id": 1, "label": ["\x00"]}, "body.label.0"),
+        ({"id": 1, "among": [1, 0]}, "body.among.1"),
+        ({"id": 1, "like": [1] * 65}, "body.like"),
+        ({"id": 1, "unlike": [2**53]}, "body.unlike.0"),
+        ({"id": 1, "min_score": 1.5}, "body.min_score"),
+        ({"id": 1, "min_score": "0.5"}, "body.min_score"),
+        ({"id": 1, "budget": -1}, "body.budget"),
+        ({"vector": []}, "body.vector"),
+        ({"vector": [1.0, "2"]}, "body.vector.1"),
+        ({"vector": [1e39]}, "body.vector.0"),
+        ({"vector": [1.0], "id": 1}, "body.vector"),
+        ({"like": []}, "body.id"),
         ([], "body"),
         ("text", "body"),
     ],
@@ -133,6 +147,105 @@ def test_a_value_that_does_not_fit_is_named(client: Client, one: int, value: obj
 def test_a_body_that_is_not_json_is_refused(client: Client, body: bytes) -> None:
     reply = client.call(SEARCH, name="web-api", body=body, headers={"Content-Type": "application/json"})
     assert (reply.status, reply.json["code"]) == (400, "malformed")
+
+
+def test_filters_examples_and_a_cut_off_choose_among_the_images(
+    client: Client, known: dict[int, tuple[str, bytes]]
+) -> None:
+    ids = list(known)
+    everything = client.call(SEARCH, name="web-api", value={"id": ids[0], "mode": "exact"}).json["hits"]
+    order, scores = [hit["id"] for hit in everything], [hit["score"] for hit in everything]
+    cases: list[tuple[dict[str, object], list[int]]] = [
+        ({"label": ["shapes"]}, order),
+        ({"label": ["others", "shapes"]}, order),
+        ({"label": ["others"]}, []),
+        ({"label": [""]}, []),
+        ({"among": ids[2:4]}, [image for image in order if image in ids[2:4]]),
+        ({"among": [7]}, []),
+        ({"min_score": scores[2]}, order[:3]),
+        ({"budget": 6}, order),
+        ({"like": [ids[0]]}, order),
+    ]
+    for options, wanted in cases:
+        for mode in ("exact", "auto"):
+            reply = client.call(SEARCH, name="web-api", value={"id": ids[0], "mode": mode, **options})
+            assert reply.status == 200, reply.body
+            assert [hit["id"] for hit in reply.json["hits"]] == wanted, options
+    alone = client.call(SEARCH, name="web-api", value={"like": [ids[0]], "mode": "exact"}).json["hits"]
+    assert [hit["id"] for hit in alone] == order
+    away = client.call(SEARCH, name="web-api", value={"unlike": [ids[0]], "mode": "exact"}).json["hits"]
+    assert away[-1]["id"] == ids[0]
+    assert client.call(SEARCH, name="web-api", value={"like": [7]}).status == 404
+
+
+def test_lists_are_repeated_in_forms_and_addresses(client: Client, known: dict[int, tuple[str, bytes]]) -> None:
+    ids = list(known)
+    name, data = known[ids[0]]
+    fields: list[tuple[str, str | File]] = [("image", (name, data)), *(("among", str(image)) for image in ids[:2])]
+    by_form = client.call(SEARCH, name="web-api", fields=[*fields, ("label", "others"), ("label", "shapes")])
+    assert sorted(hit["id"] for hit in by_form.json["hits"]) == sorted(ids[:2])
+    target = f"/api/v1/collections/web-api/search?among={ids[0]}&among={ids[1]}&min_score=0.999"
+    reply = client.send("POST", target, body=data, headers={"Content-Type": "image/jpeg"})
+    assert [hit["id"] for hit in reply.json["hits"]] == [ids[0]]
+    for wrong in ("min_score=nan", "min_score=2", "min_score=1_0", "among=x", "budget=-1", "like=0"):
+        reply = client.send(
+            "POST",
+            f"/api/v1/collections/web-api/search?{wrong}",
+            body=data,
+            headers={"Content-Type": "image/jpeg"},
+        )
+        assert reply.status == 422, wrong
+        assert reply.json["errors"][0]["field"].startswith("query." + wrong.partition("=")[0])
+
+
+def test_as_many_ids_as_may_be_given_are_taken(client: Client, one: int) -> None:
+    among = [one, *range(2**52, 2**52 + 99_999)]
+    reply = client.call(SEARCH, name="web-api", value={"id": one, "among": among})
+    assert [hit["id"] for hit in reply.json["hits"]] == [one]
+
+
+def test_an_embedding_of_another_length_is_refused(client: Client, one: int) -> None:
+    assert one
+    reply = client.call(SEARCH, name="web-api", value={"vector": [0.5] * 100})
+    assert (reply.status, reply.json["code"]) == (422, "invalid")
+    assert "expected 1280" in reply.json["detail"]
+    assert len(client.call(SEARCH, name="web-api", value={"vector": [0.5] * 1280}).json["hits"]) == 6
+
+
+def test_a_batch_answers_each_query_as_a_search_would(client: Client, known: dict[int, tuple[str, bytes]]) -> None:
+    ids = list(known)
+    for options in ({"k": 3, "mode": "exact"}, {"mode": "lsh", "metric": "euclidean", "label": ["shapes"]}):
+        reply = client.call(BATCH, name="web-api", value={"ids": ids, **options})
+        assert reply.status == 200, reply.body
+        for image, answer in zip(ids, reply.json["answers"], strict=True):
+            alone = client.call(SEARCH, name="web-api", value={"id": image, **options}).json
+            assert {**answer, "timings_ms": {}} == {**alone, "timings_ms": {}}
+    vectors = [[0.5] * 1280, [-0.5, 0.5] * 640]
+    answers = client.call(BATCH, name="web-api", value={"vectors": vectors, "k": 2}).json["answers"]
+    for vector, answer in zip(vectors, answers, strict=True):
+        assert answer["hits"] == client.call(SEARCH, name="web-api", value={"vector": vector, "k": 2}).json["hits"]
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ({}, "body.ids"),
+        ({"ids": []}, "body.ids"),
+        ({"ids": [1], "vectors": [[1.0]]}, "body.ids"),
+        ({"ids": [1] * 257}, "body.ids"),
+        ({"ids": [0]}, "body.ids.0"),
+        ({"vectors": [[]]}, "body.vectors.0"),
+        ({"ids": [1] * 200, "k": 1000}, "body.k"),
+        ({"ids": [1], "id": 1}, "body.id"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_refused(client: Client, one: int, value: object, field: str) -> None:
+    assert one
+    reply = client.call(BATCH, name="web-api", value=value)
+    assert reply.status == 422
+    assert [error["field"] for error in reply.json["errors"]] == [field]
+    assert client.call(BATCH, name="web-api", body=b"1", headers={"Content-Type": "text/plain"}).status == 415
+    assert client.call(BATCH, name="web-api", value={"ids": [12345]}).status == 404
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/xml", "image/svg+xml", "nonsense", ""])

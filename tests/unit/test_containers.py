@@ -27,7 +27,7 @@ from packaging.utils import canonicalize_name
 from services.launcher.system import DataFolder, LocalSystem
 from services.model_server.__main__ import parse as parse_model_server
 from shared import healthcheck
-from shared.queue import EMBED, INDEX
+from shared.queue import EMBED, INDEX, TEND
 from shared.settings import Settings, environment_name
 from tests.conftest import free_port
 from tests.unit import container_files as files
@@ -256,10 +256,14 @@ def test_workers_run_as_the_local_system_runs_them(tmp_path: Path, monkeypatch: 
         assert files.targets()[service].command() == ["python", *commands[service]]
         assert "command" not in files.services()[service]
         assert "entrypoint" not in files.services()[service]
+    tender = files.services()["tender"]
+    assert tender["command"] == ["python", *commands["tender"]]
+    assert tender["build"] == files.services()["indexer"]["build"]
+    assert tender["environment"] == files.services()["indexer"]["environment"]
 
 
-@pytest.mark.parametrize(("service", "queue"), [("embedder", EMBED), ("indexer", INDEX)])
-def test_workers_take_the_queue_that_their_tasks_are_sent_to(service: str, queue: str) -> None:
+@pytest.mark.parametrize(("service", "queues"), [("embedder", {EMBED}), ("indexer", {INDEX, TEND})])
+def test_workers_take_the_queues_that_their_tasks_are_sent_to(service: str, queues: set[str]) -> None:
     command = files.targets()[service].command()
     application = command[command.index("-A") + 1]
     asked = (
@@ -268,10 +272,11 @@ def test_workers_take_the_queue_that_their_tasks_are_sent_to(service: str, queue
         "print(json.dumps({name: app.amqp.router.route({}, name)['queue'].name for name in tasks}))"
     )
     done = subprocess.run([sys.executable, "-c", asked], cwd=files.ROOT, capture_output=True, text=True, check=True)
-    queues = json.loads(done.stdout)
-    assert queues
-    assert all(task.startswith(f"{service}.") for task in queues)
-    assert set(queues.values()) == {queue} == {command[command.index("-Q") + 1]}
+    routes = json.loads(done.stdout)
+    assert all(task.startswith(f"{service}.") for task in routes)
+    workers = [command, files.services()["tender"]["command"]] if TEND in queues else [command]
+    assert set(routes.values()) == queues == {worker[worker.index("-Q") + 1] for worker in workers}
+    assert {worker[worker.index("-A") + 1] for worker in workers} == {application}
 
 
 @pytest.mark.parametrize("target", ENTRIES)
@@ -445,7 +450,7 @@ def test_services_wait_for_what_they_need() -> None:
             expected = "service_completed_successfully" if needed == "model" else "service_healthy"
             assert how == {"condition": expected}, (name, needed)
             assert needed == "model" or "healthcheck" in services[needed]
-    for name in ("embedder", "indexer", "query", "web"):
+    for name in ("embedder", "indexer", "tender", "query", "web"):
         asked = str(services[name]["environment"])
         servers = {server for server in ("redis-index", "redis-broker", "minio") if server in asked}
         assert servers <= services[name]["depends_on"].keys()

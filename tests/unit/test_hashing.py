@@ -3,16 +3,16 @@
 import io
 import json
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from shared.errors import Invalid
-from shared.hashing import HashFamily, HashingError, dumps, fit, from_parts, key_names, loads
+from shared.hashing import FloatArray, HashFamily, HashingError, dumps, fit, from_parts, key_names, loads
 from shared.hashing.pstable import PStableFamily
-from shared.hashing.space import Space, fit_space, input_bits
+from shared.hashing.space import Scaling, Space, fit_space, input_bits
 
 DIM = 48
 
@@ -27,7 +27,7 @@ def vectors(seed: int, n: int, dim: int = DIM, *, scale: float = 1.0) -> npt.NDA
 
 @pytest.fixture(scope="module")
 def family() -> HashFamily:
-    return fit(vectors(0, 2000), seed=7, tables=6, hashes=10)
+    return fit(vectors(0, 2000), seed=7, family="p-stable", tables=6, hashes=10)
 
 
 # The formula
@@ -39,18 +39,44 @@ def spread_bits(value: int) -> int:
     return value ^ (value >> 31)
 
 
-@pytest.mark.parametrize("n", [2000, 40])  # with principal axes, and too few for them
-def test_keys_are_those_of_the_formula(n: int) -> None:
-    family = fit(vectors(0, n), seed=7, tables=3, hashes=10)
+@pytest.mark.parametrize("n", [2000, 40])  # with principal axes, and without
+@pytest.mark.parametrize("scaling", get_args(Scaling))
+def test_keys_are_those_of_the_formula(n: int, scaling: Scaling) -> None:
+    space = fit_space(unlike_lengths(0, n), 10 if n == 2000 else None, scaling=scaling)
+    family = PStableFamily.draw(space, tables=3, hashes=10, width=0.4, probes=1, seed=7)
+    check_formula(family, unlike_lengths(1, 60), scaling)
+
+
+def test_what_is_fitted_scales_before_the_mean_is_subtracted() -> None:
+    family = fit(unlike_lengths(0, 2000), seed=7, family="p-stable", tables=3, hashes=10, width=0.4)
+    assert family.parameters()["scaling"] == "before"
+    check_formula(family, unlike_lengths(1, 60), "before")
+    euclidean = fit(unlike_lengths(0, 200), seed=7, family="p-stable", tables=3, width=0.4, metric="euclidean")
+    assert euclidean.parameters()["scaling"] == "none"
+    check_formula(euclidean, unlike_lengths(1, 60), "none")
+
+
+def unlike_lengths(seed: int, n: int) -> npt.NDArray[np.float32]:
+    lengths = np.random.default_rng(seed).uniform(0.5, 2, (n, 1)).astype(np.float32)
+    return vectors(seed, n) * lengths
+
+
+def check_formula(family: HashFamily, some: FloatArray, scaling: Scaling) -> None:
     parameters, arrays = family.parameters(), family.arrays()
-    assert ("axes" in arrays) == (n == 2000)
     step, width, hashes = 2.0 ** parameters["exponent"], parameters["width"], parameters["hashes"]
-    for vector, keys in zip(vectors(1, 60), family.keys(vectors(1, 60)), strict=True):
-        point = vector.astype(float) - arrays["mean"] * step
-        point /= math.sqrt(sum(value**2 for value in point))
+    unit = step * 2.0 ** input_bits(DIM)  # a power of two that no vector of the sample is longer than
+    for vector, keys in zip(some, family.keys(some), strict=True):
+        match scaling:
+            case "before":
+                point = vector / np.linalg.norm(vector.astype(float)) - arrays["mean"] / 2**25
+            case "after":
+                point = vector.astype(float) - arrays["mean"] * step
+                point /= math.sqrt(sum(value**2 for value in point))
+            case "none":
+                point = (vector.astype(float) - arrays["mean"] * step) / unit
         if "axes" in arrays:
             point = np.array([sum(point * axis) for axis in arrays["axes"].T / 2**26])
-        for table in range(3):
+        for table in range(family.tables):
             total = 0
             for number in range(hashes):
                 column = table * hashes + number
@@ -61,10 +87,47 @@ def test_keys_are_those_of_the_formula(n: int) -> None:
             assert keys[table] == spread_bits(total % 2**64) >> 32
 
 
+@pytest.mark.parametrize("axes", [True, False])
+def test_a_generation_of_an_earlier_version_has_the_keys_that_it_had(axes: bool) -> None:  # noqa: FBT001
+    """The keys were computed by the version that knew no `scaling`."""
+
+    def numbers(*shape: int, below: int) -> npt.NDArray[np.int64]:
+        count = np.arange(1, math.prod(shape) + 1)
+        return np.asarray(count * 7_654_321 * 1_000_003 % (2 * below + 1) - below).reshape(shape)
+
+    parameters = {
+        "family": "p-stable", "dim": 5, "tables": 2, "hashes": 4, "probes": 3, "exponent": -22, "width_steps": 2**50,
+    }  # fmt: skip
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "mean": numbers(5, below=2**21).astype(np.int32),
+        "directions": numbers(3 if axes else 5, 8, below=2**25).astype(np.int32),
+        "offsets": numbers(8, below=2**48) + 2**48,
+    }
+    if axes:
+        arrays["axes"] = numbers(5, 3, below=2**25).astype(np.int32)
+    some = ((np.arange(20).reshape(4, 5) * 7 % 11 - 4) / 3).astype(np.float32)
+    for family in (from_parts(parameters, arrays), loads(dumps(from_parts(parameters, arrays)))):
+        assert family.parameters() == parameters
+        if axes:
+            assert family.keys(some).tolist() == [
+                [446060570, 4013151743], [0, 2027411846], [4013151743, 1649851533], [139034530, 310846939],
+            ]  # fmt: skip
+            assert family.probes(some[0]).tolist() == [
+                [446060570, 1649851533, 3046272600], [4013151743, 3367259114, 2632194450],
+            ]  # fmt: skip
+        else:
+            assert family.keys(some).tolist() == [
+                [3046272600, 3351792928], [1868055106, 310846939], [3046272600, 1868055106], [2632194450, 446060570],
+            ]  # fmt: skip
+            assert family.probes(some[0]).tolist() == [
+                [3046272600, 1276209645, 3651982496], [3351792928, 1295383233, 1761201943],
+            ]  # fmt: skip
+
+
 def test_collision_probability_is_that_of_the_theory() -> None:
     """Datar et al. 2004, section 3.2: the probability that one hash of slot width w joins two points at distance u."""
     rng = np.random.default_rng(3)
-    space = Space(-input_bits(256), np.zeros(256, dtype=np.int32), None)
+    space = Space(-input_bits(256), "after", np.zeros(256, dtype=np.int32), None)
     families = [PStableFamily.draw(space, tables=256, hashes=1, width=0.9, probes=1, seed=seed) for seed in range(8)]
     for distance in (0.2, 0.6, 1.0, 1.4):
         pairs = 32
@@ -95,25 +158,49 @@ def test_a_vector_has_the_same_keys_alone_and_in_any_batch(family: HashFamily) -
     assert (family.keys(many.astype(np.float64)) == keys).all()
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e6])
-@pytest.mark.parametrize("dim", [1, 3, 130, 2048])
-def test_no_sum_leaves_what_a_float_holds_exactly(dim: int, scale: float) -> None:
+@pytest.mark.parametrize("scaling", get_args(Scaling))
+@pytest.mark.parametrize(("dim", "scale"), [(1, 1e6), (3, 1e-30), (130, 1e-30), (130, 1.0), (130, 1e6), (1024, 1.0)])
+def test_no_sum_leaves_what_a_float_holds_exactly(dim: int, scale: float, scaling: Scaling) -> None:
     """The batch cannot matter, since every sum is of whole numbers below 2**53 in whatever order."""
     sample = vectors(4, 100, dim, scale=scale)
-    space = fit_space(sample, 12)
+    space = fit_space(sample, 12, scaling=scaling)
     extremes = np.concatenate([sample, -sample * 1000, np.eye(dim, dtype=np.float32)[:5] * 1e9])
-    centred = Space(space.exponent, space.mean, None)
+    centred = Space(space.exponent, space.scaling, space.mean, None)
     points = centred.coordinates(extremes)
     assert (points == np.rint(points)).all()
     assert space.axes is not None
     assert (np.abs(points) @ np.abs(space.axes.astype(np.float64))).max() < 2**53
     longest = 2 * 2.0 ** input_bits(dim)
     assert dim * longest**2 <= 2**52
-    assert np.abs(space.mean).max() <= 2 ** input_bits(dim)
+    assert np.linalg.norm(space.mean.astype(np.float64)) <= 2**25 * 1.001
     coordinates = space.coordinates(extremes)
     assert (coordinates == np.rint(coordinates)).all()
     family = PStableFamily.draw(space, tables=4, hashes=16, width=1.0, probes=1, seed=0)
     assert (np.abs(coordinates) @ np.abs(family.arrays()["directions"].astype(np.float64))).max() < 2**53
+    loaded = loads(dumps(family))
+    assert (loaded.keys(extremes) == family.keys(extremes)).all()
+
+
+# Lengths
+
+
+@pytest.mark.parametrize("kind", ["p-stable", "voronoi"])
+def test_a_length_tells_nothing_where_directions_are_hashed(kind: str) -> None:
+    family = fit(vectors(0, 500), seed=7, family=kind, tables=3, hashes=8, cells=50)
+    some = vectors(1, 200)
+    keys = family.keys(some)
+    powers = np.random.default_rng(0).integers(-90, 90, 200)
+    assert (family.keys(np.ldexp(some, powers[:, None]).astype(np.float32).astype(np.float32)) == keys).all()
+    for factor in (1e-20, 0.003, 7.0, 1e12):
+        assert (family.keys(some * np.float32(factor)) == keys).mean() > 0.99
+        assert (family.probes(some[0] * np.float32(factor))[:, 0] == keys[0]).all()
+
+
+@pytest.mark.parametrize("kind", ["p-stable", "voronoi"])
+def test_a_length_tells_where_distances_are_euclidean(kind: str) -> None:
+    family = fit(unlike_lengths(0, 500), seed=7, family=kind, tables=3, hashes=8, cells=50, metric="euclidean")
+    some = unlike_lengths(1, 200)
+    assert (family.keys(some * 2) != family.keys(some)).mean() > 0.5
 
 
 def test_probes_start_at_home_and_reach_the_neighbouring_buckets(family: HashFamily) -> None:
@@ -196,7 +283,7 @@ def test_names_of_what_are_no_keys_are_refused() -> None:
 
 @pytest.mark.parametrize("n", [2000, 40, 1])
 def test_a_stored_family_gives_the_same_keys(n: int) -> None:
-    family = fit(vectors(0, n), seed=1, tables=4)
+    family = fit(vectors(0, n), seed=1, family="p-stable", tables=4)
     data = dumps(family)
     restored = loads(data)
     assert (restored.family, restored.dim, restored.tables) == ("p-stable", DIM, 4)
@@ -231,6 +318,7 @@ def test_bytes_that_are_no_family_are_refused(family: HashFamily) -> None:
     [
         ("dim", None), ("dim", 47), ("tables", 5), ("tables", 300), ("tables", "6"), ("hashes", 11), ("hashes", 0),
         ("probes", True), ("probes", 1025), ("exponent", 1.5), ("width_steps", 0), ("width_steps", 1),
+        ("scaling", "later"), ("scaling", None),
     ],
 )  # fmt: skip
 def test_parameters_that_do_not_fit_are_refused(family: HashFamily, name: str, value: object) -> None:
@@ -258,5 +346,5 @@ def test_missing_parts_are_named(family: HashFamily) -> None:
         del arrays[name]
         with pytest.raises(HashingError, match=f"array {name} is missing"):
             from_parts(family.parameters(), arrays)
-    with pytest.raises(HashingError, match="hash family None is unknown, expected 'p-stable'"):
+    with pytest.raises(HashingError, match="hash family None is unknown, expected 'voronoi' or 'p-stable'"):
         from_parts({}, family.arrays())

@@ -48,12 +48,15 @@ def test_keys_are_read_back(collection: str, segment: str, image: int, generatio
     assert layout.deleted_of(layout.deleted_key(collection, segment, image)) == (segment, image)
     assert layout.segment_key(collection, segment).startswith(layout.segments_prefix(collection))
     assert layout.deleted_key(collection, segment, image).startswith(layout.deleted_prefix(collection))
+    key = layout.merge_key(collection, segment)
+    assert key.startswith(layout.merges_prefix(collection))
+    assert layout.segment_of(key) == f"{segment}.json"
     for key in (layout.generation_key(collection, generation), layout.current_index_key(collection)):
         assert key.startswith(layout.indexes_prefix(collection))
 
 
 def test_a_listing_of_one_collection_holds_nothing_of_another_whose_name_begins_alike() -> None:
-    for prefix in (layout.segments_prefix, layout.deleted_prefix, layout.indexes_prefix):
+    for prefix in (layout.segments_prefix, layout.merges_prefix, layout.deleted_prefix, layout.indexes_prefix):
         assert not prefix("art-2").startswith(prefix("art"))
     assert not layout.generation_key("art", 12).startswith(layout.indexes_prefix("art-1"))
 
@@ -61,3 +64,21 @@ def test_a_listing_of_one_collection_holds_nothing_of_another_whose_name_begins_
 def test_generations_are_listed_in_the_order_of_their_numbers() -> None:
     keys = [layout.generation_key("art", number) for number in (1, 9, 10, 99, 100, 65_535)]
     assert keys == sorted(keys)
+
+
+@given(st.binary())
+def test_the_originals_of_an_id_are_found_by_it(data: bytes) -> None:
+    digest = layout.digest_of(data)
+    prefix = layout.originals_prefix(layout.image_id(digest))
+    assert layout.original_key(digest).startswith(prefix)
+    assert len(prefix) == len("images/") + 13
+
+
+@given(st.from_regex(r"[0-9a-f]{20}", fullmatch=True), st.integers(0, 10**6))
+def test_a_segment_tells_its_batch_and_a_merged_one_that_it_has_none(job: str, batch: int) -> None:
+    assert layout.batch_of(f"{job}-{batch:06d}") == (job, batch)
+    assert not layout.is_merged(f"{job}-{batch:06d}")
+    merged = layout.new_merged_segment()
+    assert layout.is_merged(merged)
+    assert layout.batch_of(merged) is None
+    assert layout.batch_of("plain") is None

@@ -1,14 +1,16 @@
-"""Packs: rows on disk with their marks, found by id, merged into one file without losing anything."""
+"""Packs: the rows of a segment on disk, merged or not, float32 or float16, and the lengths of its embeddings."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from services.query.packs import Pack, write_merged
+from services.query import packs
+from services.query.packs import Pack
+from shared import segments
 from shared.catalog import Collection
 from shared.errors import Invalid
 from tests import rows
@@ -17,103 +19,67 @@ DIM = 8
 COLLECTION = Collection("art", "00ff00ff", "lite", 3, DIM, 0.0)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("packs")
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
 
 
 def write(folder: Path, name: str, numbers: Sequence[int]) -> Pack:
     path = folder / f"{name}.arrow"
     path.write_bytes(rows.segment(numbers, COLLECTION))
-    return Pack(path, name)
-
-
-def merge(folder: Path, name: str, packs: Sequence[Pack]) -> Pack:
-    path = folder / f"{name}.arrow"
-    write_merged(path, packs)
-    return Pack(path, name)
+    return Pack(path)
 
 
 def test_a_pack_has_the_rows_of_its_segment(folder: Path) -> None:
     pack = write(folder, "one", range(7))
-    assert (len(pack), pack.segments) == (7, ("one",))
+    assert (len(pack), pack.segment, pack.inputs, pack.origin(3)) == (7, "one", (), None)
     assert pack.ids.tolist() == rows.ids(range(7))
     assert np.array_equal(pack.vectors, rows.embeddings(range(7), DIM))
-    assert pack.live.all()
+    assert pack.sizes.tolist() == [rows.entry(number).size for number in range(7)]
     assert [pack.entry(row) for row in range(7)] == [rows.entry(number) for number in range(7)]
-    assert [pack.label(row) for row in range(7)] == [rows.entry(number).label or "" for number in range(7)]
-    lengths = np.linalg.norm(pack.vectors.astype(np.float64), axis=1)
-    assert np.allclose(pack.norms, lengths, rtol=1e-7)
-    assert np.allclose(pack.squares, lengths**2, rtol=1e-7)
+    assert [pack.labels[code] for code in pack.label_codes] == [rows.entry(number).label or "" for number in range(7)]
 
 
-@given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)), st.lists(st.integers(0, 14), max_size=15))
-@settings(max_examples=50, deadline=None)
-def test_locate_gives_the_live_rows_of_those_ids_that_have_one(
-    folder: Path, dead: set[int], shadowed: set[int], wanted: list[int]
+def test_a_merged_pack_tells_where_its_rows_come_from(folder: Path) -> None:
+    parts = [
+        (name, segments.unpack(rows.segment(some, COLLECTION)), {rows.image_id(1)})
+        for name, some in (("a", [0, 1]), ("b", [1, 2, 3]))
+    ]
+    data = segments.merge(parts)
+    assert data is not None
+    (folder / "merged-x.arrow").write_bytes(data)
+    pack = Pack(folder / "merged-x.arrow", verify=True)
+    assert (pack.segment, pack.inputs) == ("merged-x", ("a", "b"))
+    assert [(int(pack.ids[row]), pack.origin(row)) for row in range(len(pack))] == [
+        (rows.image_id(number), origin) for number, origin in ((0, "a"), (2, "b"), (3, "b"))
+    ]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_lengths_are_those_of_the_embeddings_as_stored(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, dtype: type, count: int
 ) -> None:
-    pack = write(folder, "located", range(10))
-    pack.locate(pack.ids)  # what is remembered from before the marks must not be used after
-    pack.dead[list(dead)] = True
-    pack.shadowed[list(shadowed)] = True
-    pack.marks_changed()
-    positions, found = pack.locate(np.array(rows.ids(wanted), dtype=np.int64))
-    live = set(range(10)) - dead - shadowed
-    assert {(int(place), int(row)) for place, row in zip(positions, found, strict=True)} == {
-        (place, number) for place, number in enumerate(wanted) if number in live
-    }
-
-
-def test_rows_with_gives_dead_rows_too(folder: Path) -> None:
-    pack = write(folder, "some", range(10))
-    pack.dead[3] = True
-    pack.marks_changed()
-    assert pack.rows_with(np.array(rows.ids([3, 5, 77]), dtype=np.int64)).tolist() == [3, 5]
-
-
-def test_a_row_is_found_by_its_segment_and_image(folder: Path) -> None:
-    pack = write(folder, "segment", range(4))
-    assert pack.row_of("segment", rows.image_id(2)) == 2
-    assert pack.row_of("segment", rows.image_id(9)) is None
-    assert pack.row_of("another", rows.image_id(2)) is None
-
-
-def test_a_merged_pack_has_the_rows_that_are_not_dead_each_with_its_segment(folder: Path) -> None:
-    packs = [write(folder, name, numbers) for name, numbers in (("a", [0, 1, 2]), ("b", [2, 3]), ("c", [4]))]
-    packs[0].dead[1] = True
-    packs[1].shadowed[0] = True  # the same image as in "a": kept, since "a" may lose it
-    merged = merge(folder, "merged", packs)
-    assert merged.segments == ("a", "b", "c")
-    assert merged.ids.tolist() == rows.ids([0, 2, 2, 3, 4])
-    assert np.array_equal(merged.vectors, rows.embeddings([0, 2, 2, 3, 4], DIM))
-    assert [merged.entry(row) for row in range(5)] == [rows.entry(number) for number in [0, 2, 2, 3, 4]]
-    assert [merged.row_of(segment, rows.image_id(2)) for segment in "abc"] == [1, 2, None]
-    assert merged.row_of("a", rows.image_id(1)) is None
-    assert [merged.label(row) for row in range(5)] == [rows.entry(number).label or "" for number in [0, 2, 2, 3, 4]]
-
-
-def test_merged_packs_can_be_merged_again(folder: Path) -> None:
-    first = merge(folder, "first", [write(folder, "a", [0, 1]), write(folder, "b", [2])])
-    second = merge(folder, "second", [write(folder, "c", [3]), first, write(folder, "d", [4])])
-    assert second.segments == ("c", "a", "b", "d")
-    assert second.ids.tolist() == rows.ids([3, 0, 1, 2, 4])
-    for segment, numbers in {"a": [0, 1], "b": [2], "c": [3], "d": [4]}.items():
-        for number in range(5):
-            row = second.row_of(segment, rows.image_id(number))
-            assert (row is not None) == (number in numbers)
-            if row is not None:
-                assert second.ids[row] == rows.image_id(number)
-
-
-def test_packs_of_which_nothing_is_left_merge_into_an_empty_one(folder: Path) -> None:
-    packs = [write(folder, name, [number]) for number, name in enumerate("ab")]
-    for pack in packs:
-        pack.dead[:] = True
-    merged = merge(folder, "nothing", packs)
-    assert (len(merged), merged.segments) == (0, ("a", "b"))
-    assert merged.row_of("a", rows.image_id(0)) is None
-    again = merge(folder, "something", [merged, write(folder, "c", [5])])
-    assert (again.segments, again.ids.tolist()) == (("a", "b", "c"), rows.ids([5]))
+    """Computed a few rows at a time, or read from the file that was written the first time."""
+    monkeypatch.setattr(packs, "_BLOCK", 7 * DIM)
+    monkeypatch.setattr(packs, "_KEPT_FROM", 20)
+    vectors: npt.NDArray[Any] = np.random.default_rng(1).lognormal(0, 2, (count, DIM)).astype(dtype)
+    vectors[0] = 0
+    entries = [rows.entry(number) for number in range(count)]
+    path = folder / "some.arrow"
+    path.write_bytes(segments.pack(entries, vectors, collection="art", model="lite", version=3))
+    for _ in range(2):
+        norms, squares = Pack(path).lengths()
+        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        assert norms.dtype == squares.dtype == np.float32
+        assert np.allclose(norms[1:], lengths[1:], rtol=1e-7)
+        assert np.allclose(squares, lengths**2, rtol=1e-7)
+        assert norms[0] > 0
+        assert sorted(file.name for file in folder.iterdir()) == ["some.arrow", "some.lengths"][: 1 + (count == 40)]
+    path.with_suffix(".lengths").write_bytes(b"cut short")
+    assert np.array_equal(Pack(path).lengths()[1], squares)
+    Pack(path).remove()
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("kept", [0, 1, 8, 100, -8, -1])
@@ -122,4 +88,15 @@ def test_a_file_cut_short_is_refused(folder: Path, kept: int) -> None:
     data = rows.segment(range(3), COLLECTION)
     path.write_bytes(data[:kept])
     with pytest.raises(Invalid):
-        Pack(path, "cut")
+        Pack(path)
+
+
+def test_a_changed_byte_is_found_when_the_file_is_verified(folder: Path) -> None:
+    pack = write(folder, "changed", range(30))
+    data = bytearray(pack.path.read_bytes())
+    place = bytes(data).index(pack.vectors[17].tobytes())
+    data[place] ^= 1
+    pack.path.write_bytes(data)
+    Pack(pack.path)
+    with pytest.raises(Invalid, match="checksum"):
+        Pack(pack.path, verify=True)

@@ -2,11 +2,18 @@
 
 from flask.typing import ResponseReturnValue
 
-from services.web.answers import CollectionAnswer, CollectionsAnswer, collection_answer
+from services.web.answers import (
+    CollectionAnswer,
+    CollectionsAnswer,
+    IndexAnswer,
+    collection_answer,
+    index_answer,
+)
 from services.web.api.table import api, reply
 from services.web.inputs import CollectionPath
 from services.web.openapi import Answer
 from services.web.parts import parts
+from shared.errors import NotFound
 
 
 @api.operation("GET", "/collections", answers={200: Answer("The collections.", CollectionsAnswer)}, problems=(503,))
@@ -25,3 +32,21 @@ def list_collections() -> ResponseReturnValue:
 def get_collection(path: CollectionPath) -> ResponseReturnValue:
     """Tell what is in a collection."""
     return reply(collection_answer(parts().query.collection(path.name)))
+
+
+@api.operation(
+    "GET",
+    "/collections/{name}/index",
+    path_model=CollectionPath,
+    answers={200: Answer("The index.", IndexAnswer)},
+    problems=(404, 503),
+)
+def get_index(path: CollectionPath) -> ResponseReturnValue:
+    """Tell how well the index of a collection finds.
+
+    An index is made when the first images have been added; until then, there is none to tell of.
+    """
+    report = parts().catalog.current_report(path.name)
+    if report is None:
+        raise NotFound(f"the collection {path.name!r} has no index yet, or one of an earlier version: `artseek tune`")
+    return reply(index_answer(report))

@@ -1,22 +1,48 @@
-"""Search: by an image's bytes or by an image of the collection."""
+"""Search: by an image's bytes, by an image of the collection, by an embedding or by examples; one, or many at once."""
 
 from typing import Any
 
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from services.web.answers import SearchAnswer, search_answer
+from services.web.answers import SearchAnswer, SearchBatchAnswer, search_answer
 from services.web.api.table import api, reply
-from services.web.inputs import MAX_JSON, CollectionPath, SearchById, SearchOptions, checked, checked_texts, read_json
-from services.web.openapi import BINARY, IMAGE_TYPES, Answer, Body, image_form
+from services.web.inputs import (
+    MAX_BATCH_JSON,
+    MAX_JSON,
+    CollectionPath,
+    SearchBatch,
+    SearchByJson,
+    SearchOptions,
+    checked,
+    checked_texts,
+    read_json,
+)
+from services.web.openapi import BINARY, IMAGE_TYPES, Answer, Body, flat_schema, image_form
 from services.web.parts import parts
 from services.web.problems import FieldError, Problem, invalid
 from services.web.searching import check_size
 from services.web.searching import search as run
+from services.web.searching import search_batch as run_batch
 from services.web.uploads import files_of, size_of
 
-_MARGIN = 64 * 1024  # bytes of a form beside its file
-_TAKES = "send JSON with an id, a form with a file in its field `image`, or the bytes of an image under its media type"
+_MARGIN = MAX_JSON  # bytes of a form beside its file
+_MAX_HITS = 100_000  # of a batch: what an answer holds
+_TAKES = (
+    "send JSON with an id or a vector, a form with a file in `image`, or the bytes of an image under its media type"
+)
+
+
+def _body(model: type[SearchOptions], one: str, other: str, *others: str) -> Body:
+    """Return a body of JSON that holds one of two fields, not both, or one of some other lists."""
+    schema = flat_schema(model)
+    for name in (one, other):
+        del schema["properties"][name]["default"]  # which means that there is none
+    needed = [
+        {"required": [name], **({"properties": {name: {"minItems": 1}}} if name in others else {})}
+        for name in (one, other, *others)
+    ]
+    return Body({**schema, "anyOf": needed, "not": {"required": [one, other]}})
 
 
 @api.operation(
@@ -26,7 +52,7 @@ _TAKES = "send JSON with an id, a form with a file in its field `image`, or the 
     query_model=SearchOptions,
     bodies={
         "multipart/form-data": Body(image_form(SearchOptions), files=("image",)),
-        "application/json": Body(SearchById),
+        "application/json": _body(SearchByJson, "id", "vector", "like", "unlike"),
         **{kind: Body(BINARY) for kind in IMAGE_TYPES},
     },
     answers={200: Answer("The images found.", SearchAnswer)},
@@ -35,15 +61,19 @@ _TAKES = "send JSON with an id, a form with a file in its field `image`, or the 
 def search(path: CollectionPath, given: SearchOptions) -> ResponseReturnValue:
     """Find the images most similar to one.
 
-    The one is a file, or an image of the collection named by its id. Options may stand in the query or in the body;
-    those in the body count.
+    The one is a file, an image of the collection named by its id, an embedding, or what the examples have in common.
+    Options may stand in the query or in the body; those in the body count.
     """
     here = parts()
-    image, image_id = None, 0
+    image, image_id, vector = None, 0, list[float]()
     if request.mimetype == "application/json":
         request.max_content_length = MAX_JSON
-        asked = checked(SearchById, read_json(request.get_data()), "body", texts=False)
-        options, image_id = _merged(given, asked), asked.id
+        asked = checked(SearchByJson, read_json(request.get_data()), "body", texts=False)
+        options, image_id, vector = _merged(given, asked), asked.id, asked.vector
+        if asked.id and asked.vector:
+            raise invalid([FieldError(field="body.vector", message="is given beside an id: one of the two is taken")])
+        if not (asked.id or asked.vector or options.like or options.unlike):
+            raise invalid([FieldError(field="body.id", message="is missing, and so are `vector`, `like` and `unlike`")])
     elif request.mimetype == "multipart/form-data":
         request.max_content_length = here.settings.max_file_bytes + _MARGIN
         options = _merged(given, checked_texts(SearchOptions, request.form.to_dict(flat=False), "body"))
@@ -57,7 +87,32 @@ def search(path: CollectionPath, given: SearchOptions) -> ResponseReturnValue:
         options, image = given, request.get_data(cache=False)
     else:
         raise Problem(415, "unsupported-media-type", f"{request.mimetype[:80]!r} is not taken: {_TAKES}")
-    return reply(search_answer(path.name, run(here, path.name, options, image=image, image_id=image_id)))
+    return reply(search_answer(path.name, run(here, path.name, options, image=image, image_id=image_id, vector=vector)))
+
+
+@api.operation(
+    "POST",
+    "/collections/{name}/search-batch",
+    path_model=CollectionPath,
+    bodies={"application/json": _body(SearchBatch, "ids", "vectors")},
+    answers={200: Answer("What was found for each query, in their order.", SearchBatchAnswer)},
+    problems=(400, 404, 413, 415, 422, 503),
+)
+def search_batch(path: CollectionPath) -> ResponseReturnValue:
+    """Find the images most similar to each of many.
+
+    They are images of the collection named by their ids, or embeddings; the options are those of a search, for all.
+    """
+    request.max_content_length = MAX_BATCH_JSON
+    if request.mimetype != "application/json":
+        raise Problem(415, "unsupported-media-type", f"{request.mimetype[:80]!r} is not taken: send JSON")
+    wanted = checked(SearchBatch, read_json(request.get_data()), "body", texts=False)
+    if bool(wanted.ids) == bool(wanted.vectors):
+        raise invalid([FieldError(field="body.ids", message="or else `vectors` is needed, one of the two")])
+    if wanted.k * max(len(wanted.ids), len(wanted.vectors)) > _MAX_HITS:
+        raise invalid([FieldError(field="body.k", message=f"times the queries is more than {_MAX_HITS:,} hits")])
+    answers = run_batch(parts(), path.name, wanted)
+    return reply(SearchBatchAnswer(answers=[search_answer(path.name, found) for found in answers]))
 
 
 def _merged(query: SearchOptions, body: SearchOptions) -> SearchOptions:

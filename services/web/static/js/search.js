@@ -29,7 +29,7 @@ function start() {
     return `/?${parameters}`;
   }
 
-  const standard = { k: "12", mode: "auto", metric: "cosine" };
+  const standard = { k: "12", mode: "auto", metric: "cosine", label: "" };
 
   function hold(source, name) {
     picture.src = source;
@@ -140,6 +140,7 @@ function start() {
     again();
   });
   form.addEventListener("change", (event) => {
+    if (event.target.name === "collection") form.elements.label?.replaceChildren(...[form.elements.label.options[0]].filter(Boolean));
     if (event.target.name === "collection" && !file) location.assign(address());
     else if (event.target !== input) again();
   });

@@ -1,0 +1,72 @@
+"""The launcher's children: those that die are started again, whatever happens to the others."""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from services.launcher.children import Child, Children
+from shared.stopping import StopSignal
+
+LASTS = [sys.executable, "-S", "-c", "import time; print('started', flush=True); time.sleep(600)"]
+DIES = [sys.executable, "-S", "-c", "print('started', flush=True)"]
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def children(logs: Path) -> Iterator[Children]:
+    with Children(logs, StopSignal()) as running:
+        yield running
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def starts(logs: Path, name: str) -> int:
+    path = logs / f"{name}.log"
+    return path.read_text().count("started") if path.exists() else 0
+
+
+def kill(logs: Path, name: str) -> None:
+    """Kill the child that writes to the log of this name, once it has begun."""
+    for process in psutil.Process().children():
+        if Path(f"/proc/{process.pid}/fd/1").resolve() == logs / f"{name}.log":
+            process.kill()
+
+
+def test_a_child_that_dies_over_and_over_does_not_hold_up_another(children: Children, logs: Path) -> None:
+    children.start([Child("dies", DIES, lambda: True), Child("lasts", LASTS, lambda: True)])
+    wait_until(lambda: starts(logs, "dies") == 6)  # the next start is seconds away
+    wait_until(lambda: starts(logs, "lasts") == 1)
+    kill(logs, "lasts")
+    wait_until(lambda: starts(logs, "lasts") == 2)
+    assert starts(logs, "dies") == 6
+
+
+def test_a_child_that_cannot_be_started_now_is_started_later_and_others_meanwhile(
+    children: Children, logs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    children.start([Child("lasts", LASTS, lambda: True)])
+    wait_until(lambda: starts(logs, "lasts") == 1)
+    away = logs.with_name("away")
+    kill(logs, "lasts")
+    shutil.move(logs, away)
+    wait_until(lambda: any("cannot be started" in record.getMessage() for record in caplog.records))
+    shutil.move(away, logs)
+    wait_until(lambda: starts(logs, "lasts") == 2)
+    kill(logs, "lasts")
+    wait_until(lambda: starts(logs, "lasts") == 3)
