@@ -41,10 +41,11 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/stack
+# Table, plot and figures of the index go to build/bench; its options can be given as BENCH="--quick --contrast 1.8".
+bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.search
-	$(BIN)/python -m benchmarks.lsh
+	$(BIN)/python -m benchmarks.index $(BENCH)
 
 protos: $(VENV)/dev
 	$(BIN)/python scripts/protos.py
@@ -61,6 +62,15 @@ $(VENV)/stack: requirements/stack.txt pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/dev: requirements/dev.txt $(VENV)/stack
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Libraries that come as source alone are left out where they cannot be compiled; the benchmark says so.
+$(VENV)/bench: requirements/bench.txt requirements/bench-source.txt $(VENV)/stack
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r requirements/bench.txt
+	@mkdir -p build
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes --no-build-isolation \
+		-r requirements/bench-source.txt >build/bench-source.log 2>&1 \
+		|| echo "annoy and hnswlib are left out: they come as source, and a C++ compiler made nothing of it; see build/bench-source.log" >&2
 	@touch $@
 
 # Renews every lock file, all of them from one resolution, so that no two services disagree on a version.

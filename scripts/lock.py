@@ -10,7 +10,10 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
 _FOLDER = _ROOT / "requirements"
-EXTRAS = ("stack", "embedder", "indexer", "query", "web", "producer", "model-server", "training")
+EXTRAS = (
+    *("stack", "embedder", "indexer", "query", "web", "producer", "model-server", "training"),
+    *("bench", "bench-source"),
+)
 
 
 def main() -> None:

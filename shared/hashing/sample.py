@@ -35,7 +35,7 @@ class Sample:
     """A collection of `size` images, surveyed.
 
     Attributes:
-        space: Its principal axes, or all components where there are few vectors or few components.
+        space: Its principal axes, or all components where there are too few vectors to tell them.
         rows: Coordinates of images drawn at random, float32 [n, coordinates].
         queries: Coordinates of queries, [q, coordinates].
         own: Which of the rows each query is, [q]; -1 where it is none of them.

@@ -68,7 +68,8 @@ def test_the_whole_path_is_searched_by_the_index(results: Results, name: str) ->
     assert whole.point.recall >= 0.85
     assert whole.point.share is not None
     assert 0 < whole.point.share < 1
-    assert whole.index["generation"] == 1
+    assert whole.index["family"] in {"voronoi", "p-stable"}
+    assert abs(whole.figures["predicted_recall"] - whole.point.recall) < 0.1
     assert whole.figures.keys() >= FIGURES.keys() - {"times_faster", "times_faster_all_cores"}
     assert all(value > 0 for figure, value in whole.figures.items() if figure != "buckets_bytes_per_image")
 

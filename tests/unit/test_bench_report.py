@@ -14,6 +14,8 @@ from benchmarks.report import Results, exponent, growth, left_out, markdown, row
 from benchmarks.simulation import Vectors, unit
 from benchmarks.whole import Whole
 
+CHOSEN = {"family": "voronoi", "tables": 2, "cells": 64, "probes": 8}
+
 
 def vectors(count: int, dim: int, seed: int = 0) -> Vectors:
     return unit(np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32))
@@ -34,7 +36,7 @@ def results(*some: Measured, wholes: tuple[Whole, ...] = ()) -> Results:
 
 
 def whole(count: int, share: float) -> Whole:
-    return Whole(f"{count:,}", count, 16, 0.95, point(0.96, share=share), {"generation": 1}, {"merge_s": 0.0123})
+    return Whole(f"{count:,}", count, 16, 0.95, point(0.96, share=share), CHOSEN, {"merge_s": 0.0123})
 
 
 # Recall
@@ -119,7 +121,7 @@ def test_rows_have_the_cells_of_the_head_and_say_what_was_left_out() -> None:
     )
     table = rows(found)
     assert [row[:3] for row in table] == [
-        ("100", report.WHOLE, "fitted"),
+        ("100", report.WHOLE, "voronoi 2 × 64, probes 8"),
         ("100", "a", "probes 8"),
         ("100", "b", "left out"),
         ("100", "c", "left out"),

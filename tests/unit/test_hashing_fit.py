@@ -15,7 +15,7 @@ FAMILIES = ("voronoi", "p-stable")
 
 @pytest.fixture(scope="module")
 def collection() -> FloatArray:
-    return clustered(1, 4000)
+    return clustered(1, 3000)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_parameters_record_what_was_decided_and_measured(family: HashFamily) -> 
     parameters = family.parameters()
     assert parameters["family"] == family.family == "p-stable"
     assert (parameters["dim"], parameters["tables"], parameters["seed"]) == (DIM, TABLES, 5)
-    assert (parameters["size"], parameters["recall_target"]) == (4000, RECALL_TARGET)
+    assert (parameters["size"], parameters["recall_target"]) == (3000, RECALL_TARGET)
     assert parameters["width"] == pytest.approx(parameters["width_factor"] * parameters["neighbour_distance"])
     assert 2 <= parameters["width_factor"] <= 10.1
 
@@ -162,7 +162,7 @@ def test_a_fit_is_decided_by_sample_and_seed(collection: FloatArray, kind: str) 
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
-@pytest.mark.parametrize("n", [1, 2, 3, 11, 12, 63, 64, 65, 200])
+@pytest.mark.parametrize("n", [1, 2, 3, 11, 12, 63, 64, 65, 150])
 def test_few_vectors_find_each_other(collection: FloatArray, n: int, kind: str) -> None:
     some = collection[:n]
     family = fit(some, seed=0, family=kind)
@@ -194,7 +194,7 @@ def test_copies_beside_others_leave_the_others_to_be_found(kind: str) -> None:
     copies = np.repeat(clustered(1, 1), 600, axis=0)
     others = clustered(2, 400)
     vectors = np.concatenate([copies, others])
-    recall, _ = measured(fit(vectors, seed=0, family=kind), vectors, others[:50])
+    recall, _ = measured(fit(vectors, seed=0, family=kind, hashes=10), vectors, others[:50])
     assert recall > 0.9
 
 
@@ -202,7 +202,7 @@ def test_copies_beside_others_leave_the_others_to_be_found(kind: str) -> None:
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_few_dimensions(dim: int, kind: str) -> None:
     vectors = np.random.default_rng(0).standard_normal((500, dim)).astype(np.float32)
-    family = fit(vectors, seed=0, family=kind, tables=4)
+    family = fit(vectors, seed=0, family=kind, tables=4, hashes=8)
     assert family.keys(vectors).shape == (500, 4)
     assert all((family.probes(row)[:, 0] == family.keys(row[None])[0]).all() for row in vectors[:20])
 
