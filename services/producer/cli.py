@@ -385,7 +385,7 @@ def compact(system: System, collection: str | None, *, as_json: bool) -> int:
 @click.option(
     "--max-candidates",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the collection that a search may rank, kept to even at the cost of recall.  [default: 0.025 if the "
+    help="Share of the collection that a search may rank, kept to even at the cost of recall.  [default: 0.027 if the "
     "recall allows]",
 )
 @click.option("--family", "families", multiple=True, type=click.Choice(FAMILIES), help="Only this family; repeatable.")

@@ -33,7 +33,7 @@ def fit(  # noqa: PLR0913 -- the parameters of a family are many
     probes: int | None = None,
     recall_target: float = RECALL_TARGET,
     max_lookups: int = 64,
-    max_share: float = 0.025,
+    max_share: float = 0.027,
     keep_share: bool = False,
     size: int | None = None,
     metric: Metric = "cosine",

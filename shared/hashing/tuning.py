@@ -18,6 +18,7 @@ from shared.hashing.trials import Trial
 from shared.hashing.types import HashFamily, HashingError
 from shared.hashing.voronoi_trials import try_voronoi
 
+_AMPLE = 0.8  # of the misses that the goal allows: what the collection's own images may miss
 FAMILIES = (voronoi.FAMILY, pstable.FAMILY)
 
 
@@ -38,7 +39,7 @@ class Goal:
     seed: int
     recall: float = 0.95
     max_lookups: int = 64
-    max_share: float = 0.025
+    max_share: float = 0.027
     keep_share: bool = False
     families: Sequence[str] = FAMILIES
     tables: int | None = None
@@ -50,7 +51,7 @@ class Goal:
     @property
     def ample_recall(self) -> float:
         """What the collection's own images are to find, so that queries from elsewhere find `recall`."""
-        return 1 - (1 - self.recall) / 2
+        return 1 - _AMPLE * (1 - self.recall)
 
     def __post_init__(self) -> None:
         """Refuse what is out of range.
@@ -139,9 +140,9 @@ def tune(
 ) -> Tuning:
     """Return what was tried on a survey and the cheapest that keeps to the goal: the same for the same arguments.
 
-    Queries from elsewhere miss more than the collection's own images do, in our measurements up to twice as many
-    neighbours. So the cheapest is sought among those that miss half of what the goal allows; where none within the
-    limits does, the one that finds the most is taken. Where nothing keeps to all of the goal, look-ups may be more,
+    Queries from elsewhere may miss more than the collection's own images do, so the cheapest is sought among those that
+    miss a fifth less than the goal allows; where none within the limits does, the one that finds the most is taken.
+    Where nothing keeps to all of the goal, look-ups may be more,
     then the share (unless the goal keeps to it), and at last the best recall is taken (within the share, if the goal
     keeps to it and anything does).
 
@@ -178,7 +179,6 @@ def _try_all(sample: Sample, goal: Goal, costs: CostModel) -> Iterator[Trial]:
                 tables=goal.tables,
                 cells=goal.cells,
                 probes=goal.probes,
-                max_lookups=goal.max_lookups,
                 costs=costs,
             )
         else:

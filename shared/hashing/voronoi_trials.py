@@ -11,7 +11,7 @@ from shared.hashing.types import FloatArray
 from shared.hashing.voronoi import VoronoiFamily, k_means
 
 _TABLES = (1, 2, 4)
-_OCCUPANCIES = (3, 4, 6, 12, 24, 48, 96)
+_OCCUPANCIES = (3, 4, 6, 8, 12, 24, 48, 96)
 """Images of a cell that are tried. Fewer cost more memory per image, more cost candidates."""
 _MOST_CELLS = 16_384  # tried: hashing a query costs as many distances per table
 _PER_CELL = 8  # points that a k-means has for each cell, where the sample is smaller than the collection
@@ -21,7 +21,8 @@ _TRAINING = 2**37  # multiplications that all k-means may take, about: a minute 
 _ITERATIONS = 6
 _ITERATIONS_OF_MANY = 4  # where cells have but few points each, the rest would follow the sample's accidents
 _MANY_CELLS = 8_192
-_PROBES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
+_PROBES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
+_MOST_LOOKUPS = 256  # tried, beyond what is wanted: a recall that takes so many is still had cheaper than by p-stable
 
 
 def try_voronoi(
@@ -31,7 +32,6 @@ def try_voronoi(
     tables: int | None,
     cells: int | None,
     probes: int | None,
-    max_lookups: int,
     costs: CostModel,
 ) -> Iterator[Trial]:
     """Yield what the family does on a sample with these parameters, or with those worth trying where they are None."""
@@ -50,7 +50,11 @@ def try_voronoi(
                 trained.append(k_means(points, number, rng=rng, iterations=iterations))
             family = VoronoiFamily.of(sample.space, np.stack(trained), probes=1, seed=seed)
             yield from trials(
-                family, sample, _probe_counts(probes, number, max_lookups // count), products=count * each, costs=costs
+                family,
+                sample,
+                _probe_counts(probes, number, _MOST_LOOKUPS // count),
+                products=count * each,
+                costs=costs,
             )
 
 

@@ -169,7 +169,7 @@ def test_no_trial_beats_one_of_the_pareto_curve(tuning: Tuning) -> None:
 def test_the_cheapest_that_keeps_to_the_goal_is_chosen(tuning: Tuning) -> None:
     assert tuning.chosen is expected(tuning)
     assert tuning.chosen.lookups <= 64
-    assert tuning.chosen.share <= 0.025
+    assert tuning.chosen.share <= 0.027
 
 
 def expected(tuning: Tuning) -> Trial:
@@ -184,8 +184,8 @@ def expected(tuning: Tuning) -> Trial:
             and (not lookups or trial.lookups <= goal.max_lookups)
             and (not share or trial.share <= goal.max_share)
         ]
-        # Half the misses that are allowed, if that can be had; if not, as few as can be.
-        ample = [trial for trial in fitting if trial.sure_recall >= 1 - (1 - goal.recall) / 2]
+        # A fifth less than the misses that are allowed, if that can be had; if not, as few as can be.
+        ample = [trial for trial in fitting if trial.sure_recall >= 1 - 0.8 * (1 - goal.recall)]
         if ample:
             return min(ample, key=lambda trial: trial.cost_ms)
         return max(fitting, key=lambda trial: (trial.recall, -trial.cost_ms), default=None)
@@ -242,22 +242,24 @@ def test_recall_that_cannot_be_had_is_had_as_far_as_possible(surveyed: Sample) -
     assert kept.misses[0] == "recall"
 
 
-def test_half_of_the_neighbours_that_may_be_missed_are_missed(surveyed: Sample) -> None:
+def test_a_fifth_of_the_neighbours_that_may_be_missed_is_left_to_spare(surveyed: Sample) -> None:
     """Where one within the limits finds as many; else the one that finds the most is taken."""
-    assert Goal(seed=0, recall=0.9).ample_recall == pytest.approx(0.95)
+    assert Goal(seed=0, recall=0.9).ample_recall == pytest.approx(0.92)
     assert Goal(seed=0, recall=1.0).ample_recall == 1.0
     made = tune(surveyed, Goal(seed=0, **SMALL["voronoi"]))
-    free = tune_again(made, Goal(seed=0, recall=0.9, max_share=1.0, **SMALL["voronoi"]))
+    free = tune_again(made, Goal(seed=0, recall=0.9, max_share=1.0, max_lookups=4096, **SMALL["voronoi"]))
     cheaper = [trial for trial in made.trials if trial.cost_ms < free.chosen.cost_ms]
-    assert free.chosen.sure_recall >= 0.95 > max(trial.sure_recall for trial in cheaper)
-    narrow = tune_again(made, Goal(seed=0, recall=0.9, max_share=free.chosen.share * 0.99, **SMALL["voronoi"]))
-    assert narrow.misses == ()
-    assert 0.9 <= narrow.chosen.sure_recall < 0.95
-    assert narrow.chosen.recall == max(trial.recall for trial in cheaper)
+    assert free.chosen.sure_recall >= 0.92 > max(trial.sure_recall for trial in cheaper)
+    share = 0.99 * min(trial.share for trial in made.trials if trial.sure_recall >= 0.92)
+    within = [trial for trial in made.trials if trial.share <= share]
+    narrow = tune_again(made, Goal(seed=0, recall=0.9, max_share=share, max_lookups=4096, **SMALL["voronoi"]))
+    if any(trial.sure_recall >= 0.9 for trial in within):
+        assert narrow.misses == ()
+        assert narrow.chosen.recall == max(trial.recall for trial in within if trial.sure_recall >= 0.9)
 
 
 def test_costs_decide(surveyed: Sample) -> None:
-    goal = Goal(seed=0, families=("voronoi",), tables=1)
+    goal = Goal(seed=0, families=("voronoi",), tables=1, max_share=1.0, max_lookups=4096)
     dear_lookups = tune(surveyed, goal, costs=replace(TYPICAL, lookup_ms=1.0, candidate_ms=0.0, member_ms=0.0)).chosen
     dear_candidates = tune(surveyed, goal, costs=replace(TYPICAL, lookup_ms=0.0, candidate_ms=1.0)).chosen
     assert dear_lookups.lookups < dear_candidates.lookups
@@ -309,7 +311,7 @@ def test_the_report_is_json(tuning: Tuning) -> None:
     report = tuning.to_json()
     assert json.loads(json.dumps(report)) == report
     assert report["chosen"] == tuning.chosen.to_json()
-    assert (report["target"], report["max_lookups"], report["max_candidate_share"]) == (0.95, 64, 0.025)
+    assert (report["target"], report["max_lookups"], report["max_candidate_share"]) == (0.95, 64, 0.027)
     assert (report["size"], report["misses"]) == (3000, [])
     assert len(report["pareto"]) == len(tuning.pareto())
     assert set(report["families"]) == set(FAMILIES)
