@@ -141,8 +141,8 @@ def tune(
     """Return what was tried on a survey and the cheapest that keeps to the goal: the same for the same arguments.
 
     Queries from elsewhere may miss more than the collection's own images do, so the cheapest is sought among those that
-    miss a fifth less than the goal allows; where none within the limits does, the one that finds the most is taken.
-    Where nothing keeps to all of the goal, look-ups may be more,
+    miss a fifth less than the goal allows; where none within the limits does, among those that find as much as the best
+    but for its standard error. Where nothing keeps to all of the goal, look-ups may be more,
     then the share (unless the goal keeps to it), and at last the best recall is taken (within the share, if the goal
     keeps to it and anything does).
 
@@ -160,8 +160,9 @@ def tune(
         fitting = [trial for trial in tried if not set(_misses(trial, goal)) - allowed]
         if fitting:
             ample = [trial for trial in fitting if trial.sure_recall >= goal.ample_recall]
-            best = min(ample, key=lambda trial: trial.cost_ms) if ample else max(fitting, key=_finding)
-            return Tuning(goal, tuple(tried), best, sample.size)
+            best = max(fitting, key=_finding)
+            alike = [trial for trial in fitting if trial.recall >= best.recall - best.error]
+            return Tuning(goal, tuple(tried), min(ample or alike, key=lambda trial: trial.cost_ms), sample.size)
     within = [trial for trial in tried if goal.keep_share and "share" not in _misses(trial, goal)] or tried
     return Tuning(goal, tuple(tried), max(within, key=_finding), sample.size)
 
