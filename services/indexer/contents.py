@@ -1,7 +1,7 @@
 """What a collection contains by the object store: its live rows, and its index generations."""
 
 import logging
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -56,14 +56,6 @@ class Contents:
                 ids, vectors = read.result()
                 if len(ids):
                     yield name, ids, vectors
-
-    def rows_of(
-        self, collection: Collection, segment: str, images: Set[int]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Return those rows of a segment that hold some images, dead or not: ids int64 [n], embeddings [n, dim]."""
-        rows = self.segment(collection, segment)
-        chosen = np.flatnonzero([image in images for image in segments.ids_of(rows).tolist()])
-        return segments.ids_of(rows)[chosen], float32(rows)[chosen]
 
     def _live(
         self, collection: Collection, segment: str, dead: set[tuple[str, int]]

@@ -15,6 +15,7 @@ import numpy as np
 
 from services.indexer import costs
 from services.indexer.contents import Contents
+from services.indexer.lookup import Lookup
 from shared.catalog import Catalog, Collection, CurrentIndex
 from shared.errors import IndexLost, Invalid, NotFound, Unavailable
 from shared.generations import Generation, collection_prefix, generation_prefix
@@ -57,7 +58,7 @@ class Tender:
     ) -> None:
         self._store, self._buckets, self._ledger, self._jobs, self._changes = store, buckets, ledger, jobs, changes
         self._contents, self._recover = contents, recover
-        self._catalog = Catalog(store)
+        self._catalog, self._lookup = Catalog(store), Lookup(store)
         self._new_seed = new_seed
         self._exact_below = exact_below
 
@@ -182,10 +183,11 @@ class Tender:
         # Who deleted an image meanwhile may have taken it out of the buckets before it was put in.
         gone = self._catalog.dead_rows(collection.name) - dead
         for segment in {segment for segment, _ in gone}:
-            images = {image for other, image in gone if other == segment}
-            ids, vectors = self._contents.rows_of(collection, segment, images)
-            generation.remove(self._buckets, ids, vectors)
-            count -= len(ids)
+            rows = self._lookup.rows(collection.name, segment, [image for other, image in gone if other == segment])
+            if rows:
+                vectors = np.stack([row.vector for row in rows.values()])
+                generation.remove(self._buckets, np.array(list(rows)), vectors)
+            count -= len(rows)
         return count
 
     def _check(self, generation: Generation, sample: Sample, tuning: Tuning) -> dict[str, Any]:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from shared.hashing.mixing import MAX_TABLES, bucket_keys, slot_multipliers, slot_sums
 from shared.hashing.probing import MAX_PROBES, perturbations
 from shared.hashing.space import AXIS_BITS, Space, WholeNumbers, checked_array, checked_integer
-from shared.hashing.types import BucketKeys, FloatArray, HashingError, IntArray
+from shared.hashing.space_family import SpaceFamily
+from shared.hashing.types import BucketKeys, HashingError, IntArray
 
 FAMILY = "p-stable"
 MAX_HASHES = 64
@@ -24,7 +25,7 @@ _MAX_WIDTH = 1 << 60
 _BATCH = 1024  # vectors hashed at a time, and at most: bounds the memory
 
 
-class PStableFamily:
+class PStableFamily(SpaceFamily):
     """p-stable hashing with query-directed multi-probe, made by `draw` or `from_parts`."""
 
     family = FAMILY
@@ -44,13 +45,12 @@ class PStableFamily:
             offsets: b, [tables * hashes], from 0 to width_steps - 1, in the steps of p·X.
             parameters: At least dim, tables, hashes, probes, exponent and width_steps.
         """
-        self._space, self._directions, self._offsets, self._parameters = space, directions, offsets, parameters
+        super().__init__(space, parameters)
+        self._directions, self._offsets = directions, offsets
         self._exact_directions = directions.astype(np.float64)
         self._hashes: int = parameters["hashes"]
         self._width: int = parameters["width_steps"]
         self._multipliers = slot_multipliers(self._hashes)
-        self.dim = space.dim
-        self.tables: int = parameters["tables"]
 
     @classmethod
     def draw(cls, space: Space, *, tables: int, hashes: int, width: float, probes: int, seed: int) -> Self:
@@ -102,17 +102,6 @@ class PStableFamily:
         offsets = checked_array(arrays, "offsets", np.int64, (columns,), width)
         return cls(space, directions, offsets, dict(parameters))
 
-    def keys(self, vectors: FloatArray) -> BucketKeys:
-        """Return the bucket of each vector in each table, as `HashFamily.keys`."""
-        return self.keys_at(self._space.coordinates(vectors))
-
-    def probes(self, vector: FloatArray, probes: int | None = None) -> BucketKeys:
-        """Return the buckets to look into for a query, as `HashFamily.probes`."""
-        if np.ndim(vector) != 1:
-            raise HashingError(f"a query has shape {np.shape(vector)}, expected ({self.dim},): one vector")
-        keys: BucketKeys = self.probes_at(self._space.coordinates(np.asarray(vector)[None]), probes)[0]
-        return keys
-
     def keys_at(self, coordinates: WholeNumbers) -> BucketKeys:
         """Return the buckets of points of the space: [n, coordinates] to uint64 [n, tables]."""
         keys: BucketKeys = np.empty((len(coordinates), self.tables), dtype=np.uint64)
@@ -130,17 +119,9 @@ class PStableFamily:
         moves, _ = perturbations(inside / self._width, self._multipliers, probes)
         return bucket_keys(slot_sums(slots, self._multipliers)[..., None] + moves)
 
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters, as `HashFamily.parameters`."""
-        return dict(self._parameters)
-
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return mean, axes (if there are any), directions and offsets, all of whole numbers."""
         return self._space.arrays() | {"directions": self._directions, "offsets": self._offsets}
-
-    def recording(self, **parameters: object) -> Self:
-        """Return the same hash with further parameters, or others for those that change no key."""
-        return type(self)(self._space, self._directions, self._offsets, self._parameters | parameters)
 
     def _slots(self, coordinates: WholeNumbers) -> tuple[IntArray, IntArray]:
         """Return the slot of each hash, and the place in it from 0 to width_steps - 1: int64 [n, tables, hashes]."""

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,26 +10,14 @@ import numpy.typing as npt
 from shared.hashing.costs import CostModel
 from shared.hashing.sample import Sample
 from shared.hashing.space import WholeNumbers
-from shared.hashing.types import BucketKeys, HashFamily
+from shared.hashing.space_family import SpaceFamily
+from shared.hashing.types import BucketKeys
 
 _COUNTED = 8_192  # rows that candidates are counted among
 _COUNTING = 192  # queries whose candidates are counted
 _RANKS = 1 << 25  # of queries, rows and tables, at most: 64 MB
 _ONE_SIDED = 1.645  # standard errors: the normal distribution has 95 % of its mass above -1.645
 _QUERY_BATCH = 1 << 14  # bucket keys computed at a time
-
-
-class Hashed(HashFamily, Protocol):
-    """A family of a sample's space, which hashes coordinates as well as vectors."""
-
-    def keys_at(self, coordinates: WholeNumbers) -> BucketKeys:
-        """Return the buckets of points of the space: [n, coordinates] to uint64 [n, tables]."""
-
-    def probes_at(self, coordinates: WholeNumbers, probes: int | None = None) -> BucketKeys:
-        """Return the buckets to look into for points of the space: [n, coordinates] to uint64 [n, tables, probes]."""
-
-    def recording(self, **parameters: object) -> "Hashed":
-        """Return the same hash with further parameters, or others for those that change no key."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +35,7 @@ class Trial:
         cost_ms: What the cost model says.
     """
 
-    family: Hashed
+    family: SpaceFamily
     probes: int
     budget_share: float | None
     recall: float
@@ -88,7 +75,7 @@ class Trial:
 
 
 def trials(
-    family: Hashed,
+    family: SpaceFamily,
     sample: Sample,
     counts: Sequence[int],
     *,
@@ -149,14 +136,16 @@ def spread(size: int, most: int) -> npt.NDArray[np.intp]:
     return np.linspace(0, size - 1, min(size, most)).astype(np.intp)
 
 
-def _batches(family: Hashed, queries: WholeNumbers, limit: int) -> Iterator[tuple[int, BucketKeys]]:
+def _batches(family: SpaceFamily, queries: WholeNumbers, limit: int) -> Iterator[tuple[int, BucketKeys]]:
     """Yield the probes of some queries at a time, and the place of the first: uint64 [some, tables, probes]."""
     step = max(1, _QUERY_BATCH // (family.tables * limit))
     for start in range(0, len(queries), step):
         yield start, family.probes_at(queries[start : start + step], limit)
 
 
-def _first_probes(family: Hashed, queries: WholeNumbers, neighbours: WholeNumbers, limit: int) -> npt.NDArray[np.int64]:
+def _first_probes(
+    family: SpaceFamily, queries: WholeNumbers, neighbours: WholeNumbers, limit: int
+) -> npt.NDArray[np.int64]:
     """Return the first probe, from 0, by which each query meets each of its neighbours in any table; `limit`: none."""
     many, size = neighbours.shape[1:]
     keys = family.keys_at(neighbours.reshape(-1, size)).reshape(len(queries), many, family.tables)
@@ -173,7 +162,7 @@ class _Seen:
     """By which probes queries meet the rows of a sample in each table."""
 
     def __init__(
-        self, family: Hashed, queries: WholeNumbers, own: npt.NDArray[np.int64], rows: WholeNumbers, limit: int
+        self, family: SpaceFamily, queries: WholeNumbers, own: npt.NDArray[np.int64], rows: WholeNumbers, limit: int
     ) -> None:
         self.limit, self.queries, self.rows = limit, len(queries), len(rows)
         self._own = own
@@ -217,7 +206,7 @@ def _scores(ranks: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.int64]
 
 
 def _kept_share(
-    family: Hashed, sample: Sample, asked: npt.NDArray[np.intp], seen: _Seen, count: int, budget_share: float
+    family: SpaceFamily, sample: Sample, asked: npt.NDArray[np.intp], seen: _Seen, count: int, budget_share: float
 ) -> npt.NDArray[np.float64]:
     """Return the share of the neighbours of the queries asked that a cut to the best of their candidates leaves.
 

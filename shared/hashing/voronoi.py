@@ -8,7 +8,6 @@ Centroids are whole numbers as the coordinates are, so that the cell of a vector
 centroids down to those within its error, whole numbers decide among them, and of equally near ones the first is taken.
 """
 
-import copy
 import math
 from typing import Any, Self
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from shared.hashing.mixing import MAX_TABLES
 from shared.hashing.space import Space, WholeNumbers, checked_array, checked_integer
+from shared.hashing.space_family import SpaceFamily
 from shared.hashing.types import BucketKeys, FloatArray, HashingError
 
 FAMILY = "voronoi"
@@ -27,7 +27,7 @@ _SCORES = 1 << 22  # computed at a time: 16 MB
 _ROUNDING = 2.0**-24
 
 
-class VoronoiFamily:
+class VoronoiFamily(SpaceFamily):
     """Cells of k-means centroids, made by `of` or `from_parts`."""
 
     family = FAMILY
@@ -40,9 +40,8 @@ class VoronoiFamily:
             centroids: [tables, cells, coordinates], in steps of 2**-18 of the space's unit.
             parameters: At least tables, cells, probes and those of the space.
         """
-        self._space, self._centroids, self._parameters = space, centroids, parameters
-        self.dim = space.dim
-        self.tables: int = parameters["tables"]
+        super().__init__(space, parameters)
+        self._centroids = centroids
         self._step = 2.0 ** (_BITS - math.log2(space.unit))
         # |p - c|² is smallest where p·c - |c|²/2 is largest.
         self._single = centroids.astype(np.float32)
@@ -73,17 +72,6 @@ class VoronoiFamily:
         space = Space.from_parts(parameters, arrays)
         centroids = checked_array(arrays, "centroids", np.int32, (tables, cells, space.size), _LIMIT)
         return cls(space, centroids, dict(parameters))
-
-    def keys(self, vectors: FloatArray) -> BucketKeys:
-        """Return the cell of each vector in each table, as `HashFamily.keys`."""
-        return self.keys_at(self._space.coordinates(vectors))
-
-    def probes(self, vector: FloatArray, probes: int | None = None) -> BucketKeys:
-        """Return the cells to look into for a query, as `HashFamily.probes`."""
-        if np.ndim(vector) != 1:
-            raise HashingError(f"a query has shape {np.shape(vector)}, expected ({self.dim},): one vector")
-        keys: BucketKeys = self.probes_at(self._space.coordinates(np.asarray(vector)[None]), probes)[0]
-        return keys
 
     def keys_at(self, coordinates: WholeNumbers) -> BucketKeys:
         """Return the cells of points of the space: [n, coordinates] to uint64 [n, tables]."""
@@ -118,19 +106,9 @@ class VoronoiFamily:
                     keys[row, table] = near[np.argsort(-its[near], kind="stable")[:count]]
         return keys
 
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters, as `HashFamily.parameters`."""
-        return dict(self._parameters)
-
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return mean, axes (if there are any) and centroids, all of whole numbers."""
         return self._space.arrays() | {"centroids": self._centroids}
-
-    def recording(self, **parameters: object) -> Self:
-        """Return the same hash with further parameters, or others for those that change no key."""
-        other = copy.copy(self)  # with the same arrays: a trial of each number of probes keeps one of these
-        other._parameters = self._parameters | parameters  # noqa: SLF001 -- of this class
-        return other
 
     def _scores(self, points: WholeNumbers, table: int) -> FloatArray:
         scores: FloatArray = points.astype(np.float32) @ self._single[table].T

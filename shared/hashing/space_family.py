@@ -1,0 +1,56 @@
+"""What the hash families have in common that hash points of a `Space`."""
+
+import copy
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.hashing.space import Space, WholeNumbers
+from shared.hashing.types import BucketKeys, FloatArray, HashingError
+
+
+class SpaceFamily(ABC):
+    """A `HashFamily` of a space: it hashes coordinates as well as vectors."""
+
+    family: ClassVar[str]
+
+    def __init__(self, space: Space, parameters: dict[str, Any]) -> None:
+        """Take over the space, and parameters that have at least the tables and those of the space."""
+        self._space, self._parameters = space, parameters
+        self.dim = space.dim
+        self.tables: int = parameters["tables"]
+
+    def keys(self, vectors: FloatArray) -> BucketKeys:
+        """Return the bucket of each vector in each table, as `HashFamily.keys`."""
+        return self.keys_at(self._space.coordinates(vectors))
+
+    def probes(self, vector: FloatArray, probes: int | None = None) -> BucketKeys:
+        """Return the buckets to look into for a query, as `HashFamily.probes`."""
+        if np.ndim(vector) != 1:
+            raise HashingError(f"a query has shape {np.shape(vector)}, expected ({self.dim},): one vector")
+        keys: BucketKeys = self.probes_at(self._space.coordinates(np.asarray(vector)[None]), probes)[0]
+        return keys
+
+    @abstractmethod
+    def keys_at(self, coordinates: WholeNumbers) -> BucketKeys:
+        """Return the buckets of points of the space: [n, coordinates] to uint64 [n, tables]."""
+
+    @abstractmethod
+    def probes_at(self, coordinates: WholeNumbers, probes: int | None = None) -> BucketKeys:
+        """Return the buckets to look into for points of the space: [n, coordinates] to uint64 [n, tables, probes]."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the trained arrays, as `HashFamily.arrays`."""
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters, as `HashFamily.parameters`."""
+        return dict(self._parameters)
+
+    def recording(self, **parameters: object) -> Self:
+        """Return the same hash with further parameters, or others for those that change no key."""
+        made = copy.copy(self)  # with the same arrays: a trial of each number of probes keeps one of these
+        made._parameters = self._parameters | parameters  # noqa: SLF001 -- of its own class
+        return made
