@@ -46,7 +46,7 @@ _rejection.expected_statuses = [*_rejection.expected_statuses, "414", "431"]
 
 
 @requests.parametrize()
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_requests_made_up_from_the_document(case: Any, address: str) -> None:
     path = case.path_parameters or {}
     positive = case.meta is None or case.meta.generation.mode.is_positive
@@ -80,7 +80,7 @@ def _fit(values: dict[str, Any]) -> None:
 
 def _has_only_a_body_that_fits(case: Any) -> bool:
     """Return whether a body that is meant not to fit does: where one of two fields is required, either is dropped."""
-    if [str(place) for place, part in case.meta.components.items() if part.mode.is_negative] != ["body"]:
+    if [place.value for place, part in case.meta.components.items() if part.mode.is_negative] != ["body"]:
         return False
     body = {name: "" if isinstance(value, bytes) else value for name, value in _fields(case.body).items()}
     content = api.document()["paths"][case.operation.path][case.method.lower()]["requestBody"]["content"]
