@@ -5,6 +5,7 @@ then the announcement, then the report.
 """
 
 import logging
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from shared.store import ObjectStore
 _log = logging.getLogger(__name__)
 
 _LOCK_S = 15.0
+_FRESH_S = 1.0  # a manifest is read again after
 _WAIT_S = 5.0  # of a task that others wait behind
 _TENDED_S = 30.0  # between two requests to tune a collection that goes on growing
 _DELETED_AT_ONCE = 512  # images, while a merge may have to wait
@@ -52,6 +54,7 @@ class Indexer:
         self._store, self._buckets, self._ledger = store, buckets, ledger
         self._jobs, self._changes, self._queue = jobs, changes, queue
         self._catalog, self._lookup = Catalog(store), Lookup(store)
+        self._manifests: dict[str, tuple[float, Collection]] = {}  # the last one, and when it was read
         self.compactor = Compactor(store=store, ledger=ledger, jobs=jobs, changes=changes, queue=queue)
         self._contents = Contents(store)
         self.tender = Tender(
@@ -71,11 +74,11 @@ class Indexer:
     def index(self, *, collection: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
         """Put a segment's images into their buckets, settle it, report its batch."""
         try:
-            manifest = self._catalog.get(collection)
+            manifest, state = self._known(collection)
         except NotFound:
             self._report_dropped(job, batch, collection, outcome)
             return
-        state, settled = self.tender.known(manifest), 0
+        settled = size = 0
         if self._jobs.reported(job, batch):
             self._clear_away(collection, segment)
         else:
@@ -84,25 +87,40 @@ class Indexer:
             except ObjectNotFound:
                 self._report_dropped(job, batch, collection, outcome)
                 return
-            outcome, settled = self._add(manifest, state, segment, rows, outcome)
+            outcome, settled, size = self._add(manifest, state, segment, rows, outcome)
         done = self._jobs.report(job, batch, outcome)
         self.compactor.segments_added(collection, settled)
-        if self.tender.due(state, self._ledger.size(collection), underway=not done) and (
+        if self.tender.due(state, size or self._ledger.size(collection), underway=not done) and (
             done or self._ledger.once(f"tend:{collection}", seconds=_TENDED_S)
         ):
             self._queue.tend(collection=collection)
 
     def _add(
         self, collection: Collection, state: IndexState, segment: str, rows: pa.RecordBatch, outcome: Outcome
-    ) -> tuple[Outcome, int]:
+    ) -> tuple[Outcome, int, int]:
         """Index a segment; returns the outcome without the images that another one holds, and what `settle` does."""
         ids, vectors = segments.ids_of(rows), float32(rows)
         mine, taken = self._claims(collection, segment, ids)
         for number in state.generations:
             self._contents.generation(collection, number).add(self._buckets, ids[mine], vectors[mine])
-        settled = self._ledger.settle(collection.name, segment)
+        settled, size = self._ledger.settle(collection.name, segment)
         self._changes.announce(Change(collection.name, "segment", segment))
-        return _without(outcome, [segments.entry_of(rows, row).label for row in taken]), settled
+        return _without(outcome, [segments.entry_of(rows, row).label for row in taken]), settled, size
+
+    def _known(self, collection: str) -> tuple[Collection, IndexState]:
+        """Return a collection's manifest and the state of its index.
+
+        A manifest that was read a moment ago will do: of a collection that was dropped there is no state, and one that
+        was made anew since has no generation yet, whose buckets it would name.
+
+        Raises:
+            NotFound: There is no such collection.
+        """
+        state, (read, manifest) = self._ledger.state(collection), self._manifests.get(collection, (0.0, None))
+        if state is None or manifest is None or time.monotonic() - read > _FRESH_S:
+            read, manifest = time.monotonic(), self._catalog.get(collection)
+            self._manifests = {collection: (read, manifest)}
+        return manifest, state or self.tender.known(manifest)
 
     def _report_dropped(self, job: str, batch: int, collection: str, outcome: Outcome) -> None:
         """Report a segment that is gone: as long as its batch is not reported, only a drop removes it."""

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from services.query.crew import SIZE, together
 from services.query.packs import Pack, Rows, StoredVectors, Vectors
 from services.query.view import View
 from shared.query import Metric
@@ -16,6 +19,7 @@ _ROUNDING = 32 * float(np.finfo(np.float32).eps)
 _EXACT = 2**20  # numbers converted to float64 at a time: 8 MB
 _GATHERED = 2**17  # numbers gathered at a time: 512 kB, which a core's cache holds while they are multiplied
 _SCANNED = 2**21  # numbers multiplied at a time where rows lie side by side; the interpreter is free meanwhile
+_SHARED = 2**20  # numbers that are worth a thread of their own: 4 MB
 _PRODUCTS = 2**22  # inner products in memory at a time: 16 MB
 _DENSE = 2  # gather rows of which there are fewer than one in so many; compute all between them otherwise
 
@@ -58,8 +62,18 @@ def rank(view: View, queries: Vectors, rows: Rows, *, k: int, metric: Metric) ->
 
 def _products(view: View, queries: Vectors, rows: Rows) -> Vectors:
     """Return the inner products of queries and ascending rows, float32 [q, n]."""
-    dim = queries.shape[1]
     products = np.empty((len(queries), len(rows)), dtype=np.float32)
+    crew = max(1, min(SIZE, rows.size * queries.shape[1] // _SHARED))
+    cuts = [len(rows) * part // crew for part in range(crew + 1)]
+    together(
+        [partial(_multiply, view, queries, rows[start:stop], products[:, start:stop]) for start, stop in pairwise(cuts)]
+    )
+    return products
+
+
+def _multiply(view: View, queries: Vectors, rows: Rows, products: Vectors) -> None:
+    """Write the inner products of queries and ascending rows, float32 [q, n]."""
+    dim = queries.shape[1]
     buffer = np.empty((max(1, _GATHERED // dim), dim), dtype=np.float32)
     for pack, part, local in view.parts(rows):
         at = part.start
@@ -75,7 +89,6 @@ def _products(view: View, queries: Vectors, rows: Rows) -> Vectors:
                 np.matmul(queries, block.T, out=out)
             else:
                 out[:] = np.matmul(queries, block.T)[:, some - first]
-    return products
 
 
 def _blocks(local: Rows, dim: int) -> Iterator[tuple[Rows, bool]]:

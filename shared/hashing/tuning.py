@@ -142,9 +142,9 @@ def tune(
 
     Queries from elsewhere may miss more than the collection's own images do, so the cheapest is sought among those that
     miss a fifth less than the goal allows; where none within the limits does, among those that find as much as the best
-    but for its standard error. Where nothing keeps to all of the goal, look-ups may be more,
-    then the share (unless the goal keeps to it), and at last the best recall is taken (within the share, if the goal
-    keeps to it and anything does).
+    but for its standard error. Where nothing keeps to all of the goal, look-ups may be more, then the share (unless
+    the goal keeps to it): of these the cheapest is taken, with nothing to spare. At last the best recall is taken
+    (within the share, if the goal keeps to it and anything does).
 
     Raises:
         HashingError: The slot width asked for is out of range.
@@ -159,12 +159,21 @@ def tune(
     for allowed in (set[str](), {"lookups"}, {"lookups"} if goal.keep_share else {"lookups", "share"}):
         fitting = [trial for trial in tried if not set(_misses(trial, goal)) - allowed]
         if fitting:
-            ample = [trial for trial in fitting if trial.sure_recall >= goal.ample_recall]
-            best = max(fitting, key=_finding)
-            alike = [trial for trial in fitting if trial.recall >= best.recall - best.error]
-            return Tuning(goal, tuple(tried), min(ample or alike, key=lambda trial: trial.cost_ms), sample.size)
+            return Tuning(goal, tuple(tried), _cheapest(fitting if allowed else _ample(fitting, goal)), sample.size)
     within = [trial for trial in tried if goal.keep_share and "share" not in _misses(trial, goal)] or tried
     return Tuning(goal, tuple(tried), max(within, key=_finding), sample.size)
+
+
+def _ample(fitting: Sequence[Trial], goal: Goal) -> list[Trial]:
+    """Return the trials that have misses to spare, or those that find as much as the best."""
+    best = max(fitting, key=_finding)
+    return [trial for trial in fitting if trial.sure_recall >= goal.ample_recall] or [
+        trial for trial in fitting if trial.recall >= best.recall - best.error
+    ]
+
+
+def _cheapest(trials: Sequence[Trial]) -> Trial:
+    return min(trials, key=lambda trial: trial.cost_ms)
 
 
 def _finding(trial: Trial) -> tuple[float, float]:

@@ -1,24 +1,21 @@
 """LSH buckets as sets of integer ids: one set per table and bucket."""
 
 from collections import defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.index.connection import Client, guarded, servers
-from shared.index.members import members
+from shared.index.members import Members, change, members
 
 Ids = npt.NDArray[np.int64]
 
-_NONE: Ids = np.empty(0, dtype=np.int64)
-
 BUCKET_LIMIT = 20_000  # ids that a search takes from one bucket
 _LARGE_KNOWN = 10_000  # names of buckets that are remembered as large
-_PIPELINE = 4096  # commands sent at a time: large enough to hide the round trip, small enough to stay a few 100 kB
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,33 +23,34 @@ class Candidates:
     """What some buckets hold.
 
     Attributes:
-        buckets: The ids of each, int64, in the order in which they were asked for.
-        truncated: How many of them hold more than they gave.
+        found: The ids of each, int64, in the order in which they were asked for, one behind the other.
+        sizes: How many are of each, int64 [buckets].
+        truncated: How many of the buckets hold more than they gave.
     """
 
-    buckets: Sequence[Ids]
+    found: Ids
+    sizes: Ids
     truncated: int
 
     @cached_property
     def ids(self) -> Ids:
         """The union: distinct ids, ascending, int64 [n]."""
-        ids = np.sort(np.concatenate([_NONE, *self.buckets]))
+        ids = np.sort(self.found)
         return ids[_first_of_each(ids)]
 
     @cached_property
     def counts(self) -> Ids:
         """In how many of the buckets each id was seen, int64 [n]."""
-        ids = np.sort(np.concatenate([_NONE, *self.buckets]))
+        ids = np.sort(self.found)
         return np.diff(np.append(np.flatnonzero(_first_of_each(ids)), len(ids)))
 
     @cached_property
     def first(self) -> Ids:
         """The place of the first bucket that each id was seen in, int64 [n]."""
-        ids = np.concatenate([_NONE, *self.buckets])
-        order = np.argsort(ids)
-        places = np.repeat(np.arange(len(self.buckets)), [len(bucket) for bucket in self.buckets])[order]
-        starts = np.flatnonzero(_first_of_each(ids[order]))
-        return np.minimum.reduceat(places, starts) if len(starts) else _NONE
+        order = np.argsort(self.found)
+        places = np.repeat(np.arange(len(self.sizes)), self.sizes)[order]
+        starts = np.flatnonzero(_first_of_each(self.found[order]))
+        return np.minimum.reduceat(places, starts) if len(starts) else np.empty(0, dtype=np.int64)
 
     def best(self, budget: int | None) -> Ids:
         """Return the ids, ascending; with a budget, at most so many: those that `most_seen` prefers."""
@@ -78,6 +76,13 @@ def _first_of_each(ids: Ids) -> npt.NDArray[np.bool_]:
     return first
 
 
+def _first_of_sets(found: Members, limit: int) -> Members:
+    """Return at most so many members of each set, the first ones."""
+    starts = np.cumsum(found.sizes) - found.sizes
+    within = np.arange(len(found.ids)) - np.repeat(starts, found.sizes)
+    return Members(found.ids[within < limit], np.minimum(found.sizes, limit))
+
+
 class BucketStore:
     """Adds ids to buckets, removes them, and fetches the union of buckets. Every call may run twice.
 
@@ -87,29 +92,22 @@ class BucketStore:
     def __init__(self, client: Client, *, limit: int = BUCKET_LIMIT) -> None:
         self._redis = client
         self.limit = limit
-        self._large: Set[bytes] = frozenset()  # buckets that had more the last time; never changed, only replaced
+        self._large: frozenset[bytes] = frozenset()  # buckets that had more the last time; never changed, only replaced
 
     def add(self, names: Sequence[bytes], ids: Sequence[int]) -> None:
         """Put ``ids[i]`` into the bucket ``names[i]``; both have one item per image and table."""
-        self._each("SADD", names, ids)
+        self._each(b"SADD", names, ids)
 
     def remove(self, names: Sequence[bytes], ids: Sequence[int]) -> None:
         """Take ``ids[i]`` out of the bucket ``names[i]``."""
-        self._each("SREM", names, ids)
+        self._each(b"SREM", names, ids)
 
-    def _each(self, command: str, names: Sequence[bytes], ids: Sequence[int]) -> None:
-        members: defaultdict[bytes, list[int]] = defaultdict(list)
+    def _each(self, command: bytes, names: Sequence[bytes], ids: Sequence[int]) -> None:
+        held: defaultdict[bytes, list[int]] = defaultdict(list)
         for name, image in zip(names, ids, strict=True):
-            members[name].append(image)
-        commands = iter(members.items())
+            held[name].append(image)
         with guarded():
-            while True:
-                pipeline = self._redis.pipeline(transaction=False)
-                for name, images in islice(commands, _PIPELINE):
-                    pipeline.execute_command(command, name, *images)
-                if not len(pipeline):
-                    return
-                pipeline.execute()
+            change(self._redis, command, held.items())
 
     def candidates(self, names: Sequence[bytes]) -> Candidates:
         """Return the union of buckets, by one pipeline."""
@@ -117,19 +115,29 @@ class BucketStore:
 
     def candidates_of(self, queries: Sequence[Sequence[bytes]]) -> list[Candidates]:
         """Return the union of the buckets of each query; a bucket of several queries is fetched once."""
-        places = {name: place for place, name in enumerate(dict.fromkeys(chain.from_iterable(queries)))}
+        names = list(dict.fromkeys(chain.from_iterable(queries)))
         with guarded():
-            found = members(self._redis, list(places), limit=self.limit + 1, large=self._large)
-        ends = np.cumsum(found.sizes)
+            found = members(self._redis, names, limit=self.limit + 1, large=self._large)
         cut = found.sizes > self.limit
-        buckets = np.split(found.ids, ends[:-1])
         if cut.any() or self._large:
-            self._large = {name for name in self._large if name not in places}
-            for name in (name for name, is_cut in zip(places, cut.tolist(), strict=True) if is_cut):
-                buckets[places[name]] = buckets[places[name]][: self.limit]
-                self._large = {*self._large, name} if len(self._large) < _LARGE_KNOWN else {name}
-        chosen = [[places[name] for name in query] for query in queries]
-        return [Candidates([buckets[place] for place in some], int(cut[some].sum())) for some in chosen]
+            self._remember_large(names, cut)
+            found = _first_of_sets(found, self.limit)
+        if len(queries) == 1:
+            return [Candidates(found.ids, found.sizes, int(cut.sum()))]
+        places = {name: place for place, name in enumerate(names)}
+        buckets = np.split(found.ids, np.cumsum(found.sizes)[:-1])
+        answers = []
+        for query in queries:
+            some = [places[name] for name in dict.fromkeys(query)]
+            ids = np.concatenate([np.empty(0, dtype=np.int64), *(buckets[place] for place in some)])
+            answers.append(Candidates(ids, found.sizes[some], int(cut[some].sum())))
+        return answers
+
+    def _remember_large(self, names: Sequence[bytes], cut: npt.NDArray[np.bool_]) -> None:
+        """Note which of these buckets had more than they may give, and which had not."""
+        large = {name for name, is_cut in zip(names, cut.tolist(), strict=True) if is_cut}
+        kept = self._large.difference(names)
+        self._large = kept | large if len(kept) + len(large) <= _LARGE_KNOWN else frozenset(large)
 
     def drop(self, prefix: bytes, *, keep: bytes | None = None) -> int:
         """Delete every bucket whose name starts with `prefix`, but not with `keep`; returns how many there were."""

@@ -134,13 +134,19 @@ class Ledger:
 
     # Settled segments
 
-    def settle(self, collection: str, segment: str) -> int:
-        """Note that a segment is written and indexed; returns how many were since the last compaction."""
+    def settle(self, collection: str, segment: str) -> tuple[int, int]:
+        """Note that a segment is written and indexed.
+
+        Returns:
+            How many were since the last compaction, and the number of claimed images.
+        """
         with guarded():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.sadd(f"settled:{collection}", segment)
             pipeline.hincrby(f"gathered:{collection}", "segments", 1)
-            return int(pipeline.execute()[-1])
+            pipeline.hlen(f"members:{collection}")
+            _, settled, size = pipeline.execute()
+            return int(settled), int(size)
 
     def settled(self, collection: str, segments: Sequence[str]) -> list[bool]:
         """Return for each segment whether it is written and indexed."""

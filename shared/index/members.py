@@ -1,13 +1,15 @@
-"""The members of many sets in one round trip, as numbers and in the order of the sets.
+"""The members of many sets in one round trip, as numbers and in the order of the sets; and changes of many sets.
 
-redis-py makes an object of each member, several milliseconds for some thousand. From a single server, replies are
-therefore read off the connection as they are and turned into numbers all at once. Whatever is not as expected there (an
-error, a lost connection, a member that is no id) is left to redis-py, which tries again and says what is wrong.
+redis-py makes an object of each member and of each command, several milliseconds for some thousand. To a single server,
+commands are therefore written as they go over the wire, and replies are turned into numbers all at once. Whatever is
+not as expected there (an error, a lost connection, a member that is no id) is left to redis-py, which tries again and
+says what is wrong.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,8 @@ from shared.index.connection import Client
 
 _SETS = 512  # commands sent at a time: their replies may be large
 _PART = 2**16  # bytes read at a time, at first
-_END = b"+PONG\r\n"
+_CHANGES = 4096  # commands sent at a time: enough to hide the round trip, few enough to stay some 100 kB
+_PING, _END = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
 _DIGITS = 16  # of an id of 53 bits, at most
 
 Ids = npt.NDArray[np.int64]
@@ -62,18 +65,40 @@ def members(client: Client, names: Sequence[bytes], *, limit: int, large: Contai
     )
 
 
+def change(client: Client, command: bytes, sets: Iterable[tuple[bytes, Sequence[int]]]) -> None:
+    """Send SADD or SREM for each of some sets, by their names, and the ids to put in or take out; both may run twice.
+
+    Raises:
+        redis.RedisError: As redis-py does.
+    """
+    waiting = iter(sets)
+    while some := list(islice(waiting, _CHANGES)):
+        if isinstance(client, redis.Redis):
+            with suppress(redis.RedisError, OSError):
+                said = _read(client, b"".join([*(_change(command, name, ids) for name, ids in some), _PING]))
+                if said.count(b"\n:") + said.startswith(b":") == len(some):
+                    continue
+        pipeline = client.pipeline(transaction=False)
+        for name, ids in some:
+            pipeline.execute_command(command, name, *ids)
+        pipeline.execute()
+
+
+def _change(command: bytes, name: bytes, ids: Sequence[int]) -> bytes:
+    numbers = b"".join([_bulk(b"%d" % image) for image in ids])
+    return b"*%d\r\n%b%b%b" % (len(ids) + 2, _bulk(command), _bulk(name), numbers)
+
+
 def _some(client: Client, names: Sequence[bytes], limit: int, large: Container[bytes]) -> Members:
-    commands: list[tuple[bytes | int, ...]] = [
-        (b"SSCAN", name, 0, b"COUNT", limit) if name in large else (b"SRANDMEMBER", name, limit) for name in names
-    ]
-    scanned = [place for place, command in enumerate(commands) if command[0] == b"SSCAN"]
+    scanned = [place for place, name in enumerate(names) if name in large]
     if isinstance(client, redis.Redis):
         with suppress(redis.RedisError, OSError, ValueError):
             # The reply of SSCAN is an array of a cursor and an array: two heads, the first before the cursor alone.
-            found = parse(_read(client, commands), len(names) + len(scanned))
+            found = parse(_read(client, packed(names, limit, large)), len(names) + len(scanned))
             return _without(found, np.array(scanned, dtype=np.int64) + np.arange(len(scanned)))
     pipeline = client.pipeline(transaction=False)
-    for command in commands:
+    for name in names:
+        command = (b"SSCAN", name, 0, b"COUNT", limit) if name in large else (b"SRANDMEMBER", name, limit)
         pipeline.execute_command(*command, **{NEVER_DECODE: []})
     replies: list[Any] = pipeline.execute()
     for place in scanned:
@@ -90,11 +115,11 @@ def _without(found: Members, sets: npt.NDArray[np.int64]) -> Members:
     return Members(np.delete(found.ids, starts[sets]), np.delete(found.sizes, sets))
 
 
-def _read(client: Any, commands: Sequence[Sequence[bytes | int]]) -> bytearray:
-    """Send the commands, and return the replies as they come over the wire."""
+def _read(client: Any, commands: bytes) -> bytearray:
+    """Send commands, PING the last, and return the replies as they come over the wire."""
     connection = client.connection_pool.get_connection()
     try:
-        connection.send_packed_command([_packed([*commands, (b"PING",)])])
+        connection.send_packed_command([commands])
         return _receive(connection._sock)  # noqa: SLF001 -- redis-py has no way to read replies but as objects
     except BaseException:
         connection.disconnect()  # what is still to come belongs to nobody
@@ -103,15 +128,21 @@ def _read(client: Any, commands: Sequence[Sequence[bytes | int]]) -> bytearray:
         client.connection_pool.release(connection)
 
 
-def _packed(commands: Sequence[Sequence[bytes | int]]) -> bytes:
-    """Return commands as they go over the wire (RESP2)."""
-    parts = []
-    for command in commands:
-        parts.append(b"*%d\r\n" % len(command))
-        for item in command:
-            text = item if isinstance(item, bytes) else b"%d" % item
-            parts.append(b"$%d\r\n%b\r\n" % (len(text), text))
-    return b"".join(parts)
+def packed(names: Sequence[bytes], limit: int, large: Container[bytes] = ()) -> bytes:
+    """Return the commands that ask for members, and PING, as they go over the wire (RESP2)."""
+    most = _bulk(b"%d" % limit)
+    scanning = _bulk(b"0") + _bulk(b"COUNT") + most
+    asked = [
+        b"*5\r\n$5\r\nSSCAN\r\n$%d\r\n%b\r\n%b" % (len(name), name, scanning)
+        if name in large
+        else b"*3\r\n$11\r\nSRANDMEMBER\r\n$%d\r\n%b\r\n%b" % (len(name), name, most)
+        for name in names
+    ]
+    return b"".join([*asked, _PING])
+
+
+def _bulk(text: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(text), text)
 
 
 def _receive(socket: Any) -> bytearray:

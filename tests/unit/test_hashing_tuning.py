@@ -184,6 +184,8 @@ def expected(tuning: Tuning) -> Trial:
             and (not lookups or trial.lookups <= goal.max_lookups)
             and (not share or trial.share <= goal.max_share)
         ]
+        if not (lookups and share):  # what is beyond the limits already has nothing to spare
+            return min(fitting, key=lambda trial: trial.cost_ms, default=None)
         # A fifth less than the misses that are allowed, if that can be had; if not, as few as can be.
         ample = [trial for trial in fitting if trial.sure_recall >= 1 - 0.8 * (1 - goal.recall)]
         most = max(fitting, key=lambda trial: (trial.recall, -trial.cost_ms), default=None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.index.members import parse
+from shared.index.members import packed, parse
 
 
 def bulk(text: bytes) -> bytes:
@@ -62,3 +62,11 @@ def test_an_array_in_an_array_gives_what_stands_before_it_and_what_is_in_it() ->
 def test_anything_else_is_refused(wrong: bytes) -> None:
     with pytest.raises(ValueError, match=r"array|digits"):
         parse(array([bulk(b"1"), bulk(b"2")]) + wrong + array([bulk(b"3")]) + b"+PONG\r\n", 3)
+
+
+def test_commands_go_over_the_wire_as_the_protocol_has_them() -> None:
+    assert packed([b"b:\r\n1", b"b:22"], 300, {b"b:22"}) == (
+        array([bulk(b"SRANDMEMBER"), bulk(b"b:\r\n1"), bulk(b"300")])
+        + array([bulk(b"SSCAN"), bulk(b"b:22"), bulk(b"0"), bulk(b"COUNT"), bulk(b"300")])
+        + array([bulk(b"PING")])
+    )

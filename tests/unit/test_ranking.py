@@ -99,10 +99,11 @@ def assert_same(found: Sequence[Ranked], wanted: Expected, metric: Metric) -> No
 
 @pytest.fixture(params=["as they are", "a row or two"], autouse=True)
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compute in blocks of their usual size, which hold all rows here, and in tiny ones, which come in all shapes."""
+    """Compute in blocks of their usual size, which hold all rows here, and in tiny ones, by several threads."""
     if request.param == "a row or two":
-        for name, numbers in (("_EXACT", 2), ("_GATHERED", 3), ("_SCANNED", 14)):
+        for name, numbers in (("_EXACT", 2), ("_GATHERED", 3), ("_SCANNED", 14), ("_SHARED", 5)):
             monkeypatch.setattr(ranking, name, numbers * DIM)
+        monkeypatch.setattr(ranking, "SIZE", 3)
         monkeypatch.setattr(ranking, "_PRODUCTS", 37)
 
 
