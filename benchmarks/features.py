@@ -12,7 +12,7 @@ from benchmarks.servers import Servers
 from benchmarks.simulation import Vectors
 from benchmarks.system import MODELS, export_models
 from services.producer import sample_gallery
-from services.producer.ingest import walk
+from shared.folders import walk
 from shared.images import ImageRefused, decode
 from shared.serving import ServingClient
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.system import MODELS, running_system
 from services.producer import sample_gallery
-from services.producer.ingest import walk
+from shared.folders import walk
 
 _BATCH = 32
 _MODEL = MODELS / "efficientnet-lite0" / "1"

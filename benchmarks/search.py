@@ -21,8 +21,8 @@ import psutil
 from PIL import Image
 
 from benchmarks.system import RunningSystem, running_system
-from services.producer.ingest import walk
 from shared.catalog import Catalog
+from shared.folders import walk
 from shared.generations import Generation
 from shared.images import decode
 from shared.index import connect

@@ -27,9 +27,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from services.producer.ingest import Summary, ingest, walk
+from services.producer.ingest import Summary, ingest
 from shared.catalog import Catalog
 from shared.errors import ArtseekError, Unavailable
+from shared.folders import walk
 from shared.hashing import FAMILIES
 from shared.index import Job, Jobs, Ledger, connect
 from shared.index.jobs import Kind

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from services.producer.ingest import Source, Summary, reader, walk
+from services.producer.ingest import Summary, reader
 from shared.errors import Invalid
+from shared.folders import Source, walk
 from shared.index import Job, Rejection
 from shared.index.jobs import Outcome
 
