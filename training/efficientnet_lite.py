@@ -10,10 +10,9 @@ does; so does this network. Its names are the port's: `_conv_stem`, `_blocks.0._
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import keras
-import numpy as np
 from numpy.typing import NDArray
 
 from training.weights import Tensors, WeightsError
@@ -21,8 +20,8 @@ from training.weights import Tensors, WeightsError
 EPSILON: Final = 1e-3
 """Added to a batch norm's variance; the value the weights were trained with."""
 
-EMBEDDING_DIM: Final = 1280
-"""Channels of the head, whose spatial mean is the embedding."""
+CHANNELS: Final = 1280
+"""Channels of the head, whatever the scale."""
 
 _STEM: Final = 32
 
@@ -36,6 +35,7 @@ class Scale:
 
 
 LITE0: Final = Scale(width=1.0, depth=1.0)
+LITE2: Final = Scale(width=1.1, depth=1.2)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Unit:
 
 
 _STEM_UNIT: Final = Unit("_conv_stem", "_bn0", 3, 2, _STEM)
-_HEAD_UNIT: Final = Unit("_conv_head", "_bn1", 1, 1, EMBEDDING_DIM)
+_HEAD_UNIT: Final = Unit("_conv_head", "_bn1", 1, 1, CHANNELS)
 
 
 @dataclass(frozen=True)
@@ -108,41 +108,31 @@ def _round_channels(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def build(input_size: int, scale: Scale, *, folded: bool = False) -> keras.Model:
-    """Build the network with random weights.
+def features(pixels: keras.KerasTensor, scale: Scale) -> keras.KerasTensor:
+    """Return the head's feature map, [batch, h, w, 1280], of [batch, size, size, 3], (RGB - 127) / 128.
 
-    Args:
-        input_size: height and width of the input, in pixels.
-        scale: the member of the family.
-        folded: convolutions with a bias in place of each convolution and batch norm: the form that is served. It
-            cannot be trained further in the way that the net was.
-
-    Returns:
-        A model from float32 [batch, size, size, 3], (RGB - 127) / 128, to float32 [batch, 1280], not normalised.
+    The layers are new, and have random weights.
     """
 
     def apply(unit: Unit, x: keras.KerasTensor) -> keras.KerasTensor:
-        options = {"strides": unit.stride, "padding": "same", "use_bias": folded, "name": _layer_name(unit.conv)}
+        options = {"strides": unit.stride, "padding": "same", "use_bias": False, "name": layer_name(unit.conv)}
         if unit.depthwise:
             x = keras.layers.DepthwiseConv2D(unit.kernel, **options)(x)
         else:
             x = keras.layers.Conv2D(unit.filters, unit.kernel, **options)(x)
-        if not folded:
-            x = keras.layers.BatchNormalization(epsilon=EPSILON, momentum=0.99, name=_layer_name(unit.norm))(x)
-        return keras.layers.ReLU(max_value=6.0, name=f"{_layer_name(unit.conv)}.relu6")(x) if unit.activate else x
+        x = keras.layers.BatchNormalization(epsilon=EPSILON, momentum=0.99, name=layer_name(unit.norm))(x)
+        return keras.layers.ReLU(max_value=6.0, name=f"{layer_name(unit.conv)}.relu6")(x) if unit.activate else x
 
-    image = keras.Input((input_size, input_size, 3), name="image")
-    x = apply(_STEM_UNIT, image)
+    x = apply(_STEM_UNIT, pixels)
     for block in blocks(scale):
         y = x
         for unit in block.units:
             y = apply(unit, y)
         x = keras.layers.Add()([x, y]) if block.residual else y
-    x = apply(_HEAD_UNIT, x)
-    return keras.Model(image, keras.layers.GlobalAveragePooling2D(name="embedding")(x))
+    return apply(_HEAD_UNIT, x)
 
 
-def _layer_name(name: str) -> str:
+def layer_name(name: str) -> str:
     """Return a checkpoint's name as one that TensorFlow can save: no variable may begin with an underscore."""
     return name.removeprefix("_")
 
@@ -155,53 +145,19 @@ def units(scale: Scale) -> Iterator[Unit]:
     yield _HEAD_UNIT
 
 
-class BatchNorm(NamedTuple):
-    """A batch norm's parameters, each [channels]: y = gamma (x - mean) / sqrt(variance + EPSILON) + beta."""
-
-    gamma: NDArray[np.float32]
-    beta: NDArray[np.float32]
-    mean: NDArray[np.float32]
-    variance: NDArray[np.float32]
-
-
-def load(model: keras.Model, scale: Scale, tensors: Tensors, *, folded: bool = False) -> None:
-    """Put the checkpoint's weights into a network that `build` made with the same arguments.
+def load(network: keras.Model, scale: Scale, tensors: Tensors) -> None:
+    """Put the checkpoint's weights into a network that `features` made with the same scale.
 
     Raises:
         WeightsError: a tensor is missing or has another shape; the message names it.
     """
     for unit in units(scale):
-        kernel = _kernel(unit, tensors)
         parts = ("weight", "bias", "running_mean", "running_var")
-        norm = BatchNorm(*(_take(tensors, f"{unit.norm}.{part}") for part in parts))
-        if folded:
-            _set(model.get_layer(_layer_name(unit.conv)), fold(kernel, norm, depthwise=unit.depthwise))
-        else:
-            _set(model.get_layer(_layer_name(unit.conv)), (kernel,))
-            _set(model.get_layer(_layer_name(unit.norm)), norm)
+        _set(network.get_layer(layer_name(unit.conv)), [_kernel(unit, tensors)])
+        _set(network.get_layer(layer_name(unit.norm)), [_take(tensors, f"{unit.norm}.{part}") for part in parts])
 
 
-def fold(
-    kernel: NDArray[np.float32], norm: BatchNorm, *, depthwise: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Fold a batch norm into the convolution before it.
-
-    With s = gamma / sqrt(variance + EPSILON), norm(kernel * x) = (s kernel) * x + (beta - s mean).
-
-    Args:
-        kernel: [height, width, in, out], or [height, width, channels, 1] if depthwise.
-        norm: its parameters, [out] or [channels].
-        depthwise: whether each input channel has a filter of its own.
-
-    Returns:
-        Kernel and bias of the convolution that does both, computed in float64.
-    """
-    factor = norm.gamma / np.sqrt(norm.variance.astype(np.float64) + EPSILON)
-    folded = kernel * (factor[:, None] if depthwise else factor)
-    return folded.astype(np.float32), (norm.beta - factor * norm.mean).astype(np.float32)
-
-
-def _set(layer: keras.Layer, arrays: Sequence[NDArray[np.float32]]) -> None:
+def _set(layer: keras.Layer, arrays: Sequence[NDArray[Any]]) -> None:
     expected, found = [tuple(weight.shape) for weight in layer.weights], [array.shape for array in arrays]
     if expected != found:
         raise WeightsError(

@@ -1,8 +1,9 @@
-"""Exports a backbone as one version of a served model: `python -m training.export --out DIR`.
+"""Exports a network as one version of a served model: `python -m training.export --out DIR`.
 
-Writes DIR/<model>/<version>/ (a SavedModel with a manifest and warm-up requests) and DIR/models.config. A version is
-written beside its place and moved there whole, so a server that watches the folder never sees half of one; a version
-that is there and sound is left as it is, which takes no TensorFlow to find out.
+Writes DIR/<model>/<version>/ (a SavedModel with a manifest, warm-up requests and golden vectors) and DIR/models.config.
+A version is written beside its place, checked, and moved there whole, so a server that watches the folder never sees
+half of one; a version that is there and sound is left as it is. For a backbone off the shelf it takes no TensorFlow to
+find that out.
 """
 
 import argparse
@@ -10,18 +11,25 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from shared.errors import ArtseekError, Invalid
 from shared.serving.quiet import import_quietly
-from training.backbones import BACKBONES, EFFICIENTNET_LITE0, Backbone, backbone_named
+from training import golden
+from training.backbones import BACKBONES, EFFICIENTNET_LITE0, backbone_named
 from training.model_config import model_config
+from training.network import Architecture, build_network, served
+from training.pretrained import Weights, weights_named
+
+if TYPE_CHECKING:
+    import keras
 
 log = logging.getLogger(__name__)
 
@@ -29,58 +37,129 @@ MANIFEST: Final = "assets.extra/artseek.json"
 MODEL_CONFIG: Final = "models.config"
 WARMUP_BATCHES: Final = (1, 8, 32)
 
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_BESIDES: Final = ("training", "files")
+"""What a manifest says that does not tell one model from another."""
 
-def manifest(backbone: Backbone, version: int) -> dict[str, Any]:
-    """Return what the export says of itself; two exports with equal manifests give equal embeddings."""
-    weights = backbone.weights
+
+def manifest(architecture: Architecture, name: str, version: int, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells an exported model from others; two exports of which it is equal give equal embeddings.
+
+    Raises:
+        Invalid: the name or version does not fit.
+    """
+    if not _NAME.fullmatch(name):
+        raise Invalid(
+            f"{name[:80]!r} cannot name a model: use 1 to 63 of a-z, 0-9, '.', '-' and '_', "
+            "starting with a letter or digit"
+        )
+    if version < 1:
+        raise Invalid(f"version {version}, expected 1 or more")
+    preprocessing = backbone_named(architecture.backbone).preprocessing
     return {
-        "model": backbone.name,
+        "model": name,
         "version": version,
-        "dim": backbone.dim,
-        "normalised": True,
-        "input_size": backbone.input_size,
-        "resize": {"shorter_side": backbone.shorter_side, "filter": "bicubic", "crop": "centre"},
-        "weights": {
-            "package": weights.distribution,
-            "package_version": weights.version,
-            "sha256": weights.sha256,
-            "licence": weights.licence,
+        "dim": architecture.dim,
+        "normalised": architecture.normalised,
+        "input_size": architecture.input_size,
+        "resize": {"shorter_side": architecture.shorter_side, "filter": "bicubic", "crop": "centre"},
+        "weights": dict(weights),
+        "backbone": architecture.backbone,
+        "preprocessing": {
+            "channels": "BGR" if preprocessing.bgr else "RGB",
+            "mean": list(preprocessing.mean),
+            "scale": preprocessing.scale,
         },
+        "architecture": architecture.to_json(),
     }
 
 
-def export(backbone: Backbone, out: Path, version: int) -> bool:
-    """Bring `out`/<model>/<version> into being, unless it is there.
+def export(architecture: Architecture, weights: Weights, out: Path, name: str, version: int) -> bool:
+    """Bring `out`/`name`/`version` into being, unless it is there: a network that was not trained here.
+
+    Args:
+        architecture: what the network is built of.
+        weights: what its backbone has.
+        out: folder of the exported models.
+        name: of the model.
+        version: 1 or more.
 
     Returns:
         Whether it was written; False if it was there already.
 
     Raises:
-        Invalid: the version is taken by another model.
-        shared.errors.ArtseekError: the weights are missing or altered.
+        Invalid: the name or version does not fit, or the version is taken by another model.
+        WeightsError: the weights are missing, damaged, or of another network.
     """
-    target = out / backbone.name / str(version)
-    about = manifest(backbone, version)
-    if target.exists():
-        found = read_manifest(target)
-        files = found.pop("files", {})
-        if found == about and files and files == _digests(target):
-            return False
-        if found and found != about:
-            raise Invalid(f"{target} holds another model ({found}), expected {about}; choose another --version")
-        log.warning("%s is damaged and is written anew", target)
+    identity = manifest(architecture, name, version, backbone_named(architecture.backbone).about(weights))
+    return _export(architecture, identity, {}, out, lambda: build_network(architecture, weights))
+
+
+def export_network(
+    architecture: Architecture, network: "keras.Model", out: Path, name: str, version: int, about: Mapping[str, Any]
+) -> bool:
+    """Bring `out`/`name`/`version` into being, unless it is there: a network that was trained.
+
+    Args:
+        architecture: what the network is built of.
+        network: from float32 [batch, size, size, 3], RGB 0 to 255, to float32 [batch, dim], as of `build_network`.
+        out: folder of the exported models.
+        name: of the model.
+        version: 1 or more.
+        about: what the manifest is to say of the training, as JSON values: the run, the weights that it began with, …
+
+    Returns:
+        Whether it was written; False if it was there already.
+
+    Raises:
+        Invalid: the name or version does not fit, the version is taken by another model, or the network is not one of
+            the architecture.
+    """
+    identity = manifest(architecture, name, version, {"source": "training", "sha256": _digest(network)})
+    return _export(architecture, identity, about, out, lambda: network)
+
+
+def _export(
+    architecture: Architecture,
+    identity: dict[str, Any],
+    about: Mapping[str, Any],
+    out: Path,
+    build: Callable[[], "keras.Model"],
+) -> bool:
+    target = out / identity["model"] / str(identity["version"])
+    if target.exists() and _is_there(target, identity):
+        return False
     target.parent.mkdir(parents=True, exist_ok=True)
     # Beside the model's folder: whoever watches that folder for versions does not come across this one.
     building = Path(tempfile.mkdtemp(prefix=".export-", dir=out))
     try:
         version_folder = building / "new"
-        _write(backbone, version_folder, about)
+        _write(architecture, build, version_folder, identity, about)
         if target.exists():
             target.rename(building / "old")
         version_folder.rename(target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return True
+
+
+def _is_there(target: Path, identity: dict[str, Any]) -> bool:
+    """Return whether the version in `target` is this model, and sound.
+
+    Raises:
+        Invalid: it is another model.
+    """
+    manifest_found = read_manifest(target)
+    files = manifest_found.get("files", {})
+    found = {key: value for key, value in manifest_found.items() if key not in _BESIDES}
+    # An earlier release said less of the same model.
+    if any(key not in identity or identity[key] != value for key, value in found.items()):
+        raise Invalid(f"{target} holds another model ({found}), expected {identity}; choose another --version")
+    if found == identity and files and files == _digests(target):
+        return True
+    if found == identity or not found:
+        log.warning("%s is damaged and is written anew", target)
+    return False
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -104,11 +183,24 @@ def write_model_config(out: Path, base_path: str) -> None:
     temporary.replace(path)
 
 
-def _write(backbone: Backbone, folder: Path, about: dict[str, Any]) -> None:
+def _write(
+    architecture: Architecture,
+    build: Callable[[], "keras.Model"],
+    folder: Path,
+    identity: dict[str, Any],
+    about: Mapping[str, Any],
+) -> None:
     savedmodel = import_quietly("training.savedmodel")
-    savedmodel.write_saved_model(backbone, folder)
-    savedmodel.write_warmup(folder, backbone.name, about["version"], backbone.input_size, WARMUP_BATCHES)
-    text = json.dumps({**about, "files": _digests(folder)}, indent=2)
+    folding = import_quietly("training.folding")
+    network = build()
+    normalised, size = architecture.normalised, architecture.input_size
+    savedmodel.write_saved_model(served(architecture, network), folder, normalised=normalised)
+    savedmodel.write_warmup(folder, identity["model"], identity["version"], size, WARMUP_BATCHES)
+    # From the network as it was trained, not as it is served: what was folded and frozen has to give the same.
+    golden.write(folder, size, savedmodel.network_embed(folding.in_single_precision(network), normalised=normalised))
+    golden.check(folder, savedmodel.saved_model_embed(folder))
+    training = {"training": dict(about)} if about else {}
+    text = json.dumps({**identity, **training, "files": _digests(folder)}, indent=2)
     (folder / MANIFEST).write_text(text + "\n", "utf-8")
 
 
@@ -118,6 +210,16 @@ def _digests(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def _digest(network: "keras.Model") -> str:
+    """Return a SHA-256 of all weights of a network, with their names and shapes."""
+    digest = hashlib.sha256()
+    for layer in network.layers:
+        for weight, values in zip(layer.weights, layer.get_weights(), strict=True):
+            digest.update(f"{layer.name}/{weight.name} {values.dtype} {values.shape}\n".encode())
+            digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.export", description="Export a model for serving.")
@@ -125,14 +227,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", choices=sorted(BACKBONES), default=EFFICIENTNET_LITE0.name)
     parser.add_argument("--version", type=int, default=1, help="version number, 1 or more (default: 1)")
     parser.add_argument("--base-path", help="where the server sees --out (default: its absolute path)")
+    parser.add_argument("--weights", default="imagenet", help="imagenet, random, or a file (default: imagenet)")
+    parser.add_argument("--seed", type=int, default=0, help="of random weights (default: 0)")
     options = parser.parse_args(arguments)
     if options.version < 1:
         parser.error(f"--version is {options.version}, expected 1 or more")
+    if options.seed < 0:
+        parser.error(f"--seed is {options.seed}, expected 0 or more")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     out = options.out.resolve()
     started = time.perf_counter()
     try:
-        written = export(backbone_named(options.model), out, options.version)
+        architecture = Architecture.plain(backbone_named(options.model))
+        weights = weights_named(options.weights, seed=options.seed)
+        written = export(architecture, weights, out, options.model, options.version)
         write_model_config(out, options.base_path or str(out))
     except (ArtseekError, OSError) as error:
         log.error("error: %s", error)

@@ -1,13 +1,15 @@
-"""Writes a backbone as a SavedModel that TensorFlow Serving serves: uint8 RGB in, unit-length embeddings out."""
+"""Writes a network as a SavedModel that TensorFlow Serving serves, uint8 RGB in, embeddings out; and runs it."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
+import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from shared.serving import serving_pb2
-from training.backbones import Backbone
+from training.golden import Embed, Floats, Images
 
 SIGNATURE = "serving_default"
 INPUT = "images"
@@ -15,31 +17,53 @@ OUTPUT = "embeddings"
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 
 
-def write_saved_model(backbone: Backbone, folder: Path) -> None:
-    """Write the SavedModel of `backbone` to `folder`.
+def write_saved_model(network: keras.Model, folder: Path, *, normalised: bool) -> None:
+    """Write the SavedModel of a network from float32 [batch, size, size, 3], RGB 0 to 255, to float32 [batch, dim].
 
     Its signature `serving_default` takes `images`, uint8 [batch, size, size, 3] in RGB order, and gives `embeddings`,
-    float32 [batch, dim], each row of Euclidean length 1. The weights are constants of the graph: known when the graph
-    is optimised, they are laid out once for the CPU's convolutions, where variables would be again at every call.
+    float32 [batch, dim], each row of Euclidean length 1 if `normalised`. The weights are constants of the graph: known
+    when the graph is optimised, they are laid out once for the CPU's convolutions, where variables would be again at
+    every call.
     """
-    network = backbone.build(backbone)
-    spec = tf.TensorSpec([None, backbone.input_size, backbone.input_size, 3], tf.uint8, name=INPUT)
+    spec = tf.TensorSpec(network.input_shape, tf.uint8, name=INPUT)
 
     @tf.function(input_signature=[spec])  # type: ignore[untyped-decorator]
     def embed(images: tf.Tensor) -> tf.Tensor:
-        pixels = (tf.cast(images, tf.float32) - backbone.mean) / backbone.scale
-        return tf.math.l2_normalize(network(pixels, training=False), axis=-1)
+        embeddings = network(tf.cast(images, tf.float32), training=False)
+        return tf.math.l2_normalize(embeddings, axis=-1) if normalised else embeddings
 
     frozen = convert_variables_to_constants_v2(embed.get_concrete_function())
 
     @tf.function(input_signature=[spec])  # type: ignore[untyped-decorator]
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
         [embeddings] = frozen(tf.ensure_shape(images, spec.shape))
-        return {OUTPUT: tf.ensure_shape(embeddings, [None, backbone.dim])}
+        return {OUTPUT: tf.ensure_shape(embeddings, network.output_shape)}
 
     module = tf.Module()
     module.serve = serve
     tf.saved_model.save(module, str(folder), signatures={SIGNATURE: serve})
+
+
+def saved_model_embed(folder: Path) -> Embed:
+    """Return the function that the SavedModel in a folder computes."""
+    model = tf.saved_model.load(str(folder))
+    signature = model.signatures[SIGNATURE]
+
+    def embed(images: Images) -> Floats:
+        return np.asarray(signature(**{INPUT: tf.constant(images)})[OUTPUT])
+
+    return embed
+
+
+def network_embed(network: keras.Model, *, normalised: bool) -> Embed:
+    """Return what a network computes outside training, as its SavedModel would."""
+
+    def embed(images: Images) -> Floats:
+        embeddings = keras.ops.convert_to_numpy(network(images.astype(np.float32), training=False))
+        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True) if normalised else 1
+        return np.asarray(embeddings / lengths, np.float32)
+
+    return embed
 
 
 def write_warmup(folder: Path, model: str, version: int, input_size: int, batches: Iterable[int]) -> None:

@@ -72,11 +72,16 @@ class PackagedWeights:
             return read_state_dict(file)
 
 
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_sha256(path: Path, expected: str, remedy: str) -> None:
     """Raise WeightsError unless the file at `path` has the SHA-256 `expected` (64 hexadecimal digits)."""
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256_of(path)
     except OSError as error:
         raise WeightsError(f"cannot read the weights {path}: {error}; restore the file with: {remedy}") from error
     if found != expected:

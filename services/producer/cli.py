@@ -4,6 +4,7 @@ Exit status: 0 success, 1 an error, 2 wrong usage, 3 `ingest` ended but rejected
 """
 
 import functools
+import importlib
 import json
 import os
 import sys
@@ -154,6 +155,18 @@ def up(data: Path | None, host: str, port: int) -> None:
     if data is not None:
         command += ["--data", str(data)]
     os.execv(sys.executable, command)  # noqa: S606 -- the launcher takes this process's place, and its Ctrl-C
+
+
+@main.command("train", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def train_command(arguments: tuple[str, ...]) -> None:
+    """Fine-tune a network for the classes of labelled images; needs no running system."""
+    try:
+        training = importlib.import_module("training.command")  # by name: it is not wherever this command is
+    except ImportError as error:
+        _err.print(f"artseek: training is not installed here ({error}): pip install 'artseek[training]'", style="red")
+        sys.exit(1)
+    training.train.main(list(arguments), prog_name="artseek train")
 
 
 @main.command("ingest")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,13 +15,17 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from shared.errors import Invalid, NotFound
-from training import export
-from training.backbones import EFFICIENTNET_LITE0, backbone_named
+from shared.errors import Invalid
+from training import export, golden
+from training.backbones import BACKBONES, EFFICIENTNET_LITE0, backbone_named
 from training.model_config import model_config
+from training.network import Architecture, build_network, fit_whitening
+from training.pretrained import Imagenet, RandomWeights, Weights
+from training.savedmodel import saved_model_embed
 from training.weights import PackagedWeights, WeightsError
 
 ROOT = Path(__file__).resolve().parents[2]
+LITE0 = EFFICIENTNET_LITE0.name
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +34,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models")
     assert export.main(["--out", str(out), "--version", "3", "--base-path", "/models"]) == 0
     return out
+
+
+def export_default(out: Path, version: int, weights: Weights | None = None) -> bool:
+    architecture = Architecture.plain(backbone_named(LITE0))
+    return export.export(architecture, weights or Imagenet(), out, LITE0, version)
 
 
 def version_folder(out: Path) -> Path:
@@ -40,7 +50,8 @@ def test_embeddings_have_unit_length_and_the_network_s_direction(exported: Path)
     served = tf.saved_model.load(str(version_folder(exported))).signatures["serving_default"]
     embeddings = served(images=tf.constant(images))["embeddings"].numpy()
 
-    features = np.asarray(EFFICIENTNET_LITE0.build(EFFICIENTNET_LITE0)((images.astype(np.float32) - 127) / 128))
+    feature_map = EFFICIENTNET_LITE0.build(Imagenet())(images.astype(np.float32), training=False)
+    features = np.asarray(feature_map).mean(axis=(1, 2))
     assert embeddings.dtype == np.float32
     assert embeddings.shape == (3, 1280)
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
@@ -94,8 +105,11 @@ def test_the_manifest_says_what_the_model_is(exported: Path) -> None:
     assert found["version"] == 3
     assert (found["dim"], found["normalised"], found["input_size"]) == (1280, True, 224)
     assert found["resize"] == {"shorter_side": 224, "filter": "bicubic", "crop": "centre"}
-    assert found["weights"]["sha256"] == EFFICIENTNET_LITE0.weights.sha256
+    assert found["weights"]["sha256"] == EFFICIENTNET_LITE0.packaged.sha256
     assert found["weights"]["licence"] == "Apache-2.0"
+    assert found["preprocessing"] == {"channels": "RGB", "mean": [127.0] * 3, "scale": 128.0}
+    assert Architecture.from_json(found["architecture"]) == Architecture.plain(EFFICIENTNET_LITE0)
+    assert "training" not in found
 
 
 def test_the_model_config_serves_each_exported_model_from_the_base_path(exported: Path) -> None:
@@ -149,33 +163,170 @@ def _copy(exported: Path, tmp_path: Path) -> Path:
 
 def test_a_damaged_export_is_written_anew(exported: Path, tmp_path: Path) -> None:
     folder = _copy(exported, tmp_path)
-    assert not export.export(EFFICIENTNET_LITE0, tmp_path, 3)
+    assert not export_default(tmp_path, 3)
     graph = folder / "saved_model.pb"
     graph.write_bytes(graph.read_bytes()[:-1])
-    assert export.export(EFFICIENTNET_LITE0, tmp_path, 3)
-    assert not export.export(EFFICIENTNET_LITE0, tmp_path, 3)
+    assert export_default(tmp_path, 3)
+    assert not export_default(tmp_path, 3)
     assert [entry.name for entry in tmp_path.iterdir()] == ["efficientnet-lite0"]
 
 
-def test_a_version_that_another_model_has_is_left_alone(exported: Path, tmp_path: Path) -> None:
+def test_a_version_that_another_model_has_is_left_alone(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = _copy(exported, tmp_path)
     before = (folder / "saved_model.pb").stat().st_mtime_ns
-    other = dataclasses.replace(EFFICIENTNET_LITE0, mean=0.0, weights=PackagedWeights("numpy", "0", "w", "1" * 64, ""))
+    other = dataclasses.replace(EFFICIENTNET_LITE0, packaged=PackagedWeights("numpy", "0", "w", "1" * 64, ""))
     with pytest.raises(Invalid, match="choose another --version"):
-        export.export(other, tmp_path, 3)
+        export_default(tmp_path, 3, RandomWeights(1))
+    monkeypatch.setitem(BACKBONES, LITE0, other)
+    with pytest.raises(Invalid, match="choose another --version"):
+        export_default(tmp_path, 3)
     assert (folder / "saved_model.pb").stat().st_mtime_ns == before
 
 
-def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = dataclasses.replace(
-        EFFICIENTNET_LITE0, weights=dataclasses.replace(EFFICIENTNET_LITE0.weights, sha256="0" * 64)
+        EFFICIENTNET_LITE0, packaged=dataclasses.replace(EFFICIENTNET_LITE0.packaged, sha256="0" * 64)
     )
+    monkeypatch.setitem(BACKBONES, LITE0, broken)
     with pytest.raises(WeightsError, match="expected 0000"):
-        export.export(broken, tmp_path, 1)
+        export_default(tmp_path, 1)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert not (tmp_path / "efficientnet-lite0" / "1").exists()
 
 
-def test_an_unknown_backbone_is_answered_with_those_there_are() -> None:
-    with pytest.raises(NotFound, match=r"'resnet'.*efficientnet-lite0"):
-        backbone_named("resnet")
+def test_what_an_earlier_release_said_less_of_is_the_same_model(exported: Path, tmp_path: Path) -> None:
+    folder = _copy(exported, tmp_path)
+    said = ("model", "version", "dim", "normalised", "input_size", "resize", "weights", "files")
+    (folder / golden.GOLDEN).unlink()
+    manifest = export.read_manifest(folder)
+    del manifest["files"][golden.GOLDEN]
+    (folder / export.MANIFEST).write_text(json.dumps({key: manifest[key] for key in said}), "utf-8")
+    assert export_default(tmp_path, 3)
+    golden.check(folder, saved_model_embed(folder))
+    assert not export_default(tmp_path, 3)
+
+
+def test_golden_vectors_tell_this_model_from_a_changed_one(exported: Path) -> None:
+    folder = version_folder(exported)
+    embed = saved_model_embed(folder)
+    assert golden.check(folder, embed) < 1e-5
+    with pytest.raises(Invalid, match="away from its golden vectors"):
+        golden.check(folder, lambda images: embed(images[..., ::-1]))
+    with pytest.raises(Invalid, match="away from its golden vectors"):
+        golden.check(folder, lambda images: embed(images // 255))
+
+
+ARCHITECTURE = Architecture(
+    "efficientnet-lite0",
+    input_size=64,
+    shorter_side=72,
+    pooling="gem",
+    embedding=({"dense": 24, "activation": "relu"}, {"dropout": 0.5}, {"whiten": 3}),
+    normalised=False,
+)
+ABOUT = {"run": "a run", "seed": 3, "figures": {"P@10": 0.5}}
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    """A network with every kind of layer, none of which is the identity."""
+    network = build_network(ARCHITECTURE, RandomWeights(2))
+    rng = np.random.default_rng(4)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.8, 1.2, weight.shape) for weight in layer.get_weights()])
+    network.get_layer("pooling").set_weights([np.float32(2.5)])
+    features = rng.normal(size=(50, 24)) * np.arange(1, 25)
+    network.get_layer("embedding_2").set_weights(fit_whitening(features, 3))
+    return network
+
+
+@pytest.fixture(scope="module")
+def trained(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with this network as version 2 of a model."""
+    out = tmp_path_factory.mktemp("trained")
+    assert export.export_network(ARCHITECTURE, network, out, "own.model", 2, ABOUT)
+    return out
+
+
+def test_a_trained_network_is_served_as_it_was_trained(network: keras.Model, trained: Path) -> None:
+    images = np.random.default_rng(5).integers(0, 256, (3, 8, 8, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    expected = np.asarray(network(images.astype(np.float32), training=False))
+    assert expected.shape == (3, 3)
+    assert np.abs(np.linalg.norm(expected, axis=1) - 1).max() > 0.1  # raw, as the architecture says
+    found = saved_model_embed(trained / "own.model/2")(images)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    assert sorted(entry.name for entry in trained.iterdir()) == ["own.model"]
+
+
+def test_its_manifest_says_where_it_comes_from(trained: Path) -> None:
+    found = export.read_manifest(trained / "own.model/2")
+    assert (found["model"], found["version"], found["backbone"]) == ("own.model", 2, "efficientnet-lite0")
+    assert (found["dim"], found["normalised"], found["input_size"]) == (3, False, 64)
+    assert found["resize"]["shorter_side"] == 72
+    assert Architecture.from_json(found["architecture"]) == ARCHITECTURE
+    assert found["weights"]["source"] == "training"
+    assert found["training"] == ABOUT
+    assert set(found["files"]) >= {"saved_model.pb", golden.GOLDEN, "assets.extra/tf_serving_warmup_requests"}
+
+
+def test_the_same_network_is_there_and_another_is_refused(network: keras.Model, trained: Path) -> None:
+    graph = trained / "own.model/2/saved_model.pb"
+    before = graph.stat().st_mtime_ns
+    assert not export.export_network(ARCHITECTURE, network, trained, "own.model", 2, {**ABOUT, "seed": 4})
+    other = keras.models.clone_model(network)
+    other.set_weights(network.get_weights())
+    assert not export.export_network(ARCHITECTURE, other, trained, "own.model", 2, ABOUT)
+    kernel, bias = other.get_layer("embedding_0").get_weights()
+    other.get_layer("embedding_0").set_weights([kernel, bias + np.float32(1e-3)])
+    with pytest.raises(Invalid, match="choose another --version"):
+        export.export_network(ARCHITECTURE, other, trained, "own.model", 2, ABOUT)
+    with pytest.raises(Invalid, match="choose another --version"):
+        export.export_network(dataclasses.replace(ARCHITECTURE, normalised=True), network, trained, "own.model", 2, {})
+    assert graph.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", ["", "../own", "a/b", "Own", ".own"])
+def test_a_name_that_is_no_folder_of_its_own_is_refused(name: str, network: keras.Model, tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="cannot name a model"):
+        export.export_network(ARCHITECTURE, network, tmp_path, name, 1, {})
+    with pytest.raises(Invalid, match="version 0"):
+        export.export_network(ARCHITECTURE, network, tmp_path, "own", 0, {})
+
+
+def test_a_network_of_another_architecture_is_refused_and_leaves_nothing(network: keras.Model, tmp_path: Path) -> None:
+    wider = dataclasses.replace(ARCHITECTURE, embedding=({"dense": 4},))
+    with pytest.raises(Invalid, match=r"gives \(None, 3\); its architecture .* gives \(None, 4\)"):
+        export.export_network(wider, network, tmp_path, "own", 1, {})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_what_is_not_served_as_it_was_trained_is_not_exported(
+    network: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrongly_served(_architecture: Architecture, network: keras.Model) -> keras.Model:
+        wrong = keras.models.clone_model(network)
+        wrong.set_weights(network.get_weights())
+        kernel, bias = wrong.get_layer("embedding_2").get_weights()
+        wrong.get_layer("embedding_2").set_weights([kernel, bias + np.float32(0.05)])
+        return wrong
+
+    monkeypatch.setattr(export, "served", wrongly_served)
+    with pytest.raises(Invalid, match="away from its golden vectors"):
+        export.export_network(ARCHITECTURE, network, tmp_path, "own", 1, {})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_random_and_given_weights_are_exported_by_the_command(tmp_path: Path) -> None:
+    arguments = ["--out", str(tmp_path), "--weights", "random", "--seed", "5"]
+    assert export.main(arguments) == 0
+    found = export.read_manifest(tmp_path / "efficientnet-lite0/1")
+    assert found["weights"] == {"source": "random", "seed": 5}
+    assert export.main(["--out", str(tmp_path)]) == 1  # version 1 is taken by another model
+    assert export.main(["--out", str(tmp_path), "--version", "2", "--weights", str(tmp_path / "none.h5")]) == 1
+    checkpoint = EFFICIENTNET_LITE0.packaged.locate()
+    assert export.main(["--out", str(tmp_path), "--version", "2", "--weights", str(checkpoint)]) == 0
+    found = export.read_manifest(tmp_path / "efficientnet-lite0/2")
+    assert found["weights"] == {"source": "file", "sha256": EFFICIENTNET_LITE0.packaged.sha256}

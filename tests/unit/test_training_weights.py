@@ -216,7 +216,7 @@ def test_a_missing_or_other_package_is_named_with_a_remedy() -> None:
 
 
 def test_the_default_model_has_its_weights() -> None:
-    tensors = EFFICIENTNET_LITE0.weights.load()
+    tensors = EFFICIENTNET_LITE0.packaged.load()
     assert len(tensors) == 296
     assert tensors["_conv_stem.weight"].shape == (32, 3, 3, 3)
     assert tensors["_conv_head.weight"].shape == (1280, 320, 1, 1)

@@ -1,0 +1,230 @@
+"""Architectures: what makes an embedding of an image, as data, and the network that it describes.
+
+    backbone -> pooling -> layers of the embedding -> L2 normalisation, or none
+
+An architecture costs nothing to make or to read: TensorFlow is imported when a network is built.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import Invalid
+from training.backbones import Backbone, backbone_named, check_input_size
+from training.pooling import check_pooling, pooling_named
+from training.pretrained import RandomWeights, Weights, randomise
+
+if TYPE_CHECKING:
+    import keras
+
+ACTIVATIONS: Final = ("linear", "relu", "gelu", "silu", "tanh")
+
+_JSON: Final[Mapping[str, type]] = {
+    "backbone": str,
+    "input_size": int,
+    "shorter_side": int,
+    "pooling": str,
+    "embedding": list,
+    "normalised": bool,
+}
+_WIDEST: Final = 65_536
+_RANK: Final = 1e-10  # variance along an axis, of that along the first, below which the axis is rounding
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What makes an embedding of an image.
+
+    Attributes:
+        backbone: a name in `BACKBONES`.
+        input_size: height and width of the input, in pixels.
+        shorter_side: what an image's shorter side is resized to before the centre crop of `input_size`.
+        pooling: a name in `POOLINGS`.
+        embedding: the layers from pooled features to the embedding, each a mapping of one of these forms:
+            {"dense": units} or {"dense": units, "activation": one of `ACTIVATIONS`};
+            {"dropout": rate}, which acts in training alone;
+            {"whiten": units}: PCA-whitening, whose weights are not learned but come from `fit_whitening`.
+        normalised: whether an embedding is brought to Euclidean length 1.
+
+    Raises:
+        Invalid: a value does not fit.
+        NotFound: there is no such backbone or pooling.
+    """
+
+    backbone: str
+    input_size: int
+    shorter_side: int
+    pooling: str = "mean"
+    embedding: tuple[Mapping[str, Any], ...] = ()
+    normalised: bool = True
+
+    def __post_init__(self) -> None:
+        width = backbone_named(self.backbone).channels
+        check_pooling(self.pooling)
+        check_input_size(self.input_size)
+        if self.shorter_side < self.input_size:
+            raise Invalid(f"shorter_side is {self.shorter_side}, expected at least input_size, {self.input_size}")
+        for layer in self.embedding:
+            width = _width_after(layer, width)
+
+    @classmethod
+    def plain(cls, backbone: Backbone, *, pooling: str = "mean", normalised: bool = True) -> Self:
+        """Return the architecture whose embedding is a backbone's pooled features."""
+        return cls(backbone.name, backbone.input_size, backbone.shorter_side, pooling, (), normalised)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of the embedding."""
+        width = backbone_named(self.backbone).channels
+        for layer in self.embedding:
+            width = _width_after(layer, width)
+        return width
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the architecture as JSON values."""
+        return {**asdict(self), "embedding": [dict(layer) for layer in self.embedding]}
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Return the architecture that `to_json` made these values of.
+
+        Raises:
+            Invalid: it made no such values.
+            NotFound: there is no such backbone or pooling.
+        """
+        if not isinstance(value, dict) or value.keys() != _JSON.keys():
+            raise Invalid(f"an architecture is {value!r}, expected an object of {', '.join(_JSON)}")
+        for name, kind in _JSON.items():
+            if type(value[name]) is not kind:
+                raise Invalid(f"an architecture's {name} is {value[name]!r}, expected a JSON {kind.__name__}")
+        return cls(**{**value, "embedding": tuple(value["embedding"])})
+
+
+def build_network(architecture: Architecture, weights: Weights) -> "keras.Model":
+    """Return the network, for training or for use.
+
+    What follows the backbone is new: drawn from the seed if `weights` are random, otherwise from Keras' shared state
+    (`keras.utils.set_random_seed`). Those layers are named "pooling" and as `layer_name` says, and compute in single
+    precision.
+
+    Returns:
+        A model from float32 [batch, size, size, 3], RGB 0 to 255, to float32 [batch, dim], not normalised.
+
+    Raises:
+        WeightsError: the weights are missing, damaged, or of another network.
+    """
+    import keras  # noqa: PLC0415, it imports TensorFlow
+
+    backbone = backbone_named(architecture.backbone).build(weights, input_size=architecture.input_size)
+    x = pooling_named(architecture.pooling)(backbone.output)
+    layers = [_layer(layer, layer_name(number)) for number, layer in enumerate(architecture.embedding)]
+    for layer in layers:
+        x = layer(x)
+    if isinstance(weights, RandomWeights):
+        randomise(layers, weights.seed + 1)
+    return keras.Model(backbone.input, x, name=architecture.backbone)
+
+
+def load_network(architecture: Architecture, path: Path) -> "keras.Model":
+    """Return the network with the weights that `keras.Model.save_weights` wrote of one that `build_network` made.
+
+    Raises:
+        WeightsError: the file is damaged, or of another network.
+    """
+    from training import keras_files  # noqa: PLC0415
+
+    network = build_network(architecture, RandomWeights(0))
+    keras_files.load(network, path)
+    return network
+
+
+def served(architecture: Architecture, network: "keras.Model") -> "keras.Model":
+    """Return the network as it is exported: in single precision, batch norms folded into convolutions.
+
+    Raises:
+        Invalid: the network is not one of this architecture.
+    """
+    size, dim = architecture.input_size, architecture.dim
+    if (network.input_shape, network.output_shape) != ((None, size, size, 3), (None, dim)):
+        raise Invalid(
+            f"the network takes {network.input_shape} and gives {network.output_shape}; "
+            f"its architecture takes {(None, size, size, 3)} and gives {(None, dim)}"
+        )
+    from training.folding import folded  # noqa: PLC0415, it imports TensorFlow
+
+    return folded(network)
+
+
+def layer_name(number: int) -> str:
+    """Return what the layer at this place of an architecture's `embedding` is named in its network."""
+    return f"embedding_{number}"
+
+
+def fit_whitening(features: npt.NDArray[np.floating[Any]], dim: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Fit PCA-whitening: centre, project onto the principal axes, divide by the standard deviation along each.
+
+    Jégou and Chum 2012, "Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening".
+
+    Args:
+        features: [n, channels], more than `dim` of them.
+        dim: how many axes to keep, those of the largest variance.
+
+    Returns:
+        Kernel [channels, dim] and bias [dim], float32: features @ kernel + bias have mean 0 and covariance 1. They are
+        the weights of a {"whiten": dim} layer.
+
+    Raises:
+        Invalid: the features vary along fewer than `dim` axes.
+    """
+    if features.ndim != 2 or not 0 < dim <= features.shape[1]:
+        raise Invalid(f"features of shape {features.shape} cannot be whitened to {dim} dimensions")
+    values = features.astype(np.float64)
+    mean = values.mean(axis=0)
+    _, deviations, axes = np.linalg.svd(values - mean, full_matrices=False)
+    variances = deviations**2 / max(1, len(values) - 1)
+    spanned = int((variances > _RANK * variances[0]).sum())
+    if spanned < dim:
+        raise Invalid(
+            f"{len(values)} features vary along {spanned} axes, expected at least {dim}; "
+            "take more images or fewer dimensions"
+        )
+    kernel = (axes[:dim] / np.sqrt(variances[:dim, None])).T
+    return kernel.astype(np.float32), (-mean @ kernel).astype(np.float32)
+
+
+def _width_after(layer: Mapping[str, Any], width: int) -> int:
+    """Return how wide features are behind a layer that takes `width`; raises Invalid if the layer does not fit."""
+    match dict(layer):
+        case {"dense": int(units), **rest} if _is_width(units) and rest.get("activation", "linear") in ACTIVATIONS:
+            if rest.keys() <= {"activation"}:
+                return units
+        case {"dropout": float(rate) | int(rate), **rest} if not rest and not isinstance(rate, bool) and 0 <= rate < 1:
+            return width
+        case {"whiten": int(units), **rest} if not rest and _is_width(units):
+            if units <= width:
+                return units
+            raise Invalid(f"{dict(layer)} cannot whiten {width} dimensions, expected at most as many units")
+    raise Invalid(
+        f'a layer of the embedding is {dict(layer)}, expected {{"dense": units}}, perhaps with an "activation" of '
+        f'{", ".join(ACTIVATIONS)}; {{"dropout": rate}}; or {{"whiten": units}}'
+    )
+
+
+def _is_width(units: int) -> bool:
+    return not isinstance(units, bool) and 0 < units <= _WIDEST
+
+
+def _layer(layer: Mapping[str, Any], name: str) -> "keras.Layer":
+    import keras  # noqa: PLC0415, it imports TensorFlow
+
+    options = {"name": name, "dtype": "float32"}
+    if "dense" in layer:
+        return keras.layers.Dense(layer["dense"], activation=layer.get("activation"), **options)
+    if "dropout" in layer:
+        return keras.layers.Dropout(layer["dropout"], **options)
+    # Until it is fitted it passes on the first features as they are.
+    return keras.layers.Dense(layer["whiten"], kernel_initializer="identity", trainable=False, **options)
