@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from shared.errors import ArtseekError, Invalid
+from shared.serving.quiet import import_quietly
 from training.backbones import BACKBONES, backbone_named
 from training.labelled import Labelled, apart, matched, read_labelled, split
 from training.pretrained import Weights, weights_named
@@ -160,11 +161,11 @@ def _tell_refused(data: Labelled) -> None:
 def _fit(
     run: Run, recipe: Recipe, weights: Weights, training: Labelled, validation: Labelled, *, size: int, seed: int
 ) -> dict[str, Any]:
-    from training.classes import fine_tune  # noqa: PLC0415 -- Keras takes seconds to import
-    from training.curves import draw_curves  # noqa: PLC0415
+    from training.curves import draw_curves  # noqa: PLC0415 -- takes a second to import
 
+    classes = import_quietly("training.classes")
     with _progress() as progress:
-        trained = fine_tune(
+        trained = classes.fine_tune(
             run,
             recipe,
             weights,
