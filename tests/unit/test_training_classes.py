@@ -121,11 +121,11 @@ def weights_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_every_recipe_of_the_report_runs_to_its_end_and_on_another_backbone(shapes: Path, tmp_path: Path) -> None:
-    """All of them in one process, since TensorFlow takes seconds to start."""
+    """All of them in one process and eagerly: to start TensorFlow and to trace graphs takes longer than to train."""
     own = [name for name in names() if name.startswith("resnet50")]
     assert len(own) == 9
     wanted = [(name, name.partition("-")[0]) for name in own]
-    wanted += [("resnet50-model2", "efficientnet-lite2"), ("resnet50-model1", "resnet50v2")]
+    wanted.append(("resnet50-model2", "efficientnet-lite2"))
     runs = [
         command(shapes, tmp_path / f"{name}-{backbone}", "--recipe", name, "--backbone", backbone, "--epochs", "1")[3:]
         for name, backbone in wanted
@@ -133,6 +133,7 @@ def test_every_recipe_of_the_report_runs_to_its_end_and_on_another_backbone(shap
     code = "\n".join(
         [
             "import json, sys; from training.command import train",
+            "import tensorflow; tensorflow.config.run_functions_eagerly(True)",
             "for run in json.load(sys.stdin): train.main(run, standalone_mode=False)",
         ]
     )
