@@ -21,7 +21,7 @@ from rich.table import Table
 from shared.errors import ArtseekError, Invalid
 from shared.serving.quiet import import_quietly
 from training.backbones import BACKBONES, backbone_named
-from training.labelled import Labelled, apart, matched, read_labelled, split
+from training.labelled import Labelled, apart, check_classes, read_labelled, split
 from training.pretrained import Weights, weights_named
 from training.recipes import Recipe, names, recipe_named
 from training.runs import Run, locked
@@ -55,9 +55,9 @@ _err = Console(stderr=True, highlight=False)
 )
 @click.option("--epochs", type=click.IntRange(1), help="At most, instead of the recipe's.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/RECIPE-BACKBONE]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/NAME]")
 @click.option("--models", type=click.Path(path_type=Path), help="Also export the network to this folder of models.")
-@click.option("--name", help="Name of the exported model.  [default: the run's]")
+@click.option("--name", help="Of run and exported model.  [default: the recipe, and the backbone if it is another]")
 @click.option("--version", type=click.IntRange(1), default=1, show_default=True, help="Version of the exported model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train(**options: Any) -> None:
@@ -133,7 +133,7 @@ def _data(data: Path, validation: Path | None, share: float) -> tuple[Labelled, 
             _tell_refused(one)
     if judged is None:
         return split(training, share)
-    judged = matched(judged, training)
+    check_classes(judged, training)
     training, leaked = apart(training, judged)
     if leaked:
         _err.print(
@@ -141,7 +141,6 @@ def _data(data: Path, validation: Path | None, share: float) -> tuple[Labelled, 
             "since they would flatter the figures",
             style="yellow",
         )
-        matched(training, judged)
         if not all(training.sizes.values()):
             raise Invalid("a class has no training image that is not also a validation image")
     return training, judged

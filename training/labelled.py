@@ -14,7 +14,6 @@ from shared.errors import Invalid
 from shared.folders import walk
 from shared.images import ImageRefused, decode
 
-UNLABELLED = -1
 _SIDE = 32  # pixels that an image is decoded to, only to see whether it can be
 _THREADS = 4
 _NAMED = 5  # files that an error names
@@ -105,20 +104,6 @@ def read_labelled(folder: Path, seen: Callable[[int, int], None] | None = None) 
     return made
 
 
-def read_background(folders: Sequence[Path], seen: Callable[[int, int], None] | None = None) -> Labelled:
-    """Return the images under some folders, of no class.
-
-    Raises:
-        Invalid: A folder is not there, or holds no image.
-    """
-    sources = [source.path for source in walk(folders, labels_from_folders=False)]
-    pictures, refused = _look_at(((path, UNLABELLED) for path in sources), len(sources), seen)
-    if not pictures:
-        raise Invalid(f"there is no image under {', '.join(repr(str(folder)) for folder in folders)}")
-    kept = tuple({one.sha256: one for one in reversed(pictures)}.values())[::-1]
-    return Labelled((), kept, tuple(refused), len(pictures) - len(kept))
-
-
 def apart(data: Labelled, other: Labelled) -> tuple[Labelled, int]:
     """Return the first without what is byte-identical to an image of the other, and how many that were."""
     known = {one.sha256 for one in other.pictures}
@@ -126,8 +111,8 @@ def apart(data: Labelled, other: Labelled) -> tuple[Labelled, int]:
     return replace(data, pictures=kept), len(data) - len(kept)
 
 
-def matched(validation: Labelled, training: Labelled) -> Labelled:
-    """Return validation data with its classes numbered as those of the training data.
+def check_classes(validation: Labelled, training: Labelled) -> None:
+    """Check that both have the same classes, and so number them alike.
 
     Raises:
         Invalid: A class is in one of them only.
@@ -138,7 +123,6 @@ def matched(validation: Labelled, training: Labelled) -> Labelled:
         said = [f"{', '.join(map(repr, missing))} missing from the validation images"] if missing else []
         said += [f"{', '.join(map(repr, unknown))} missing from the training images"] if unknown else []
         raise Invalid(f"the classes differ: {'; '.join(said)}; a class needs images in both")
-    return validation
 
 
 def split(data: Labelled, share: float) -> tuple[Labelled, Labelled]:
@@ -165,7 +149,7 @@ def _look_at(
     pictures: list[Picture] = []
     refused: list[Refused] = []
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="decode") as pool:
-        for number, one in enumerate(pool.map(_look, *zip(*files, strict=True)) if count else (), 1):
+        for number, one in enumerate(pool.map(_look, *zip(*files, strict=True)), 1):
             if isinstance(one, Picture):
                 pictures.append(one)
             else:

@@ -58,7 +58,6 @@ def recipe_file(folder: Path, **changes: Any) -> str:
 
 
 def test_it_learns_and_leaves_a_report(shapes: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     recipe = recipe_file(tmp_path, unfrozen="all", head=[], epochs=12)
     options = ["--recipe", recipe, "--backbone", "efficientnet-lite0"]
     result = run(command(shapes, tmp_path / "run", *options))

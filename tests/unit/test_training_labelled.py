@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import Invalid
-from training.labelled import apart, matched, read_background, read_labelled, split
+from training.labelled import apart, check_classes, read_labelled, split
 
 
 def draw(path: Path, seed: int, side: int = 24) -> Path:
@@ -78,7 +78,7 @@ def test_classes_must_be_in_training_and_validation(tmp_path: Path, folder: Path
         for number in range(2):
             draw(tmp_path / "val" / name / f"{number}.png", 500 + 10 * len(name) + ord(name[0]) + number)
     with pytest.raises(Invalid, match=r"'dogs' missing from the validation images; 'eels' missing from the training"):
-        matched(read_labelled(tmp_path / "val"), read_labelled(folder))
+        check_classes(read_labelled(tmp_path / "val"), read_labelled(folder))
 
 
 def test_an_image_in_both_is_left_out_of_the_training(tmp_path: Path, folder: Path) -> None:
@@ -103,11 +103,3 @@ def test_a_share_of_each_class_is_held_back_always_the_same(folder: Path, share:
         one.rename(one.with_name(f"{99 - int(one.stem)}.png"))
     again = split(read_labelled(folder), share)
     assert {one.sha256 for one in again[1].pictures} == {one.sha256 for one in validation.pictures}
-
-
-def test_background_images_have_no_class(tmp_path: Path, folder: Path) -> None:
-    found = read_background([folder])
-    assert (len(found), found.classes, set(found.labels.tolist())) == (12, (), {-1})
-    (tmp_path / "none").mkdir()
-    with pytest.raises(Invalid, match="no image under"):
-        read_background([tmp_path / "none"])
