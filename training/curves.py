@@ -1,4 +1,4 @@
-"""Training curves as a picture: loss and accuracy by epoch, on the training and the validation images."""
+"""Training curves as a picture: by epoch the loss, and how well classes are told or images found."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +9,24 @@ import matplotlib as mpl
 mpl.use("Agg")  # no screen is asked for
 from matplotlib import pyplot as plt
 
+Panels = Sequence[tuple[str, Sequence[tuple[str, str]]]]
+"""What is drawn: of each panel the quantity, and of each line its key in the history and what it is called."""
 
-def draw_curves(history: Sequence[dict[str, Any]], best: int, title: str, path: Path) -> None:
+CLASSES: Panels = tuple(
+    (name, ((name, "training"), (f"validation_{name}", "validation"))) for name in ("loss", "accuracy")
+)
+
+
+def draw_curves(history: Sequence[dict[str, Any]], best: int, title: str, path: Path, panels: Panels = CLASSES) -> None:
     """Write a PNG of a history, one item per epoch, with a line at the epoch whose weights were taken."""
     epochs = range(1, len(history) + 1)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
-        axis.plot(epochs, [one[name] for one in history], label="training")
-        axis.plot(epochs, [one[f"validation_{name}"] for one in history], label="validation")
+    figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 4), layout="constrained")
+    for axis, (quantity, lines) in zip(axes, panels, strict=True):
+        for key, name in lines:
+            axis.plot(epochs, [one[key] for one in history], label=name)
         axis.axvline(best + 1, color="grey", linestyle=":", label=f"taken: epoch {best + 1}")
         axis.set_xlabel("epoch")
-        axis.set_ylabel(name)
+        axis.set_ylabel(quantity)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend()

@@ -121,7 +121,7 @@ def features(pixels: keras.KerasTensor, scale: Scale) -> keras.KerasTensor:
         else:
             x = keras.layers.Conv2D(unit.filters, unit.kernel, **options)(x)
         x = keras.layers.BatchNormalization(epsilon=EPSILON, momentum=0.99, name=layer_name(unit.norm))(x)
-        return keras.layers.ReLU(max_value=6.0, name=f"{layer_name(unit.conv)}.relu6")(x) if unit.activate else x
+        return keras.layers.ReLU(max_value=6.0, name=f"{layer_name(unit.conv)}_relu6")(x) if unit.activate else x
 
     x = apply(_STEM_UNIT, pixels)
     for block in blocks(scale):
@@ -133,8 +133,11 @@ def features(pixels: keras.KerasTensor, scale: Scale) -> keras.KerasTensor:
 
 
 def layer_name(name: str) -> str:
-    """Return a checkpoint's name as one that TensorFlow can save: no variable may begin with an underscore."""
-    return name.removeprefix("_")
+    """Return a checkpoint's name as one that every library can keep.
+
+    In TensorFlow no variable may begin with an underscore, in PyTorch no parameter may hold a dot.
+    """
+    return name.removeprefix("_").replace("._", "_").replace(".", "_")
 
 
 def units(scale: Scale) -> Iterator[Unit]:

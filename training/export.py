@@ -25,7 +25,7 @@ from shared.serving.quiet import import_quietly
 from training import golden
 from training.backbones import BACKBONES, EFFICIENTNET_LITE0, backbone_named
 from training.model_config import model_config
-from training.network import Architecture, build_network, served
+from training.network import Architecture, build_network, load_network, served
 from training.pretrained import Weights, weights_named
 
 if TYPE_CHECKING:
@@ -117,6 +117,23 @@ def export_network(
     """
     identity = manifest(architecture, name, version, {"source": "training", "sha256": _digest(network)})
     return _export(architecture, identity, about, out, lambda: network)
+
+
+def export_run(run: Path, out: Path, name: str, version: int) -> bool:
+    """Bring `out`/`name`/`version` into being, unless it is there: the network of a training run that has ended.
+
+    Raises:
+        Invalid: there is no such run, or as of `export_network`.
+        WeightsError: its weights are damaged.
+    """
+    try:
+        about, result = (json.loads((run / part).read_text("utf-8")) for part in ("run.json", "report.json"))
+        architecture = Architecture.from_json(json.loads((run / "architecture.json").read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise Invalid(f"{str(run)!r} holds no training run that has ended: {error}") from error
+    figures = {key: result[key] for key in ("loss", "accuracy", "search") if key in result}
+    network = load_network(architecture, run / "network.weights.h5")
+    return export_network(architecture, network, out, name, version, {"run": about, **figures})
 
 
 def _export(
@@ -226,6 +243,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the exported models")
     parser.add_argument("--model", choices=sorted(BACKBONES), default=EFFICIENTNET_LITE0.name)
     parser.add_argument("--version", type=int, default=1, help="version number, 1 or more (default: 1)")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="export the network of this training run instead")
+    parser.add_argument("--name", help="of the model (default: that of the backbone, or of the run's folder)")
     parser.add_argument("--base-path", help="where the server sees --out (default: its absolute path)")
     parser.add_argument("--weights", default="imagenet", help="imagenet, random, or a file (default: imagenet)")
     parser.add_argument("--seed", type=int, default=0, help="of random weights (default: 0)")
@@ -238,14 +257,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = options.out.resolve()
     started = time.perf_counter()
     try:
-        architecture = Architecture.plain(backbone_named(options.model))
-        weights = weights_named(options.weights, seed=options.seed)
-        written = export(architecture, weights, out, options.model, options.version)
+        if options.run:
+            name = options.name or options.run.resolve().name
+            written = export_run(options.run, out, name, options.version)
+        else:
+            name = options.name or options.model
+            architecture = Architecture.plain(backbone_named(options.model))
+            weights = weights_named(options.weights, seed=options.seed)
+            written = export(architecture, weights, out, name, options.version)
         write_model_config(out, options.base_path or str(out))
     except (ArtseekError, OSError) as error:
         log.error("error: %s", error)
         return 1
-    target = out / options.model / str(options.version)
+    target = out / name / str(options.version)
     if written:
         log.info("%s: exported in %.1f s", target, time.perf_counter() - started)
     else:

@@ -69,8 +69,13 @@ class Labelled:
     @property
     def digest(self) -> str:
         """SHA-256 of classes and contents, whatever the files are called."""
-        lines = sorted(f"{self.classes[one.label]}\0{one.sha256}\n" for one in self.pictures)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return digest_of(self.pictures, self.classes)
+
+
+def digest_of(pictures: Iterable[Picture], classes: Sequence[str] = ("",)) -> str:
+    """Return a SHA-256 of the classes and contents of pictures, whatever they are called and in which order."""
+    lines = sorted(f"{classes[one.label]}\0{one.sha256}\n" for one in pictures)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_labelled(folder: Path, seen: Callable[[int, int], None] | None = None) -> Labelled:
@@ -109,6 +114,30 @@ def apart(data: Labelled, other: Labelled) -> tuple[Labelled, int]:
     known = {one.sha256 for one in other.pictures}
     kept = tuple(one for one in data.pictures if one.sha256 not in known)
     return replace(data, pictures=kept), len(data) - len(kept)
+
+
+def read_background(
+    folder: Path, known: Iterable[Labelled], seen: Callable[[int, int], None] | None = None
+) -> tuple[list[Picture], list[Refused]]:
+    """Return the images of a folder that have no class, each once, and the files that are no images.
+
+    Args:
+        folder: With images, in any folders.
+        known: Labelled images; those that are byte-identical to one of them are left out.
+        seen: Is told now and then how many files were looked at, and how many there are.
+
+    Raises:
+        Invalid: There is no folder, or no image of no class in it.
+    """
+    if not folder.is_dir():
+        raise Invalid(f"there is no folder {str(folder)!r}; give one with images of no class")
+    sources = list(walk([folder], labels_from_folders=False))
+    pictures, refused = _look_at(((one.path, 0) for one in sources), len(sources), seen)
+    labelled = {one.sha256 for data in known for one in data.pictures}
+    kept = {one.sha256: one for one in reversed(pictures) if one.sha256 not in labelled}
+    if len(kept) < 2:
+        raise Invalid(f"{str(folder)!r} has {len(kept)} images that are in no class, expected two at least")
+    return sorted(kept.values(), key=lambda one: one.sha256), refused
 
 
 def check_classes(validation: Labelled, training: Labelled) -> None:

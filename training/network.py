@@ -5,7 +5,7 @@
 An architecture costs nothing to make or to read: TensorFlow is imported when a network is built.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -15,13 +15,15 @@ import numpy.typing as npt
 
 from shared.errors import Invalid
 from training.backbones import Backbone, backbone_named, check_input_size
-from training.pooling import check_pooling, pooling_named
+from training.pooling import STAGES, check_pooling, pooled_width, pooling_named
 from training.pretrained import RandomWeights, Weights, randomise
 
 if TYPE_CHECKING:
     import keras
 
 ACTIVATIONS: Final = ("linear", "relu", "gelu", "silu", "tanh")
+EMBEDDING: Final = "embedding"
+"""What the names of the layers after pooling begin with."""
 
 _JSON: Final[Mapping[str, type]] = {
     "backbone": str,
@@ -32,6 +34,7 @@ _JSON: Final[Mapping[str, type]] = {
     "normalised": bool,
 }
 _WIDEST: Final = 65_536
+_FIRST: Final = 0.03  # variance of a dense layer's first weights, times its inputs
 _RANK: Final = 1e-10  # variance along an axis, of that along the first, below which the axis is rounding
 
 
@@ -47,7 +50,9 @@ class Architecture:
         embedding: the layers from pooled features to the embedding, each a mapping of one of these forms:
             {"dense": units} or {"dense": units, "activation": one of `ACTIVATIONS`};
             {"dropout": rate}, which acts in training alone;
-            {"whiten": units}: PCA-whitening, whose weights are not learned but come from `fit_whitening`.
+            {"standardise": true}: each feature less its mean, over its deviation, as `set_standardisation` gave them;
+            {"whiten": units}: PCA-whitening, whose weights are not learned but come from `fit_whitening`;
+            {"sum": [layers, layers, …]}: the sum of what branches of such layers make of the same features.
         normalised: whether an embedding is brought to Euclidean length 1.
 
     Raises:
@@ -63,13 +68,11 @@ class Architecture:
     normalised: bool = True
 
     def __post_init__(self) -> None:
-        width = backbone_named(self.backbone).channels
         check_pooling(self.pooling)
         check_input_size(self.input_size)
         if self.shorter_side < self.input_size:
             raise Invalid(f"shorter_side is {self.shorter_side}, expected at least input_size, {self.input_size}")
-        for layer in self.embedding:
-            width = _width_after(layer, width)
+        _ = self.dim
 
     @classmethod
     def plain(cls, backbone: Backbone, *, pooling: str = "mean", normalised: bool = True) -> Self:
@@ -79,10 +82,7 @@ class Architecture:
     @property
     def dim(self) -> int:
         """Dimensions of the embedding."""
-        width = backbone_named(self.backbone).channels
-        for layer in self.embedding:
-            width = _width_after(layer, width)
-        return width
+        return width_after(self.embedding, pooled_width(self.pooling, backbone_named(self.backbone)))
 
     def to_json(self) -> dict[str, Any]:
         """Return the architecture as JSON values."""
@@ -108,8 +108,8 @@ def build_network(architecture: Architecture, weights: Weights) -> "keras.Model"
     """Return the network, for training or for use.
 
     What follows the backbone is new: drawn from the seed if `weights` are random, otherwise from Keras' shared state
-    (`keras.utils.set_random_seed`). Those layers are named "pooling" and as `layer_name` says, and compute in single
-    precision.
+    (`keras.utils.set_random_seed`). Those layers are named "pooling" and "embedding_0", "embedding_1", …, those in the
+    branches of a sum "embedding_1_0_0" and so on, and compute in single precision.
 
     Returns:
         A model from float32 [batch, size, size, 3], RGB 0 to 255, to float32 [batch, dim], not normalised.
@@ -120,10 +120,10 @@ def build_network(architecture: Architecture, weights: Weights) -> "keras.Model"
     import keras  # noqa: PLC0415, it imports TensorFlow
 
     backbone = backbone_named(architecture.backbone).build(weights, input_size=architecture.input_size)
-    x = pooling_named(architecture.pooling)(backbone.output)
-    layers = [_layer(layer, layer_name(number)) for number, layer in enumerate(architecture.embedding)]
-    for layer in layers:
-        x = layer(x)
+    maps = [backbone.get_layer(name).input for name in backbone_named(architecture.backbone).stages]
+    pooling = pooling_named(architecture.pooling)
+    x = pooling([*maps, backbone.output] if architecture.pooling == STAGES else backbone.output)
+    x, layers = _applied(architecture.embedding, x, EMBEDDING)
     if isinstance(weights, RandomWeights):
         randomise(layers, weights.seed + 1)
     return keras.Model(backbone.input, x, name=architecture.backbone)
@@ -159,9 +159,11 @@ def served(architecture: Architecture, network: "keras.Model") -> "keras.Model":
     return folded(network)
 
 
-def layer_name(number: int) -> str:
-    """Return what the layer at this place of an architecture's `embedding` is named in its network."""
-    return f"embedding_{number}"
+def set_standardisation(
+    network: "keras.Model", mean: npt.NDArray[np.floating[Any]], deviation: npt.NDArray[np.floating[Any]]
+) -> None:
+    """Give a network that begins with {"standardise": true} after its pooling what that needs, both [channels]."""
+    network.get_layer(f"{EMBEDDING}_0").set_weights([mean, np.square(deviation)])
 
 
 def fit_whitening(features: npt.NDArray[np.floating[Any]], dim: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -196,6 +198,17 @@ def fit_whitening(features: npt.NDArray[np.floating[Any]], dim: int) -> tuple[np
     return kernel.astype(np.float32), (-mean @ kernel).astype(np.float32)
 
 
+def width_after(layers: Iterable[Mapping[str, Any]], width: int) -> int:
+    """Return how wide features of `width` are after layers such as an architecture's `embedding`.
+
+    Raises:
+        Invalid: a layer does not fit.
+    """
+    for layer in layers:
+        width = _width_after(layer, width)
+    return width
+
+
 def _width_after(layer: Mapping[str, Any], width: int) -> int:
     """Return how wide features are behind a layer that takes `width`; raises Invalid if the layer does not fit."""
     match dict(layer):
@@ -208,14 +221,43 @@ def _width_after(layer: Mapping[str, Any], width: int) -> int:
             if units <= width:
                 return units
             raise Invalid(f"{dict(layer)} cannot whiten {width} dimensions, expected at most as many units")
+        case {"standardise": True, **rest} if not rest:
+            return width
+        case {"sum": [_, _, *_] as branches, **rest} if not rest and all(map(_is_layers, branches)):
+            widths = [width_after(branch, width) for branch in branches]
+            if len(set(widths)) == 1:
+                return widths[0]
+            raise Invalid(f"the branches of {dict(layer)} end {widths} wide, expected all alike")
     raise Invalid(
         f'a layer of the embedding is {dict(layer)}, expected {{"dense": units}}, perhaps with an "activation" of '
-        f'{", ".join(ACTIVATIONS)}; {{"dropout": rate}}; or {{"whiten": units}}'
+        f'{", ".join(ACTIVATIONS)}; {{"dropout": rate}}; {{"standardise": true}}; {{"whiten": units}}; or '
+        '{"sum": [layers, layers]}'
     )
+
+
+def _is_layers(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(layer, Mapping) for layer in value)
 
 
 def _is_width(units: int) -> bool:
     return not isinstance(units, bool) and 0 < units <= _WIDEST
+
+
+def _applied(layers: Sequence[Mapping[str, Any]], x: "keras.KerasTensor", name: str) -> tuple[Any, list[Any]]:
+    """Return what new layers make of features, and those layers."""
+    import keras  # noqa: PLC0415, it imports TensorFlow
+
+    made: list[Any] = []
+    for number, layer in enumerate(layers):
+        here = f"{name}_{number}"
+        if "sum" in layer:
+            branches = [_applied(branch, x, f"{here}_{place}") for place, branch in enumerate(layer["sum"])]
+            made += [one for _, inner in branches for one in inner]
+            x = keras.layers.Add(name=here, dtype="float32")([end for end, _ in branches])
+        else:
+            made.append(_layer(layer, here))
+            x = made[-1](x)
+    return x, made
 
 
 def _layer(layer: Mapping[str, Any], name: str) -> "keras.Layer":
@@ -223,8 +265,12 @@ def _layer(layer: Mapping[str, Any], name: str) -> "keras.Layer":
 
     options = {"name": name, "dtype": "float32"}
     if "dense" in layer:
-        return keras.layers.Dense(layer["dense"], activation=layer.get("activation"), **options)
+        # Smaller at first than is usual: what is learned of thousands of features then holds better for new images.
+        small = keras.initializers.VarianceScaling(_FIRST, "fan_in", "uniform")
+        return keras.layers.Dense(layer["dense"], layer.get("activation"), kernel_initializer=small, **options)
     if "dropout" in layer:
         return keras.layers.Dropout(layer["dropout"], **options)
-    # Until it is fitted it passes on the first features as they are.
+    # Until they are fitted, the others pass on the first features as they are.
+    if "standardise" in layer:
+        return keras.layers.BatchNormalization(center=False, scale=False, epsilon=0.0, trainable=False, **options)
     return keras.layers.Dense(layer["whiten"], kernel_initializer="identity", trainable=False, **options)

@@ -77,15 +77,11 @@ def test_it_learns_and_leaves_a_report(shapes: Path, tmp_path: Path) -> None:
     assert "holds a run that differs in seed" in said
 
 
-@pytest.mark.parametrize("augmented", [False, True])
-def test_a_run_that_is_killed_ends_where_another_ends(
-    shapes: Path,
-    tmp_path: Path,
-    augmented: bool,  # noqa: FBT001
-) -> None:
+@pytest.mark.parametrize("kind", ["classes", "augmented", "search"])
+def test_a_run_that_is_killed_ends_where_another_ends(shapes: Path, tmp_path: Path, kind: str) -> None:
     head = [{"dropout": 0.5}, {"dense": 16, "activation": "relu"}]
-    recipe = recipe_file(tmp_path, unfrozen="last stage", head=head, epochs=5, augmented=augmented)
-    options = ["--recipe", recipe, "--backbone", "efficientnet-lite0"]
+    recipe = recipe_file(tmp_path, unfrozen="last stage", head=head, epochs=5, augmented=kind == "augmented")
+    options = ["--recipe", "search" if kind == "search" else recipe, "--backbone", "efficientnet-lite0"]
     wanted = run(command(shapes, tmp_path / "whole", *options))
     killed = tmp_path / "killed"
     for mark in ("frozen-validation.count", "state.npz"):  # while it computes what is frozen, and after an epoch

@@ -13,7 +13,7 @@ import pytest
 
 from shared.errors import Invalid, NotFound
 from training.backbones import BACKBONES, EFFICIENTNET_LITE2, RESNET50
-from training.network import Architecture, build_network, fit_whitening, layer_name, load_network, served
+from training.network import Architecture, build_network, fit_whitening, load_network, served
 from training.pretrained import Imagenet, RandomWeights, WeightsFile, weights_named
 from training.weights import WeightsError
 
@@ -132,7 +132,7 @@ def test_a_network_is_its_backbone_pooled_and_projected(network: keras.Model, im
     feature_map = np.asarray(backbone(images, training=False), np.float64)
     pooled = np.cbrt((feature_map**3).mean(axis=(1, 2)))
     (first, bias), (second, more), (whiten, offset) = (
-        network.get_layer(layer_name(number)).get_weights() for number in (0, 2, 3)
+        network.get_layer(f"embedding_{number}").get_weights() for number in (0, 2, 3)
     )
     expected = (np.maximum(pooled @ first + bias, 0) @ second + more) @ whiten + offset
     np.testing.assert_allclose(network(images, training=False), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
@@ -160,8 +160,8 @@ def test_what_is_served_computes_the_same_without_norms(network: keras.Model, im
 
 
 def test_learning_leaves_the_whitening_alone(network: keras.Model) -> None:
-    assert network.get_layer(layer_name(3)).trainable_weights == []
-    assert len(network.get_layer(layer_name(2)).trainable_weights) == 2
+    assert network.get_layer("embedding_3").trainable_weights == []
+    assert len(network.get_layer("embedding_2").trainable_weights) == 2
 
 
 def test_a_network_is_loaded_as_it_was_saved(network: keras.Model, images: Any, tmp_path: Path) -> None:

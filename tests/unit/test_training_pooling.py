@@ -1,13 +1,15 @@
 """Pooling, held against the formulas in numpy."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from shared.errors import NotFound
-from training.gem import GeM
-from training.pooling import POOLINGS, pooling_named
+from training.pooling import POOLINGS, STAGES, pooling_named
+from training.pooling_layers import GeM
 
 Array = npt.NDArray[np.float32]
 
@@ -53,12 +55,20 @@ def test_the_exponent_learns_though_a_channel_is_silent(feature_map: Array) -> N
 def test_pooling_is_computed_in_single_precision_and_comes_back_from_its_configuration(name: str) -> None:
     layer = pooling_named(name)
     assert layer.name == "pooling"
-    x = np.full((1, 4, 4, 2), 200, np.float16)  # whose cube half precision does not hold
+    x: Any = np.full((1, 4, 4, 2), 200, np.float16)  # whose cube half precision does not hold
+    x = [x] if name == STAGES else x
     found = np.asarray(layer(x))
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, 200, rtol=1e-5)
+    np.testing.assert_allclose(found[:, :2], 200, rtol=1e-5)
     again = keras.layers.deserialize(keras.layers.serialize(layer))
     np.testing.assert_array_equal(again(x), found)
+
+
+def test_the_stages_give_mean_and_deviation_of_their_channels(feature_map: Array) -> None:
+    other = feature_map[:, ::2, ::2, :1] - 3
+    parts = [one(some, axis=(1, 2)) for some in (feature_map, other) for one in (np.mean, np.std)]
+    found = np.asarray(pooling_named(STAGES)([feature_map, other]))
+    np.testing.assert_allclose(found, np.concatenate(parts, axis=1), rtol=1e-3, atol=2e-4)
 
 
 def test_an_unknown_pooling_is_answered_with_those_there_are() -> None:

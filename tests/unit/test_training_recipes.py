@@ -8,7 +8,8 @@ import pytest
 
 from shared.errors import Invalid, NotFound
 from training.backbones import BACKBONES, backbone_named
-from training.recipes import Recipe, names, recipe_named
+from training.network import Architecture
+from training.recipes import DEFAULT, ClassRecipe, SearchRecipe, names, recipe_named, recipe_of
 
 REPORT = {  # dense layers, dropout, learning rate, augmentation
     "resnet50-model1": ([256], None, 1e-3, False),
@@ -23,14 +24,15 @@ REPORT = {  # dense layers, dropout, learning rate, augmentation
 }
 
 
-def described(**changes: Any) -> dict[str, Any]:
-    return {**recipe_named("resnet50-model2").to_json(), **changes}
+def described(name: str = "resnet50-model2", **changes: Any) -> dict[str, Any]:
+    return {**recipe_named(name).to_json(), **changes}
 
 
 def test_the_report_s_nine_recipes_are_there() -> None:
     assert set(REPORT) <= set(names())
     for name, (dense, dropout, rate, augmented) in REPORT.items():
         recipe = recipe_named(name)
+        assert isinstance(recipe, ClassRecipe)
         assert [layer["dense"] for layer in recipe.head if "dense" in layer] == dense
         assert {layer["dropout"] for layer in recipe.head if "dropout" in layer} == ({dropout} if dropout else set())
         assert (recipe.learning_rate, recipe.augmented, recipe.patience) == (rate, augmented, 10)
@@ -42,6 +44,13 @@ def test_the_last_stage_is_where_the_report_unfroze() -> None:
     assert backbone_named("resnet50v2").last_stage == "conv5_block1_preact_bn"
 
 
+def test_the_recipe_for_search_is_the_default_and_ends_in_few_dimensions() -> None:
+    recipe = recipe_named(DEFAULT)
+    assert isinstance(recipe, SearchRecipe)
+    assert recipe_of(DEFAULT, recipe.to_json()) == recipe
+    assert Architecture(recipe.backbone, 260, 260, recipe.pooling, recipe.head).dim <= 256
+
+
 def test_every_recipe_names_a_backbone_that_there_is() -> None:
     assert {recipe_named(name).backbone for name in names()} <= set(BACKBONES)
 
@@ -50,8 +59,9 @@ def test_a_recipe_of_one_s_own_is_read_from_its_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(described(learning_rate=0.01, unfrozen="none")), encoding="utf-8")
     recipe = recipe_named(str(path))
+    assert isinstance(recipe, ClassRecipe)
     assert (recipe.name, recipe.learning_rate, recipe.unfrozen) == ("mine", 0.01, "none")
-    assert Recipe.from_json("mine", recipe.to_json()) == recipe
+    assert recipe_of("mine", recipe.to_json()) == recipe
 
 
 def test_an_unknown_recipe_is_told_with_those_there_are(tmp_path: Path) -> None:
@@ -74,21 +84,27 @@ def test_an_unknown_recipe_is_told_with_those_there_are(tmp_path: Path) -> None:
         ({"batch": 0}, "batch is 0"),
         ({"patience": 1.5}, "patience is 1.5"),
         ({"augmented": "yes"}, "augmented is 'yes'"),
-        ({"head": [{"dense": 0, "activation": "relu"}]}, "head is"),
-        ({"head": [{"dropout": 1}]}, "head is"),
-        ({"head": [{"conv": 3}]}, "head is"),
+        ({"head": [{"dense": 0, "activation": "relu"}]}, "'dense': 0"),
+        ({"head": [{"dropout": 1}]}, "'dropout': 1"),
+        ({"head": [{"conv": 3}]}, "'conv': 3"),
+        ({"head": {}}, "head is"),
         ({"optimiser": "sgd"}, "'optimiser' is unknown"),
+        ({"objective": "beauty"}, "objective is 'beauty', expected 'classes' or 'similarity'"),
+        ({"name": "search", "patience": 3}, "'patience' is unknown"),
+        ({"name": "search", "temperature": 0}, "temperature is 0, expected a number above 0"),
+        ({"name": "search", "views": -1}, "views is -1"),
+        ({"name": "search", "head": [{"sum": [[{"dense": 8}], [{"dense": 9}]]}]}, "end \\[8, 9\\] wide"),
     ],
 )
 def test_what_does_not_fit_is_named(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(Invalid, match=said):
-        Recipe.from_json("mine", described(**changes))
+        recipe_of("mine", described(**changes))
 
 
 def test_what_is_missing_is_named() -> None:
     value = described()
     del value["epochs"]
     with pytest.raises(Invalid, match="'epochs' is missing"):
-        Recipe.from_json("mine", value)
+        recipe_of("mine", value)
     with pytest.raises(Invalid, match="not a JSON object"):
-        Recipe.from_json("mine", [])
+        recipe_of("mine", [])

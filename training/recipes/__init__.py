@@ -1,87 +1,126 @@
-"""Recipes: how a network is fine-tuned, as data. A recipe is one JSON file of this folder, or of the user's."""
+"""Recipes: how a network is fine-tuned, as data. A recipe is one JSON file of this folder, or of the user's.
+
+Its `objective` says what is learned: "classes", to tell the classes apart, or "similarity", an embedding in which the
+images of a class are near each other and all that the pretrained network knew is kept.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from shared.errors import Invalid, NotFound
-from training.network import ACTIVATIONS
+from training.network import width_after
 from training.pooling import POOLINGS
+
+DEFAULT = "search"
+"""The recipe that is taken unless another is named."""
 
 Unfrozen = Literal["none", "last stage", "all"]
 """What of the backbone learns: nothing, its last stage (see `Backbone.last_stage`), or all of it."""
 
+_WIDE = 1 << 16  # features before a recipe's layers, whatever the backbone: only what they say is checked
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is fine-tuned for the classes of its images.
+Check = tuple[Callable[[Any], bool], str]
+"""Whether a value fits, and what is expected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recipe:
+    """What all recipes say.
 
     Attributes:
         name: The file's, without its ending.
         about: A sentence on what it is.
         backbone: The backbone that it was made for; any other will do.
-        pooling: From the last feature map to the features, by its name in `training.pooling`.
-        unfrozen: What of the backbone learns.
-        head: Layers between features and classes, as data: {"dense": units, "activation": name} or {"dropout": rate}.
-        learning_rate: Of Adam.
-        augmented: Whether pictures are varied anew in every epoch.
+        pooling: From the feature maps to the features, by its name in `training.pooling`.
+        head: Layers behind the features, as `training.network.Architecture` has them.
+        learning_rate: Of the optimizer, at its highest.
         batch: Images of a step.
         epochs: At most.
-        patience: After so many epochs in which the validation loss did not fall it ends, and takes the best weights.
     """
 
     name: str
     about: str
     backbone: str
     pooling: str
-    unfrozen: Unfrozen
     head: tuple[Mapping[str, Any], ...]
     learning_rate: float
-    augmented: bool
     batch: int
     epochs: int
-    patience: int
+
+    objective: ClassVar[str]
+    checks: ClassVar[Mapping[str, Check]] = {}
 
     @classmethod
-    def from_json(cls, name: str, value: object) -> Self:
+    def from_json(cls, name: str, value: Mapping[str, Any]) -> Self:
         """Return the recipe that a file describes.
 
         Raises:
             Invalid: Something is missing, unknown or out of its range; the message names it.
         """
-        if not isinstance(value, dict):
-            raise Invalid(f"recipe {name!r} is not a JSON object")
+        given = {key: one for key, one in value.items() if key != "objective"}
         wanted = {field.name for field in fields(cls)} - {"name"}
-        wrong = [f"{one!r} is missing" for one in sorted(wanted - value.keys())]
-        wrong += [f"{one!r} is unknown" for one in sorted(value.keys() - wanted)]
+        wrong = [f"{one!r} is missing" for one in sorted(wanted - given.keys())]
+        wrong += [f"{one!r} is unknown" for one in sorted(given.keys() - wanted)]
         if wrong:
             raise Invalid(f"recipe {name!r}: {', '.join(wrong)}")
-        for field, fits, expected in (
-            ("about", isinstance(value["about"], str), "a sentence"),
-            ("backbone", isinstance(value["backbone"], str), "the name of a backbone"),
-            ("pooling", value["pooling"] in POOLINGS, f"one of {', '.join(POOLINGS)}"),
-            ("unfrozen", value["unfrozen"] in get_args(Unfrozen), f"one of {', '.join(get_args(Unfrozen))}"),
-            ("head", _is_head(value["head"]), 'a list of {"dense": units, "activation": name} and {"dropout": rate}'),
-            (
-                "learning_rate",
-                _is_number(value["learning_rate"]) and 0 < value["learning_rate"] < 1,
-                "a number in (0, 1)",
-            ),
-            ("augmented", isinstance(value["augmented"], bool), "true or false"),
-            *((one, _is_count(value[one]), "a whole number from 1 on") for one in ("batch", "epochs", "patience")),
-        ):
-            if not fits:
-                raise Invalid(f"recipe {name!r}: {field} is {value[field]!r}, expected {expected}")
-        return cls(name=name, **{**value, "head": tuple(value["head"])})
+        for field, (fits, expected) in {**_CHECKS, **cls.checks}.items():
+            if not fits(given[field]):
+                raise Invalid(f"recipe {name!r}: {field} is {given[field]!r}, expected {expected}")
+        try:
+            width_after(given["head"], _WIDE)
+        except Invalid as error:
+            raise Invalid(f"recipe {name!r}: {error}") from error
+        return cls(name=name, **{**given, "head": tuple(given["head"])})
 
     def to_json(self) -> dict[str, Any]:
         """Return what the recipe's file says."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "name"} | {
-            "head": [dict(layer) for layer in self.head]
-        }
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "name"}
+        return {"objective": self.objective, **values, "head": [dict(layer) for layer in self.head]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassRecipe(_Recipe):
+    """How a network is fine-tuned for the classes of its images, by Adam; the embedding is its pooled features.
+
+    Attributes:
+        unfrozen: What of the backbone learns.
+        augmented: Whether pictures are varied anew in every epoch.
+        patience: After so many epochs in which the validation loss did not fall it ends, and takes the best weights.
+    """
+
+    unfrozen: Unfrozen
+    augmented: bool
+    patience: int
+
+    objective: ClassVar[str] = "classes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRecipe(_Recipe):
+    """How an embedding for search is learned on a frozen backbone, by AdamW; the head ends in the embedding.
+
+    Attributes:
+        views: Varied copies of each training picture that are learned from beside the picture as it is.
+        temperature: Of the supervised contrastive loss.
+        contrast: The weight of that loss.
+        keep: The weight of what ties the similarities of two images to those of the frozen features.
+        weight_decay: Of AdamW.
+    """
+
+    views: int
+    temperature: float
+    contrast: float
+    keep: float
+    weight_decay: float
+
+    objective: ClassVar[str] = "similarity"
+
+
+Recipe = ClassRecipe | SearchRecipe
 
 
 def names() -> list[str]:
@@ -98,29 +137,38 @@ def recipe_named(name: str) -> Recipe:
         Invalid: The file is no recipe.
     """
     if name in names():
-        text = (resources.files(__name__) / f"{name}.json").read_text("utf-8")
-        return Recipe.from_json(name, json.loads(text))
+        return recipe_of(name, json.loads((resources.files(__name__) / f"{name}.json").read_text("utf-8")))
     path = Path(name)
     if path.suffix != ".json":
         raise NotFound(
             f"no recipe is named {name!r}; there are: {', '.join(names())}, or give the path of a .json file"
         )
     try:
-        return Recipe.from_json(path.stem, json.loads(path.read_text("utf-8")))
+        value = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise NotFound(f"the recipe {name!r} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise Invalid(f"the recipe {name!r} is not JSON: {error}") from error
+    return recipe_of(path.stem, value)
+
+
+def recipe_of(name: str, value: object) -> Recipe:
+    """Return the recipe that a file describes, by its name and what `to_json` would give.
+
+    Raises:
+        Invalid: It is no recipe; the message names what is wrong.
+    """
+    if not isinstance(value, dict):
+        raise Invalid(f"recipe {name!r} is not a JSON object")
+    for kind in (ClassRecipe, SearchRecipe):
+        if value.get("objective") == kind.objective:
+            return kind.from_json(name, value)
+    expected = f"{ClassRecipe.objective!r} or {SearchRecipe.objective!r}"
+    raise Invalid(f"recipe {name!r}: objective is {value.get('objective')!r}, expected {expected}")
 
 
 def _is_head(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(layer, dict) and _is_layer(layer) for layer in value)
-
-
-def _is_layer(layer: dict[str, Any]) -> bool:
-    if layer.keys() == {"dropout"}:
-        return _is_number(layer["dropout"]) and 0 <= layer["dropout"] < 1
-    return layer.keys() == {"dense", "activation"} and _is_count(layer["dense"]) and layer["activation"] in ACTIVATIONS
+    return isinstance(value, list) and all(isinstance(layer, dict) for layer in value)
 
 
 def _is_number(value: object) -> bool:
@@ -129,3 +177,28 @@ def _is_number(value: object) -> bool:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+_COUNT: Check = (_is_count, "a whole number from 1 on")
+_WEIGHT: Check = (lambda value: _is_number(value) and value >= 0, "a number from 0 on")
+_CHECKS: Mapping[str, Check] = {
+    "about": (lambda value: isinstance(value, str), "a sentence"),
+    "backbone": (lambda value: isinstance(value, str), "the name of a backbone"),
+    "pooling": (lambda value: value in POOLINGS, f"one of {', '.join(POOLINGS)}"),
+    "head": (_is_head, "a list of layers"),
+    "learning_rate": (lambda value: _is_number(value) and 0 < value < 1, "a number in (0, 1)"),
+    "batch": _COUNT,
+    "epochs": _COUNT,
+}
+ClassRecipe.checks = {
+    "unfrozen": (lambda value: value in get_args(Unfrozen), f"one of {', '.join(get_args(Unfrozen))}"),
+    "augmented": (lambda value: isinstance(value, bool), "true or false"),
+    "patience": _COUNT,
+}
+SearchRecipe.checks = {
+    "views": (lambda value: value == 0 or _is_count(value), "a whole number from 0 on"),
+    "temperature": (lambda value: _is_number(value) and value > 0, "a number above 0"),
+    "contrast": _WEIGHT,
+    "keep": _WEIGHT,
+    "weight_decay": _WEIGHT,
+}

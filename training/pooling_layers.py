@@ -1,9 +1,11 @@
-"""Generalised-mean pooling as a Keras layer."""
+"""The poolings that Keras has no layer for."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+_FLAT = 1e-8  # is added to a variance: at 0 the root has no gradient
 _LEAST = 1e-6  # activations are raised to this: at 0 the root has no gradient
 
 
@@ -34,3 +36,22 @@ class GeM(keras.Layer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make such a layer."""
         return {**super().get_config(), "p": self.start, "learned": self.learned}
+
+
+@keras.saving.register_keras_serializable("artseek")
+class Statistics(keras.Layer):  # type: ignore[misc]
+    """Pools the channels of several feature maps to their means and standard deviations.
+
+    Early stages see strokes and grain, late ones things: what tells a drawing from an engraving is in the former. The
+    statistics of a layer's channels stand for style (Huang and Belongie 2017, https://arxiv.org/abs/1703.06868).
+    Takes float [batch, height, width, channels] of each map; gives [batch, 2 × the sum of channels], map by map.
+    """
+
+    def call(self, maps: Sequence[Any]) -> Any:
+        """Pool a batch of the maps of each stage."""
+        ops = keras.ops
+        parts = []
+        for one in maps:
+            x = ops.cast(one, self.compute_dtype)
+            parts += [ops.mean(x, axis=(1, 2)), ops.sqrt(ops.var(x, axis=(1, 2)) + _FLAT)]
+        return ops.concatenate(parts, axis=-1)

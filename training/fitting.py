@@ -1,0 +1,86 @@
+"""Fitting, epoch by epoch, so that a run that is killed and started again ends in the same weights.
+
+Each epoch draws from seeds of its own, and what the optimizer knows is kept with the weights.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from training.runs import Run
+
+_DECIMALS = 6
+
+Figures = dict[str, float]
+
+
+class Fitting:
+    """The epochs so far, and the weights of the best of them. `better` tells an epoch's figures from the best's."""
+
+    def __init__(self, model: keras.Model, better: Callable[[Figures, Figures], bool]) -> None:
+        self._model, self._better = model, better
+        self.history: list[Figures] = []
+        self.best = -1
+        self._best_weights: list[npt.NDArray[Any]] = []
+
+    def end_epoch(self, figures: Figures) -> None:
+        """Note what an epoch came to, and its weights if it is the best so far."""
+        self.history.append({name: round(value, _DECIMALS) for name, value in figures.items()})
+        if self.best < 0 or self._better(self.history[-1], self.history[self.best]):
+            self.best = len(self.history) - 1
+            self._best_weights = [np.array(weight) for weight in self._model.get_weights()]
+
+    def take_best(self) -> None:
+        """Give the model the weights of the best epoch."""
+        self._model.set_weights(self._best_weights)
+
+    def keep(self, run: Run) -> None:
+        """Note all that the next epoch depends on."""
+        arrays = _numbered("weight", self._model.get_weights()) | _numbered("best", self._best_weights)
+        arrays |= _numbered("optimizer", [_array(one) for one in self._model.optimizer.variables])
+        run.save(arrays, {"history": self.history, "best": self.best})
+
+    def restore(self, run: Run) -> None:
+        """Go on from what was noted last, if anything was."""
+        saved = run.saved()
+        if saved is None:
+            return
+        arrays, values = saved
+        self.history, self.best = values["history"], values["best"]
+        self._model.set_weights(_in_order("weight", arrays))
+        self._best_weights = _in_order("best", arrays)
+        for variable, value in zip(self._model.optimizer.variables, _in_order("optimizer", arrays), strict=True):
+            variable.assign(value)
+
+
+def make_deterministic() -> None:
+    """Have the same computation give the same numbers each time."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf  # noqa: PLC0415 -- Keras runs on others too
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Let what dropout draws in an epoch depend on nothing else."""
+    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    for number, layer in enumerate(dropouts):
+        state = np.random.default_rng([seed, epoch, number]).integers(0, 2**31, 2)
+        layer.seed_generator.state.assign(state.astype("uint32"))
+
+
+def _array(variable: Any) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = keras.ops.convert_to_numpy(variable)
+    return array
+
+
+def _numbered(name: str, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    return {f"{name}-{number}": np.asarray(array) for number, array in enumerate(arrays)}
+
+
+def _in_order(name: str, arrays: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    count = sum(key.startswith(f"{name}-") for key in arrays)
+    return [arrays[f"{name}-{number}"] for number in range(count)]

@@ -1,0 +1,36 @@
+"""Whether a network computes in single or in mixed precision."""
+
+from typing import Literal
+
+import keras
+
+Precision = Literal["single", "mixed"]
+
+
+def set_precision(wish: str) -> Precision:
+    """Set and return what new layers compute in: "single", "mixed", or with "auto" mixed where there is a GPU.
+
+    Mixed means float16 for what is computed and float32 for what is learned (Micikevicius et al. 2018,
+    https://arxiv.org/abs/1710.03740). Processors have no fast float16, so there it would only lose time.
+    """
+    mixed = wish == "mixed" or (wish == "auto" and has_gpu())
+    keras.config.set_dtype_policy("mixed_float16" if mixed else "float32")
+    return "mixed" if mixed else "single"
+
+
+def has_gpu() -> bool:
+    """Return whether the library that Keras runs on sees a GPU."""
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf  # noqa: PLC0415 -- only that library which is in use may be imported
+
+            return bool(tf.config.list_physical_devices("GPU"))
+        case "torch":
+            import torch  # noqa: PLC0415
+
+            return bool(torch.cuda.is_available())
+        case "jax":
+            import jax  # noqa: PLC0415
+
+            return any(device.platform == "gpu" for device in jax.devices())
+    return False
