@@ -74,6 +74,24 @@ USER 10001:10001
 CMD ["python", "-m", "celery", "-A", "services.indexer.app", "worker", "-Q", "index", "-n", "indexer@%h", "--concurrency", "1", "--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
 
 
+FROM builder AS evaluator-builder
+COPY requirements/evaluator.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /usr/local/bin/pip --python /opt/packages install --require-hashes --requirement requirements/evaluator.txt
+COPY shared shared
+COPY services/__init__.py services/
+COPY services/evaluator services/evaluator
+RUN /usr/local/bin/pip install --no-build-isolation --target /opt/artseek .
+
+FROM base AS evaluator
+COPY --from=evaluator-builder /opt/packages /opt/packages
+COPY --from=evaluator-builder /opt/artseek /opt/artseek
+# Snapshots of collections are on disk, not in memory.
+ENV TMPDIR=/var/lib/artseek/spool
+USER 10001:10001
+CMD ["python", "-m", "celery", "-A", "services.evaluator.app", "worker", "-Q", "evaluate", "-n", "evaluator@%h", "--concurrency", "2", "--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+
+
 FROM builder AS query-builder
 COPY requirements/query.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -87,9 +105,10 @@ FROM base AS query
 COPY --from=query-builder /opt/packages /opt/packages
 COPY --from=query-builder /opt/artseek /opt/artseek
 ENV ARTSEEK_QUERY_LISTEN=0.0.0.0:8600 \
+    ARTSEEK_QUERY_METRICS_LISTEN=0.0.0.0:8601 \
     ARTSEEK_QUERY_COPY=/var/lib/artseek/query
 USER 10001:10001
-EXPOSE 8600
+EXPOSE 8600 8601
 CMD ["python", "-m", "services.query"]
 
 

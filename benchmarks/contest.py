@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.simulation import Rows, Vectors
+from shared.metrics import recall_at_k
 
 K = 10
 _BLOCK = 16_384  # vectors compared with all queries at a time
@@ -147,12 +148,12 @@ class Data:
     def recall(self, rows: Rows) -> float:
         """Return the recall@10 of answers, int64 [q, 10]: hits are as near as the 10th nearest, whichever that is."""
         queries, tenth = self.queries, np.load(self.folder / "tenth.npy")
-        found = 0
-        wanted = min(K, len(self.vectors))
-        for query, least, some in zip(queries, tenth, rows, strict=True):
+        distances = np.full(rows.shape, np.inf)
+        for query, some, its in zip(queries, rows, distances, strict=True):
             distinct = np.unique(some[some >= 0])
-            found += min(wanted, int((self.vectors[distinct] @ query >= least - _TIE).sum()))
-        return found / (wanted * len(queries))
+            its[: len(distinct)] = -(self.vectors[distinct] @ query)
+        wanted = np.full(len(queries), min(K, len(self.vectors)))
+        return float(recall_at_k(distances, -tenth, wanted, tie=_TIE).mean())
 
 
 def tenth_similarity(vectors: Vectors, queries: Vectors) -> npt.NDArray[np.float32]:

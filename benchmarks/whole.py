@@ -28,6 +28,7 @@ from shared.query import query_pb2 as messages
 from shared.query.client import QueryClient
 from shared.queue import Queue, Wish, make_app
 from shared.segments import Entry
+from shared.serving import ServingClient
 from shared.store import ObjectStore
 
 COLLECTION = "bench"
@@ -71,6 +72,7 @@ class _System:
         self.ledger, self.jobs = Ledger(self.redis), Jobs(self.redis)
         self.queue = Queue(make_app(settings, name="bench"))
         self.indexer = Indexer(
+            connect_model=lambda model, version: ServingClient("", model, version=version),  # which nothing here asks
             store=self.store,
             buckets=BucketStore(self.redis),
             ledger=self.ledger,

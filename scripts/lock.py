@@ -11,7 +11,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 _FOLDER = _ROOT / "requirements"
 EXTRAS = (
-    *("stack", "embedder", "indexer", "query", "web", "producer", "model-server", "training"),
+    *("stack", "embedder", "indexer", "evaluator", "query", "web", "producer", "model-server", "training"),
     *("bench", "bench-source"),
 )
 

@@ -5,6 +5,7 @@ ArtseekError
 │   ├── StoreUnavailable     the object store
 │   ├── IndexUnavailable     Redis/Valkey with buckets and ids
 │   ├── BrokerUnavailable    Redis/Valkey with the queues
+│   ├── Closed               the collection changes to another model at this moment
 │   └── IndexLost            the index is empty though the store has images: it is being rebuilt, or wants `rebuild`
 ├── NotFound             the named thing does not exist
 │   └── ObjectNotFound       an object of the store
@@ -22,6 +23,10 @@ class Unavailable(ArtseekError):
 
 class StoreUnavailable(Unavailable):
     """The object store did not answer."""
+
+
+class Closed(Unavailable):
+    """The collection is about to change to another space, and takes no changes until it has."""
 
 
 class IndexUnavailable(Unavailable):

@@ -28,11 +28,11 @@ class Generation:
             ObjectNotFound: There is no such generation.
             Invalid: The object is broken.
         """
-        return cls(collection, number, hashing.loads(store.get(layout.generation_key(collection.name, number))))
+        return cls(collection, number, hashing.loads(store.get(layout.generation_key(collection.space, number))))
 
     def save(self, store: ObjectStore) -> None:
         """Write the generation to the object store."""
-        store.put(layout.generation_key(self.collection.name, self.number), hashing.dumps(self.family))
+        store.put(layout.generation_key(self.collection.space, self.number), hashing.dumps(self.family))
 
     @property
     def prefix(self) -> bytes:
@@ -68,5 +68,5 @@ def generation_prefix(collection: Collection, number: int) -> bytes:
 
 
 def collection_prefix(collection: Collection) -> bytes:
-    """Return what the names of all buckets of a collection start with: short, since there are many."""
+    """Return what the names of all buckets of a space start with: short, since there are many."""
     return b"b:" + bytes.fromhex(collection.tag)

@@ -37,6 +37,11 @@ def check_tender(settings: Settings) -> None:
     _check_worker(settings, "tender")
 
 
+def check_evaluator(settings: Settings) -> None:
+    """Ask this container's evaluator for an answer over the broker; raises `Unavailable`."""
+    _check_worker(settings, "evaluator")
+
+
 def check_query(settings: Settings) -> None:
     """Ask the query service by gRPC's health protocol; raises `Unavailable`."""
     import grpc  # noqa: PLC0415 -- the indexer's image lacks it
@@ -72,6 +77,7 @@ CHECKS: Final[Mapping[str, Callable[[Settings], None]]] = {
     "embedder": check_embedder,
     "indexer": check_indexer,
     "tender": check_tender,
+    "evaluator": check_evaluator,
     "query": check_query,
     "web": check_web,
 }

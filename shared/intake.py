@@ -1,5 +1,6 @@
 """The intake: originals into the object store, batches of them onto the embed queue, as one job."""
 
+import math
 import secrets
 import time
 from collections import deque
@@ -9,7 +10,7 @@ from typing import Self, TypeVar
 
 from shared import layout
 from shared.catalog import Catalog
-from shared.errors import ArtseekError, IndexLost, Unavailable
+from shared.errors import ArtseekError, IndexLost, NotFound, Unavailable
 from shared.index import IndexState, Jobs, Ledger, Rejection
 from shared.index.jobs import RECORD_LOST, Outcome
 from shared.queue import Item, Queue
@@ -20,6 +21,7 @@ Result = TypeVar("Result")
 
 _POLL_S = 0.2
 _PAUSE_S = 0.5
+_FRESH_S = 1.0
 _SENDINGS = 3
 
 
@@ -34,12 +36,21 @@ def ensure_known(collection: str, *, catalog: Catalog, ledger: Ledger, queue: Qu
     Raises:
         IndexLost: The store has segments that the index has lost; a rebuild was put on the queue.
     """
-    if ledger.state(collection) is not None:
+    space = space_of(collection, catalog)
+    if ledger.state(space) is not None:
         return
-    if catalog.segments(collection):
+    if catalog.segments(space):
         queue.rebuild(collection=collection)
         raise IndexLost(f"the index of {collection!r} was lost; it is being rebuilt from the object store")
-    ledger.set_state(collection, IndexState())
+    ledger.set_state(space, IndexState())
+
+
+def space_of(collection: str, catalog: Catalog) -> str:
+    """Return the space that a collection uses, or will if there is none of this name yet."""
+    try:
+        return catalog.get(collection).space
+    except NotFound:
+        return collection
 
 
 class Intake:
@@ -66,6 +77,8 @@ class Intake:
         self.job = new_job_id()
         self._collection = collection
         self._store, self._ledger, self._jobs, self._queue = store, ledger, jobs, queue
+        self._catalog = Catalog(store)
+        self._used = (-math.inf, collection)  # when it was looked up which space the collection uses, and which
         self._batch_size = batch_size
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="intake")
         self._in_flight: deque[Future[Item | Rejection | None]] = deque()
@@ -115,8 +128,17 @@ class Intake:
         return Item(digest, name, label, len(data))
 
     def _is_added(self, digest: str) -> bool:
-        (holder,) = self._ledger.holders(self._collection, [layout.image_id(digest)])
-        return holder is not None and self._ledger.settled(self._collection, [holder])[0]
+        space = self._space()
+        (holder,) = self._ledger.holders(space, [layout.image_id(digest)])
+        return holder is not None and self._ledger.settled(space, [holder])[0]
+
+    def _space(self) -> str:
+        """Return the space that the collection uses, as it was a moment ago."""
+        read, space = self._used
+        if time.monotonic() - read > _FRESH_S:
+            read, space = time.monotonic(), space_of(self._collection, self._catalog)
+            self._used = read, space
+        return space
 
     def _patiently(self, call: Callable[[], Result]) -> Result:
         """Make a call again while a server is away, which one that restarts is for some seconds."""

@@ -1,28 +1,45 @@
 """Where everything lies in the object store: the keys, and the identity of an image.
 
 images/<sha256>                                       originals, shared by all collections
-collections/<name>.json                               collection manifests
-vectors/<collection>/<segment>.arrow                  vector segments, written once
-deleted/<collection>/<segment>/<id>                   empty markers: this row of this segment is dead
-merges/<collection>/<segment>.json                    segments that are being merged into this one
-indexes/<collection>/<generation>.npz                 index generations, written once
-indexes/<collection>/<generation>.json                what was predicted and measured of each
-indexes/<collection>/current.json                     which generation is in use
+collections/<name>.json                               collection manifests: of the space in use
+spaces/<space>.json                                   manifests of spaces that are being filled, or were in use
+vectors/<space>/<segment>.arrow                       vector segments, written once
+deleted/<space>/<segment>/<id>                        empty markers: this row of this segment is dead
+merges/<space>/<segment>.json                         segments that are being merged into this one
+indexes/<space>/<generation>.npz                      index generations, written once
+indexes/<space>/<generation>.json                     what was predicted and measured of each
+indexes/<space>/current.json                          which generation is in use
 set-aside/<sha256>.json                               images that killed their worker repeatedly
+evaluations/<collection>/<id>.json, .parquet          how good a collection's answers were found to be
+evaluating/<id>/<part>                                parts of an evaluation that is under way
+querysets/<digest>/queries.json                       a set of labelled queries, by its content
+querysets/<digest>/users/<id>                         empty markers: this evaluation used it
+querysets/names/<name>.json                           which set is kept under a name
+queries/<sha256>                                      originals of queries, shared by all sets
+embeddings/<model>/<version>/<sha256>                 embeddings of queries
+
+A space is what one model version makes of a collection. The first has the collection's name, each later one a number
+behind a dot, which no name of a collection holds.
 """
 
 import hashlib
 import re
 import secrets
 import time
+from urllib.parse import quote
 
 from shared.errors import Invalid
 
 COLLECTIONS = "collections/"
+SPACES = "spaces/"
 SET_ASIDE = "set-aside/"
+EVALUATIONS = "evaluations/"
+QUERY_SETS = "querysets/"
+KEPT_SETS = "querysets/names/"
+QUERIES = "queries/"
 _MERGED = "merged-"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_GENERATION = re.compile(rf"indexes/{_NAME.pattern}/(\d+)\.(?:npz|json)")
+_GENERATION = re.compile(rf"indexes/{_NAME.pattern}(?:\.\d+)?/(\d+)\.(?:npz|json)")
 ID_BITS = 53  # what a JSON number holds exactly in every language
 
 
@@ -69,14 +86,39 @@ def manifest_key(collection: str) -> str:
     return f"{COLLECTIONS}{collection}.json"
 
 
-def segments_prefix(collection: str) -> str:
-    """Return what the keys of a collection's segments start with."""
-    return f"vectors/{collection}/"
+def space_name(collection: str, number: int) -> str:
+    """Return the name of a collection's space."""
+    return f"{collection}.{number}" if number else collection
 
 
-def segment_key(collection: str, segment: str) -> str:
+def collection_of(space: str) -> str:
+    """Return the name of the collection that a space is one of."""
+    return space.partition(".")[0]
+
+
+def number_of(space: str) -> int:
+    """Return the number of a space among those of its collection."""
+    return int(space.partition(".")[2] or 0)
+
+
+def spaces_prefix(collection: str) -> str:
+    """Return what the keys of the manifests of a collection's spaces that are not in use start with."""
+    return f"{SPACES}{collection}."
+
+
+def space_key(space: str) -> str:
+    """Return the key of the manifest of a space that is not in use."""
+    return f"{SPACES}{space}.json"
+
+
+def segments_prefix(space: str) -> str:
+    """Return what the keys of a space's segments start with."""
+    return f"vectors/{space}/"
+
+
+def segment_key(space: str, segment: str) -> str:
     """Return the key of a segment."""
-    return f"{segments_prefix(collection)}{segment}.arrow"
+    return f"{segments_prefix(space)}{segment}.arrow"
 
 
 def segment_of(key: str) -> str:
@@ -103,24 +145,24 @@ def batch_of(segment: str) -> tuple[str, int] | None:
     return (job, int(batch)) if job and batch.isdecimal() and not is_merged(segment) else None
 
 
-def merges_prefix(collection: str) -> str:
-    """Return what the keys of a collection's merges in progress start with."""
-    return f"merges/{collection}/"
+def merges_prefix(space: str) -> str:
+    """Return what the keys of a space's merges in progress start with."""
+    return f"merges/{space}/"
 
 
-def merge_key(collection: str, merged: str) -> str:
+def merge_key(space: str, merged: str) -> str:
     """Return the key of the object that says what is being merged into a segment."""
-    return f"{merges_prefix(collection)}{merged}.json"
+    return f"{merges_prefix(space)}{merged}.json"
 
 
-def deleted_prefix(collection: str) -> str:
-    """Return what the keys of a collection's markers of dead rows start with."""
-    return f"deleted/{collection}/"
+def deleted_prefix(space: str) -> str:
+    """Return what the keys of a space's markers of dead rows start with."""
+    return f"deleted/{space}/"
 
 
-def deleted_key(collection: str, segment: str, image: int) -> str:
+def deleted_key(space: str, segment: str, image: int) -> str:
     """Return the key of the marker that a row is dead."""
-    return f"{deleted_prefix(collection)}{segment}/{image}"
+    return f"{deleted_prefix(space)}{segment}/{image}"
 
 
 def deleted_of(key: str) -> tuple[str, int]:
@@ -129,19 +171,19 @@ def deleted_of(key: str) -> tuple[str, int]:
     return segment, int(image)
 
 
-def indexes_prefix(collection: str) -> str:
-    """Return what the keys of a collection's index generations start with."""
-    return f"indexes/{collection}/"
+def indexes_prefix(space: str) -> str:
+    """Return what the keys of a space's index generations start with."""
+    return f"indexes/{space}/"
 
 
-def generation_key(collection: str, generation: int) -> str:
+def generation_key(space: str, generation: int) -> str:
     """Return the key of an index generation."""
-    return f"{indexes_prefix(collection)}{generation:06d}.npz"
+    return f"{indexes_prefix(space)}{generation:06d}.npz"
 
 
-def generation_report_key(collection: str, generation: int) -> str:
+def generation_report_key(space: str, generation: int) -> str:
     """Return the key of the report on an index generation."""
-    return f"{indexes_prefix(collection)}{generation:06d}.json"
+    return f"{indexes_prefix(space)}{generation:06d}.json"
 
 
 def generation_of(key: str) -> int | None:
@@ -150,11 +192,61 @@ def generation_of(key: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def current_index_key(collection: str) -> str:
+def current_index_key(space: str) -> str:
     """Return the key of the object that says which generation is in use."""
-    return f"{indexes_prefix(collection)}current.json"
+    return f"{indexes_prefix(space)}current.json"
 
 
 def set_aside_key(digest: str) -> str:
     """Return the key of the report on an image that was set aside."""
     return f"{SET_ASIDE}{digest}.json"
+
+
+def evaluations_prefix(collection: str) -> str:
+    """Return what the keys of a collection's evaluations start with."""
+    return f"{EVALUATIONS}{collection}/"
+
+
+def evaluation_key(collection: str, evaluation: str) -> str:
+    """Return the key of an evaluation."""
+    return f"{evaluations_prefix(collection)}{evaluation}.json"
+
+
+def evaluation_rows_key(collection: str, evaluation: str) -> str:
+    """Return the key of an evaluation's rows, one for each query of each run."""
+    return f"{evaluations_prefix(collection)}{evaluation}.parquet"
+
+
+def evaluating_prefix(evaluation: str) -> str:
+    """Return what the keys of the parts of an evaluation under way start with."""
+    return f"evaluating/{evaluation}/"
+
+
+def query_set_prefix(digest: str) -> str:
+    """Return what the keys of a query set start with."""
+    return f"{QUERY_SETS}{digest}/"
+
+
+def query_set_key(digest: str) -> str:
+    """Return the key of a query set."""
+    return f"{query_set_prefix(digest)}queries.json"
+
+
+def query_set_users_prefix(digest: str) -> str:
+    """Return what the keys of the markers of a query set's users start with."""
+    return f"{query_set_prefix(digest)}users/"
+
+
+def kept_set_key(name: str) -> str:
+    """Return the key of the object that says which query set is kept under a name."""
+    return f"{KEPT_SETS}{name}.json"
+
+
+def query_key(digest: str) -> str:
+    """Return the key of a query's original."""
+    return f"{QUERIES}{digest}"
+
+
+def embedding_key(model: str, version: int, digest: str) -> str:
+    """Return the key of a query's embedding."""
+    return f"embeddings/{quote(model, safe='')}/{version}/{digest}"

@@ -15,7 +15,8 @@ from shared.settings import Settings
 EMBED = "embed"
 INDEX = "index"
 TEND = "tend"  # what may take minutes: it must not hold up new segments and deletions
-QUEUES = (EMBED, INDEX, TEND)
+EVALUATE = "evaluate"
+QUEUES = (EMBED, INDEX, TEND, EVALUATE)
 
 EMBED_BATCH = "embedder.embed"
 INDEX_SEGMENT = "indexer.index"
@@ -25,6 +26,8 @@ TEND_INDEX = "indexer.tend"
 REBUILD = "indexer.rebuild"
 TUNE = "indexer.tune"
 COMPACT = "indexer.compact"
+SWITCH = "indexer.switch"
+EVALUATE_COLLECTION = "evaluator.evaluate"
 
 # Longer than any task of ours takes; one that hangs in a decoder is killed and counts as having killed its worker.
 _EMBED_LIMIT_S = 120
@@ -32,12 +35,13 @@ _EMBED_LIMIT_S = 120
 
 @dataclass(frozen=True)
 class Item:
-    """An image of a batch: its digest, and the file name and label it came with."""
+    """An image of a batch: its digest, the file name and label it came with, and when it was added if it was before."""
 
     digest: str
     name: str
     label: str | None
     size: int
+    added: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,27 @@ class Wish:
     metric: Literal["cosine", "euclidean"] = "cosine"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a collection is judged by: a query set, by its digest, or a sample of the collection's own labelled images.
+
+    Attributes:
+        k: Hits of a query that count.
+        query_set: Digest of the set; None: a sample.
+        kept: The name that the set is kept under, if it is asked for by its name.
+        sample: Images of the sample, at most.
+        seed: Of the sample, the intervals and the grid.
+        grid: Settings of indexes to judge beside the one in use, as `shared.grids` gives them.
+    """
+
+    k: int = 10
+    query_set: str | None = None
+    kept: str | None = None
+    sample: int = 0
+    seed: int = 0
+    grid: tuple[dict[str, Any], ...] = ()
+
+
 def make_app(settings: Settings, *, name: str) -> Celery:
     """Return the Celery application of a service.
 
@@ -75,8 +100,9 @@ def make_app(settings: Settings, *, name: str) -> Celery:
         task_create_missing_queues=True,
         task_routes={
             EMBED_BATCH: {"queue": EMBED},
-            **{task: {"queue": TEND} for task in (TEND_INDEX, REBUILD, TUNE, COMPACT)},
+            **{task: {"queue": TEND} for task in (TEND_INDEX, REBUILD, TUNE, COMPACT, SWITCH)},
             "indexer.*": {"queue": INDEX},
+            EVALUATE_COLLECTION: {"queue": EVALUATE},
         },
         task_serializer="json",
         accept_content=["json"],
@@ -108,15 +134,36 @@ class Queue:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def embed(self, *, job: str, batch: int, collection: str, items: Sequence[Item]) -> None:
-        """Have a batch of stored originals embedded and added to a collection."""
-        self._send(EMBED_BATCH, job=job, batch=batch, collection=collection, items=[asdict(item) for item in items])
+    def embed(
+        self,
+        *,
+        job: str,
+        batch: int,
+        collection: str,
+        items: Sequence[Item],
+        space: str | None = None,
+        before: Outcome | None = None,
+    ) -> None:
+        """Have a batch of stored originals embedded and added to a collection.
 
-    def index(self, *, collection: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
-        """Have a written segment indexed, and its batch's outcome reported after."""
-        self._send(
-            INDEX_SEGMENT, collection=collection, segment=segment, job=job, batch=batch, outcome=outcome.to_json()
-        )
+        Args:
+            job: What it belongs to.
+            batch: Its number in the job.
+            collection: Name of the collection.
+            items: The images.
+            space: The space that they are for; None: the one in use.
+            before: What became of the batch's other images.
+        """
+        message: dict[str, Any] = {"items": [asdict(item) for item in items]}
+        if space is not None:
+            message["space"] = space
+        if before is not None:
+            message["before"] = before.to_json()
+        self._send(EMBED_BATCH, job=job, batch=batch, collection=collection, **message)
+
+    def index(self, *, space: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
+        """Have a segment indexed that was written into a space, and its batch's outcome reported after."""
+        self._send(INDEX_SEGMENT, collection=space, segment=segment, job=job, batch=batch, outcome=outcome.to_json())
 
     def delete(self, *, job: str, collection: str, ids: Sequence[int]) -> None:
         """Have images removed from a collection; the job reports when they are gone."""
@@ -141,6 +188,14 @@ class Queue:
     def compact(self, *, collection: str, job: str | None = None) -> None:
         """Have the segments of a collection merged where it pays; with a job, all that are not full and fully alive."""
         self._send(COMPACT, collection=collection, job=job)
+
+    def evaluate(self, *, job: str, collection: str, trial: Trial) -> None:
+        """Have the answers of a collection judged."""
+        self._send(EVALUATE_COLLECTION, job=job, collection=collection, trial=asdict(trial))
+
+    def switch(self, *, collection: str, job: str, model: str, version: int | None) -> None:
+        """Have a collection embedded anew with another model, by default with its latest version, and changed to it."""
+        self._send(SWITCH, collection=collection, job=job, model=model, version=version)
 
     def waiting(self) -> dict[str, int]:
         """Return the number of messages that wait in each queue.

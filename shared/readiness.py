@@ -18,7 +18,7 @@ from shared.store import ObjectStore
 
 _TIMEOUT_S = 2.0
 _SILENCE_S = 4 * heartbeat.INTERVAL_S
-WORKERS = ("embedder", "indexer", "tender")
+WORKERS = ("embedder", "indexer", "tender", "evaluator")
 
 Check = Callable[[], None]
 

@@ -160,6 +160,21 @@ def unpack(data: bytes | pa.Buffer, *, verify: bool = False) -> pa.RecordBatch:
     return rows
 
 
+def check_model(rows: pa.RecordBatch, *, model: str, version: int) -> None:
+    """Check that a segment's embeddings are of a model version; those of two cannot be compared.
+
+    Raises:
+        Invalid: They are of another one.
+    """
+    metadata = rows.schema.metadata or {}
+    found = metadata.get(b"model", b"").decode(), metadata.get(b"version", b"").decode()
+    if found != (model, str(version)):
+        raise Invalid(
+            f"the segment's embeddings are of {found[0]!r} version {found[1]}, the collection's of {model!r} version "
+            f"{version}: they cannot be compared, so it is left out"
+        )
+
+
 # Merging
 
 

@@ -41,11 +41,23 @@ class Settings(BaseSettings):
     model: str = Field("efficientnet-lite0", description="Model that a new collection is embedded with.")
     model_version: int | None = Field(None, ge=1, description="Its version; unset: the latest one served.")
 
+    models: Path = Field(Path("data/models"), description="Folder of the exported models for `artseek models`.")
+
     query_target: str = Field("127.0.0.1:8600", description="host:port at which the query service is reached.")
     query_listen: str = Field("127.0.0.1:8600", description="host:port at which the query service listens.")
+    query_metrics_listen: str = Field(
+        "127.0.0.1:8601", description="host:port at which the query service shows its metrics to Prometheus."
+    )
     query_copy: Path = Field(Path("data/query"), description="Folder of the query service's copy of the segments.")
     exact_below: int = Field(20_000, ge=0, description="`mode=auto` scans collections under this many images exactly.")
     bucket_limit: int = Field(20_000, ge=1, description="Most images that a search takes from one bucket of the index.")
+
+    recall_sample: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of the index's answers that are checked against an exact scan in the background; 0: none.",
+    )
 
     web_listen: str = Field("127.0.0.1:8080", description="host:port at which the web page and REST API listen.")
     web_threads: int = Field(8, ge=1, le=256, description="Requests that the web service answers at a time.")

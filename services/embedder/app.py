@@ -13,6 +13,7 @@ from shared import heartbeat
 from shared.errors import Unavailable
 from shared.images import Limits
 from shared.index import Changes, Jobs, Ledger, connect
+from shared.index.jobs import Outcome
 from shared.logs import configure
 from shared.queue import EMBED_BATCH, Item, Queue, make_app
 from shared.serving import ServingClient
@@ -63,10 +64,26 @@ def _start_heartbeat(**_: object) -> None:
 
 
 @app.task(name=EMBED_BATCH, bind=True)
-def embed(self: Any, *, job: str, batch: int, collection: str, items: list[dict[str, Any]]) -> None:  # noqa: ARG001
+def embed(
+    self: Any,  # noqa: ARG001
+    *,
+    job: str,
+    batch: int,
+    collection: str,
+    items: list[dict[str, Any]],
+    space: str | None = None,
+    before: dict[str, Any] | None = None,
+) -> None:
     """Embed one batch; while a server is away, the message goes back to the queue."""
     try:
-        _Process.embedder.embed(job=job, batch=batch, collection=collection, items=[Item(**item) for item in items])
+        _Process.embedder.embed(
+            job=job,
+            batch=batch,
+            collection=collection,
+            items=[Item(**item) for item in items],
+            space=space,
+            before=None if before is None else Outcome.from_json(before),
+        )
     except Unavailable as error:
         _log.warning("batch %s-%06d waits: %s", job, batch, error)
         time.sleep(_PAUSE_S)

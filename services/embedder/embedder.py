@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from shared import layout, segments
 from shared.catalog import Catalog, Collection
-from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
+from shared.errors import IndexLost, Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.images import ImageInfo, ImageRefused, Limits, decode
 from shared.index import Changes, Jobs, Ledger, Rejection
 from shared.index.changes import Change
@@ -46,6 +46,26 @@ class Decoded:
     item: Item
     pixels: npt.NDArray[np.uint8]
     info: ImageInfo
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A batch of a job, the segment that it is to become, and what became of its other images.
+
+    `moving`: the images are in the collection already, and are embedded for another space of it.
+    """
+
+    job: str
+    batch: int
+    segment: str
+    before: Outcome
+    moving: bool
+
+    def outcome(
+        self, added: dict[str, int] | None = None, duplicates: int = 0, rejected: tuple[Rejection, ...] = ()
+    ) -> Outcome:
+        """Return what became of all of the batch."""
+        return Outcome(added or {}, self.before.duplicates + duplicates, self.before.rejected + rejected)
 
 
 @dataclass(frozen=True)
@@ -82,8 +102,20 @@ class Embedder:
         self._models: dict[tuple[str, int | None], ServingClient] = {}
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
 
-    def embed(self, *, job: str, batch: int, collection: str, items: Sequence[Item]) -> None:
+    def embed(
+        self,
+        *,
+        job: str,
+        batch: int,
+        collection: str,
+        items: Sequence[Item],
+        space: str | None = None,
+        before: Outcome | None = None,
+    ) -> None:
         """Embed a batch and send its segment to the indexer, or report the batch where nothing is left to embed.
+
+        Without `space`, the images are for the space that the collection uses. `before` is what became of the batch's
+        other images.
 
         Raises:
             Unavailable: A server is away; the same call may be made again.
@@ -91,9 +123,17 @@ class Embedder:
         if self._jobs.reported(job, batch):
             return
         segment = f"{job}-{batch:06d}"
+        task = _Task(job, batch, segment, before or Outcome(), moving=space is not None)
+        manifest: Collection | None = None
         died, at = self._ledger.begin(segment)
         try:
-            self._embed(job, batch, self._collection(collection), segment, items, careful=died > 1, died_at=at)
+            manifest = self._collection(collection) if space is None else self._space(space)
+            if manifest is None:
+                reason = f"the change of {collection!r} to another model was given up"
+                rejected = tuple(Rejection(item.name, "dropped", reason) for item in items)
+                self._jobs.report(job, batch, task.outcome(rejected=rejected))
+            else:
+                self._embed(task, manifest, items, careful=died > 1, died_at=at)
         except (Unavailable, ModelNotFound) as error:  # a model server that is starting has no models yet
             self._ledger.pause(segment)
             raise Unavailable(str(error)) from error
@@ -102,60 +142,50 @@ class Embedder:
             if self._ledger.strike(segment, "failure") < _FAILURES:
                 raise Unavailable(f"{type(error).__name__}: {error}") from error
             _log.exception("batch %s is given up", segment)
-            self._give_up(job, batch, collection, segment, items, error)
+            self._give_up(task, space or (manifest.space if manifest else collection), items, error)
         self._ledger.end(segment)
 
-    def _give_up(
-        self, job: str, batch: int, collection: str, segment: str, items: Sequence[Item], error: Exception
-    ) -> None:
+    def _give_up(self, task: "_Task", space: str, items: Sequence[Item], error: Exception) -> None:
         """Report a batch that fails again and again, so that its job can end; what it has written is indexed."""
         try:
-            written = self._rows(collection, segment)
+            written = self._rows(space, task.segment)
         except (ObjectNotFound, Invalid):  # what cannot be read can be added again
             written = set()
         lost = [item for item in items if layout.image_id(item.digest) not in written]
-        self._ledger.release(collection, segment, [layout.image_id(item.digest) for item in lost])
+        self._ledger.release(space, task.segment, [layout.image_id(item.digest) for item in lost])
         reason = f"the embedder failed at its batch: {type(error).__name__}: {error}"
         rejected = tuple(Rejection(item.name, "error", reason) for item in lost)
         added = dict(Counter(item.label or "" for item in items if item not in lost))
-        outcome = Outcome(added, 0, rejected)
-        if written:
-            self._queue.index(collection=collection, segment=segment, job=job, batch=batch, outcome=outcome)
+        self._hand_on(task, space, task.outcome(added, rejected=rejected))
+
+    def _hand_on(self, task: "_Task", space: str, outcome: Outcome) -> None:
+        """Have the indexer index the segment and report the batch; where no segment was written, report it."""
+        if outcome.added:
+            self._queue.index(space=space, segment=task.segment, job=task.job, batch=task.batch, outcome=outcome)
         else:
-            self._jobs.report(job, batch, outcome)
+            self._jobs.report(task.job, task.batch, outcome)
 
     def _embed(
-        self,
-        job: str,
-        batch: int,
-        collection: Collection,
-        segment: str,
-        items: Sequence[Item],
-        *,
-        careful: bool,
-        died_at: str | None,
+        self, task: "_Task", collection: Collection, items: Sequence[Item], *, careful: bool, died_at: str | None
     ) -> None:
+        segment, space = task.segment, collection.space
         if died_at is not None:
             self._count_strike(segment, next((item for item in items if item.digest == died_at), None))
         rejected = self._set_aside_earlier(items)
-        mine, duplicates, written = self._claim(
-            collection.name, segment, [item for item in items if item.digest not in rejected]
-        )
+        mine, duplicates, written = self._claim(space, segment, [item for item in items if item.digest not in rejected])
         if written:
-            added, refused = self._sort_out(collection.name, segment, mine)
+            added, refused = self._sort_out(space, segment, mine)
         else:
             decoded, refused = self._decode(segment, mine, collection, careful=careful) if mine else ([], {})
             added = self._write(collection, segment, decoded) if decoded else []
             duplicates += len(decoded) - len(added)
         rejected |= refused
-        outcome = Outcome(dict(Counter(item.label or "" for item in added)), duplicates, tuple(rejected.values()))
+        labels = dict(Counter(item.label or "" for item in added))
         lost = [item for item in items if item.digest in rejected]
-        self._ledger.release(collection.name, segment, [layout.image_id(item.digest) for item in lost])
-        self._store.delete([layout.original_key(item.digest) for item in lost])
-        if outcome.added:
-            self._queue.index(collection=collection.name, segment=segment, job=job, batch=batch, outcome=outcome)
-        else:
-            self._jobs.report(job, batch, outcome)
+        self._ledger.release(space, segment, [layout.image_id(item.digest) for item in lost])
+        if not task.moving:  # else the space in use holds them
+            self._store.delete([layout.original_key(item.digest) for item in lost])
+        self._hand_on(task, space, task.outcome(labels, duplicates, tuple(rejected.values())))
 
     # Images that kill their worker
 
@@ -182,33 +212,29 @@ class Embedder:
 
     # Claims
 
-    def _claim(self, collection: str, segment: str, items: Sequence[Item]) -> tuple[list[Item], int, bool]:
+    def _claim(self, space: str, segment: str, items: Sequence[Item]) -> tuple[list[Item], int, bool]:
         """Claim images: those that are this segment's, the number of duplicates, and whether the segment is written."""
         ids = [layout.image_id(item.digest) for item in items]
-        before = self._ledger.holders(collection, ids)
-        after = self._ledger.claim(collection, segment, ids)
+        before = self._ledger.holders(space, ids)
+        after = self._ledger.claim(space, segment, ids)
         others = sorted({holder for holder in after if holder != segment})
-        settled = dict(zip(others, self._ledger.settled(collection, others), strict=True))
+        settled = dict(zip(others, self._ledger.settled(space, others), strict=True))
         # Who holds a claim but wrote nothing has died, or is at it right now; the ledger decides once more at the end.
         gone = {
-            other
-            for other in others
-            if not settled[other] and not self._store.exists(layout.segment_key(collection, other))
+            other for other in others if not settled[other] and not self._store.exists(layout.segment_key(space, other))
         }
         if gone:  # or it was merged since the claims were read: then it has handed them over
-            after = self._ledger.claim(collection, segment, ids)
+            after = self._ledger.claim(space, segment, ids)
         self._ledger.take_over(
-            collection, segment, (image for image, holder in zip(ids, after, strict=True) if holder in gone)
+            space, segment, (image for image, holder in zip(ids, after, strict=True) if holder in gone)
         )
         mine = [item for item, holder in zip(items, after, strict=True) if holder == segment or holder in gone]
-        written = segment in before and self._store.exists(layout.segment_key(collection, segment))
+        written = segment in before and self._store.exists(layout.segment_key(space, segment))
         return mine, len(items) - len(mine), written
 
-    def _sort_out(
-        self, collection: str, segment: str, items: Sequence[Item]
-    ) -> tuple[list[Item], dict[str, Rejection]]:
+    def _sort_out(self, space: str, segment: str, items: Sequence[Item]) -> tuple[list[Item], dict[str, Rejection]]:
         """Return which images are in the segment that an earlier attempt wrote, and why the others are not."""
-        held = self._rows(collection, segment)
+        held = self._rows(space, segment)
         refused = {}
         for item in items:
             if layout.image_id(item.digest) not in held:
@@ -216,12 +242,12 @@ class Embedder:
                 interrupted = Rejection(item.name, "interrupted", "the worker stopped while at it; add it again")
                 refused[item.digest] = outcome if isinstance(outcome, Rejection) else interrupted
         # What was deleted since then was added all the same; its row is dead, so it must not be claimed again.
-        self._ledger.release(collection, segment, self._catalog.dead_ids(collection, segment))
+        self._ledger.release(space, segment, self._catalog.dead_ids(space, segment))
         return [item for item in items if item.digest not in refused], refused
 
-    def _rows(self, collection: str, segment: str) -> set[int]:
+    def _rows(self, space: str, segment: str) -> set[int]:
         """Return the ids of a segment's rows."""
-        data = self._store.get(layout.segment_key(collection, segment))
+        data = self._store.get(layout.segment_key(space, segment))
         return set(segments.ids_of(segments.unpack(data, verify=True)).tolist())
 
     # Pixels and embeddings
@@ -263,16 +289,16 @@ class Embedder:
         serving = self._model(collection.model, collection.version)
         vectors = serving.embed(np.stack([one.pixels for one in decoded]))
         ids = [layout.image_id(one.item.digest) for one in decoded]
-        holders = self._ledger.holders(collection.name, ids)
+        holders = self._ledger.holders(collection.space, ids)
         kept = [row for row, holder in enumerate(holders) if holder == segment]
         if kept:
             now = time.time()
             entries = [_entry(decoded[row], now) for row in kept]
             stored = vectors[kept].astype(self._options.vector_type)
             data = segments.pack(
-                entries, stored, collection=collection.name, model=collection.model, version=collection.version
+                entries, stored, collection=collection.space, model=collection.model, version=collection.version
             )
-            self._store.put(layout.segment_key(collection.name, segment), data)
+            self._store.put(layout.segment_key(collection.space, segment), data)
         return [decoded[row].item for row in kept]
 
     # Collections and models
@@ -284,6 +310,16 @@ class Embedder:
             return self._catalog.get(name)
         except NotFound:
             return self._create(name)
+
+    def _space(self, space: str) -> Collection | None:
+        """Return the manifest of a space, once its index is known to be there; None if the space is gone."""
+        try:
+            manifest = self._catalog.space(space)
+        except NotFound:
+            return None
+        if self._ledger.state(space) is None:
+            raise IndexLost(f"the index of {space!r} was lost; it is restored from the object store")
+        return manifest
 
     def _create(self, name: str) -> Collection:
         """Create a collection, one embedder at a time: two manifests would name its buckets differently."""
@@ -314,5 +350,5 @@ def _entry(decoded: Decoded, added: float) -> Entry:
         media_type=info.media_type,
         width=info.width,
         height=info.height,
-        added=added,
+        added=added if item.added is None else item.added,
     )

@@ -25,12 +25,14 @@ from shared.queue import (
     DROP_COLLECTION,
     INDEX_SEGMENT,
     REBUILD,
+    SWITCH,
     TEND_INDEX,
     TUNE,
     Queue,
     Wish,
     make_app,
 )
+from shared.serving import ServingClient
 from shared.settings import load_settings
 from shared.store import ObjectStore
 
@@ -59,6 +61,7 @@ def _start_process(**_: object) -> None:
         changes=Changes(index),
         queue=Queue(app),
         new_seed=lambda: secrets.randbits(53),
+        connect_model=lambda model, version: ServingClient(_settings.serving_target, model, version=version),
         exact_below=_settings.exact_below,
     )
 
@@ -139,3 +142,10 @@ def tune(*, collection: str, job: str, wish: dict[str, Any], apply: bool) -> Non
 def compact(*, collection: str, job: str | None = None) -> None:
     """Merge a collection's segments."""
     _Process.indexer.compactor.compact(collection=collection, job=job)
+
+
+@app.task(name=SWITCH)
+@_patient
+def switch(*, collection: str, job: str, model: str, version: int | None = None) -> None:
+    """Take a turn at changing a collection to another model."""
+    _Process.indexer.switcher.switch(collection=collection, job=job, model=model, version=version)

@@ -59,11 +59,11 @@ class Compactor:
         if _passes(count - 1, count, FAN_IN):
             self._queue.compact(collection=collection)
 
-    def rows_deleted(self, collection: str, count: int) -> None:
+    def rows_deleted(self, collection: Collection, count: int) -> None:
         """Count deleted rows, and have the collection compacted if there are many since it last was."""
-        after = self._ledger.count_deleted(collection, count)
-        if _passes(after - count, after, max(_FEW_DELETED, self._ledger.size(collection) // FAN_IN)):
-            self._queue.compact(collection=collection)
+        after = self._ledger.count_deleted(collection.space, count)
+        if _passes(after - count, after, max(_FEW_DELETED, self._ledger.size(collection.space) // FAN_IN)):
+            self._queue.compact(collection=collection.name)
 
     # What
 
@@ -77,28 +77,38 @@ class Compactor:
         """
         if job and self._jobs.reported(job, 0):
             return
-        self._ledger.forget_gathered(collection)
-        dropped, more = 0, True
+        dropped, more, first = 0, True, True
         while more:
             try:
                 manifest = self._catalog.get(collection)
             except NotFound:
                 break
+            if first:
+                self._ledger.forget_gathered(manifest.space)
+                first = False
             with self._ledger.holding(f"tend:{collection}", seconds=_LOCK_S, wait_s=1.0) as held:
                 if not held:
                     raise Unavailable(f"another worker is at the segments of {collection!r}")
-                self.recover(collection)
-                work = _Round(manifest, self._catalog, self._ledger, self._jobs, thorough=job is not None)
-                until = time.monotonic() + _ROUND_S
-                while (group := work.next_group()) and time.monotonic() < until:
-                    dropped += self._merge(work, group)
-            more = bool(group)
+                self.recover(manifest.space)
+                rows, more = self.merge_some(manifest, thorough=job is not None)
+            dropped += rows
         if job:
             self._jobs.report(job, 0, Outcome(affected=dropped))
 
+    def merge_some(self, collection: Collection, *, thorough: bool = False) -> tuple[int, bool]:
+        """Merge for a while what is worth it; returns how many rows were dropped, and whether there is more to merge.
+
+        The caller holds `tend:`, and merges that were left have been finished.
+        """
+        work = _Round(collection, self._catalog, self._ledger, self._jobs, thorough=thorough)
+        until, dropped = time.monotonic() + _ROUND_S, 0
+        while (group := work.next_group()) and time.monotonic() < until:
+            dropped += self._merge(work, group)
+        return dropped, bool(group)
+
     def _merge(self, work: "_Round", group: Sequence[str]) -> int:
         """Merge a group of segments; returns how many rows were dropped."""
-        name = work.collection.name
+        space = work.collection.space
         inputs: list[str] = []
         rows = 0
 
@@ -117,92 +127,92 @@ class Compactor:
             work.leave(inputs)
             return 0
         if data is None or batch is None:
-            self._ledger.unsettle(name, inputs)
-            self._catalog.remove_segments(name, inputs)
+            self._ledger.unsettle(space, inputs)
+            self._catalog.remove_segments(space, inputs)
             work.replace(inputs, {})
-            _log.info("%s: removed %d segments without live rows", name, len(inputs))
+            _log.info("%s: removed %d segments without live rows", space, len(inputs))
             return rows
         merged = layout.new_merged_segment()
-        self._catalog.begin_merge(name, merged, inputs)
-        self._store.put(layout.segment_key(name, merged), data)
+        self._catalog.begin_merge(space, merged, inputs)
+        self._store.put(layout.segment_key(space, merged), data)
         size = len(data)
         del data
         # Who was held up for so long that others went on has lost the race.
-        if not self._store.exists(layout.merge_key(name, merged)):
-            self._store.delete([layout.segment_key(name, merged)])
-            raise Unavailable(f"another worker has withdrawn the merge {merged} of {name!r}")
-        self._finish(name, merged, batch)
+        if not self._store.exists(layout.merge_key(space, merged)):
+            self._store.delete([layout.segment_key(space, merged)])
+            raise Unavailable(f"another worker has withdrawn the merge {merged} of {space!r}")
+        self._finish(space, merged, batch)
         work.replace(inputs, {merged: size})
-        _log.info("%s: merged %d segments into %s of %d rows", name, len(inputs), merged, len(batch))
+        _log.info("%s: merged %d segments into %s of %d rows", space, len(inputs), merged, len(batch))
         return rows - len(batch)
 
     def _read(self, work: "_Round", group: Sequence[str]) -> Iterator[Part]:
         """Yield the segments of a group that are whole, with the ids of their dead rows; the others are named."""
-        name = work.collection.name
+        space = work.collection.space
 
         def fetch(segment: str) -> pa.RecordBatch | Exception:
             try:
-                return segments.unpack(self._store.get(layout.segment_key(name, segment)), verify=True)
+                return segments.unpack(self._store.get(layout.segment_key(space, segment)), verify=True)
             except (ObjectNotFound, Invalid) as error:
                 return error
 
         with ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch") as pool:
             for segment, found in zip(group, pool.map(fetch, group), strict=True):
                 if isinstance(found, Exception):
-                    _log.error("%s: the segment %s is left as it is: %s", name, segment, found)
+                    _log.error("%s: the segment %s is left as it is: %s", space, segment, found)
                     work.leave([segment])
                 else:
-                    yield segment, found, work.dead[segment] | self._bury_taken(name, segment, found)
+                    yield segment, found, work.dead[segment] | self._bury_taken(space, segment, found)
 
-    def _bury_taken(self, name: str, segment: str, batch: pa.RecordBatch) -> set[int]:
+    def _bury_taken(self, space: str, segment: str, batch: pa.RecordBatch) -> set[int]:
         """Bury the rows of images that another segment holds by the ledger; returns their ids."""
         ids = segments.ids_of(batch).tolist()
-        holders = self._ledger.holders(name, ids)
+        holders = self._ledger.holders(space, ids)
         others = {image: holder for image, holder in zip(ids, holders, strict=True) if holder not in {None, segment}}
-        return self._bury_held(name, segment, others)
+        return self._bury_held(space, segment, others)
 
-    def _bury_held(self, name: str, segment: str, holders: Mapping[int, str | None]) -> set[int]:
+    def _bury_held(self, space: str, segment: str, holders: Mapping[int, str | None]) -> set[int]:
         """Bury the rows of images whose claims are with other segments, if those are there to stay."""
         names = sorted({holder for holder in holders.values() if holder})
-        settled = {holder for holder, flag in zip(names, self._ledger.settled(name, names), strict=True) if flag}
+        settled = {holder for holder, flag in zip(names, self._ledger.settled(space, names), strict=True) if flag}
         taken = {image for image, holder in holders.items() if holder in settled}
-        self._catalog.bury(name, ((segment, image) for image in sorted(taken)))
+        self._catalog.bury(space, ((segment, image) for image in sorted(taken)))
         return taken
 
-    def _finish(self, name: str, merged: str, batch: pa.RecordBatch) -> None:
+    def _finish(self, space: str, merged: str, batch: pa.RecordBatch) -> None:
         """Put a merged segment, which is written, into the place of its inputs."""
         inputs, origins = segments.inputs_of(batch), segments.origins_of(batch)
         ids = segments.ids_of(batch).tolist()
         origin_names = [inputs[origin] for origin in (() if origins is None else origins.tolist())]
         origin_of = dict(zip(ids, origin_names, strict=True))
-        self._changes.announce(Change(name, "merged", merged))
-        with self._ledger.holding(f"claims:{name}", seconds=_LOCK_S, wait_s=_WAIT_S) as held:
+        self._changes.announce(Change(space, "merged", merged))
+        with self._ledger.holding(f"claims:{layout.collection_of(space)}", seconds=_LOCK_S, wait_s=_WAIT_S) as held:
             if not held:
-                raise Unavailable(f"a deletion from {name!r} goes on")
-            self._ledger.settle(name, merged)
-            others = self._ledger.move(name, merged, ids, origin_names)
-            self._bury_held(name, merged, dict(zip(others, self._ledger.holders(name, others), strict=True)))
-        self._ledger.unsettle(name, inputs)
-        self._store.delete([layout.segment_key(name, segment) for segment in inputs])
+                raise Unavailable(f"a deletion from {space!r} goes on")
+            self._ledger.settle(space, merged)
+            others = self._ledger.move(space, merged, ids, origin_names)
+            self._bury_held(space, merged, dict(zip(others, self._ledger.holders(space, others), strict=True)))
+        self._ledger.unsettle(space, inputs)
+        self._store.delete([layout.segment_key(space, segment) for segment in inputs])
         # Nobody claims by an input any more, so no more marks come.
         with ThreadPoolExecutor(_FETCHES, thread_name_prefix="list") as pool:
-            found = pool.map(lambda segment: self._catalog.dead_ids(name, segment), inputs)
+            found = pool.map(lambda segment: self._catalog.dead_ids(space, segment), inputs)
             marks = [(segment, image) for segment, dead in zip(inputs, found, strict=True) for image in dead]
-        self._catalog.bury(name, ((merged, image) for segment, image in marks if origin_of.get(image) == segment))
-        self._catalog.remove_marks(name, marks)
-        self._catalog.end_merge(name, merged)
+        self._catalog.bury(space, ((merged, image) for segment, image in marks if origin_of.get(image) == segment))
+        self._catalog.remove_marks(space, marks)
+        self._catalog.end_merge(space, merged)
 
-    def recover(self, collection: str) -> None:
+    def recover(self, space: str) -> None:
         """Finish the merges that somebody left, or withdraw those that had not got far; the caller holds `tend:`."""
-        for merged in self._catalog.merges(collection):
+        for merged in self._catalog.merges(space):
             try:
-                batch = segments.unpack(self._store.get(layout.segment_key(collection, merged)), verify=True)
+                batch = segments.unpack(self._store.get(layout.segment_key(space, merged)), verify=True)
             except ObjectNotFound:
-                self._catalog.end_merge(collection, merged)
+                self._catalog.end_merge(space, merged)
             except Invalid as error:
-                _log.error("%s: the merge %s cannot be finished: %s", collection, merged, error)
+                _log.error("%s: the merge %s cannot be finished: %s", space, merged, error)
             else:
-                self._finish(collection, merged, batch)
+                self._finish(space, merged, batch)
 
 
 class _Round:
@@ -211,14 +221,14 @@ class _Round:
     def __init__(self, collection: Collection, catalog: Catalog, ledger: Ledger, jobs: Jobs, *, thorough: bool) -> None:
         self.collection = collection
         self.dead: defaultdict[str, set[int]] = defaultdict(set)
-        name = collection.name
-        settled = ledger.all_settled(name)
-        for segment, image in catalog.dead_rows(name):
+        space = collection.space
+        settled = ledger.all_settled(space)
+        for segment, image in catalog.dead_rows(space):
             self.dead[segment].add(image)
-        sizes = catalog.segment_sizes(name)
+        sizes = catalog.segment_sizes(space)
         for segment in sorted(settled - sizes.keys()):
-            _log.error("%s: the segment %s is missing from the object store", name, segment)
-        busy = _in_flight(jobs, sizes) | {segment for inputs in catalog.merges(name).values() for segment in inputs}
+            _log.error("%s: the segment %s is missing from the object store", space, segment)
+        busy = in_flight(jobs, sizes) | {segment for inputs in catalog.merges(space).values() for segment in inputs}
         self._sizes = {segment: size for segment, size in sizes.items() if segment not in busy}
         self._mergeable = settled & self._sizes.keys()
         self._thorough = thorough
@@ -272,7 +282,7 @@ class _Round:
         self._mergeable.update(merged)
 
 
-def _in_flight(jobs: Jobs, names: Iterable[str]) -> set[str]:
+def in_flight(jobs: Jobs, names: Iterable[str]) -> set[str]:
     """Return the segments whose batch is not reported yet: their task may be given to another worker."""
     batches: defaultdict[str, dict[int, str]] = defaultdict(dict)
     for segment in names:

@@ -37,17 +37,19 @@ class Contents:
 
         Raises:
             ObjectNotFound: There is no such segment.
-            Invalid: It is damaged.
+            Invalid: It is damaged, or of another model than the collection's.
         """
-        return segments.unpack(self._store.get(layout.segment_key(collection.name, segment)), verify=True)
+        rows = segments.unpack(self._store.get(layout.segment_key(collection.space, segment)), verify=True)
+        segments.check_model(rows, model=collection.model, version=collection.version)
+        return rows
 
     def live_rows(self, collection: Collection) -> Iterator[Rows]:
         """Yield the live rows of every segment that has some.
 
         While it is read, nothing may merge the collection's segments: whoever reads holds the lock `tend:`.
         """
-        dead = self._catalog.dead_rows(collection.name)
-        names = iter(self._catalog.segments(collection.name))
+        dead = self._catalog.dead_rows(collection.space)
+        names = iter(self._catalog.segments(collection.space))
         with ThreadPoolExecutor(_AHEAD, thread_name_prefix="segments") as pool:
             ahead = [(name, pool.submit(self._live, collection, name, dead)) for name in islice(names, _AHEAD)]
             while ahead:

@@ -17,14 +17,16 @@ import pyarrow as pa
 from services.indexer.compaction import Compactor
 from services.indexer.contents import Contents, float32
 from services.indexer.lookup import Lookup, Row
+from services.indexer.switching import Switcher, item_of
 from services.indexer.tending import EXACT_BELOW, Tender
 from shared import layout, segments
 from shared.catalog import Catalog, Collection
-from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
+from shared.errors import Closed, Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.generations import collection_prefix
 from shared.index import BucketStore, Change, Changes, IndexState, Jobs, Ledger, Rejection
 from shared.index.jobs import Outcome
 from shared.queue import Queue
+from shared.serving import ServingClient
 from shared.store import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -37,7 +39,10 @@ _DELETED_AT_ONCE = 512  # images, while a merge may have to wait
 
 
 class Indexer:
-    """Keeps buckets and ledger in step with the object store. `new_seed` gives the seed of a new generation."""
+    """Keeps buckets and ledger in step with the object store.
+
+    `new_seed` gives the seed of a new generation, `connect_model` a client for a model and version.
+    """
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class Indexer:
         changes: Changes,
         queue: Queue,
         new_seed: Callable[[], int],
+        connect_model: Callable[[str, int | None], ServingClient],
         exact_below: int = EXACT_BELOW,
     ) -> None:
         self._store, self._buckets, self._ledger = store, buckets, ledger
@@ -68,32 +74,83 @@ class Indexer:
             new_seed=new_seed,
             exact_below=exact_below,
         )
+        self.switcher = Switcher(
+            store=store,
+            ledger=ledger,
+            jobs=jobs,
+            changes=changes,
+            queue=queue,
+            tender=self.tender,
+            compactor=self.compactor,
+            spaces=self,
+            connect_model=connect_model,
+        )
 
     # A new segment
 
     def index(self, *, collection: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
-        """Put a segment's images into their buckets, settle it, report its batch."""
+        """Put the images of a segment of a space, `collection`, into their buckets, settle it, report its batch.
+
+        What was embedded for a space that its collection has left is embedded again for the one in use.
+        """
+        space, name = collection, layout.collection_of(collection)
         try:
-            manifest, state = self._known(collection)
+            manifest, state = self._known(space)
+        except _Left as left:
+            self._send_back(left.used, space, segment, job, batch, outcome)
+            return
         except NotFound:
-            self._report_dropped(job, batch, collection, outcome)
+            self._report_dropped(job, batch, name, outcome)
             return
         settled = size = 0
         if self._jobs.reported(job, batch):
-            self._clear_away(collection, segment)
+            self._clear_away(space, segment)
         else:
             try:
                 rows = self._contents.segment(manifest, segment)
             except ObjectNotFound:
-                self._report_dropped(job, batch, collection, outcome)
+                self._report_dropped(job, batch, name, outcome)
                 return
-            outcome, settled, size = self._add(manifest, state, segment, rows, outcome)
+            try:
+                outcome, settled, size = self._add(manifest, state, segment, rows, outcome)
+            except Closed:
+                self._reopen(manifest)
+                raise
         done = self._jobs.report(job, batch, outcome)
-        self.compactor.segments_added(collection, settled)
-        if self.tender.due(state, size or self._ledger.size(collection), underway=not done) and (
-            done or self._ledger.once(f"tend:{collection}", seconds=_TENDED_S)
+        if self._used(name).space != space:
+            return  # whoever fills it also tends it
+        self.compactor.segments_added(name, settled)
+        if self.tender.due(state, size or self._ledger.size(space), underway=not done) and (
+            done or self._ledger.once(f"tend:{name}", seconds=_TENDED_S)
         ):
-            self._queue.tend(collection=collection)
+            self._queue.tend(collection=name)
+
+    def _reopen(self, collection: Collection) -> None:
+        """Open a space that is closed if whoever closed it has died, so that what waits can go on."""
+        self._manifests.clear()
+        if not self._ledger.is_held(f"tend:{collection.name}") and self._catalog.get(collection.name) == collection:
+            self._ledger.open(collection.space)
+
+    def _send_back(self, used: Collection, space: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
+        """Have the images of a segment that was not settled when its space was left embedded for the one in use."""
+        if not self._jobs.reported(job, batch):
+            if self._ledger.settled(space, [segment])[0]:  # it was moved with the others
+                self._jobs.report(job, batch, outcome)
+                return
+            try:
+                rows = segments.unpack(self._store.get(layout.segment_key(space, segment)), verify=True)
+            except ObjectNotFound:
+                return  # an earlier attempt has sent them
+            dead = self._catalog.dead_ids(space, segment)
+            items = [item_of(segments.entry_of(rows, row)) for row in range(len(rows))]
+            items = [item for item in items if layout.image_id(item.digest) not in dead]
+            before = Outcome({}, outcome.duplicates, outcome.rejected)
+            self._queue.embed(job=job, batch=batch, collection=used.name, items=items, before=before)
+        self._catalog.remove_segments(space, [segment])
+        try:
+            self._catalog.space(space)
+        except NotFound:
+            self._ledger.forget(space)  # who embedded it has claimed its images in a space that was gone
 
     def _add(
         self, collection: Collection, state: IndexState, segment: str, rows: pa.RecordBatch, outcome: Outcome
@@ -103,50 +160,63 @@ class Indexer:
         mine, taken = self._claims(collection, segment, ids)
         for number in state.generations:
             self._contents.generation(collection, number).add(self._buckets, ids[mine], vectors[mine])
-        settled, size = self._ledger.settle(collection.name, segment)
-        self._changes.announce(Change(collection.name, "segment", segment))
+        settled, size = self._ledger.settle(collection.space, segment)
+        self._changes.announce(Change(collection.space, "segment", segment))
         return _without(outcome, [segments.entry_of(rows, row).label for row in taken]), settled, size
 
-    def _known(self, collection: str) -> tuple[Collection, IndexState]:
-        """Return a collection's manifest and the state of its index.
+    def _known(self, space: str) -> tuple[Collection, IndexState]:
+        """Return the manifest of a space that is in use or being filled, and the state of its index.
 
-        A manifest that was read a moment ago will do: of a collection that was dropped there is no state, and one that
-        was made anew since has no generation yet, whose buckets it would name.
+        A manifest that was read a moment ago will do: of a collection that was dropped there is no state, one that
+        was made anew since has no generation yet, whose buckets it would name, and in a space that was left nothing
+        settles.
 
         Raises:
-            NotFound: There is no such collection.
+            NotFound: There is no such collection, or the space is not being filled any more.
+            _Left: The collection uses another space since.
         """
-        state, (read, manifest) = self._ledger.state(collection), self._manifests.get(collection, (0.0, None))
-        if state is None or manifest is None or time.monotonic() - read > _FRESH_S:
-            read, manifest = time.monotonic(), self._catalog.get(collection)
-            self._manifests = {collection: (read, manifest)}
-        return manifest, state or self.tender.known(manifest)
+        name, number = layout.collection_of(space), layout.number_of(space)
+        state = self._ledger.state(space)
+        used = self._used(name) if state is not None else self._used(name, fresh=True)
+        if number < used.number:
+            raise _Left(used)
+        if used.space != space:
+            used = self._catalog.space(space)
+        return used, state or self.tender.known(used)
+
+    def _used(self, name: str, *, fresh: bool = False) -> Collection:
+        """Return the manifest of the space that a collection uses, as it was a moment ago."""
+        read, manifest = self._manifests.get(name, (0.0, None))
+        if fresh or manifest is None or time.monotonic() - read > _FRESH_S:
+            read, manifest = time.monotonic(), self._catalog.get(name)
+            self._manifests = {name: (read, manifest)}
+        return manifest
 
     def _report_dropped(self, job: str, batch: int, collection: str, outcome: Outcome) -> None:
         """Report a segment that is gone: as long as its batch is not reported, only a drop removes it."""
-        reason = f"the collection {collection!r} was dropped while this was added"
+        reason = f"the collection {collection!r} was dropped, or changed to another model, while this was added"
         lost = tuple(Rejection("", "dropped", reason) for _ in range(sum(outcome.added.values())))
         self._jobs.report(job, batch, Outcome({}, outcome.duplicates, outcome.rejected + lost))
 
-    def _clear_away(self, collection: str, segment: str) -> None:
+    def _clear_away(self, space: str, segment: str) -> None:
         """Delete the segment of a reported batch if it is one that was merged, and written once more by who hung."""
-        if self._ledger.settled(collection, [segment])[0]:
+        if self._ledger.settled(space, [segment])[0]:
             return
         try:
-            rows = segments.unpack(self._store.get(layout.segment_key(collection, segment)))
+            rows = segments.unpack(self._store.get(layout.segment_key(space, segment)))
         except ObjectNotFound:
             return
-        holders = set(self._ledger.holders(collection, segments.ids_of(rows).tolist()))
+        holders = set(self._ledger.holders(space, segments.ids_of(rows).tolist()))
         if segment not in holders and holders - {None}:
-            self._catalog.remove_segments(collection, [segment])
+            self._catalog.remove_segments(space, [segment])
 
     def _claims(
         self, collection: Collection, segment: str, ids: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.bool_], list[int]]:
         """Return which rows the segment holds by the ledger, bool [n], and those that another one does, now buried."""
-        holders = self._ledger.holders(collection.name, ids.tolist())
+        holders = self._ledger.holders(collection.space, ids.tolist())
         taken = [row for row, holder in enumerate(holders) if holder not in {None, segment}]
-        self._catalog.bury(collection.name, ((segment, image) for image in ids[taken].tolist()))
+        self._catalog.bury(collection.space, ((segment, image) for image in ids[taken].tolist()))
         return np.array([holder == segment for holder in holders], dtype=np.bool_), taken
 
     def give_up(
@@ -178,48 +248,60 @@ class Indexer:
         ids = list(dict.fromkeys(ids))
         removed = 0
         for start in range(0, len(ids), _DELETED_AT_ONCE):
+            some = ids[start : start + _DELETED_AT_ONCE]
             # A merge may not hand over the claims by which the rows are found.
             with self._ledger.holding(f"claims:{collection}", seconds=_LOCK_S, wait_s=_WAIT_S) as held:
                 if not held:
                     raise Unavailable(f"a merge or another deletion goes on in {collection!r}")
-                removed += self._delete(manifest, ids[start : start + _DELETED_AT_ONCE])
+                manifest = self._catalog.get(collection)
+                if self._ledger.is_closed(manifest.space):
+                    self._reopen(manifest)
+                    raise Unavailable(f"{collection!r} is about to change to another model")
+                filling = self._catalog.filling(manifest)
+                if filling is not None:
+                    self._ledger.note_gone(filling.space, some)
+                removed += self.delete_rows(manifest, some)
         if removed:
-            self.compactor.rows_deleted(collection, removed)
+            self.compactor.rows_deleted(manifest, removed)
         self._jobs.report(job, 0, Outcome(affected=removed))
 
-    def _delete(self, collection: Collection, ids: Sequence[int]) -> int:
-        """Remove images; returns how many there were. The caller holds the lock on the claims."""
-        name = collection.name
+    def delete_rows(self, collection: Collection, ids: Sequence[int], *, originals: bool = True) -> int:
+        """Remove images from a space, and their originals; returns how many there were.
+
+        The caller holds the lock on the claims.
+        """
+        space = collection.space
         rows = self._find(collection, ids)
-        self._catalog.bury(name, rows)
+        self._catalog.bury(space, rows)
         found = {image: row for (_, image), row in rows.items() if row is not None}
         # Read after the marks were written: a generation that begins to be filled later is filled without these rows.
-        state = self._ledger.state(name) or IndexState()
+        state = self._ledger.state(space) or IndexState()
         for number in state.generations if found else ():
             vectors = np.stack([row.vector for row in found.values()])
             self._contents.generation(collection, number).remove(self._buckets, np.array(list(found)), vectors)
         for segment, image in rows:
-            self._changes.announce(Change(name, "deleted", f"{segment}/{image}"))
-        digests = {image: [row.digest] if row else self._digests(image) for (_, image), row in rows.items()}
-        self._delete_originals([digest for some in digests.values() for digest in some], leaving=name)
+            self._changes.announce(Change(space, "deleted", f"{segment}/{image}"))
+        if originals:
+            digests = {image: [row.digest] if row else self._digests(image) for (_, image), row in rows.items()}
+            self._delete_originals([digest for some in digests.values() for digest in some], leaving=collection.name)
         # Last, since the claim is how a second run finds what is to be deleted.
         for segment, images in _by_segment(rows).items():
-            self._ledger.release(name, segment, images)
+            self._ledger.release(space, segment, images)
         return len(rows)
 
     def _find(self, collection: Collection, ids: Sequence[int]) -> dict[tuple[str, int], Row | None]:
         """Return the rows of images by segment and id; None for a row that is in a damaged or missing segment."""
-        name = collection.name
-        holders = self._ledger.holders(name, ids)
+        space = collection.space
+        holders = self._ledger.holders(space, ids)
         found: dict[tuple[str, int], Row | None] = {}
         for segment, images in _by_segment((holder, image) for holder, image in zip(holders, ids, strict=True)).items():
             try:
-                rows = self._lookup.rows(name, segment, images)
+                rows = self._lookup.rows(space, segment, images)
             except (ObjectNotFound, Invalid) as error:
-                if isinstance(error, ObjectNotFound) and not self._ledger.settled(name, [segment])[0]:
-                    self._ledger.release(name, segment, images)  # it is not written yet, or never was
+                if isinstance(error, ObjectNotFound) and not self._ledger.settled(space, [segment])[0]:
+                    self._ledger.release(space, segment, images)  # it is not written yet, or never was
                     continue
-                _log.error("%s: images of a segment that cannot be read are deleted: %s", name, error)
+                _log.error("%s: images of a segment that cannot be read are deleted: %s", space, error)
                 found.update(((segment, image), None) for image in images)
             else:
                 found.update(((segment, image), row) for image, row in rows.items())
@@ -237,9 +319,10 @@ class Indexer:
         held: set[int] = set()
         for name in self._catalog.names() if ids else ():
             if name != leaving:
-                if self._ledger.state(name) is None:  # lost: what it holds, only the object store knows
-                    self.tender.known(self._catalog.get(name))
-                held |= {image for image, holder in zip(ids, self._ledger.holders(name, ids), strict=True) if holder}
+                other = self._catalog.get(name)
+                self.tender.known(other)  # if it was lost, only the object store knows what the collection holds
+                holders = self._ledger.holders(other.space, ids)
+                held |= {image for image, holder in zip(ids, holders, strict=True) if holder}
         self._store.delete(
             [layout.original_key(digest) for digest, image in zip(digests, ids, strict=True) if image not in held]
         )
@@ -247,36 +330,50 @@ class Indexer:
     def drop(self, *, job: str, collection: str) -> None:
         """Remove a collection: manifest, segments, index and the originals that no other collection holds."""
         try:
-            manifest = self._catalog.get(collection)
+            self._catalog.get(collection)
         except NotFound:
             self._changes.announce(Change(collection, "dropped"))
+            self._changes.announce(Change(collection, "collection"))  # which is gone, with whatever space it used
             self._jobs.report(job, 0, Outcome())
             return
         with self._ledger.holding(f"tend:{collection}", seconds=_LOCK_S, wait_s=_WAIT_S) as held:
             if not held:
                 raise Unavailable(f"another worker is at the segments of {collection!r}")
+            manifest = self._catalog.get(collection)
+            for unused in self._catalog.unused_spaces(collection):
+                self.drop_space(unused)
             removed = self._drop(manifest)
-        self._changes.announce(Change(collection, "dropped"))
         self._jobs.report(job, 0, Outcome(affected=removed))
 
     def _drop(self, collection: Collection) -> int:
-        name = collection.name
         digests: set[str] = set()
         live: set[int] = set()
-        dead = self._catalog.dead_rows(name)
-        for segment in self._catalog.segments(name):
+        dead = self._catalog.dead_rows(collection.space)
+        for segment in self._catalog.segments(collection.space):
             try:
                 rows = self._contents.segment(collection, segment)
             except Invalid as error:
-                _log.error("%s: the originals of a damaged segment, %s, stay: %s", name, segment, error)
+                _log.error("%s: the originals of a damaged segment, %s, stay: %s", collection.name, segment, error)
                 continue
             digests |= {digest.as_py().hex() for digest in rows.column("digest")}
             live |= {image for image in segments.ids_of(rows).tolist() if (segment, image) not in dead}
-        self._ledger.forget(name)
-        self._delete_originals(sorted(digests), leaving=name)
-        self._buckets.drop(collection_prefix(collection))  # before the manifest, which alone knows their names
-        self._catalog.drop(name)
+        self._ledger.forget(collection.space)
+        self._delete_originals(sorted(digests), leaving=collection.name)
+        self.drop_space(collection)
         return len(live)
+
+    def drop_space(self, collection: Collection) -> None:
+        """Remove a space: index, segments, manifest. The caller holds the lock on its segments."""
+        self._ledger.forget(collection.space)
+        self._buckets.drop(collection_prefix(collection))  # before the manifest, which alone knows their names
+        self._catalog.drop(collection)
+        self._changes.announce(Change(collection.space, "dropped"))
+
+
+class _Left(Exception):
+    def __init__(self, used: Collection) -> None:
+        super().__init__(used.space)
+        self.used = used
 
 
 def _by_segment(pairs: Iterable[tuple[str | None, int]]) -> dict[str, list[int]]:

@@ -57,7 +57,7 @@ class Tender:
         exact_below: int,
     ) -> None:
         self._store, self._buckets, self._ledger, self._jobs, self._changes = store, buckets, ledger, jobs, changes
-        self._contents, self._recover = contents, recover
+        self.contents, self._recover = contents, recover
         self._catalog, self._lookup = Catalog(store), Lookup(store)
         self._new_seed = new_seed
         self._exact_below = exact_below
@@ -78,14 +78,14 @@ class Tender:
         """Tune the index if that is due; no collection needs nothing."""
         manifest = self._manifest(collection)
         if manifest is not None and self._due_now(manifest):
-            with self._holding(collection):
+            with self._holding(manifest):
                 if self._due_now(manifest):  # or another worker has just done it
-                    self._build(manifest, Wish())
+                    self.build(manifest, Wish())
         if job:
             self._jobs.report(job, 0, Outcome())
 
     def _due_now(self, collection: Collection) -> bool:
-        return self.due(self.known(collection), self._ledger.size(collection.name))
+        return self.due(self.known(collection), self._ledger.size(collection.space))
 
     # Tuning
 
@@ -98,16 +98,16 @@ class Tender:
             return
         manifest = self._catalog.get(collection)
         self.known(manifest)
-        with self._holding(collection):
-            report = self._build(manifest, wish) if apply else self._tuned(manifest, wish)[1]
+        with self._holding(manifest):
+            report = self.build(manifest, wish) if apply else self._tuned(manifest, wish)[1]
         if not report:
             raise Invalid(f"the collection {collection!r} has no image to tune an index to: add some first")
         self._jobs.set_result(job, report)
-        self._jobs.report(job, 0, Outcome(affected=self._ledger.size(collection)))
+        self._jobs.report(job, 0, Outcome(affected=self._ledger.size(manifest.space)))
 
     def _tuned(self, collection: Collection, wish: Wish) -> tuple[tuple[Sample, Tuning] | None, dict[str, Any]]:
         """Return survey, tuning, and the report on them; no survey and an empty report where there is no image."""
-        size = self._ledger.size(collection.name)
+        size = self._ledger.size(collection.space)
         if not size or next(self._rows(collection), None) is None:
             return None, {}
         started = time.monotonic()
@@ -126,11 +126,11 @@ class Tender:
         return (sample, tuning), report
 
     def _rows(self, collection: Collection) -> Iterator[tuple[Any, Any]]:
-        return ((ids, vectors) for _, ids, vectors in self._contents.live_rows(collection))
+        return ((ids, vectors) for _, ids, vectors in self.contents.live_rows(collection))
 
     # Building
 
-    def _build(self, collection: Collection, wish: Wish) -> dict[str, Any]:
+    def build(self, collection: Collection, wish: Wish) -> dict[str, Any]:
         """Tune, fill a generation beside the one in use, check it, switch to it; the caller holds the lock.
 
         Returns:
@@ -142,12 +142,12 @@ class Tender:
             return report
         sample, tuning = tuned
         started = time.monotonic()
-        number = self._catalog.next_generation(collection.name)
+        number = self._catalog.next_generation(collection.space)
         generation = Generation(collection, number, tuning.family)
         generation.save(self._store)
-        state = self._ledger.state(collection.name) or IndexState()
+        state = self._ledger.state(collection.space) or IndexState()
         # From here on, new segments go into both; those written before are in the listing that is read to fill it.
-        self._ledger.set_state(collection.name, IndexState(state.active, number, state.trained_on))
+        self._ledger.set_state(collection.space, IndexState(state.active, number, state.trained_on))
         try:
             count = self._fill(generation)
             report |= self._check(generation, sample, tuning) | {
@@ -156,34 +156,34 @@ class Tender:
                 "fill_s": round(time.monotonic() - started, 2),
                 "built": time.time(),
             }
-            self._catalog.set_index_report(collection.name, number, report)
+            self._catalog.set_index_report(collection.space, number, report)
             self._switch(generation, count)
         except Exception:
             with suppress(Unavailable):  # whoever comes next clears it away
                 self._clear_away(collection)
             raise
-        _log.info("%s: generation %d, tuned to %d images: %s", collection.name, number, count, report["chosen"])
+        _log.info("%s: generation %d, tuned to %d images: %s", collection.space, number, count, report["chosen"])
         return report
 
     def _clear_away(self, collection: Collection) -> None:
         """Remove the buckets of a generation whose building was given up, or whose builder died."""
-        state = self._ledger.state(collection.name)
+        state = self._ledger.state(collection.space)
         if state is not None and state.building:
             self._buckets.drop(generation_prefix(collection, state.building))
-            self._ledger.set_state(collection.name, IndexState(state.active, 0, state.trained_on))
+            self._ledger.set_state(collection.space, IndexState(state.active, 0, state.trained_on))
 
     def _fill(self, generation: Generation) -> int:
         """Put every live image of the collection into a generation's buckets; returns how many there are."""
         collection = generation.collection
-        dead = self._catalog.dead_rows(collection.name)
+        dead = self._catalog.dead_rows(collection.space)
         count = 0
-        for _, ids, vectors in self._contents.live_rows(collection):
+        for _, ids, vectors in self.contents.live_rows(collection):
             generation.add(self._buckets, ids, vectors)
             count += len(ids)
         # Who deleted an image meanwhile may have taken it out of the buckets before it was put in.
-        gone = self._catalog.dead_rows(collection.name) - dead
+        gone = self._catalog.dead_rows(collection.space) - dead
         for segment in {segment for segment, _ in gone}:
-            rows = self._lookup.rows(collection.name, segment, [image for other, image in gone if other == segment])
+            rows = self._lookup.rows(collection.space, segment, [image for other, image in gone if other == segment])
             if rows:
                 vectors = np.stack([row.vector for row in rows.values()])
                 generation.remove(self._buckets, np.array(list(rows)), vectors)
@@ -196,7 +196,7 @@ class Tender:
         Raises:
             Invalid: It finds far fewer than was predicted.
         """
-        dead = {image for _, image in self._catalog.dead_rows(generation.collection.name)}
+        dead = {image for _, image in self._catalog.dead_rows(generation.collection.space)}
         found, shares = [], []
         for query, neighbours in zip(sample.query_vectors[:_CHECKED], sample.neighbour_ids, strict=False):
             wanted = [image for image in neighbours.tolist() if image not in dead]
@@ -219,17 +219,17 @@ class Tender:
     def _switch(self, generation: Generation, trained_on: int) -> None:
         """Have a filled generation used, and drop all others."""
         collection = generation.collection
-        state = self._ledger.state(collection.name)
+        state = self._ledger.state(collection.space)
         if state is None or state.building != generation.number:
             raise IndexLost(
                 f"the index of {collection.name!r} was lost while generation {generation.number} was filled"
             )
-        self._catalog.set_current_index(collection.name, CurrentIndex(generation.number, trained_on))
-        self._changes.announce(Change(collection.name, "index"))
+        self._catalog.set_current_index(collection.space, CurrentIndex(generation.number, trained_on))
+        self._changes.announce(Change(collection.space, "index"))
         self._buckets.drop(collection_prefix(collection), keep=generation.prefix)
         # After the buckets: who dies before this fits once more, and leaves no buckets of another generation behind.
-        self._ledger.set_state(collection.name, IndexState(generation.number, 0, trained_on))
-        self._catalog.remove_generations(collection.name, before=state.active)
+        self._ledger.set_state(collection.space, IndexState(generation.number, 0, trained_on))
+        self._catalog.remove_generations(collection.space, before=state.active)
 
     # Restoring
 
@@ -238,47 +238,50 @@ class Tender:
 
         Without a job, it was a worker that found the index lost; others may have found so too, and been served.
         """
-        done = self._jobs.reported(job, 0) if job else not fit and self._ledger.state(collection) is not None
+        manifest = self._manifest(collection)
+        if job:
+            done = self._jobs.reported(job, 0)
+        else:
+            done = not fit and manifest is not None and self._ledger.state(manifest.space) is not None
         if done:
             return
-        manifest = self._manifest(collection)
         if manifest is not None:
-            with self._holding(collection):
+            with self._holding(manifest):
                 self._restore(manifest, fit=fit)
         if job:
-            self._jobs.report(job, 0, Outcome(affected=self._ledger.size(collection) if manifest else 0))
+            self._jobs.report(job, 0, Outcome(affected=self._ledger.size(manifest.space) if manifest else 0))
 
     def known(self, collection: Collection) -> IndexState:
         """Return the state of a collection's index, restored first if it was lost."""
-        state = self._ledger.state(collection.name)
+        state = self._ledger.state(collection.space)
         if state is None:
-            with self._holding(collection.name):
-                if self._ledger.state(collection.name) is None:
+            with self._holding(collection):
+                if self._ledger.state(collection.space) is None:
                     self._restore(collection, fit=False)
-            state = self._ledger.state(collection.name) or IndexState()
+            state = self._ledger.state(collection.space) or IndexState()
         return state
 
     def _restore(self, collection: Collection, *, fit: bool) -> None:
-        current = self._catalog.current_index(collection.name)
+        current = self._catalog.current_index(collection.space)
         counts: Counter[int] = Counter()
-        for segment, ids, _ in self._contents.live_rows(collection):
-            holders = self._ledger.claim(collection.name, segment, ids.tolist())
+        for segment, ids, _ in self.contents.live_rows(collection):
+            holders = self._ledger.claim(collection.space, segment, ids.tolist())
             twice = [image for image, holder in zip(ids.tolist(), holders, strict=True) if holder != segment]
-            self._catalog.bury(collection.name, ((segment, image) for image in twice))
+            self._catalog.bury(collection.space, ((segment, image) for image in twice))
             counts.update(ids.tolist())
-            self._ledger.settle(collection.name, segment)
+            self._ledger.settle(collection.space, segment)
         if current is not None and not fit:
-            generation = self._contents.generation(collection, current.generation)
+            generation = self.contents.generation(collection, current.generation)
             self._fill(generation)
-            self._ledger.set_state(collection.name, IndexState(current.generation, 0, current.trained_on))
+            self._ledger.set_state(collection.space, IndexState(current.generation, 0, current.trained_on))
             self._buckets.drop(collection_prefix(collection), keep=generation.prefix)
         else:
-            state = self._ledger.state(collection.name)
-            self._ledger.set_state(collection.name, state or IndexState(current.generation if current else 0))
+            state = self._ledger.state(collection.space)
+            self._ledger.set_state(collection.space, state or IndexState(current.generation if current else 0))
             if counts:
-                self._build(collection, Wish())
-        self._changes.announce(Change(collection.name, "rebuilt"))
-        _log.info("%s: rebuilt the index of %d images", collection.name, len(counts))
+                self.build(collection, Wish())
+        self._changes.announce(Change(collection.space, "rebuilt"))
+        _log.info("%s: rebuilt the index of %d images", collection.space, len(counts))
 
     # Of both
 
@@ -289,12 +292,12 @@ class Tender:
             return None
 
     @contextmanager
-    def _holding(self, collection: str) -> Iterator[None]:
+    def _holding(self, collection: Collection) -> Iterator[None]:
         # Who holds the lock may have died, perhaps at this very task: then it is free soon.
-        with self._ledger.holding(f"tend:{collection}", seconds=_LOCK_S, wait_s=_LOCK_S + 1) as held:
+        with self._ledger.holding(f"tend:{collection.name}", seconds=_LOCK_S, wait_s=_LOCK_S + 1) as held:
             if not held:
-                raise Unavailable(f"another worker is at the segments of {collection!r}")
-            self._recover(collection)  # so that no row is there twice
+                raise Unavailable(f"another worker is at the segments of {collection.name!r}")
+            self._recover(collection.space)  # so that no row is there twice
             yield
 
 

@@ -25,7 +25,7 @@ from services.launcher.ports import FreePorts, require_free
 from shared import heartbeat
 from shared.errors import ArtseekError, Unavailable
 from shared.index import connect
-from shared.queue import EMBED, INDEX, TEND
+from shared.queue import EMBED, EVALUATE, INDEX, TEND
 from shared.settings import SETTINGS_FILE, Settings, environment_name, load_settings
 from shared.store import ObjectStore
 
@@ -110,7 +110,7 @@ class LocalSystem:
         self._ports = {
             name: free.take(name, with_grpc_twin=name.startswith("objects"))
             for name in (
-                "valkey-index", "valkey-broker", "model-server", "query",
+                "valkey-index", "valkey-broker", "model-server", "query", "query-metrics",
                 "objects-s3", "objects-master", "objects-filer", "objects-volume",
             )
         }  # fmt: skip
@@ -125,7 +125,9 @@ class LocalSystem:
             "serving_target": f"{_LOOPBACK}:{self._ports['model-server']}",
             "query_target": f"{_LOOPBACK}:{self._ports['query']}",
             "query_listen": f"{_LOOPBACK}:{self._ports['query']}",
+            "query_metrics_listen": f"{_LOOPBACK}:{self._ports['query-metrics']}",
             "query_copy": str(folder.path / "query"),
+            "models": str(models),
             "web_listen": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         }
         lines = [f"{environment_name(name)}={value}" for name, value in values.items()]
@@ -156,6 +158,7 @@ class LocalSystem:
             self._worker("embedder", concurrency=2),
             self._worker("indexer", concurrency=1),
             self._worker("tender", concurrency=1),
+            self._worker("evaluator", concurrency=2),
             self._python("web", ["-m", "services.web"], _http_ready(f"{self.address}healthz")),
         ]
 
@@ -216,6 +219,7 @@ class LocalSystem:
             f"--model_config_file={self._models / 'models.config'}",
             f"--port={self._ports['model-server']}",
             f"--host={_LOOPBACK}",
+            "--model_config_file_poll_wait_seconds=2",  # a model that is exported meanwhile is served soon after
         ]
         return self._python("model-server", arguments, _grpc_ready(self.settings.serving_target), patience_s=120.0)
 
@@ -224,6 +228,7 @@ class LocalSystem:
             "embedder": ("embedder", EMBED),
             "indexer": ("indexer", INDEX),
             "tender": ("indexer", TEND),
+            "evaluator": ("evaluator", EVALUATE),
         }[service]
         arguments = [
             *("-m", "celery", "-A", f"services.{folder}.app", "worker", "-Q", queue, "-n", f"{service}@%h"),

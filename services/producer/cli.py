@@ -3,9 +3,7 @@
 Exit status: 0 success, 1 an error, 2 wrong usage, 3 `ingest` ended but rejected some files, 130 interrupted.
 """
 
-import functools
 import importlib
-import json
 import os
 import sys
 import time
@@ -16,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -28,109 +25,32 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from services.producer.command import (
+    System,
+    as_json_option,
+    checked_collection,
+    command,
+    err,
+    in_collection,
+    out,
+    plain,
+    print_json,
+)
+from services.producer.evaluate import evaluate
 from services.producer.ingest import Summary, ingest
-from shared.catalog import Catalog
+from services.producer.models import models
 from shared.errors import ArtseekError, Unavailable
 from shared.folders import walk
 from shared.hashing import FAMILIES
-from shared.index import Job, Jobs, Ledger, connect
-from shared.index.jobs import Kind
-from shared.intake import Intake, new_job_id
-from shared.layout import ID_BITS, collection_name
-from shared.logs import configure
-from shared.query import METRICS, MODE_NAMES, MODES, STAGES, Metric, Mode, QueryClient, SearchRequest, SearchResponse
+from shared.intake import Intake
+from shared.layout import ID_BITS
+from shared.query import METRICS, MODE_NAMES, MODES, STAGES, Metric, Mode, SearchRequest, SearchResponse
 from shared.query import query_pb2 as messages
-from shared.queue import Queue, Wish, make_app
+from shared.queue import Wish
 from shared.readiness import Readiness
-from shared.settings import Settings, load_settings
-from shared.store import ObjectStore
 
 _REJECTED = 3
-_JOB_PATIENCE_S = 3600.0
-_POLL_S = 0.2
-
-_out = Console(highlight=False)
-_err = Console(stderr=True, highlight=False)
-
-
-class System:
-    """The running system, as the settings say how to reach it."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        index = connect(settings.index_url.get_secret_value())
-        self.store = ObjectStore.from_settings(settings)
-        self.catalog = Catalog(self.store)
-        self.ledger = Ledger(index)
-        self.jobs = Jobs(index)
-        self.queue = Queue(make_app(settings, name="producer"))
-
-    def query(self) -> QueryClient:
-        """Return a client of the query service."""
-        return QueryClient(self.settings.query_target)
-
-    def run_job(self, kind: Kind, collection: str, send: Callable[[str], None]) -> Job:
-        """Create a job, have `send` put it onto the queue, and wait for its end.
-
-        Raises:
-            ArtseekError: It failed.
-        """
-        job = new_job_id()
-        self.jobs.create(job, collection, kind=kind)
-        send(job)
-        until = time.monotonic() + _JOB_PATIENCE_S
-        while time.monotonic() < until:
-            try:
-                state = self.jobs.get(job)
-                if state.done:
-                    for failure in state.outcome.rejected:
-                        raise ArtseekError(failure.reason)
-                    return state
-            except Unavailable:
-                pass  # a server restarts; the job goes on when it is back
-            time.sleep(_POLL_S)
-        raise Unavailable(
-            f"the {kind} job {job} has not ended within {_JOB_PATIENCE_S / 3600:g} h; see `artseek status`"
-        )
-
-
-def _command(run: Callable[..., int | None]) -> Callable[..., None]:
-    """Give a command the running system, and turn its errors into a line and an exit status."""
-
-    @functools.wraps(run)
-    def wrapper(*arguments: Any, **options: Any) -> None:
-        try:
-            settings = load_settings()
-            configure("WARNING")
-            status = run(System(settings), *arguments, **options)
-        except (ArtseekError, OSError) as error:
-            _err.print(f"artseek: {error}", style="red", markup=False)
-            if isinstance(error, Unavailable):
-                _err.print("Is the system running? `artseek status` tells which part is not.", style="dim")
-            sys.exit(1)
-        except ValueError as error:  # settings that do not fit: pydantic names each of them
-            _err.print(f"artseek: {error}", style="red", markup=False)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            _err.print("\nartseek: interrupted")
-            sys.exit(130)
-        sys.exit(status or 0)
-
-    return wrapper
-
-
-def _collection(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    try:
-        return None if value is None else collection_name(value)
-    except ArtseekError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-_in_collection = click.option(
-    "--collection", default="default", show_default=True, callback=_collection, help="Name of the collection."
-)
-_image_id = click.IntRange(1, 2**ID_BITS - 1)
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_IMAGE_ID = click.IntRange(1, 2**ID_BITS - 1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -164,17 +84,21 @@ def train_command(arguments: tuple[str, ...]) -> None:
     try:
         training = importlib.import_module("training.command")  # by name: it is not wherever this command is
     except ImportError as error:
-        _err.print(f"artseek: training is not installed here ({error}): pip install 'artseek[training]'", style="red")
+        err.print(f"artseek: training is not installed here ({error}): pip install 'artseek[training]'", style="red")
         sys.exit(1)
     training.train.main(list(arguments), prog_name="artseek train")
 
 
+main.add_command(evaluate)
+main.add_command(models)
+
+
 @main.command("ingest")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@_in_collection
+@in_collection
 @click.option("--labels-from-folders", is_flag=True, help="Label an image with the subfolder of PATH it is in.")
-@_as_json
-@_command
+@as_json_option
+@command
 def ingest_command(
     system: System, paths: tuple[Path, ...], collection: str, *, labels_from_folders: bool, as_json: bool
 ) -> int:
@@ -205,17 +129,17 @@ def ingest_command(
             )
         untuned = _tend(system, collection)
     except KeyboardInterrupt:
-        _err.print(
+        err.print(
             f"\nartseek: interrupted with {intake.finished} of {len(sources)} files done. What was sent goes on in the "
             "background; run the same command again for the rest."
         )
         return 130
     if as_json:
-        _print_json(summary.to_json())
+        print_json(summary.to_json())
     else:
         _print_summary(summary)
     if untuned:
-        _err.print(f"All is added and found by an exact scan, but the index was not tuned: {untuned}", markup=False)
+        err.print(f"All is added and found by an exact scan, but the index was not tuned: {untuned}", markup=False)
         return 1
     return _REJECTED if summary.job.outcome.rejected else 0
 
@@ -232,18 +156,18 @@ def _tend(system: System, collection: str) -> str:
 
 @main.command()
 @click.argument("image", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--id", "image_id", type=_image_id, help="Search for an image of the collection instead of a file.")
-@_in_collection
+@click.option("--id", "image_id", type=_IMAGE_ID, help="Search for an image of the collection instead of a file.")
+@in_collection
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1, 1000), help="Number of hits.")
 @click.option("--mode", type=click.Choice(list(MODES)), default="auto", show_default=True)
 @click.option("--metric", type=click.Choice(list(METRICS)), default="cosine", show_default=True)
 @click.option("--label", "labels", multiple=True, help="Only images of this class; repeatable.")
-@click.option("--like", multiple=True, type=_image_id, help="Id of an image that hits should be like; repeatable.")
-@click.option("--unlike", multiple=True, type=_image_id, help="Id of one that they should be unlike; repeatable.")
+@click.option("--like", multiple=True, type=_IMAGE_ID, help="Id of an image that hits should be like; repeatable.")
+@click.option("--unlike", multiple=True, type=_IMAGE_ID, help="Id of one that they should be unlike; repeatable.")
 @click.option("--min-score", type=float, help="Only hits with at least this score.")
 @click.option("--budget", type=click.IntRange(1, 2**31 - 1), help="Candidates of the index that are ranked at most.")
-@_as_json
-@_command
+@as_json_option
+@command
 def search(  # noqa: PLR0913 -- its options
     system: System,
     *,
@@ -283,39 +207,45 @@ def search(  # noqa: PLR0913 -- its options
     with system.query() as query:
         answer = query.search(request)
     if as_json:
-        _print_json(_search_json(answer, metric))
+        print_json(_search_json(answer, metric))
     else:
         _print_hits(answer)
 
 
 @main.command()
-@_as_json
-@_command
+@as_json_option
+@command
 def collections(system: System, *, as_json: bool) -> None:
     """List the collections with their sizes and classes."""
     with system.query() as query:
         found = query.collections()
     if as_json:
-        _print_json([_collection_json(one) for one in found])
+        print_json([_collection_json(one) for one in found])
         return
     if not found:
-        _out.print("No collections yet. Add images with `artseek ingest FOLDER`.")
+        out.print("No collections yet. Add images with `artseek ingest FOLDER`.")
         return
     table = Table("collection", "images", "labelled", "classes", "model", "created")
     for one in found:
         classes = ", ".join(f"{label} {count}" for label, count in sorted(one.classes.items()))
         created = datetime.fromtimestamp(one.created, UTC).strftime("%Y-%m-%d %H:%M")
         model = f"{one.model} {one.model_version}"
-        table.add_row(_plain(one.name), str(one.images), str(one.labelled), _plain(classes), _plain(model), created)
-    _out.print(table)
+        table.add_row(plain(one.name), str(one.images), str(one.labelled), plain(classes), plain(model), created)
+    out.print(table)
     for one in found:
+        if one.HasField("change"):
+            change = one.change
+            out.print(
+                f"{one.name}: changing to {plain(change.model)} version {change.model_version}, {change.images} of "
+                f"{one.images} images are embedded"
+            )
         if one.damaged:
-            _out.print(f"{one.name}: left out, since damaged or missing: {_plain(', '.join(one.damaged))}", style="red")
+            out.print(f"{one.name}: left out, since damaged or missing: {plain(', '.join(one.damaged))}", style="red")
 
 
 @main.command()
-@_as_json
-@_command
+@as_json_option
+@command
 def status(system: System, *, as_json: bool) -> int:
     """Tell which part of the system is up, and what waits in the queues."""
     readiness = Readiness(system.settings).ask()
@@ -324,23 +254,23 @@ def status(system: System, *, as_json: bool) -> int:
     except Unavailable:
         waiting = {}
     if as_json:
-        _print_json({**readiness, "waiting": waiting})
+        print_json({**readiness, "waiting": waiting})
         return 0 if readiness["ready"] else 1
     table = Table("part", "state", "reason")
     for name, part in readiness["parts"].items():
-        table.add_row(name, "[green]up[/]" if part["up"] else "[red]down[/]", _plain(part["reason"] or ""))
-    _out.print(table)
+        table.add_row(name, "[green]up[/]" if part["up"] else "[red]down[/]", plain(part["reason"] or ""))
+    out.print(table)
     for queue, count in waiting.items():
-        _out.print(f"{count} tasks wait in the {queue} queue")
+        out.print(f"{count} tasks wait in the {queue} queue")
     return 0 if readiness["ready"] else 1
 
 
 @main.command()
 @click.argument("ids", nargs=-1, type=int)
-@_in_collection
+@in_collection
 @click.option("--whole-collection", is_flag=True, help="Delete the collection with all its images.")
-@_as_json
-@_command
+@as_json_option
+@command
 def delete(system: System, ids: tuple[int, ...], collection: str, *, whole_collection: bool, as_json: bool) -> int:
     """Delete images by their IDs from a collection: from results, buckets and store."""
     if bool(ids) == whole_collection:
@@ -355,16 +285,16 @@ def delete(system: System, ids: tuple[int, ...], collection: str, *, whole_colle
     deleted = job.outcome.affected
     missing = 0 if whole_collection else len(set(ids)) - deleted
     if as_json:
-        _print_json({"collection": collection, "deleted": deleted, "missing": missing})
+        print_json({"collection": collection, "deleted": deleted, "missing": missing})
     else:
-        _out.print(f"{deleted} deleted" + (f", {missing} were not there" if missing else ""))
+        out.print(f"{deleted} deleted" + (f", {missing} were not there" if missing else ""))
     return 1 if missing else 0
 
 
 @main.command()
-@click.option("--collection", default=None, callback=_collection, help="Only this collection.  [default: all]")
-@_as_json
-@_command
+@click.option("--collection", default=None, callback=checked_collection, help="Only this collection.  [default: all]")
+@as_json_option
+@command
 def compact(system: System, collection: str | None, *, as_json: bool) -> int:
     """Merge the segments of collections now, and drop the rows of deleted images for good.
 
@@ -375,23 +305,24 @@ def compact(system: System, collection: str | None, *, as_json: bool) -> int:
         system.catalog.get(collection)
     done = {}
     for name in names:
-        before = len(system.catalog.segments(name))
+        space = system.catalog.get(name).space
+        before = len(system.catalog.segments(space))
         job = system.run_job(
             "compact",
             name,
             lambda job, name=name: system.queue.compact(collection=name, job=job),  # type: ignore[misc]
         )
-        after = len(system.catalog.segments(name))
+        after = len(system.catalog.segments(space))
         done[name] = {"segments_before": before, "segments_after": after, "rows_dropped": job.outcome.affected}
         if not as_json:
-            _out.print(f"{name}: {before} segments before, {after} after, {job.outcome.affected} rows dropped")
+            out.print(f"{name}: {before} segments before, {after} after, {job.outcome.affected} rows dropped")
     if as_json:
-        _print_json({"compacted": done})
+        print_json({"compacted": done})
     return 0
 
 
 @main.command()
-@_in_collection
+@in_collection
 @click.option(
     "--recall", type=click.FloatRange(0, 1, min_open=True), help="Share of the 10 nearest to be found.  [default: 0.95]"
 )
@@ -405,8 +336,8 @@ def compact(system: System, collection: str | None, *, as_json: bool) -> int:
 @click.option("--family", "families", multiple=True, type=click.Choice(FAMILIES), help="Only this family; repeatable.")
 @click.option("--metric", type=click.Choice(list(METRICS)), default="cosine", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Only show what would be chosen; nothing is written.")
-@_as_json
-@_command
+@as_json_option
+@command
 def tune(
     system: System,
     collection: str,
@@ -434,16 +365,16 @@ def tune(
         )
     report = system.jobs.result(job.id) or {}
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
         _print_tuning(report)
 
 
 @main.command()
-@click.option("--collection", default=None, callback=_collection, help="Only this collection.  [default: all]")
+@click.option("--collection", default=None, callback=checked_collection, help="Only this collection.  [default: all]")
 @click.option("--fit", is_flag=True, help="Fit the index to the collection anew instead of restoring it as it was.")
-@_as_json
-@_command
+@as_json_option
+@command
 def rebuild(system: System, collection: str | None, *, fit: bool, as_json: bool) -> int:
     """Restore the index in Redis or Valkey from the object store alone."""
     names = [collection] if collection else system.catalog.names()
@@ -458,9 +389,9 @@ def rebuild(system: System, collection: str | None, *, fit: bool, as_json: bool)
         )
         restored[name] = job.outcome.affected
         if not as_json:
-            _out.print(f"{name}: {restored[name]} images")
+            out.print(f"{name}: {restored[name]} images")
     if as_json:
-        _print_json({"rebuilt": restored})
+        print_json({"rebuilt": restored})
     return 0
 
 
@@ -468,7 +399,7 @@ def rebuild(system: System, collection: str | None, *, fit: bool, as_json: bool)
 def _waiting(what: str) -> Iterator[None]:
     """Show on a terminal that something goes on, and for how long it has."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not _err.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
         bar.add_task(what, total=None)
         yield
 
@@ -483,7 +414,7 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         TextColumn("{task.fields[rate]} images/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as bar:
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task("ingest", total=total, rate="–")
         started = time.monotonic()
 
@@ -498,16 +429,16 @@ def _print_summary(summary: Summary) -> None:
     if values["rejected"]:
         table = Table("rejected", "why", title_justify="left")
         for one in values["rejected"]:
-            table.add_row(_plain(one["file"]), _plain(one["reason"]))
-        _out.print(table)
+            table.add_row(plain(one["file"]), plain(one["reason"]))
+        out.print(table)
     if values["classes"]:
         table = Table("class", "added")
         for label, count in values["classes"].items():
-            table.add_row(_plain(label), str(count))
+            table.add_row(plain(label), str(count))
         if values["unlabelled"]:
             table.add_row("[dim]no label[/]", str(values["unlabelled"]))
-        _out.print(table)
-    _out.print(
+        out.print(table)
+    out.print(
         f"{values['files']} files: {values['added']} added, {values['duplicates']} duplicates, "
         f"{len(values['rejected'])} rejected; {values['images_per_second']:.1f} images/s"
     )
@@ -535,18 +466,18 @@ def _print_tuning(report: dict[str, Any]) -> None:
             f"{trial['cost_ms']:.2f} ms",
             style="bold" if trial == chosen else None,
         )
-    _out.print(table)
-    _out.print(
+    out.print(table)
+    out.print(
         "Nothing tried finds more at the same cost. --json has all of it, and each family's own curve.", style="dim"
     )
     for missed in report["misses"]:
-        _out.print(f"[yellow]{_MISSED[missed]}[/]")
+        out.print(f"[yellow]{_MISSED[missed]}[/]")
     if "generation" not in report:
-        _out.print("Nothing was written. Without --dry-run, the marked one is built.")
+        out.print("Nothing was written. Without --dry-run, the marked one is built.")
         return
     measured = report["measured"]
     if measured["queries"]:
-        _out.print(
+        out.print(
             f"Generation {report['generation']} answers: measured on {measured['queries']} images, recall@10 "
             f"{measured['recall']:.3f} with {100 * measured['candidate_share']:.2f} % of {report['images']} images as "
             "candidates."
@@ -566,11 +497,11 @@ def _print_hits(answer: SearchResponse) -> None:
     table = Table("", "score", "label", "name", "id")
     for rank, hit in enumerate(answer.hits, 1):
         image = hit.image
-        table.add_row(str(rank), f"{hit.score:.4f}", _plain(image.label), _plain(image.name), str(image.id))
-    _out.print(table)
+        table.add_row(str(rank), f"{hit.score:.4f}", plain(image.label), plain(image.name), str(image.id))
+    out.print(table)
     timings = answer.timings_ms
     stages = ", ".join(f"{stage} {timings[stage]:.1f} ms" for stage in STAGES if stage in timings)
-    _out.print(
+    out.print(
         f"{MODE_NAMES[answer.mode]}: {answer.candidates} of {answer.collection_size} images ranked; {stages}",
         style="dim",
     )
@@ -611,17 +542,10 @@ def _collection_json(one: messages.Collection) -> dict[str, Any]:
         "bytes": one.bytes,
         "created": datetime.fromtimestamp(one.created, UTC).isoformat(),
         "damaged": list(one.damaged),
+        "change": {"model": one.change.model, "model_version": one.change.model_version, "images": one.change.images}
+        if one.HasField("change")
+        else None,
     }
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def _plain(text: str) -> str:
-    """Return text that the terminal shows as it is: no markup, no control characters."""
-    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return shown.replace("[", r"\[")
 
 
 if __name__ == "__main__":

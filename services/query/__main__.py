@@ -11,11 +11,14 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from services.query.follower import Follower
+from services.query.live_recall import LiveRecall
+from services.query.measures import Measures, Measuring
 from services.query.searching import Searcher
 from services.query.service import QueryService
 from shared.catalog import Catalog
 from shared.images import Limits
 from shared.index import BucketStore, Changes, Ledger, connect
+from shared.index.recall import RecallLog
 from shared.logs import configure
 from shared.query.client import MAX_MESSAGE
 from shared.query.query_pb2_grpc import add_QueryServicer_to_server
@@ -42,15 +45,19 @@ def main() -> None:
         ledger=Ledger(following),
         folder=settings.query_copy,
     )
+    measures = Measures(follower)
+    live_recall = LiveRecall(settings.recall_sample, log=RecallLog(connect(index_url, retries=1)), measures=measures)
     searcher = Searcher(
         follower=follower,
         buckets=BucketStore(connect(index_url, retries=1), limit=settings.bucket_limit),
         connect_model=lambda model, version: ServingClient(settings.serving_target, model, version=version),
         limits=Limits(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels),
         exact_below=settings.exact_below,
+        live_recall=live_recall,
     )
     server = grpc.server(
         ThreadPoolExecutor(_THREADS, thread_name_prefix="query"),
+        interceptors=[Measuring(measures)],
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE),
             ("grpc.max_send_message_length", MAX_MESSAGE),
@@ -64,8 +71,15 @@ def main() -> None:
         health_service.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
     if not server.add_insecure_port(settings.query_listen):
         raise SystemExit(f"cannot listen at ARTSEEK_QUERY_LISTEN={settings.query_listen}: is the port taken?")
+    try:
+        stop_showing = measures.serve(settings.query_metrics_listen)
+    except OSError as error:
+        raise SystemExit(
+            f"cannot listen at ARTSEEK_QUERY_METRICS_LISTEN={settings.query_metrics_listen}: {error}"
+        ) from error
     server.start()
     follower.start()
+    live_recall.start()
 
     stop = StopSignal()
     while not follower.listed.is_set() and not stop.wait(0.1):
@@ -77,6 +91,7 @@ def main() -> None:
     health_service.enter_graceful_shutdown()
     follower.stop()
     server.stop(grace=5).wait()
+    stop_showing()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 from services.query.packs import Pack, remove_files
 from services.query.table import Table
 from services.query.view import View
-from shared import layout
+from shared import layout, segments
 from shared.catalog import Catalog, Collection
 from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.generations import Generation
@@ -25,7 +25,7 @@ _LISTINGS = 5  # at most in a row, while segments are merged faster than they ar
 
 
 class CollectionCopy:
-    """Follows one collection. Readers take `view` and wait for nobody; changes may come from several threads.
+    """Follows a space of a collection. Readers take `view` and wait for nobody; changes may come from several threads.
 
     The store is the truth: a segment that cannot be read there is named in `damaged`, and the rest is served. One
     that is here already is served from here.
@@ -77,7 +77,7 @@ class CollectionCopy:
         Raises:
             Unavailable: The object store does not answer.
         """
-        name = self.collection.name
+        name = self.collection.space
         with self._synchronising:
             for _ in range(_LISTINGS):
                 here = set(self._packs)  # what comes while the store is listed need not be in the list
@@ -118,7 +118,7 @@ class CollectionCopy:
 
     def load_generation(self) -> None:
         """Load the index generation in use."""
-        current = self._catalog.current_index(self.collection.name)
+        current = self._catalog.current_index(self.collection.space)
         if current is None:
             self.generation = None
         elif self.generation is None or self.generation.number != current.generation:
@@ -145,10 +145,8 @@ class CollectionCopy:
         return True
 
     def remove(self) -> None:
-        """Forget the collection and remove its files."""
+        """Remove the files; who searches the copy goes on with what it has mapped."""
         with self._changing:
-            self._packs = {}
-            self._table = Table()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     # How
@@ -161,7 +159,7 @@ class CollectionCopy:
         packs = []
         for path in sorted(self.folder.glob("*.arrow")):
             try:
-                packs.append(Pack(path))
+                packs.append(self._checked(Pack(path)))
             except (Invalid, OSError, KeyError) as error:
                 _log.warning("segment %s of %s is fetched again: %s", path.stem, self.collection.name, error)
                 remove_files(path)
@@ -221,13 +219,22 @@ class CollectionCopy:
             return self._replaced
         return frozenset().union(*(pack.inputs for name, pack in self._packs.items() if name not in going))
 
+    def _checked(self, pack: Pack) -> Pack:
+        """Return a pack whose embeddings are of the collection's model.
+
+        Raises:
+            Invalid: They are of another.
+        """
+        segments.check_model(pack.rows, model=self.collection.model, version=self.collection.version)
+        return pack
+
     def _fetch(self, segment: str) -> Pack | None:
         """Return a segment from the store; None, and why in `_unreadable`, if it is damaged."""
         path = self.folder / f"{segment}.arrow"
         part = path.with_suffix(f".{threading.get_ident()}.part")
-        self._catalog.store.download(layout.segment_key(self.collection.name, segment), part)
+        self._catalog.store.download(layout.segment_key(self.collection.space, segment), part)
         try:
-            Pack(part, verify=True)
+            self._checked(Pack(part, verify=True))
         except (Invalid, KeyError) as error:
             part.unlink()
             with self._changing:
@@ -244,7 +251,7 @@ class CollectionCopy:
     def _settled(self) -> set[str] | None:
         """Return the segments that were written and indexed, None if the index does not tell."""
         try:
-            return self._ledger.all_settled(self.collection.name)
+            return self._ledger.all_settled(self.collection.space)
         except Unavailable:
             return None
 

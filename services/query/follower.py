@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from services.query.copy import CollectionCopy
+from shared import layout
 from shared.catalog import Catalog, Collection
 from shared.errors import ArtseekError, NotFound, Unavailable
 from shared.index import Change, Changes, Ledger
@@ -25,14 +26,19 @@ class Follower:
     So an answer is never older than what was announced before its request came. A request reads the stream, which is
     one round trip, and waits for what was announced of its own collection, but not for merged segments: they hold what
     their inputs held, so the background thread fetches them.
+
+    A collection that changes to another model has a copy of each of its spaces. One of them is in use: all of a request
+    is answered from it.
     """
 
     def __init__(self, *, catalog: Catalog, changes: Changes, ledger: Ledger, folder: Path) -> None:
         self._catalog, self._changes, self._ledger, self._folder = catalog, changes, ledger, folder
-        self._copies: dict[str, CollectionCopy] = {}  # never changed, only replaced
+        self._copies: dict[str, CollectionCopy] = {}  # by space; never changed, only replaced
+        self._in_use: dict[str, CollectionCopy] = {}  # by collection; never changed, only replaced
+        self._switched: dict[str, str] = {}  # collections that were announced to have changed, and to which space
         self._position: str | None = None  # None: the store must be listed
         self._pending: defaultdict[str, deque[Change]] = defaultdict(deque)  # read from the stream, not applied yet
-        self._merged: defaultdict[str, deque[str]] = defaultdict(deque)  # merged segments to fetch, by collection
+        self._merged: defaultdict[str, deque[str]] = defaultdict(deque)  # merged segments to fetch, by space
         self._turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)  # who applies what is pending
         self._lock = threading.RLock()  # held for a round trip, never while something is fetched
         self._stop = threading.Event()
@@ -42,20 +48,29 @@ class Follower:
 
     @property
     def copies(self) -> dict[str, CollectionCopy]:
-        """The copies by the names of their collections."""
-        return self._copies
+        """The copies in use by the names of their collections."""
+        return self._in_use
 
     def copy(self, collection: str) -> CollectionCopy:
-        """Return the copy of a collection, in step.
+        """Return the copy of a collection that is in use, in step.
 
         Raises:
             NotFound: There is no such collection.
         """
         self.catch_up(collection)
         try:
-            return self._copies[collection]
+            return self._in_use[collection]
         except KeyError:
             raise NotFound(f"there is no collection {collection!r}") from None
+
+    def is_in_use(self, copy: CollectionCopy) -> bool:
+        """Return whether a copy is still the one by which its collection is searched."""
+        return self._in_use.get(copy.collection.name) is copy
+
+    def filling(self, collection: Collection) -> CollectionCopy | None:
+        """Return the copy of the space that a collection, given as it is in use, is changing to; None if it is not."""
+        copies = [one for one in self._copies.values() if one.collection.name == collection.name]
+        return next((one for one in copies if one.collection.number > collection.number), None)
 
     def start(self) -> None:
         """Begin to follow, on a thread of its own."""
@@ -96,11 +111,17 @@ class Follower:
             return
         try:
             self._read()
-            for name in list(self._pending) if collection is None else [collection]:
-                self._apply_pending(name)
+            for space in list(self._pending) if collection is None else self._asked(collection):
+                self._apply_pending(space)
         except Unavailable as error:
             _log.warning("cannot follow: %s", error)
             self.connected = False
+
+    def _asked(self, collection: str) -> list[str]:
+        """Return the spaces that a request for a collection waits for: not for one that is only being filled."""
+        copy, switched = self._in_use.get(collection), self._switched.get(collection)
+        spaces = [space for space in list(self._pending) if layout.collection_of(space) == collection]
+        return spaces if copy is None else [space for space in spaces if space in {copy.collection.space, switched}]
 
     def _read(self) -> None:
         """Take what is new from the stream."""
@@ -114,42 +135,46 @@ class Follower:
                 if position == self._position:
                     return
                 for change in dict.fromkeys(changes):
-                    if change.kind == "merged" and change.collection in self._copies:
-                        self._merged[change.collection].append(change.value)
+                    if change.kind == "switched":
+                        self._switched[layout.collection_of(change.space)] = change.space
+                    if change.kind == "merged" and change.space in self._copies:
+                        self._merged[change.space].append(change.value)
                     else:
-                        self._pending[change.collection].append(change)
+                        self._pending[change.space].append(change)
                 self._position = position
 
-    def _apply_pending(self, name: str) -> None:
-        pending = self._pending.get(name)
+    def _apply_pending(self, space: str) -> None:
+        pending = self._pending.get(space)
         if not pending:
             return
-        with self._turns[name]:
+        with self._turns[space]:
             while pending:
                 self._apply(pending[0])
                 pending.popleft()  # only now: who comes meanwhile waits for it
 
     def _apply(self, change: Change) -> None:
-        name, copy = change.collection, self._copies.get(change.collection)
+        space, copy = change.space, self._copies.get(change.space)
         if change.kind == "dropped":
-            self._remove(name)
+            self._remove(space)
+        elif change.kind == "switched":
+            self._switch(space)
         elif copy is None or change.kind in {"collection", "rebuilt"}:
-            self._synchronise(name)
+            self._synchronise(space)
         elif change.kind in {"segment", "merged"}:
             copy.add_segment(change.value)
         elif change.kind == "deleted":
             segment, image = change.value.split("/")
             copy.bury(segment, int(image))
-            if segment in self._merged[name]:
+            if segment in self._merged[space]:
                 copy.add_segment(segment)  # until it is here, its inputs show the image
         elif change.kind == "index":
             copy.load_generation()
 
     def _fetch_merged(self) -> None:
         """Take the merged segments that were announced in place of their inputs."""
-        for name, waiting in list(self._merged.items()):
+        for space, waiting in list(self._merged.items()):
             while waiting and not self._stop.is_set():
-                if (copy := self._copies.get(name)) is not None:
+                if (copy := self._copies.get(space)) is not None:
                     copy.add_segment(waiting[0])
                 waiting.popleft()
 
@@ -173,12 +198,14 @@ class Follower:
         self._position = position
 
     def _list_store(self) -> None:
-        known = self._copies.keys()
-        names = self._catalog.names()
-        for gone in known - set(names):
+        spaces = {*self._catalog.names(), *self._catalog.all_unused_spaces()}  # the first of a collection has its name
+        for space in sorted(spaces):
+            self._synchronise(space)
+        for gone in self._copies.keys() - spaces - {copy.collection.space for copy in self._in_use.values()}:
             self._remove(gone)
-        for name in names:
-            self._synchronise(name)
+        names = {layout.collection_of(space) for space in spaces}
+        for name in self._in_use.keys() - names:
+            self._remove(self._in_use[name].collection.space)
         if not self.listed.is_set():
             self._clear_away()
         self._listed_at = time.monotonic()
@@ -193,37 +220,79 @@ class Follower:
             with suppress(OSError):  # not empty: it is no copy of ours
                 folder.rmdir()
 
-    def _synchronise(self, name: str) -> None:
+    def _synchronise(self, space: str) -> None:
+        """Bring the copy of a space in step with the store, or that of the one that its collection uses instead."""
+        name = layout.collection_of(space)
         try:
-            manifest = self._catalog.get(name)
-            copy = self._copies.get(name)
+            used = self._catalog.get(name)
+            left = layout.number_of(space) < used.number
+            manifest = used if left or used.space == space else self._catalog.space(space)
+            copy = self._copies.get(manifest.space)
             if copy is not None and copy.collection == manifest:
                 copy.synchronise()
             else:
-                self._begin(name, manifest)
+                self._begin(manifest)
+            if manifest == used:
+                self._use(manifest)
+            if left:
+                self._remove(space)
         except NotFound:
-            self._remove(name)
+            self._remove(space)
+            used_copy = self._in_use.get(name)
+            if used_copy is not None and used_copy.collection.space != space and not self._is_there(name):
+                self._remove(used_copy.collection.space)
         except Unavailable:
             raise
         except ArtseekError as error:
             _log.error("the collection %s cannot be followed: %s", name, error)
 
-    def _begin(self, name: str, manifest: Collection) -> None:
-        with self._turns[name]:
-            copy = self._copies.get(name)
+    def _is_there(self, name: str) -> bool:
+        try:
+            self._catalog.get(name)
+        except NotFound:
+            return False
+        return True
+
+    def _begin(self, manifest: Collection) -> None:
+        space = manifest.space
+        with self._turns[space]:
+            copy = self._copies.get(space)
             if copy is not None and copy.collection == manifest:  # somebody else has done it
                 return
             if copy is not None:
-                self._remove(name)
+                self._remove(space)
             copy = CollectionCopy(manifest, catalog=self._catalog, ledger=self._ledger, folder=self._folder)
             copy.synchronise()
             with self._lock:
-                self._copies = {**self._copies, name: copy}
+                self._copies = {**self._copies, space: copy}
 
-    def _remove(self, name: str) -> None:
+    def _switch(self, space: str) -> None:
+        """Use the copy of the space that a collection was announced to have changed to."""
+        name = layout.collection_of(space)
+        try:
+            used = self._catalog.get(name)
+        except NotFound:
+            return
+        copy = self._copies.get(used.space)
+        if copy is None or copy.collection != used:
+            self._synchronise(used.space)
+        else:
+            self._use(used)  # all that was announced of it before is in it
         with self._lock:
-            copy = self._copies.get(name)
-            self._copies = {other: one for other, one in self._copies.items() if other != name}
-            self._merged.pop(name, None)
+            if self._switched.get(name) == space:
+                del self._switched[name]
+
+    def _use(self, manifest: Collection) -> None:
+        with self._lock:
+            copy = self._copies.get(manifest.space)
+            if copy is not None and copy is not self._in_use.get(manifest.name):
+                self._in_use = {**self._in_use, manifest.name: copy}
+
+    def _remove(self, space: str) -> None:
+        with self._lock:
+            copy = self._copies.get(space)
+            self._in_use = {name: one for name, one in self._in_use.items() if one is not copy}
+            self._copies = {other: one for other, one in self._copies.items() if other != space}
+            self._merged.pop(space, None)
         if copy is not None:
             copy.remove()

@@ -6,12 +6,12 @@ from functools import partial
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from services.query.crew import SIZE, together
 from services.query.packs import Pack, Rows, StoredVectors, Vectors
 from services.query.view import View
 from shared.query import Metric
+from shared.similarity import measured
 
 # What single precision may be off by, relative to the terms added: thousands of roundings, most of which cancel
 # out. Rows that lie within it of the last hit are ranked again in double precision.
@@ -22,8 +22,6 @@ _SCANNED = 2**21  # numbers multiplied at a time where rows lie side by side; th
 _SHARED = 2**20  # numbers that are worth a thread of their own: 4 MB
 _PRODUCTS = 2**22  # inner products in memory at a time: 16 MB
 _DENSE = 2  # gather rows of which there are fewer than one in so many; compute all between them otherwise
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -155,27 +153,10 @@ def _exactly(view: View, query: Vectors, rows: Rows, k: int, metric: Metric) -> 
         points = np.empty((len(some), len(query)))
         for pack, part, local in view.parts(some):
             points[part] = pack.vectors[local]
-        distances[start : start + step], scores[start : start + step] = _measured(points, query, metric)
+        distances[start : start + step], scores[start : start + step] = measured(points, query, metric)
     order = np.lexsort((view.ids[rows], distances))[:k]
     places = [view.place(row) for row in rows[order].tolist()]
     return [
         Ranked(pack, row, score, distance)
         for (pack, row), score, distance in zip(places, scores[order].tolist(), distances[order].tolist(), strict=True)
     ]
-
-
-def _measured(points: Floats, query: Vectors, metric: Metric) -> tuple[Floats, Floats]:
-    """Return distances and scores of rows, float64 [n, dim], which are overwritten; float64 [n].
-
-    Cosine: score (p·q) / (|p| |q|), distance 1 - score. Euclidean: distance |p - q|, score 1 / (1 + distance).
-    """
-    target = query.astype(np.float64)
-    # einsum, since BLAS may give two rows that are alike results that differ in the last bit.
-    if metric == "euclidean":
-        points -= target
-        distances: Floats = np.sqrt(np.einsum("ij,ij->i", points, points))
-        return distances, 1 / (1 + distances)
-    lengths = np.sqrt(np.einsum("ij,ij->i", points, points) * np.einsum("j,j->", target, target))
-    products = np.einsum("ij,j->i", points, target)
-    scores: Floats = np.clip(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0), -1, 1)
-    return 1 - scores, scores

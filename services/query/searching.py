@@ -11,6 +11,7 @@ import numpy as np
 from services.query.copy import CollectionCopy
 from services.query.examples import moved
 from services.query.follower import Follower
+from services.query.live_recall import Answered, LiveRecall
 from services.query.packs import Ids, Vectors
 from services.query.ranking import Ranked, rank
 from services.query.view import Filter, Gate
@@ -18,7 +19,7 @@ from shared.errors import Invalid, Unavailable
 from shared.images import Limits, decode
 from shared.index import BucketStore, Candidates, most_seen
 from shared.query import MAX_AMONG, MAX_BATCH, MAX_EXAMPLES, MAX_K, MAX_LABELS, MAX_PROBES, Metric, Mode
-from shared.serving import ServingClient
+from shared.serving import ServingClient, ServingError
 
 _BUCKETS = 2048  # that the queries of a batch look into at a time: their ids are in memory together
 
@@ -33,6 +34,7 @@ class Wanted:
         like: Ids of images that the hits should be like; likewise `unlike`.
         min_score: Only hits with at least this score.
         budget: Candidates of the index that are ranked at most; None: what the index was fitted with.
+        trial: It is made to judge the index, so it does not count as a live search.
     """
 
     collection: str
@@ -49,6 +51,7 @@ class Wanted:
     unlike: Sequence[int] = ()
     min_score: float | None = None
     budget: int | None = None
+    trial: bool = False
 
     def check(self) -> None:
         """Check what can be checked without the collection.
@@ -127,7 +130,10 @@ class _Probed:
 
 
 class Searcher:
-    """Searches the follower's copies. `connect_model` gives a client for a model and version."""
+    """Searches the follower's copies. `connect_model` gives a client for a model and version.
+
+    `live_recall` is offered what the index answers to live searches.
+    """
 
     def __init__(
         self,
@@ -137,11 +143,13 @@ class Searcher:
         connect_model: Callable[[str, int], ServingClient],
         limits: Limits,
         exact_below: int,
+        live_recall: LiveRecall | None = None,
     ) -> None:
         self._follower, self._buckets = follower, buckets
         self._connect_model = connect_model
         self._limits = limits
         self._exact_below = exact_below
+        self._live_recall = live_recall
         self._models: dict[tuple[str, int], ServingClient] = {}
 
     def search(self, wanted: Wanted, *, time_left_s: float | None = None) -> tuple[Found, CollectionCopy]:
@@ -157,15 +165,35 @@ class Searcher:
         """
         wanted.check()
         watch = _Watch()
-        with watch.stage("total"):
-            copy = self._follower.copy(wanted.collection)
+
+        def run(copy: CollectionCopy) -> list[Found]:
             query = self._query(wanted, copy, watch, time_left_s)
             like, unlike = (_stored(copy, examples) for examples in (wanted.like, wanted.unlike))
             if query is None and not len(like) and not len(unlike):
                 raise Invalid("nothing to search for: give an image, an id, a vector or examples")
-            (found,) = self._search(moved(query, like, unlike)[np.newaxis], wanted, copy, watch)
+            return self._search(moved(query, like, unlike)[np.newaxis], wanted, copy, watch)
+
+        with watch.stage("total"):
+            (found,), copy = self._in_one_copy(wanted.collection, run)
         found.timings_ms = watch.timings_ms
         return found, copy
+
+    def _in_one_copy(
+        self, collection: str, run: Callable[[CollectionCopy], list[Found]]
+    ) -> tuple[list[Found], CollectionCopy]:
+        """Return what a search finds, and the copy in which all of it was done.
+
+        Another one is taken if the collection has changed to another model under its hands: then buckets were dropped.
+        """
+        while True:
+            copy = self._follower.copy(collection)
+            try:
+                return run(copy), copy
+            except _Left:
+                continue
+            except ServingError:
+                if self._follower.is_in_use(copy):  # the model that was asked for is not of the past
+                    raise
 
     def search_batch(self, options: Wanted, queries: Sequence[int | Vectors]) -> tuple[list[Found], CollectionCopy]:
         """Return for each query, an id or a vector, what `search` would; the stages are those of the whole batch.
@@ -178,8 +206,8 @@ class Searcher:
         options.check()
         _within("queries", len(queries), 1, MAX_BATCH, "number of ")
         watch = _Watch()
-        with watch.stage("total"):
-            copy = self._follower.copy(options.collection)
+
+        def run(copy: CollectionCopy) -> list[Found]:
             like, unlike = (_stored(copy, examples) for examples in (options.like, options.unlike))
             points = []
             for place, query in enumerate(queries):
@@ -188,7 +216,10 @@ class Searcher:
                 else:
                     point = _checked(query, copy.collection.dim, f"the vector of query {place}")
                 points.append(moved(point, like, unlike))
-            found = self._search(np.stack(points), options, copy, watch)
+            return self._search(np.stack(points), options, copy, watch)
+
+        with watch.stage("total"):
+            found, copy = self._in_one_copy(options.collection, run)
         for one in found:
             one.timings_ms = watch.timings_ms
         return found, copy
@@ -232,15 +263,14 @@ class Searcher:
                 with watch.stage("rank"):
                     gate = gate.of(copy.view)
                     for place in range(len(probed.candidates)):
-                        found[start + place] = _rerank(queries[start + place], probed, place, wanted, gate)
+                        one = _rerank(queries[start + place], probed, place, wanted, gate)
+                        found[start + place] = one
+                        if not _wants_more(one, wanted):
+                            self._offer(queries[start + place], wanted, gate, one)
                 start += len(probed.candidates)
         with watch.stage("rank"):
             # Too few candidates: the query is unlike anything in the collection, so all that may be found is compared.
-            rest = [
-                place
-                for place, one in enumerate(found)
-                if one is None or (wanted.mode == "auto" and one.passed < wanted.k)
-            ]
+            rest = [place for place, one in enumerate(found) if one is None or _wants_more(one, wanted)]
             if rest:
                 gate = gate.of(copy.view)
                 rows = gate.rows()
@@ -248,6 +278,14 @@ class Searcher:
                 for place, hits in zip(rest, ranked, strict=True):
                     found[place] = Found(_good(hits, wanted), candidates=len(rows), passed=len(rows))
         return [one for one in found if one is not None]
+
+    def _offer(self, query: Vectors, wanted: Wanted, gate: Gate, found: Found) -> None:
+        """Have an answer of the index checked, if it is one of those that are."""
+        if self._live_recall is None or wanted.trial:
+            return
+        self._live_recall.offer(
+            Answered(wanted.collection, query, gate, wanted.k, wanted.metric, wanted.min_score, found.hits)
+        )
 
     def _scans(self, wanted: Wanted, copy: CollectionCopy, gate: Gate) -> bool:
         """Return whether to compare all that may be found without asking the index."""
@@ -269,6 +307,8 @@ class Searcher:
                     candidates = self._buckets.candidates_of(names)
                     # The generation may have been replaced, and its buckets dropped, under our hands.
                     self._follower.catch_up(wanted.collection)
+                if not self._follower.is_in_use(copy):
+                    raise _Left
                 if copy.generation is not None and copy.generation.number == generation.number:
                     budget = wanted.budget
                     if budget is None and wanted.probes is None:  # as the index was fitted
@@ -278,6 +318,10 @@ class Searcher:
             if wanted.mode == "lsh":
                 raise
         return None
+
+
+class _Left(Exception):
+    """The collection has changed to another space since the search began."""
 
 
 def _stored(copy: CollectionCopy, ids: Sequence[int]) -> Vectors:
@@ -315,6 +359,11 @@ def _rerank(query: Vectors, probed: _Probed, place: int, wanted: Wanted, gate: G
         truncated=candidates.truncated,
         seen=len(candidates.ids),
     )
+
+
+def _wants_more(found: Found, wanted: Wanted) -> bool:
+    """Return whether what the index yielded is too little, so that all that may be found is compared."""
+    return wanted.mode == "auto" and found.passed < wanted.k
 
 
 def _good(hits: list[Ranked], wanted: Wanted) -> list[Ranked]:

@@ -99,7 +99,9 @@ class QueryService(QueryServicer):
         else:
             self._follower.catch_up()
             copies = (copy for _, copy in sorted(self._follower.copies.items()))
-        return messages.ListCollectionsResponse(collections=[_collection(copy) for copy in copies])
+        return messages.ListCollectionsResponse(
+            collections=[_collection(copy, self._follower.filling(copy.collection)) for copy in copies]
+        )
 
 
 def _wanted(request: messages.SearchRequest) -> Wanted:
@@ -118,6 +120,7 @@ def _wanted(request: messages.SearchRequest) -> Wanted:
         unlike=request.unlike,
         min_score=request.min_score if request.HasField("min_score") else None,
         budget=request.budget or None,
+        trial=request.trial,
     )
 
 
@@ -158,7 +161,7 @@ def _image(pack: Pack, row: int) -> messages.Image:
     )
 
 
-def _collection(copy: CollectionCopy) -> messages.Collection:
+def _collection(copy: CollectionCopy, filling: CollectionCopy | None) -> messages.Collection:
     manifest, counts, generation = copy.collection, copy.view.counts, copy.generation
     return messages.Collection(
         name=manifest.name,
@@ -172,6 +175,11 @@ def _collection(copy: CollectionCopy) -> messages.Collection:
         created=manifest.created,
         bytes=counts.bytes,
         damaged=copy.damaged,
+        change=None
+        if filling is None
+        else messages.Change(
+            model=filling.collection.model, model_version=filling.collection.version, images=filling.view.images
+        ),
     )
 
 

@@ -78,10 +78,19 @@ class ImagesAnswer(TypedDict):
     offset: int
 
 
+class ChangeAnswer(TypedDict):
+    """A change of a collection to another model that is under way: how many images were embedded with it so far."""
+
+    model: str
+    model_version: int
+    images: int
+
+
 class CollectionAnswer(TypedDict):
     """A collection: how many images it has, how many of each class, and the model that embeds them.
 
-    `damaged` names the segments that cannot be read or are missing: their images are left out.
+    `damaged` names the segments that cannot be read or are missing: their images are left out. `change` is null unless
+    the collection is being embedded with another model; until that is done, it answers by the one it has.
     """
 
     name: str
@@ -95,6 +104,7 @@ class CollectionAnswer(TypedDict):
     generation: int
     created: str
     damaged: list[str]
+    change: ChangeAnswer | None
 
 
 class CollectionsAnswer(TypedDict):
@@ -156,13 +166,14 @@ class IndexAnswer(TypedDict):
 class JobAnswer(TypedDict):
     """What became of a job: images handed in together, or work of another kind on a collection.
 
-    `open`: more images may come; `running`: they are being worked off; `done`: each is accounted for.
+    `open`: more images may come; `running`: they are being worked off; `done`: each is accounted for; `cancelled`: it
+    ended before. Of an evaluation, `total` and `finished` count searches; of a switch, images to embed.
     """
 
     id: str
     kind: Kind
     collection: str
-    state: Literal["open", "running", "done"]
+    state: Literal["open", "running", "done", "cancelled"]
     created: str
     total: int
     finished: int
@@ -260,6 +271,13 @@ def collection_answer(collection: Collection) -> CollectionAnswer:
         generation=collection.generation,
         created=_time(collection.created),
         damaged=list(collection.damaged),
+        change=ChangeAnswer(
+            model=collection.change.model,
+            model_version=collection.change.model_version,
+            images=collection.change.images,
+        )
+        if collection.HasField("change")
+        else None,
     )
 
 
@@ -287,10 +305,10 @@ def job_answer(job: Job) -> JobAnswer:
         id=job.id,
         kind=job.kind,
         collection=job.collection,
-        state="done" if job.done else "running" if job.closed else "open",
+        state=("cancelled" if job.cancelled else "done") if job.done else "running" if job.closed else "open",
         created=_time(job.created),
         total=job.total,
-        finished=job.outcome.images,
+        finished=job.steps if job.kind in {"evaluate", "switch"} else job.outcome.images,
         added=job.added,
         duplicates=job.outcome.duplicates,
         affected=job.outcome.affected,

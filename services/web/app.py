@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from services.web import guards, measures, ops, pages, parts, problems
+from services.web import guards, measures, ops, pages, parts, problems, quality
 from services.web.api import blueprint as api
 from shared.settings import Settings
 
@@ -28,6 +28,7 @@ def create_app(settings: Settings) -> Flask:
     guards.attach(app, settings)
     problems.attach(app)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(quality.blueprint)
     app.register_blueprint(api)
     ops.attach(app, settings)
     return app

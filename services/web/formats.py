@@ -1,5 +1,6 @@
 """How numbers and times are written on the pages."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from flask import Blueprint
@@ -28,8 +29,25 @@ def percent(part: float | None) -> str:
     return f"{100 * part:.1f} %" if part >= 0.001 or not part else f"{100 * part:.2g} %"
 
 
-def milliseconds(number: float) -> str:
+def figure(value: float | None) -> str:
+    """Return a precision, recall or the like, to three digits."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def difference(value: float) -> str:
+    """Return by how much a figure rose, with its sign."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def span(interval: Sequence[float]) -> str:
+    """Return an interval of figures."""
+    return f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def milliseconds(number: float | None) -> str:
     """Return milliseconds to three digits or so."""
+    if number is None:
+        return "–"
     return f"{number:.0f} ms" if number >= 100 else f"{number:.1f} ms"
 
 
@@ -46,6 +64,11 @@ def date(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%d %B %Y").lstrip("0")
 
 
+def moment(text: str) -> str:
+    """Return a time that is given as RFC 3339, to the minute."""
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0")
+
+
 def stages(found: SearchResponse) -> list[tuple[str, float, float, float]]:
     """Return the stages of a search: name, milliseconds, and where they begin and how long they are, in percent."""
     spent = [(name, found.timings_ms.get(name, 0.0)) for name in _STAGES if found.timings_ms.get(name, 0.0) > 0]
@@ -59,7 +82,7 @@ def stages(found: SearchResponse) -> list[tuple[str, float, float, float]]:
 
 def attach(blueprint: Blueprint) -> None:
     """Make the formats known to the templates."""
-    for filter_ in (count, percent, milliseconds, size, date):
+    for filter_ in (count, percent, figure, difference, span, milliseconds, size, date, moment):
         blueprint.add_app_template_filter(filter_)
     for function in (share, stages):
         blueprint.add_app_template_global(function)

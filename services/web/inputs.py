@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from services.web.problems import FieldError, Problem, invalid
+from shared.index.recall import KEPT_DAYS
 from shared.layout import ID_BITS
 from shared.query import MAX_AMONG, MAX_BATCH, MAX_EXAMPLES, MAX_K, MAX_LABELS, MAX_PROBES
 
@@ -63,6 +64,12 @@ class CollectionPath(Input):
     name: CollectionName
 
 
+class RecallListing(Input):
+    """Which days of live recall to list."""
+
+    days: Annotated[int, Field(ge=1, le=KEPT_DAYS, description="Number of days, today's hours among them."), _READ] = 30
+
+
 class ImagePath(CollectionPath):
     """Path of an image."""
 
@@ -73,6 +80,47 @@ class JobPath(Input):
     """Path of a job."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$", description="Id of the job.")]
+
+
+class EvaluationPath(Input):
+    """Path of an evaluation."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$", description="Id of the evaluation.")]
+
+
+class EvaluationListing(Input):
+    """Which evaluations to list."""
+
+    collection: Annotated[
+        str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$", description="Only of this collection; empty: of all.")
+    ] = ""
+    limit: Annotated[int, Field(ge=1, le=200, description="Number of evaluations."), _READ] = 50
+    offset: Annotated[int, Field(ge=0, le=MAX_ID, description="Number of evaluations to pass over."), _READ] = 0
+
+
+class EvaluationQueriesListing(Input):
+    """Which queries of an evaluation to list."""
+
+    run: Annotated[
+        str, Field(pattern=r"^[a-z0-9-]{0,64}$", description="Id of the run; empty: the first of the evaluation.")
+    ] = ""
+    order: Annotated[Literal["query", "worst"], Field(description="`worst`: those with the lowest AP@k first.")] = (
+        "query"
+    )
+    limit: Annotated[int, Field(ge=1, le=1000, description="Number of queries."), _READ] = 50
+    offset: Annotated[int, Field(ge=0, le=MAX_ID, description="Number of queries to pass over."), _READ] = 0
+
+
+class NewEvaluation(Input):
+    """What to judge, and by what: a sample of the collection's own labelled images, or a kept query set."""
+
+    collection: CollectionName
+    k: Annotated[int, Field(ge=1, le=MAX_K - 1, description="Hits of a query that count."), _READ] = 10
+    sample: Annotated[
+        int, Field(ge=1, le=100_000, description="Labelled images of the collection to judge by, each left out."), _READ
+    ] = 0
+    queries: Annotated[CollectionName, Field(description="Name that a query set is kept under.")] = ""
+    seed: Annotated[int, Field(ge=0, le=MAX_ID, description="Of sample and intervals."), _READ] = 0
 
 
 class SearchOptions(Input):

@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from flask import Blueprint, Flask, Response, current_app
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.web.api.table import reply
 from services.web.measures import measures
+from shared import heartbeat
 from shared.errors import ArtseekError, Unavailable
-from shared.index import connect, guarded
+from shared.index import Jobs, connect, guarded
 from shared.query import Collection, QueryClient
-from shared.queue import EMBED, INDEX
+from shared.queue import QUEUES
 from shared.readiness import Readiness
 from shared.settings import Settings
 
@@ -57,13 +58,14 @@ class _Neighbours(Collector):
         self._readiness = readiness
         self._query = QueryClient(settings.query_target, deadline_s=_SCRAPE_S)
         self._broker = connect(settings.broker_url.get_secret_value(), timeout_s=_SCRAPE_S)
+        self._index = connect(settings.index_url.get_secret_value(), timeout_s=_SCRAPE_S, retries=1)
 
-    def describe(self) -> list[GaugeMetricFamily]:
+    def describe(self) -> list[Metric]:
         """Return nothing: what there is to collect is only known when it is asked."""
         return []
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield parts, collection sizes and queue lengths."""
+    def collect(self) -> Iterator[Metric]:
+        """Yield parts, collection sizes, queue lengths, and what the workers did, who listen on no port."""
         up = GaugeMetricFamily("artseek_part_up", "Whether a part of the system is up.", labels=["part"])
         parts = self._readiness.ask()["parts"]
         for part, found in parts.items():
@@ -77,6 +79,28 @@ class _Neighbours(Collector):
         for queue, count in self._waiting().items() if parts["broker"]["up"] else ():
             waiting.add_metric([queue], count)
         yield waiting
+        if parts["index"]["up"]:
+            yield from self._workers()
+
+    def _workers(self) -> Iterator[Metric]:
+        silence = GaugeMetricFamily(
+            "artseek_worker_silence_seconds", "Time since a worker last said that it lives.", labels=["worker"]
+        )
+        images = CounterMetricFamily(
+            "artseek_images", "Images that were embedded and added, or were there already.", labels=["outcome"]
+        )
+        rejected = CounterMetricFamily("artseek_images_rejected", "Images that were not taken.", labels=["code"])
+        try:
+            beats, tally = heartbeat.beats(self._index), Jobs(self._index).tally()
+        except Unavailable:
+            return
+        for worker, seconds in sorted(beats.items()):
+            silence.add_metric([worker], seconds)
+        for outcome, count in (("added", tally.added), ("duplicate", tally.duplicates)):
+            images.add_metric([outcome], count)
+        for code, count in sorted(tally.rejected.items()):
+            rejected.add_metric([code], count)
+        yield from (silence, images, rejected)
 
     def _collections(self) -> list[Collection]:
         try:
@@ -87,6 +111,6 @@ class _Neighbours(Collector):
     def _waiting(self) -> dict[str, int]:
         try:
             with guarded():
-                return {queue: int(self._broker.llen(queue)) for queue in (EMBED, INDEX)}
+                return {queue: int(self._broker.llen(queue)) for queue in QUEUES}
         except Unavailable:
             return {}

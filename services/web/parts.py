@@ -9,6 +9,7 @@ from services.web.thumbnails import Thumbnails
 from shared.catalog import Catalog
 from shared.images import Limits
 from shared.index import Jobs, Ledger, connect
+from shared.index.recall import RecallLog
 from shared.query import QueryClient
 from shared.queue import Queue, make_app
 from shared.settings import Settings
@@ -32,6 +33,7 @@ class Parts:
     catalog: Catalog
     ledger: Ledger
     jobs: Jobs
+    recall: RecallLog
     queue: Queue
     thumbnails: Thumbnails
     memory: Budget
@@ -50,6 +52,7 @@ def attach(app: Flask, settings: Settings) -> None:
         catalog=Catalog(store),
         ledger=Ledger(index),
         jobs=Jobs(index),
+        recall=RecallLog(index),
         queue=Queue(make_app(settings, name="web")),
         thumbnails=Thumbnails(store, limits),
         memory=Budget(max(_MEMORY, settings.max_file_bytes)),

@@ -30,15 +30,15 @@ class Thumbnails:
                 self._kept.move_to_end(digest)
             return self._kept.get(digest)
 
-    def make(self, digest: str) -> bytes:
-        """Return the thumbnail, a JPEG, of the original with this digest.
+    def make(self, digest: str, *, key: str | None = None) -> bytes:
+        """Return the thumbnail, a JPEG, of the original with this digest, which lies at `key` if not with the others.
 
         Raises:
             ImageRefused: The original cannot be decoded.
             ObjectNotFound: There is no such original.
             StoreUnavailable: The object store does not answer.
         """
-        data = thumbnail(self._store.get(layout.original_key(digest)), box=BOX, limits=self._limits)
+        data = thumbnail(self._store.get(key or layout.original_key(digest)), box=BOX, limits=self._limits)
         with self._lock:
             if digest not in self._kept:
                 self._kept[digest] = data

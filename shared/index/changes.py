@@ -8,17 +8,18 @@ from shared.index.connection import Client, guarded
 _KEY = "changes"
 _KEPT = 20_000  # entries; a follower that fell behind further lists the object store again
 
-Kind = Literal["collection", "segment", "merged", "deleted", "index", "dropped", "rebuilt"]
+Kind = Literal["collection", "segment", "merged", "deleted", "index", "dropped", "rebuilt", "switched"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something changed in a collection: `value` names the segment or ``segment/id`` of a row, or is empty.
+    """Something changed in a space of a collection: `value` names the segment or ``segment/id`` of a row, or is empty.
 
     A segment that was ``merged`` stands for its inputs. If it is gone, it was merged in its turn: list the store.
+    A space to which its collection was ``switched`` is in use from then on.
     """
 
-    collection: str
+    space: str
     kind: Kind
     value: str = ""
 
@@ -33,7 +34,7 @@ class Changes:
         """Tell every follower."""
         with guarded():
             self._redis.xadd(
-                _KEY, {"c": change.collection, "k": change.kind, "v": change.value}, maxlen=_KEPT, approximate=True
+                _KEY, {"c": change.space, "k": change.kind, "v": change.value}, maxlen=_KEPT, approximate=True
             )
 
     def position(self) -> str:

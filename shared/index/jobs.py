@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from shared.errors import IndexLost, NotFound
+from shared.errors import IndexLost, Invalid, NotFound
 from shared.index.connection import Client, guarded
 
-Kind = Literal["ingest", "delete", "drop", "tend", "rebuild", "compact", "tune"]
+Kind = Literal["ingest", "delete", "drop", "tend", "rebuild", "compact", "tune", "switch", "evaluate"]
+
+CANCELLABLE: frozenset[Kind] = frozenset({"evaluate", "switch"})
 
 RECORD_LOST = "the job's record was lost with the index; run the command again: what was added counts as duplicate"
 
 _KEPT_S = 7 * 24 * 3600
+_TALLY = "tally"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it stands: `total` images are known so far, and all of them once `closed`."""
+    """A job as it stands: `total` images are known so far, and all of them once `closed`.
+
+    Of an evaluation, `total` and `steps` are the searches to make and those made; of a switch, images to embed and
+    those embedded. `cancelled`: it is to end before it is done.
+    """
 
     id: str
     kind: Kind
@@ -68,6 +75,8 @@ class Job:
     batches: int
     reported: frozenset[int]
     outcome: Outcome
+    steps: int = 0
+    cancelled: bool = False
 
     @property
     def done(self) -> bool:
@@ -78,6 +87,15 @@ class Job:
     def added(self) -> int:
         """Number of images added."""
         return sum(self.outcome.added.values())
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Images by what became of them, whatever job they were of; `rejected` by code."""
+
+    added: int
+    duplicates: int
+    rejected: dict[str, int]
 
 
 class Jobs:
@@ -107,6 +125,31 @@ class Jobs:
                 raise IndexLost(RECORD_LOST)
             self._redis.hset(f"job:{job}", mapping=values)
 
+    def advance(self, job: str, *, steps: int, total: int) -> None:
+        """Note how far a job has come, where it counts steps instead of images."""
+        with guarded():
+            if self._redis.exists(f"job:{job}"):
+                self._redis.hset(f"job:{job}", mapping={"steps": steps, "total": total})
+
+    def cancel(self, job: str) -> None:
+        """Ask a job to end before it is done; it does so at its next step, and leaves nothing behind.
+
+        Raises:
+            NotFound: There is no such job.
+            Invalid: It is of a kind that cannot be cancelled.
+        """
+        found = self.get(job)
+        if found.kind not in CANCELLABLE:
+            raise Invalid(f"the job {job} is of the kind {found.kind!r}, which cannot be cancelled: it goes on")
+        if not found.done:
+            with guarded():
+                self._redis.hset(f"job:{job}", "cancelled", 1)
+
+    def cancelled(self, job: str) -> bool:
+        """Return whether somebody asked a job to end."""
+        with guarded():
+            return bool(self._redis.hexists(f"job:{job}", "cancelled"))
+
     def report(self, job: str, batch: int, outcome: Outcome) -> bool:
         """Write a batch's outcome unless it has one; returns whether the job is done by now."""
         with guarded():
@@ -115,13 +158,42 @@ class Jobs:
             pipeline.expire(f"job:{job}:batches", _KEPT_S)
             pipeline.hlen(f"job:{job}:batches")
             pipeline.hmget(f"job:{job}", ["closed", "batches"])
-            *_, reported, (closed, batches) = pipeline.execute()
+            fresh, *_, reported, (closed, batches) = pipeline.execute()
+        if fresh:
+            self._count(outcome)
         return bool(int(closed or 0)) and int(reported) >= int(batches or 0)
+
+    def _count(self, outcome: Outcome) -> None:
+        """Add an outcome to the tally; what is lost by dying here only makes a rate a little lower."""
+        counts = Counter(f"rejected {rejection.code}" for rejection in outcome.rejected)
+        counts.update(added=sum(outcome.added.values()), duplicate=outcome.duplicates)
+        with guarded():
+            pipeline = self._redis.pipeline(transaction=False)
+            for what, count in counts.items():
+                if count:
+                    pipeline.hincrby(_TALLY, what, count)
+            pipeline.execute()
+
+    def tally(self) -> Tally:
+        """Return how many images all jobs together have accounted for since the index was empty."""
+        with guarded():
+            found = {what.decode(): int(count) for what, count in self._redis.hgetall(_TALLY).items()}
+        return Tally(
+            added=found.get("added", 0),
+            duplicates=found.get("duplicate", 0),
+            rejected={what.partition(" ")[2]: count for what, count in found.items() if what.startswith("rejected ")},
+        )
 
     def set_result(self, job: str, result: dict[str, Any]) -> None:
         """Write what a job found out, before it reports."""
         with guarded():
             self._redis.set(f"job:{job}:result", json.dumps(result), ex=_KEPT_S)
+
+    def forget(self, job: str) -> None:
+        """Forget a job."""
+        with guarded():
+            for key in (f"job:{job}", f"job:{job}:batches", f"job:{job}:result"):
+                self._redis.unlink(key)
 
     def result(self, job: str) -> dict[str, Any] | None:
         """Return what a job found out; None if that is nothing."""
@@ -165,6 +237,8 @@ class Jobs:
             total=int(fields.get(b"total", 0)),
             batches=int(fields.get(b"batches", 0)),
             reported=frozenset(int(batch) for batch in reports),
+            steps=int(fields.get(b"steps", 0)),
+            cancelled=b"cancelled" in fields,
             outcome=_sum([Outcome.from_json(json.loads(report)) for _, report in sorted(reports.items())]),
         )
 

@@ -140,6 +140,7 @@ class SearchRequest(_message.Message):
     UNLIKE_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     image: _builtins.bytes
     """bytes of an image file"""
@@ -155,6 +156,8 @@ class SearchRequest(_message.Message):
     """only hits with at least this score"""
     budget: _builtins.int
     """candidates of the index that are ranked at most: those seen in most buckets; 0: as it was fitted"""
+    trial: _builtins.bool
+    """made to judge the index, by nobody who wants the answer: not counted among live searches"""
     @_builtins.property
     def vector(self) -> Global___Vector:
         """an embedding of the collection's model"""
@@ -194,10 +197,11 @@ class SearchRequest(_message.Message):
         unlike: _abc.Iterable[_builtins.int] | None = ...,
         min_score: _builtins.float | None = ...,
         budget: _builtins.int = ...,
+        trial: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "among", b"among", "id", b"id", "image", b"image", "min_score", b"min_score", "query", b"query", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "among", b"among", "budget", b"budget", "collection", b"collection", "id", b"id", "image", b"image", "k", b"k", "labels", b"labels", "like", b"like", "metric", b"metric", "min_score", b"min_score", "mode", b"mode", "probes", b"probes", "query", b"query", "unlike", b"unlike", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "among", b"among", "budget", b"budget", "collection", b"collection", "id", b"id", "image", b"image", "k", b"k", "labels", b"labels", "like", b"like", "metric", b"metric", "min_score", b"min_score", "mode", b"mode", "probes", b"probes", "query", b"query", "trial", b"trial", "unlike", b"unlike", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__among: _TypeAlias = _typing.Literal["among"]  # noqa: Y015
     _WhichOneofArgType__among: _TypeAlias = _typing.Literal["_among", b"_among"]  # noqa: Y015
@@ -549,6 +553,7 @@ class Collection(_message.Message):
     CREATED_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     DAMAGED_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     images: _builtins.int
     labelled: _builtins.int
@@ -569,6 +574,10 @@ class Collection(_message.Message):
     def damaged(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """segments that cannot be read or are missing: their images are left out"""
 
+    @_builtins.property
+    def change(self) -> Global___Change:
+        """to another model, while it is under way"""
+
     def __init__(
         self,
         *,
@@ -583,14 +592,41 @@ class Collection(_message.Message):
         created: _builtins.float = ...,
         bytes: _builtins.int = ...,
         damaged: _abc.Iterable[_builtins.str] | None = ...,
+        change: Global___Change | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "classes", b"classes", "created", b"created", "damaged", b"damaged", "dim", b"dim", "generation", b"generation", "images", b"images", "labelled", b"labelled", "model", b"model", "model_version", b"model_version", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "change", b"change", "classes", b"classes", "created", b"created", "damaged", b"damaged", "dim", b"dim", "generation", b"generation", "images", b"images", "labelled", b"labelled", "model", b"model", "model_version", b"model_version", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Collection: _TypeAlias = Collection  # noqa: Y015
+
+@_typing.final
+class Change(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    model_version: _builtins.int
+    images: _builtins.int
+    """embedded with it so far"""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        model_version: _builtins.int = ...,
+        images: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "model", b"model", "model_version", b"model_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Change: _TypeAlias = Change  # noqa: Y015
 
 @_typing.final
 class ListCollectionsResponse(_message.Message):

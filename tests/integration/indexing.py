@@ -1,7 +1,7 @@
 """The indexer's servers and the indexer on them, for tests of what it does: also of one that dies at some call."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from shared.generations import Generation, collection_prefix
 from shared.index import BucketStore, Changes, Client, IndexState, Jobs, Ledger, connect
 from shared.index.jobs import Kind, Outcome
 from shared.queue import Queue, make_app
+from shared.serving import ServingClient
 from shared.settings import Settings
 from shared.store import ObjectStore
 from tests import rows
@@ -57,6 +58,10 @@ class Parts:
     redis: Client
     queue: Any
 
+    connect_model: Callable[[str, int | None], ServingClient] = lambda model, version: ServingClient(
+        "127.0.0.1:1", model, version=version
+    )
+
     def __post_init__(self) -> None:
         self.catalog = Catalog(self.store)
         self.buckets, self.ledger = BucketStore(self.redis), Ledger(self.redis)
@@ -69,6 +74,7 @@ class Parts:
             name: Mortal(getattr(self, name), left)
             for name in ("store", "buckets", "ledger", "jobs", "changes", "queue")
         }
+        options.setdefault("connect_model", self.connect_model)
         return Indexer(**parts, new_seed=lambda: SEED, **options)
 
     # What an embedder does before

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.embedder.embedder import Embedder, Options
+from services.embedder.embedder import Embedder, Options, _Task
 from services.indexer import app, compaction
 from services.indexer.compaction import Compactor
 from shared import layout, segments
@@ -600,11 +600,13 @@ def test_an_embedder_that_gives_up_keeps_the_claims_of_what_it_has_written(parts
     job = parts.job("job")
     parts.write(art, "job-000000", [1, 2])
     parts.ledger.claim("art", "job-000000", [rows.image_id(3)])
-    embedder(parts)._give_up(job, 0, "art", "job-000000", items([1, 2, 3]), RuntimeError("odd"))
+    task = _Task(job, 0, "job-000000", Outcome(), moving=False)
+    embedder(parts)._give_up(task, "art", items([1, 2, 3]), RuntimeError("odd"))
     assert parts.ledger.holders("art", rows.ids([1, 2, 3])) == ["job-000000", "job-000000", None]
     assert parts.queue.waiting()["index"] == 1
     assert not parts.jobs.reported(job, 0)
-    embedder(parts)._give_up(job, 1, "art", "job-000001", items([3]), RuntimeError("odd"))
+    task = _Task(job, 1, "job-000001", Outcome(), moving=False)
+    embedder(parts)._give_up(task, "art", items([3]), RuntimeError("odd"))
     parts.jobs.extend(job, batches=2, total=4, closed=True)
     assert [one.code for one in parts.jobs.get(job).outcome.rejected] == ["error"]
 

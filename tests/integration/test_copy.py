@@ -641,7 +641,7 @@ def test_every_announced_change_is_in_the_next_answer(
     put(catalog, art, "unannounced", [50])
     changes.announce(Change("art", "rebuilt"))
     assert size(follower) == 20
-    catalog.drop("art")
+    catalog.drop(catalog.get("art"))
     changes.announce(Change("art", "dropped"))
     assert size(follower) == -1
     again = catalog.create("art", model="lite", version=1, dim=DIM)
@@ -818,7 +818,7 @@ def test_a_collection_made_anew_under_its_name_while_nobody_listened_is_another_
 ) -> None:
     put(catalog, art, "a", range(4))
     follow().stop()
-    catalog.drop("art")
+    catalog.drop(catalog.get("art"))
     again = catalog.create("art", model="lite", version=1, dim=DIM)
     put(catalog, again, "a", [9])
     assert_holds(follow().copy("art"), [9])

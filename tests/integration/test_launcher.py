@@ -21,7 +21,8 @@ from shared.store import ObjectStore
 from tests.conftest import Stack, bare_environment, free_port, launch, run, start_stack
 
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
-PARTS = {"valkey-index", "valkey-broker", "objects", "model-server", "query", "embedder", "indexer", "tender", "web"}
+SERVERS = {"valkey-index", "valkey-broker", "objects", "model-server"}
+PARTS = SERVERS | {"query", "embedder", "indexer", "tender", "evaluator", "web"}
 
 
 def processes_on(data: Path) -> list[psutil.Process]:

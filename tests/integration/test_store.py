@@ -160,13 +160,14 @@ def test_segments_dead_rows_and_generations_of_a_collection_are_listed_and_dropp
     assert catalog.next_generation("art") == 11
     assert catalog.next_generation("art-2") == 1
 
-    assert sorted(catalog.drop("art")) == ["a", "b"]
+    art = catalog.get("art")
+    assert sorted(catalog.drop(art)) == ["a", "b"]
     assert {item.key for item in store.list("")} - {".ready"} == {
         "collections/art-2.json",
         "vectors/art-2/a.arrow",
         "vectors/art-2/b.arrow",
     }
-    assert catalog.drop("art") == []
+    assert catalog.drop(art) == []
 
 
 def _write(store: ObjectStore, collection: Collection, *names: str) -> None:

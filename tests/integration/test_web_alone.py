@@ -14,7 +14,8 @@ from services.web.problems import MEDIA_TYPE
 from shared.settings import Settings
 from tests.integration.web_client import picture
 
-PARTS = {"index", "broker", "object store", "query service", "model server", "embedder", "indexer", "tender"}
+WORKERS = {"embedder", "indexer", "tender", "evaluator"}
+PARTS = {"index", "broker", "object store", "query service", "model server"} | WORKERS
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_a_search_and_an_upload_name_the_part_that_is_down(client: FlaskClient) 
     answer = client.post("/api/v1/collections/default/images", data={"images": (io.BytesIO(picture(1)), "a.jpg")})
     assert answer.status_code == 503
     assert answer.json is not None
-    assert "index" in answer.json["detail"]
+    assert "object store" in answer.json["detail"]
 
 
 def test_what_is_wrong_with_a_request_is_found_before_what_is_down(client: FlaskClient) -> None:

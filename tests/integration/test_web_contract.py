@@ -14,7 +14,15 @@ from schemathesis import checks
 
 from services.web.answers import HitAnswer, SearchAnswer
 from services.web.api import api
-from services.web.inputs import Listing, SearchBatch, SearchByJson, SearchOptions
+from services.web.inputs import (
+    EvaluationListing,
+    EvaluationQueriesListing,
+    Listing,
+    NewEvaluation,
+    SearchBatch,
+    SearchByJson,
+    SearchOptions,
+)
 from shared.images import REASONS
 from shared.layout import image_id
 from tests.conftest import Stack
@@ -116,6 +124,11 @@ def test_the_document_names_what_the_design_promises() -> None:
         ("GET", "/collections/{name}/images/{id}"),
         ("DELETE", "/collections/{name}/images/{id}"),
         ("GET", "/jobs/{id}"),
+        ("DELETE", "/jobs/{id}"),
+        ("GET", "/evaluations"),
+        ("POST", "/evaluations"),
+        ("GET", "/evaluations/{id}"),
+        ("GET", "/evaluations/{id}/queries"),
         ("GET", "/openapi.json"),
     }
 
@@ -136,6 +149,9 @@ def test_the_guide_names_every_operation_option_and_reason() -> None:
         *SearchByJson.model_fields,
         *SearchBatch.model_fields,
         *Listing.model_fields,
+        *EvaluationListing.model_fields,
+        *EvaluationQueriesListing.model_fields,
+        *NewEvaluation.model_fields,
         *REASONS,
         *HitAnswer.__annotations__,
         *SearchAnswer.__annotations__,

@@ -27,19 +27,20 @@ from packaging.utils import canonicalize_name
 from services.launcher.system import DataFolder, LocalSystem
 from services.model_server.__main__ import parse as parse_model_server
 from shared import healthcheck
-from shared.queue import EMBED, INDEX, TEND
+from shared.queue import EMBED, EVALUATE, INDEX, TEND
 from shared.settings import Settings, environment_name
 from tests.conftest import free_port
 from tests.unit import container_files as files
 
 ENVIRONMENT_NAMES = {environment_name(field): field for field in Settings.model_fields}
 # What docker-compose.yml takes from .env beside the names of settings.
-COMPOSE_NAMES = {"ARTSEEK_PORT", "ARTSEEK_INDEX_PASSWORD", "ARTSEEK_BROKER_PASSWORD"}
+COMPOSE_NAMES = {"ARTSEEK_PORT", "ARTSEEK_GRAFANA_PORT", "ARTSEEK_INDEX_PASSWORD", "ARTSEEK_BROKER_PASSWORD"}
 SECRETS = {"ARTSEEK_INDEX_PASSWORD", "ARTSEEK_BROKER_PASSWORD", "ARTSEEK_S3_ACCESS_KEY", "ARTSEEK_S3_SECRET_KEY"}
-CLIENTS = ("embedder", "indexer", "query", "web", "producer")
+CLIENTS = ("embedder", "indexer", "evaluator", "query", "web", "producer")
 ENTRIES = {
     "embedder": "services.embedder.app",
     "indexer": "services.indexer.app",
+    "evaluator": "services.evaluator.app",
     "query": "services.query.__main__",
     "web": "services.web.__main__",
     "producer": "services.producer.cli",
@@ -252,7 +253,7 @@ def test_workers_run_as_the_local_system_runs_them(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "environ", os.environ.copy())  # the local system writes into it
     local = LocalSystem(DataFolder(tmp_path), host="127.0.0.1", port=free_port(), models=tmp_path)
     commands = {child.name: list(child.command)[1:] for child in local.services()}
-    for service in ("embedder", "indexer", "query", "web"):
+    for service in ("embedder", "indexer", "evaluator", "query", "web"):
         assert files.targets()[service].command() == ["python", *commands[service]]
         assert "command" not in files.services()[service]
         assert "entrypoint" not in files.services()[service]
@@ -262,7 +263,9 @@ def test_workers_run_as_the_local_system_runs_them(tmp_path: Path, monkeypatch: 
     assert tender["environment"] == files.services()["indexer"]["environment"]
 
 
-@pytest.mark.parametrize(("service", "queues"), [("embedder", {EMBED}), ("indexer", {INDEX, TEND})])
+@pytest.mark.parametrize(
+    ("service", "queues"), [("embedder", {EMBED}), ("indexer", {INDEX, TEND}), ("evaluator", {EVALUATE})]
+)
 def test_workers_take_the_queues_that_their_tasks_are_sent_to(service: str, queues: set[str]) -> None:
     command = files.targets()[service].command()
     application = command[command.index("-A") + 1]
@@ -421,7 +424,8 @@ def test_servers_listen_where_their_clients_look(secrets: dict[str, str], monkey
     query = settings("query", secrets, monkeypatch)
     web = settings("web", secrets, monkeypatch)
     assert query.query_listen == "0.0.0.0:8600"
-    assert files.stages()["query"].arguments("EXPOSE") == ["8600"]
+    assert files.stages()["query"].arguments("EXPOSE") == ["8600 8601"]
+    assert query.query_metrics_listen == "0.0.0.0:8601"
     assert web.query_target == settings("producer", secrets, monkeypatch).query_target == "query:8600"
     assert web.web_listen == "0.0.0.0:8080"
     assert files.stages()["web"].arguments("EXPOSE") == ["8080"]
@@ -429,18 +433,19 @@ def test_servers_listen_where_their_clients_look(secrets: dict[str, str], monkey
     serving = files.services()["serving"]
     assert "--port=8500" in serving["command"]
     assert "/dev/tcp/127.0.0.1/8500" in serving["healthcheck"]["test"][-1]
-    for service in ("embedder", "query", "web", "producer"):
+    for service in ("embedder", "evaluator", "query", "web", "producer"):
         assert settings(service, secrets, monkeypatch).serving_target == "serving:8500"
 
 
-def test_only_the_page_can_be_reached_from_outside() -> None:
+def test_only_the_page_and_the_dashboards_can_be_reached_from_outside() -> None:
     assert files.compose()["networks"] == {"inside": {"internal": True}, "outside": {}}
     for name, service in files.services().items():
         if name == "model":
             assert (service["network_mode"], "networks" in service) == ("none", False)
         else:
-            assert service["networks"] == (["inside", "outside"] if name == "web" else ["inside"])
-        assert ("ports" in service) == (name == "web")
+            assert service["networks"] == (["inside", "outside"] if name in {"web", "grafana"} else ["inside"])
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+        assert ("ports" in service) == (name in {"web", "grafana"})
 
 
 def test_services_wait_for_what_they_need() -> None:
@@ -450,7 +455,7 @@ def test_services_wait_for_what_they_need() -> None:
             expected = "service_completed_successfully" if needed == "model" else "service_healthy"
             assert how == {"condition": expected}, (name, needed)
             assert needed == "model" or "healthcheck" in services[needed]
-    for name in ("embedder", "indexer", "tender", "query", "web"):
+    for name in ("embedder", "indexer", "tender", "evaluator", "query", "web"):
         asked = str(services[name]["environment"])
         servers = {server for server in ("redis-index", "redis-broker", "minio") if server in asked}
         assert servers <= services[name]["depends_on"].keys()

@@ -7,6 +7,8 @@ from services.web.api.table import api, reply
 from services.web.inputs import JobPath
 from services.web.openapi import Answer
 from services.web.parts import parts
+from services.web.problems import Problem
+from shared.index.jobs import CANCELLABLE
 
 
 @api.operation(
@@ -19,3 +21,20 @@ from services.web.parts import parts
 def get_job(path: JobPath) -> ResponseReturnValue:
     """Tell how a job stands; jobs are kept for a week."""
     return reply(job_answer(parts().jobs.get(path.id)))
+
+
+@api.operation(
+    "DELETE",
+    "/jobs/{id}",
+    path_model=JobPath,
+    answers={202: Answer("It ends at its next step, and leaves nothing behind.", JobAnswer)},
+    problems=(404, 409, 503),
+)
+def cancel_job(path: JobPath) -> ResponseReturnValue:
+    """Cancel an evaluation; jobs of other kinds go on to their end."""
+    jobs = parts().jobs
+    kind = jobs.get(path.id).kind
+    if kind not in CANCELLABLE:
+        raise Problem(409, "conflict", f"the job is of the kind {kind!r}, which cannot be cancelled: it goes on")
+    jobs.cancel(path.id)
+    return reply(job_answer(jobs.get(path.id)), 202)

@@ -1,0 +1,1 @@
+"""The evaluator: judges a collection by labelled queries."""

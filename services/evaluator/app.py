@@ -1,0 +1,101 @@
+"""The evaluator's Celery application: ``celery -A services.evaluator.app worker -Q evaluate``."""
+
+import importlib.metadata
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+from celery.exceptions import Reject
+from celery.signals import worker_process_init, worker_ready
+
+from services.evaluator.evaluator import Evaluator
+from services.evaluator.queries import QuerySource
+from services.evaluator.scratch import Scratch
+from shared import heartbeat
+from shared.errors import Unavailable
+from shared.images import Limits
+from shared.index import BucketStore, Client, Jobs, Ledger, connect
+from shared.logs import configure
+from shared.query import QueryClient
+from shared.queue import EVALUATE_COLLECTION, Trial, make_app
+from shared.serving import ServingClient
+from shared.settings import Settings, load_settings
+from shared.store import ObjectStore
+
+_log = logging.getLogger(__name__)
+_settings = load_settings()
+_PAUSE_S = 1.0
+_NICE = 10  # searches and ingestion go first
+_DEADLINE_S = 120.0  # of a batch of queries
+
+app = make_app(_settings, name="evaluator")
+configure(_settings.log_level)
+
+
+def make_evaluator(settings: Settings) -> Evaluator:
+    """Return an evaluator on the servers of the settings; nothing is sent yet."""
+    index = connect(settings.index_url.get_secret_value())
+    store, ledger = ObjectStore.from_settings(settings), Ledger(index)
+    buckets = BucketStore(index, limit=settings.bucket_limit)
+    query = QueryClient(settings.query_target, deadline_s=_DEADLINE_S)
+    return Evaluator(
+        store=store,
+        buckets=buckets,
+        ledger=ledger,
+        jobs=Jobs(index),
+        scratch=Scratch(index, buckets, ledger),
+        query=query,
+        source=QuerySource(
+            store=store,
+            query=query,
+            connect_model=lambda model, version: ServingClient(settings.serving_target, model, version=version),
+            limits=Limits(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels),
+        ),
+        program=importlib.metadata.version("artseek"),
+    )
+
+
+class _Process:
+    """What one worker process keeps between tasks; made after the fork, since connections do not survive one."""
+
+    evaluator: Evaluator
+
+
+@worker_process_init.connect
+def _start_process(**_: object) -> None:
+    os.nice(_NICE)
+    _Process.evaluator = make_evaluator(_settings)
+
+
+@worker_ready.connect
+def _start_worker(**_: object) -> None:
+    index = connect(_settings.index_url.get_secret_value())
+    heartbeat.start(index, "evaluator")
+    threading.Thread(target=_sweep, args=(index,), name="sweep", daemon=True).start()
+
+
+def _sweep(index: Client) -> None:
+    try:
+        Scratch(index, BucketStore(index), Ledger(index)).sweep()
+    except Unavailable as error:
+        _log.warning("what a killed evaluation left is removed at the next start: %s", error)
+
+
+@app.task(name=EVALUATE_COLLECTION)
+def evaluate(*, job: str, collection: str, trial: dict[str, Any]) -> None:
+    """Judge a collection; while a server is away, the message goes back to the queue."""
+    message: dict[str, Any] = {"job": job, "collection": collection, "trial": Trial(**trial)}
+    try:
+        try:
+            _Process.evaluator.evaluate(**message)
+        except Unavailable:
+            raise
+        except Exception as error:
+            _log.exception("the evaluation %s of %s failed", job, collection)
+            _Process.evaluator.give_up(error, **message)
+    except Unavailable as error:
+        _log.warning("the evaluation %s waits: %s", job, error)
+        time.sleep(_PAUSE_S)
+        raise Reject(str(error), requeue=True) from error

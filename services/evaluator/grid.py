@@ -1,0 +1,204 @@
+"""A grid: settings of an index, each built beside the one in use and searched with the same code for candidates."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from services.evaluator.answers import Answers, Run, runs_of
+from services.evaluator.queries import Queries
+from services.evaluator.scratch import ScratchGeneration
+from services.evaluator.snapshot import Distances, Snapshot
+from shared.catalog import Collection
+from shared.errors import Unavailable
+from shared.grids import goal_of
+from shared.hashing import HashFamily, Sample, survey, tune
+from shared.hashing.pstable import PStableFamily
+from shared.hashing.space import fit_space
+from shared.index import BucketStore
+from shared.query import METRICS
+
+_FOR_SPACE = 8192  # vectors that the plain space's scale and mean are found from
+_FILLS, _SEARCHES = 1, 4  # steps of a setting, as progress counts them
+
+
+def steps_of(settings: int) -> int:
+    """Return how many steps a grid of so many settings takes."""
+    return settings * (_FILLS + _SEARCHES)
+
+
+class Grid:
+    """Judges settings on a snapshot of a collection. `close` frees what it takes on disk."""
+
+    def __init__(
+        self,
+        evaluation: str,
+        collection: Collection,
+        snapshot: Snapshot,
+        queries: Queries,
+        *,
+        buckets: BucketStore,
+        k: int,
+        seed: int,
+    ) -> None:
+        self._evaluation, self._collection = evaluation, collection
+        self._snapshot, self._queries = snapshot, queries
+        self._buckets = buckets
+        self._k, self._seed = k, seed
+        self._vectors = _vectors(snapshot, queries, collection.dim)
+        self._distances = {metric: Distances(snapshot, self._vectors, metric) for metric in METRICS}
+        self._sample: Sample | None = None
+
+    def close(self) -> None:
+        """Free the files."""
+        for distances in self._distances.values():
+            distances.close()
+
+    def exact(self) -> dict[str, Answers]:
+        """Return what an exact scan of the snapshot finds, by the ids of the runs of "exact"."""
+        everything = np.arange(len(self._snapshot))
+        return self._ranked("exact", [everything] * len(self._queries), np.zeros(len(self._queries), np.int64), {})
+
+    def judge(
+        self, number: int, setting: dict[str, Any], *, step: Callable[[], None], check: Callable[[], None]
+    ) -> tuple[dict[str, Any], dict[str, Answers]]:
+        """Build an index and search it; returns what is known of it, and the answers by the ids of the runs.
+
+        `step` is called a few times, at most as often as `steps_of` says, and `check` more often; both may raise. Then
+        the buckets are still there, for whoever called to remove.
+
+        Raises:
+            Invalid: The setting makes no hash family.
+        """
+        started = time.monotonic()
+        family, predicted = self._family(setting)
+        generation = ScratchGeneration(self._collection, number, family, self._evaluation)
+        for ids, vectors in self._snapshot.blocks():
+            generation.add(self._buckets, ids, vectors)
+            check()
+        step()
+        built = time.monotonic() - started
+        found: list[npt.NDArray[np.int64]] = []
+        probing, fetching = np.empty(len(self._queries)), np.empty(len(self._queries))
+        quarter = -(-len(self._vectors) // _SEARCHES)  # no more of them than there are steps
+        for place, vector in enumerate(self._vectors):
+            begun = time.perf_counter()
+            names = generation.probed(vector)
+            probed = time.perf_counter()
+            candidates = self._buckets.candidates(names)
+            fetched = time.perf_counter()
+            probing[place], fetching[place] = 1000 * (probed - begun), 1000 * (fetched - probed)
+            places = self._snapshot.places(candidates.ids)
+            found.append(places[places >= 0])
+            if (place + 1) % quarter == 0:
+                step()
+        seen = np.array([len(places) for places in found], dtype=np.int64)
+        answers = self._ranked(f"grid{number}", found, seen, {"probe": probing, "fetch": fetching})
+        told = {
+            "setting": setting,
+            "index": index_of(family, 0),
+            "images": len(self._snapshot),
+            "build_s": round(built, 3),
+            "buckets": self._buckets.drop(generation.prefix),
+            "predicted": predicted,
+        }
+        return told, answers
+
+    def _family(self, setting: dict[str, Any]) -> tuple[HashFamily, dict[str, float] | None]:
+        if setting["space"] == "plain":
+            some = np.unique(np.linspace(0, len(self._snapshot) - 1, min(_FOR_SPACE, len(self._snapshot))).astype(int))
+            space = fit_space(self._snapshot.vectors(some), None, scaling="none")
+            family = PStableFamily.draw(
+                space,
+                tables=setting["tables"],
+                hashes=setting["hashes"],
+                width=setting["width"] / (2.0**space.exponent * space.unit),
+                probes=setting["probes"],
+                seed=self._seed,
+            )
+            return family.recording(width=setting["width"]), None
+        if self._sample is None:
+            self._sample = survey(self._snapshot.blocks, len(self._snapshot), seed=self._seed)
+        tuning = tune(self._sample, goal_of(setting, seed=self._seed))
+        return tuning.family, {"recall": tuning.chosen.recall, "candidate_share": tuning.chosen.share}
+
+    def _ranked(
+        self,
+        search: str,
+        candidates: Sequence[npt.NDArray[np.int64]],
+        seen: npt.NDArray[np.int64],
+        stages: dict[str, npt.NDArray[np.float64]],
+    ) -> dict[str, Answers]:
+        """Return the best of each query's candidates, given by their places in the snapshot, by run."""
+        return {run.id: self._of_run(run, candidates, seen, stages) for run in runs_of(search)}
+
+    def _of_run(
+        self,
+        run: Run,
+        candidates: Sequence[npt.NDArray[np.int64]],
+        seen: npt.NDArray[np.int64],
+        stages: dict[str, npt.NDArray[np.float64]],
+    ) -> Answers:
+        snapshot, count, k = self._snapshot, len(self._queries), self._k
+        ids = np.full((count, k), -1, dtype=np.int64)
+        distances, scores = np.full((count, k), np.inf), np.full((count, k), np.nan)
+        labels: list[list[str]] = []
+        ranked, itself = np.empty(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+        own = snapshot.places(self._queries.ids)
+        labelled = int((snapshot.labels >= 0).sum())
+        searchable = np.full(count, len(snapshot) if run.distractors else labelled, dtype=np.int64)
+        for query, places in enumerate(candidates):
+            itself[query] = bool((places == own[query]).any())
+            others = places[places != own[query]]
+            if not run.distractors:
+                others = others[snapshot.labels[others] >= 0]
+            ranked[query] = len(others)
+            if own[query] >= 0 and (run.distractors or snapshot.labels[own[query]] >= 0):
+                searchable[query] -= 1
+            best, its_distances, its_scores = self._distances[run.metric].best(query, others, k)
+            ids[query, : len(best)] = snapshot.ids[best]
+            distances[query, : len(best)], scores[query, : len(best)] = its_distances, its_scores
+            labels.append([_label(snapshot, place) for place in best.tolist()])
+        return Answers(
+            ids=ids,
+            labels=labels,
+            distances=distances,
+            scores=scores,
+            candidates=ranked,
+            seen=np.maximum(0, seen - itself),
+            searchable=searchable,
+            stages=stages,
+        )
+
+
+def index_of(family: HashFamily, generation: int) -> dict[str, Any]:
+    """Return the parameters of an index that its users want to see."""
+    parameters = family.parameters()
+    named = ("hashes", "width", "cells")
+    return {
+        "generation": generation,
+        "family": family.family,
+        "tables": family.tables,
+        **{name: parameters[name] for name in named if name in parameters},
+        "probes": parameters["probes"],
+        "budget_share": parameters.get("budget_share"),
+    }
+
+
+def _label(snapshot: Snapshot, place: int) -> str:
+    number = int(snapshot.labels[place])
+    return snapshot.classes[number] if number >= 0 else ""
+
+
+def _vectors(snapshot: Snapshot, queries: Queries, dim: int) -> npt.NDArray[np.float32]:
+    """Return the embeddings of all queries, float32 [q, dim]."""
+    made = np.empty((len(queries), dim), dtype=np.float32)
+    places = snapshot.places(queries.ids)
+    for query in range(len(queries)):
+        vector = queries.vectors.get(query)
+        if vector is None and places[query] < 0:
+            raise Unavailable(f"the query {queries.names[query]!r} has just been deleted from the collection")
+        made[query] = snapshot.vectors(places[query : query + 1])[0] if vector is None else vector
+    return made

@@ -1,0 +1,63 @@
+"""Scratch generations: indexes in Redis that searches never see, and that go with the evaluation that made them."""
+
+import hashlib
+from dataclasses import dataclass
+
+from shared.generations import Generation
+from shared.index import BucketStore, Client, Ledger, guarded
+
+_KEY = "scratch"  # the evaluations that have buckets, or may have
+LOCK_S = 15.0
+
+
+@dataclass(frozen=True)
+class ScratchGeneration(Generation):
+    """A generation of an evaluation, whose buckets lie apart from those of collections."""
+
+    evaluation: str
+
+    @property
+    def prefix(self) -> bytes:
+        """What the names of all buckets of this generation start with."""
+        return scratch_prefix(self.evaluation) + self.number.to_bytes(2, "big")
+
+
+def scratch_prefix(evaluation: str) -> bytes:
+    """Return what the names of all buckets of an evaluation start with; those of collections start with ``b:``."""
+    return b"e:" + hashlib.sha256(evaluation.encode()).digest()[:8]
+
+
+def lock_of(evaluation: str) -> str:
+    """Return the name of the lock that whoever works at an evaluation holds."""
+    return f"evaluate:{evaluation}"
+
+
+class Scratch:
+    """Remembers which evaluations have buckets, so that those of a worker that died can be removed."""
+
+    def __init__(self, client: Client, buckets: BucketStore, ledger: Ledger) -> None:
+        self._redis, self._buckets, self._ledger = client, buckets, ledger
+
+    def begin(self, evaluation: str) -> None:
+        """Note that an evaluation is about to have buckets."""
+        with guarded():
+            self._redis.sadd(_KEY, evaluation)
+
+    def end(self, evaluation: str) -> None:
+        """Remove the buckets of an evaluation, if it has any."""
+        with guarded():
+            has = self._redis.sismember(_KEY, evaluation)
+        if has:
+            self._buckets.drop(scratch_prefix(evaluation))
+            with guarded():
+                self._redis.srem(_KEY, evaluation)
+
+    def sweep(self) -> None:
+        """Remove the buckets of evaluations that nobody works at."""
+        with guarded():
+            names = [name.decode() for name in self._redis.smembers(_KEY)]
+        for name in names:
+            # Who holds the lock may have died a moment ago.
+            with self._ledger.holding(lock_of(name), seconds=LOCK_S, wait_s=LOCK_S + 1) as held:
+                if held:
+                    self.end(name)

@@ -1,0 +1,163 @@
+"""A snapshot of a collection's embeddings, in a file: what a grid's indexes are filled with and judged on."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared import layout, segments
+from shared.catalog import Catalog, Collection
+from shared.errors import Invalid, Unavailable
+from shared.index import Ledger
+from shared.similarity import Metric, measured
+from shared.store import ObjectStore
+
+Ids = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+
+_LOCK_S = 15.0
+_BLOCK = 2**21  # numbers worked on at a time: 8 MB of float32
+_PRODUCTS = 2**21  # distances worked on at a time: 16 MB
+_SPARE = 1.2  # of the disk that it takes
+
+
+class Snapshot:
+    """The live rows of a collection at one moment. The file has no name, so that it goes with the process.
+
+    Attributes:
+        ids: int64 [n], ascending.
+        labels: The class of each, as a place in `classes`, int32 [n]; -1 for none.
+    """
+
+    def __init__(self, file: IO[bytes], ids: Ids, labels: npt.NDArray[np.int32], classes: list[str], dim: int) -> None:
+        self._file = file
+        stored: Vectors = np.memmap(file, dtype=np.float32, mode="r", shape=(len(ids), dim))
+        first = np.unique(ids, return_index=True)[1]
+        self._rows = first  # of the file, in the order of the ids
+        self._stored = stored
+        self.ids, self.labels, self.classes = ids[first], labels[first], classes
+
+    @classmethod
+    def take(cls, collection: Collection, *, store: ObjectStore, ledger: Ledger) -> Self:
+        """Read a collection, a segment at a time, while nobody merges its segments.
+
+        Raises:
+            Invalid: A segment is damaged, or there is no space on the disk.
+            Unavailable: A server is away, or the collection is being tuned or merged.
+        """
+        catalog = Catalog(store)
+        with ledger.holding(f"tend:{collection.name}", seconds=_LOCK_S, wait_s=4 * _LOCK_S) as held:
+            if not held:
+                raise Unavailable(f"another worker is at the segments of {collection.name!r}")
+            sizes = catalog.segment_sizes(collection.space)
+            _check_space(2 * sum(sizes.values()))  # float16 becomes float32
+            dead = catalog.dead_rows(collection.space)
+            file = tempfile.TemporaryFile(prefix="artseek-")  # noqa: SIM115 -- it lives as long as the snapshot
+            ids: list[Ids] = []
+            labels: list[npt.NDArray[np.int32]] = []
+            classes: dict[str, int] = {}
+            for name in sizes:
+                rows = segments.unpack(store.get(layout.segment_key(collection.space, name)), verify=True)
+                its = segments.ids_of(rows)
+                live = np.array([(name, image) not in dead for image in its.tolist()], dtype=np.bool_)
+                vectors = segments.vectors_of(rows)[live].astype(np.float32, copy=False)
+                if vectors.shape[1] != collection.dim:
+                    raise Invalid(
+                        f"the segment {name!r} has {vectors.shape[1]} numbers a row, expected {collection.dim}"
+                    )
+                file.write(vectors.tobytes())
+                ids.append(its[live].copy())
+                places = [
+                    -1 if label is None else classes.setdefault(label, len(classes))
+                    for label in rows.column("label").to_pylist()
+                ]
+                labels.append(np.array(places, dtype=np.int32)[live])
+        file.flush()
+        if not sum(map(len, ids)):
+            raise Invalid(f"the collection {collection.name!r} has no image: add some first")
+        return cls(file, np.concatenate(ids), np.concatenate(labels), list(classes), collection.dim)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def close(self) -> None:
+        """Free the file."""
+        self._file.close()
+
+    def vectors(self, places: npt.NDArray[np.integer]) -> Vectors:
+        """Return the embeddings of some images, by their places in `ids`: float32 [n, dim]."""
+        return np.asarray(self._stored[self._rows[places]])
+
+    def blocks(self) -> Iterator[tuple[Ids, Vectors]]:
+        """Yield ids and embeddings of all images, some at a time."""
+        step = max(1, _BLOCK // self._stored.shape[1])
+        for start in range(0, len(self), step):
+            places = np.arange(start, min(start + step, len(self)))
+            yield self.ids[places], self.vectors(places)
+
+    def places(self, ids: Ids) -> npt.NDArray[np.int64]:
+        """Return the places of images in `ids`, -1 where there is none: int64 [n]."""
+        found = np.minimum(np.searchsorted(self.ids, ids), len(self) - 1)
+        return np.where(self.ids[found] == ids, found, -1)
+
+
+class Distances:
+    """The distances of all queries to all images of a snapshot, in a file of its own, and the best of some images."""
+
+    def __init__(self, snapshot: Snapshot, queries: Vectors, metric: Metric) -> None:
+        self._snapshot, self._queries, self.metric = snapshot, queries, metric
+        _check_space(8 * len(queries) * len(snapshot))
+        self._file = tempfile.TemporaryFile(prefix="artseek-")  # noqa: SIM115 -- likewise
+        self._file.truncate(8 * len(queries) * len(snapshot))
+        all_of = np.memmap(self._file, dtype=np.float64, mode="r+", shape=(len(queries), len(snapshot)))
+        targets = queries.astype(np.float64)
+        lengths = np.linalg.norm(targets, axis=1)
+        start = 0
+        for ids, vectors in snapshot.blocks():
+            points = vectors.astype(np.float64)
+            norms = np.linalg.norm(points, axis=1)
+            for row in range(0, len(queries), max(1, _PRODUCTS // len(ids))):
+                some = slice(row, row + max(1, _PRODUCTS // len(ids)))
+                products = targets[some] @ points.T
+                if metric == "cosine":
+                    both = np.outer(lengths[some], norms)
+                    near = 1 - np.divide(products, both, out=np.zeros_like(products), where=both > 0)
+                else:
+                    squares = np.square(lengths[some])[:, None] + np.square(norms) - 2 * products
+                    near = np.sqrt(np.maximum(squares, 0))
+                all_of[some, start : start + len(ids)] = near
+            start += len(ids)
+        self._distances = all_of
+
+    def close(self) -> None:
+        """Free the file."""
+        self._file.close()
+
+    def best(self, query: int, places: npt.NDArray[np.int64], k: int) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+        """Return the k nearest of some images, by their places: places, distances and scores, the best first.
+
+        Those that may be among them are measured anew, as the query service does.
+        """
+        near = self._distances[query, places]
+        if len(places) > k:
+            least = np.partition(near, k - 1)[k - 1]
+            places = places[near <= least + 1e-6 * max(1.0, least)]
+        distances, scores = measured(
+            self._snapshot.vectors(places).astype(np.float64), self._queries[query], self.metric
+        )
+        order = np.lexsort((self._snapshot.ids[places], distances))[:k]
+        return places[order], distances[order], scores[order]
+
+
+def _check_space(size: int) -> None:
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < _SPARE * size:
+        raise Invalid(
+            f"a grid over this collection takes {size / 2**20:,.0f} MB of disk, and {folder!r} has {free / 2**20:,.0f} "
+            "free: make room, or name another folder in TMPDIR"
+        )

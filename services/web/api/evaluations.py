@@ -1,0 +1,123 @@
+"""Evaluations: how good the answers of collections were found to be, and judging one now."""
+
+from typing import cast
+
+from flask import request
+from flask.typing import ResponseReturnValue
+
+from services.web.answers import job_url
+from services.web.api.table import api, reply
+from services.web.evaluations import (
+    EvaluationAnswer,
+    EvaluationsAnswer,
+    EvaluationStartedAnswer,
+    JudgedQueriesAnswer,
+    evaluation_url,
+    queries_answer,
+    summary_answer,
+)
+from services.web.inputs import (
+    MAX_JSON,
+    EvaluationListing,
+    EvaluationPath,
+    EvaluationQueriesListing,
+    NewEvaluation,
+    checked,
+    read_json,
+)
+from services.web.openapi import Answer, Body, Schema, flat_schema
+from services.web.parts import parts
+from services.web.problems import FieldError, Problem, invalid
+from shared.errors import NotFound
+from shared.evaluation_rows import rows_of
+from shared.evaluations import Evaluations
+from shared.intake import new_job_id
+from shared.querysets import QuerySets
+from shared.queue import Trial
+
+
+def _body() -> Schema:
+    """Return the schema of a body that names a sample or a kept set, one of the two."""
+    schema = flat_schema(NewEvaluation)
+    for name in ("sample", "queries"):
+        del schema["properties"][name]["default"]  # which means that there is none
+    both = {"required": ["sample", "queries"]}
+    return {**schema, "anyOf": [{"required": ["sample"]}, {"required": ["queries"]}], "not": both}
+
+
+@api.operation(
+    "GET",
+    "/evaluations",
+    query_model=EvaluationListing,
+    answers={200: Answer("A part of the evaluations.", EvaluationsAnswer)},
+    problems=(503,),
+)
+def list_evaluations(query: EvaluationListing) -> ResponseReturnValue:
+    """List the evaluations, the newest first."""
+    evaluations = Evaluations(parts().store)
+    found = evaluations.ids(query.collection or None)
+    page = found[query.offset : query.offset + query.limit]
+    summaries = [summary_answer(cast("EvaluationAnswer", evaluations.get(*one))) for one in page]
+    return reply(EvaluationsAnswer(evaluations=summaries, total=len(found), limit=query.limit, offset=query.offset))
+
+
+@api.operation(
+    "GET",
+    "/evaluations/{id}",
+    path_model=EvaluationPath,
+    answers={200: Answer("The evaluation.", EvaluationAnswer)},
+    problems=(404, 503),
+)
+def get_evaluation(path: EvaluationPath) -> ResponseReturnValue:
+    """Tell what an evaluation found."""
+    evaluations = Evaluations(parts().store)
+    return reply(evaluations.get(evaluations.find(path.id), path.id))
+
+
+@api.operation(
+    "GET",
+    "/evaluations/{id}/queries",
+    path_model=EvaluationPath,
+    query_model=EvaluationQueriesListing,
+    answers={200: Answer("A part of the queries.", JudgedQueriesAnswer)},
+    problems=(404, 503),
+)
+def list_judged_queries(path: EvaluationPath, query: EvaluationQueriesListing) -> ResponseReturnValue:
+    """List what each query of a run of an evaluation found."""
+    store = parts().store
+    evaluations = Evaluations(store)
+    collection = evaluations.find(path.id)
+    run = query.run or evaluations.get(collection, path.id)["runs"][0]["id"]
+    rows = rows_of(store, collection, path.id, run=run)
+    if not len(rows):
+        raise NotFound(f"the evaluation {path.id!r} has no run {run!r}")
+    return reply(queries_answer(rows, run=run, worst=query.order == "worst", limit=query.limit, offset=query.offset))
+
+
+@api.operation(
+    "POST",
+    "/evaluations",
+    bodies={"application/json": Body(_body())},
+    answers={202: Answer("It is on its way.", EvaluationStartedAnswer, headers={"Location": "The job."})},
+    problems=(400, 404, 413, 415, 503),
+)
+def judge_collection() -> ResponseReturnValue:
+    """Judge a collection by a sample of its own labelled images, or by a kept query set."""
+    if request.mimetype != "application/json":
+        raise Problem(415, "unsupported-media-type", f"{request.mimetype[:80]!r} is not taken: send JSON")
+    request.max_content_length = MAX_JSON
+    asked = checked(NewEvaluation, read_json(request.get_data()), "body", texts=False)
+    if bool(asked.sample) == bool(asked.queries):
+        raise invalid([FieldError(field="body.sample", message="or body.queries has to be given, one of the two")])
+    here = parts()
+    here.query.collection(asked.collection)
+    sets, job = QuerySets(here.store, here.ledger), new_job_id()
+    digest = sets.kept(asked.queries) if asked.queries else None
+    if digest is not None:
+        sets.use(digest, job)
+    trial = Trial(k=asked.k, query_set=digest, kept=asked.queries or None, sample=asked.sample, seed=asked.seed)
+    here.jobs.create(job, asked.collection, kind="evaluate")
+    here.queue.evaluate(job=job, collection=asked.collection, trial=trial)
+    response = reply(EvaluationStartedAnswer(job=job, url=job_url(job), evaluation=evaluation_url(job)), 202)
+    response.headers["Location"] = job_url(job)
+    return response

@@ -1,0 +1,29 @@
+"""Live recall: how much of the exact answer the index gave to those who searched, hour by hour."""
+
+from flask.typing import ResponseReturnValue
+
+from services.web.api.table import api, reply
+from services.web.inputs import CollectionPath, RecallListing
+from services.web.openapi import Answer
+from services.web.parts import parts
+from services.web.recall import RecallAnswer, recall_answer
+from shared.index.recall import hour_of
+
+
+@api.operation(
+    "GET",
+    "/collections/{name}/recall",
+    path_model=CollectionPath,
+    query_model=RecallListing,
+    answers={200: Answer("The recall.", RecallAnswer)},
+    problems=(404, 503),
+)
+def get_recall(path: CollectionPath, query: RecallListing) -> ResponseReturnValue:
+    """Tell how much of the exact answer the index gave to live searches.
+
+    A share of them, `ARTSEEK_RECALL_SAMPLE`, is searched again exactly in the background.
+    """
+    here = parts()
+    made = hour_of(here.query.collection(path.name).created)  # before, another one had the name
+    hours = here.recall.read(path.name, days=query.days)
+    return reply(recall_answer(path.name, [hour for hour in hours if hour.hour >= made]))

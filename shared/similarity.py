@@ -1,0 +1,26 @@
+"""Distance and score of embeddings by a metric: the one definition that searches and their evaluation share."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Metric = Literal["cosine", "euclidean"]
+Floats = npt.NDArray[np.float64]
+
+
+def measured(points: Floats, query: npt.NDArray[np.float32], metric: Metric) -> tuple[Floats, Floats]:
+    """Return distances and scores of rows, float64 [n, dim], which are overwritten; float64 [n].
+
+    Cosine: score (p·q) / (|p| |q|), distance 1 - score. Euclidean: distance |p - q|, score 1 / (1 + distance).
+    """
+    target = query.astype(np.float64)
+    # einsum, since BLAS may give two rows that are alike results that differ in the last bit.
+    if metric == "euclidean":
+        points -= target
+        distances: Floats = np.sqrt(np.einsum("ij,ij->i", points, points))
+        return distances, 1 / (1 + distances)
+    lengths = np.sqrt(np.einsum("ij,ij->i", points, points) * np.einsum("j,j->", target, target))
+    products = np.einsum("ij,j->i", points, target)
+    scores: Floats = np.clip(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0), -1, 1)
+    return 1 - scores, scores

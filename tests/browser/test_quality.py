@@ -1,0 +1,358 @@
+"""The pages of quality in a browser: tables against the JSON, charts, pictures, judging, hostile names."""
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from shared.index import connect
+from shared.index.recall import HourOfRecall, RecallLog, hour_of
+from shared.queue import EVALUATE, make_app
+from tests.browser.conftest import Watch
+from tests.conftest import Stack
+from tests.integration.web_client import Client, picture
+
+NAME, K = "web-judged", 4
+HOSTILE = "'\"><img src=x onerror=document.title='owned'><script>document.title='owned'"
+CLASSES = (HOSTILE, "lines", "waves")
+GRID = [{"tables": [2, 4], "hashes": [2, 4, 6], "width": 0.6, "probes": 1}]
+PATHS = {"exact": "exact-cosine-all", "grid": "grid0-cosine-all"}
+Report = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def report(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """An evaluation with a grid, by queries one of which the collection holds, and a file that is none."""
+    folder = tmp_path_factory.mktemp("judged")
+    for place, label in enumerate(CLASSES):
+        for part, numbers in (("images", range(8)), ("queries", range(8, 12))):
+            (folder / part / label).mkdir(parents=True)
+            for number in numbers:
+                (folder / part / label / f"{HOSTILE}{number}.jpg").write_bytes(picture(20_000 + 100 * place + number))
+    twin = folder / "queries" / "waves" / "twin.jpg"
+    twin.write_bytes((folder / "images" / "waves" / f"{HOSTILE}0.jpg").read_bytes())
+    (folder / "queries" / HOSTILE / f"{HOSTILE}.jpg").write_bytes(b"no image at all")
+    (folder / "noise").mkdir()
+    for number in range(8):
+        (folder / "noise" / f"{number}.jpg").write_bytes(picture(21_000 + number))
+    stack.artseek("ingest", str(folder / "images"), "--collection", NAME, "--labels-from-folders")
+    stack.artseek("ingest", str(folder / "noise"), "--collection", NAME)
+    (folder / "grid.json").write_text(json.dumps(GRID))
+    return judged(stack, folder / "queries", "--keep", NAME, "--grid", str(folder / "grid.json"))
+
+
+def judged(stack: Stack, queries: Path, *options: str) -> Report:
+    """Judge the collection; 3, its exit status, says that some files are no queries."""
+    arguments = ("evaluate", str(queries), "--collection", NAME, "-k", str(K), "--json", *options)
+    made: Report = json.loads(stack.artseek(*arguments, check=False))
+    return made
+
+
+def address(report: Report, run: str = "") -> str:
+    return f"/evaluations/{NAME}/{report['id']}" + (f"?run={run}" if run else "")
+
+
+def row(table: Locator, place: int) -> list[str]:
+    """Return the texts of a row of a table, one for each cell, without the intervals in them."""
+    found = table.locator("tbody tr").nth(place).locator("th, td")
+    texts: list[str] = found.evaluate_all(
+        "(cells) => cells.map((cell) => (cell.querySelector('.figure') ?? cell).textContent.trim())"
+    )
+    return texts
+
+
+def figures(one: dict[str, Any]) -> list[str]:
+    return [f"{one[name]:.3f}" for name in ("p_at_k", "ap_at_k", "recall_at_k")]
+
+
+def drawn(page: Page) -> dict[str, int]:
+    """Return how many points each chart of the page shows, once all have been drawn."""
+    expect(page.locator("[data-chart]:not([data-drawn])")).to_have_count(0)
+    shown: dict[str, int] = page.locator("[data-chart]").evaluate_all(
+        """(figures) => Object.fromEntries(figures.map((figure) =>
+            [figure.id, figure.querySelectorAll('svg path, svg circle').length && Number(figure.dataset.drawn)]))"""
+    )
+    return shown
+
+
+def all_pictures(page: Page, pictures: str) -> int:
+    """Return how many pictures there are, all of which must have come."""
+    found = page.locator(pictures)
+    for place in range(found.count()):
+        found.nth(place).scroll_into_view_if_needed()
+        expect(found.nth(place)).not_to_have_js_property("naturalWidth", 0)
+    return found.count()
+
+
+def test_tables_and_charts_say_what_the_evaluation_found(page: Page, report: Report, client: Client) -> None:
+    run = next(one for one in report["runs"] if one["id"] == "lsh-cosine-all")
+    page.goto(address(report))
+    expect(page.locator("#queries")).to_have_text("13")
+    expect(page.locator("#rejected")).to_contain_text(HOSTILE)
+    assert drawn(page) == {
+        "by-run": 3 * 8,
+        "by-class": 3 * 3,
+        "confusion": len(CLASSES) * page.locator("#confusion + details thead th:not(:first-child)").count(),
+        "tradeoff": 2 + 6,
+        "grid-1": 6,
+        "latency": 3 * 8,
+    }
+    runs = page.locator("#runs")
+    assert runs.locator("tbody tr").count() == len(report["runs"]) == 8
+    for place, one in enumerate(report["runs"]):
+        cells = row(runs, place)
+        assert cells[1:4] == figures(one)
+        assert cells[4:6] == [f"{one['macro']['p_at_k']:.3f}", f"{one['macro']['ap_at_k']:.3f}"]
+        assert cells[6] == f"{one['candidates']:,.0f}"
+    low, high = run["interval"]["ap_at_k"]
+    span = page.locator("[data-run=lsh-cosine-all] .span").nth(1)
+    expect(span).to_have_text(f"{low:.3f} to {high:.3f}")
+    for place, (label, one) in enumerate(run["per_class"].items()):
+        cells = row(page.locator("#classes"), place)
+        assert cells[:6] == [label, str(one["queries"]), str(one["relevant"]), *figures(one)]
+    page.locator("#confusion + details summary").click()
+    table = page.locator("#confusion + details table")
+    columns = table.locator("thead th").all_text_contents()[1:]
+    for place, label in enumerate(sorted(CLASSES)):
+        cells = row(table, place)
+        counts = run["confusion"][label]
+        assert cells == [label, *(str(counts.get("" if hit == "no label" else hit, 0)) for hit in columns)]
+    settings = page.locator("#rivals tbody tr[data-run^=grid]")
+    assert settings.count() == len(report["grid"]) == 6
+    for place, setting in enumerate(report["grid"]):
+        one = next(one for one in setting["runs"] if one["id"] == f"grid{place}-cosine-all")
+        cells = row(page.locator("#rivals"), 2 + place)
+        assert [cells[2], cells[6], cells[7]] == [figures(one)[2], *figures(one)[:2]]
+        assert cells[9] == str(setting["buckets"])
+    page.locator("#grid-1 + details summary").click()
+    shown = page.locator("#grid-1 + details tbody td").all_text_contents()
+    wanted = {(one["index"]["tables"], one["index"]["hashes"]): figures(one["runs"][0])[2] for one in report["grid"]}
+    assert shown == [wanted[tables, hashes] for tables in (2, 4) for hashes in (2, 4, 6)]
+    page.get_by_role("link", name="precision", exact=True).click()
+    expect(page.locator("#grid-1 + details tbody td").first).to_have_text(figures(report["grid"][0]["runs"][0])[0])
+    api = page.get_by_role("link", name="As JSON").get_attribute("href") or ""
+    assert client.send("GET", api).json == json.loads(json.dumps(report))
+
+
+def test_the_worst_queries_come_with_their_pictures(page: Page, report: Report, client: Client) -> None:
+    page.goto(address(report, PATHS["exact"]))
+    asked = {"run": PATHS["exact"], "limit": 100}
+    rows = client.call("GET /evaluations/{id}/queries", id=report["id"], query=asked).json["queries"]
+    rows.sort(key=lambda one: (one["ap_at_k"], one["p_at_k"], one["query"]))
+    items = page.locator(".answers > li")
+    assert items.evaluate_all("(items) => items.map((item) => Number(item.dataset.query))") == [
+        one["query"] for one in rows[:12]
+    ]
+    for place in (0, 11):
+        right = [hit["label"] == rows[place]["label"] for hit in rows[place]["hits"]]
+        assert (
+            items.nth(place)
+            .locator(".hit")
+            .evaluate_all("(hits) => hits.map((hit) => hit.classList.contains('right'))")
+            == right
+        )
+        assert items.nth(place).locator(".mark").all_text_contents() == [
+            f"{'✓' if good else '✕'} {hit['label'] or 'no label'}"
+            for good, hit in zip(right, rows[place]["hits"], strict=True)
+        ]
+        expect(items.nth(place).locator(".figures")).to_contain_text(f"AP {rows[place]['ap_at_k']:.3f}")
+    assert all_pictures(page, ".query img") == 12
+    assert all_pictures(page, ".hit img") == sum(len(one["hits"]) for one in rows[:12])
+    assert all_pictures(page, ".twins img") == 1
+    expect(page.locator(".twins")).to_contain_text("twin.jpg")
+    items.first.locator(".hit a").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#lightbox .facts")).to_contain_text("place 1, distance")
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Next").click()
+    assert page.locator(".answers > li").count() == 1
+    expect(page.locator(".answers > li")).to_have_attribute("data-query", str(rows[12]["query"]))
+
+
+def test_two_runs_stand_side_by_side(page: Page, report: Report, client: Client) -> None:
+    page.goto(address(report, PATHS["exact"]))
+    page.get_by_label("its run").select_option("lsh-cosine-labelled")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_label("Run of B")).to_have_value("lsh-cosine-labelled")
+    page.goto(f"/evaluations/compare?a={report['id']}&b={report['id']}&run_a={PATHS['exact']}&run_b={PATHS['grid']}")
+    runs = [
+        next(one for one in report["runs"] if one["id"] == PATHS["exact"]),
+        next(one for one in report["grid"][0]["runs"] if one["id"] == PATHS["grid"]),
+    ]
+    for place, name in enumerate(("p_at_k", "ap_at_k", "recall_at_k")):
+        values = [one[name] for one in runs]
+        rise = f"{round(values[1], 12) - round(values[0], 12):+.3f}".replace("-", "−")
+        assert row(page.locator("#both"), place)[1:] == [*(f"{value:.3f}" for value in values), rise]
+    rows = [
+        client.call("GET /evaluations/{id}/queries", id=report["id"], query={"run": run["id"], "limit": 100}).json
+        for run in runs
+    ]
+    pairs = list(zip(rows[0]["queries"], rows[1]["queries"], strict=True))
+    changed = {a["query"] for a, b in pairs if a["hits"] != b["hits"]}
+    expect(page.locator("#changed-title .number")).to_have_text(str(len(changed)))
+    expect(page.locator("#better")).to_have_text(str(sum(b["ap_at_k"] > a["ap_at_k"] for a, b in pairs)))
+    expect(page.locator("#worse")).to_have_text(str(sum(b["ap_at_k"] < a["ap_at_k"] for a, b in pairs)))
+    first, *_ = sorted(pairs, key=lambda pair: -abs(pair[1]["ap_at_k"] - pair[0]["ap_at_k"]))
+    shown = page.locator(".pairs > li")
+    expect(shown.first.locator(".figures").first).to_contain_text(f"AP {first[0]['ap_at_k']:.3f}")
+    assert changed.issuperset(shown.evaluate_all("(items) => items.map((item) => Number(item.dataset.query))"))
+
+
+def test_a_collection_is_judged_from_its_page(page: Page, report: Report, client: Client) -> None:
+    page.goto(f"/collections/{NAME}")
+    page.get_by_role("link", name="Quality").click()
+    expect(page.locator("h1")).to_have_text(f"Quality of {NAME}")
+    page.get_by_label("Queries", exact=True).select_option(NAME)
+    expect(page.get_by_label("Images in the sample")).to_be_hidden()
+    page.get_by_label("Hits that count").fill(str(K))
+    page.get_by_role("button", name="Judge now").click()
+    link = page.get_by_role("link", name="Look at it")
+    expect(link).to_be_focused(timeout=60_000)
+    page.keyboard.press("Enter")
+    expect(page.locator(".lede")).to_contain_text(f"by the kept queries {NAME}")
+    made = client.call("GET /evaluations", query={"collection": NAME}).json["evaluations"][0]
+    assert made["query_set"]["digest"] == report["query_set"]["digest"]
+    page.goto(f"/collections/{NAME}/quality")
+    shown = page.locator("#evaluations tbody tr")
+    assert [one.get_attribute("data-id") for one in shown.all()] == [made["id"], report["id"]]
+    latest = next(one for one in made["runs"] if one["id"] == "lsh-cosine-all")
+    assert row(page.locator("#evaluations"), 0)[-3:] == figures(latest)
+    assert drawn(page)["by-class"] == 9
+    page.get_by_role("link", name="exact, cosine, all images").click()
+    assert row(page.locator("#evaluations"), 1)[-3:] == figures(report["runs"][0])
+    page.locator("#over-time .plot").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#over-time [role=status]")).to_contain_text(f"P@{K} ")
+    expect(page.locator("#over-time .tip")).to_be_visible()
+    page.keyboard.press("Enter")  # the point leads to its evaluation
+    page.wait_for_url(f"**/evaluations/{NAME}/*")
+
+
+def test_judging_can_be_cancelled_from_the_page(page: Page, stack: Stack, report: Report, client: Client) -> None:
+    before = client.call("GET /evaluations", query={"collection": NAME}).json["total"]
+    assert report
+    control = make_app(stack.settings, name="tests").control
+    queues = control.inspect(timeout=2).active_queues() or {}
+    (evaluator,) = [node for node, its in queues.items() if EVALUATE in {queue["name"] for queue in its}]
+    said: dict[str, Any] = {"destination": [evaluator], "reply": True, "limit": 1, "timeout": 10}
+    assert control.cancel_consumer(EVALUATE, **said)  # so that the job still waits when it is cancelled
+    try:
+        page.goto(f"/collections/{NAME}/quality")
+        page.get_by_label("Images in the sample").fill("5")
+        page.get_by_role("button", name="Judge now").click()
+        expect(page.locator("#progress-text")).to_have_text("Getting the queries ready…")
+        page.reload()  # the address keeps the job
+        expect(page.locator("#progress-text")).to_have_text("Getting the queries ready…")
+        with page.expect_response(lambda answer: answer.request.method == "DELETE"):
+            page.get_by_role("button", name="Cancel").click()
+    finally:
+        assert control.add_consumer(EVALUATE, **said)
+    expect(page.locator("#progress-text")).to_have_text("Cancelled: nothing of it is left.", timeout=60_000)
+    expect(page.get_by_role("button", name="Judge now")).to_be_enabled()
+    assert client.call("GET /evaluations", query={"collection": NAME}).json["total"] == before
+
+
+def test_what_searches_really_get_is_a_line(page: Page, stack: Stack, report: Report, client: Client) -> None:
+    assert report
+    log = RecallLog(connect(stack.settings.index_url.get_secret_value()))
+    log.write(NAME, HourOfRecall(hour_of(time.time()), sampled=4, total=3.5, dropped=2))
+    live = client.call("GET /collections/{name}/recall", name=NAME, query={"days": 90}).json
+    assert live["sampled"] >= 4
+    page.goto(f"/collections/{NAME}/quality")
+    expect(page.locator("#live-recall")).to_have_text(f"{live['recall']:.3f}")
+    page.locator("#live + details summary").click()
+    cells = row(page.locator("#live + details table"), 0)
+    newest = live["hours"][-1]
+    assert cells[1:] == [str(newest["sampled"]), f"{newest['recall']:.3f}", str(newest["dropped"])]
+    assert drawn(page)["live"] == len(live["hours"])
+
+
+def pages_of(report: Report) -> Sequence[str]:
+    return (
+        f"/collections/{NAME}/quality",
+        address(report),
+        f"/evaluations/compare?a={report['id']}&b={report['id']}&run_a={PATHS['exact']}&run_b={PATHS['grid']}",
+    )
+
+
+def test_nothing_is_wider_than_the_screen_or_the_paper(browser: Browser, stack: Stack, report: Report) -> None:
+    context = browser.new_context(base_url=stack.url)
+    page = context.new_page()
+    for path in pages_of(report):
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.emulate_media(media="screen")
+        page.goto(path)
+        for width in (360, 768):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+            page.wait_for_function(
+                """() => [...document.querySelectorAll('.plot')].every((plot) =>
+                    Math.abs(plot.querySelector('svg').getBoundingClientRect().width - plot.clientWidth) <= 1)"""
+            )
+        page.set_viewport_size({"width": 794, "height": 1123})
+        page.emulate_media(media="print", color_scheme="dark")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 794, path
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        expect(page.locator(".choose:visible, .judge:visible, .screen-only:visible")).to_have_count(0)
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        expect(page.locator("details:not([open])")).to_have_count(0)
+    context.close()
+
+
+def test_charts_are_read_by_the_keyboard_and_everything_has_a_name(page: Page, report: Report) -> None:
+    page.goto(address(report, PATHS["exact"]))
+    drawn(page)
+    page.locator("#by-run .plot").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowLeft")
+    one = report["runs"][0]
+    low, high = one["interval"]["p_at_k"]
+    told = f"P@{K} {one['p_at_k']:.3f} ({low:.3f} to {high:.3f})"
+    expect(page.locator("#by-run [role=status]")).to_have_text(f"{told}, exact, cosine, all images")
+    expect(page.locator("#by-run .tip")).to_contain_text(told)
+    page.keyboard.press("Tab")
+    expect(page.locator("#by-run .tip")).to_be_hidden()
+    for path in pages_of(report):
+        page.goto(path)
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll("a, button, input:not([type=hidden]), select, [tabindex='0']")]
+                .filter((element) => !(element.getAttribute("aria-label") || element.textContent.trim()
+                  || element.labels?.length || element.querySelector("img[alt]")))
+                .map((element) => element.outerHTML)"""
+        )
+        assert nameless == []
+
+
+def test_names_are_text_and_nothing_else(page: Page, report: Report) -> None:
+    for path in pages_of(report):
+        page.goto(path)
+        page.wait_for_load_state("networkidle")
+        assert "owned" not in page.title()
+        assert page.locator("main script, main img[src='x']").count() == 0
+    page.goto(address(report))
+    expect(page.locator("#by-class svg")).to_contain_text("'\"><img src=x onerror=")
+    page.locator("#confusion .plot").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#confusion .tip")).to_contain_text(f"{sorted(CLASSES)[0]} → {sorted(CLASSES)[0]}")
+    assert page.locator("main script, main img[src='x']").count() == 0
+
+
+def test_what_is_not_there_is_said(page: Page, watch: Watch, report: Report) -> None:
+    for path, words in (
+        (f"/evaluations/{NAME}/none", f"the collection '{NAME}' has no evaluation 'none'"),
+        (f"{address(report)}?run=no-such-run", "has no run 'no-such-run'"),
+        (f"/evaluations/compare?a={report['id']}&b=none", "there is no evaluation 'none'"),
+        ("/collections/web-none-yet/quality", "web-none-yet"),
+    ):
+        answer = page.goto(path)
+        assert answer is not None
+        assert answer.status == 404
+        expect(page.locator("h1")).to_have_text("There is nothing here")
+        expect(page.locator(".lede")).to_contain_text(words)
+    watch.errors[:] = [error for error in watch.errors if not re.search("404", error)]

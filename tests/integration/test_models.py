@@ -1,0 +1,87 @@
+"""`artseek models` on the real system: a model that is exported meanwhile is listed, and used without a restart."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.producer import models
+from shared.catalog import Catalog
+from shared.store import ObjectStore
+from tests.conftest import Stack, run
+from training.export import write_model_config
+
+MODEL = "efficientnet-lite0"
+
+
+@pytest.fixture
+def second(stack: Stack) -> Iterator[str]:
+    """Another model of the running system, which is exported as `artseek train` does and goes when the test ends."""
+    folder = Path(stack.settings.models)
+    copy = folder / "works" / "1"
+    building = folder / ".export-test"
+    shutil.copytree(folder / MODEL / "1", building)
+    manifest = building / models.MANIFEST
+    about = {"run": {"recipe": {"name": "search"}}, "accuracy": 0.9125, "k": 10, "p_at_k": 0.75}
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"model": "works", "training": about}))
+    copy.parent.mkdir()
+    building.rename(copy)
+    try:
+        write_model_config(folder, str(folder))
+        yield "works"
+    finally:
+        shutil.rmtree(copy.parent)
+        write_model_config(folder, str(folder))
+
+
+def listed(stack: Stack, model: str) -> dict[str, Any]:
+    found = json.loads(stack.artseek("models", "--json"))
+    return next(one for one in found if one["model"] == model)
+
+
+def test_a_model_is_taken_up_listed_and_used(stack: Stack, gallery: Path, second: str) -> None:
+    assert "default" in listed(stack, MODEL)["collections"]
+    until = time.monotonic() + 60
+    while not listed(stack, second)["served"]:
+        assert time.monotonic() < until
+    found = listed(stack, second)
+    assert (found["backbone"], found["dim"], found["recipe"]) == (MODEL, 1280, "search")
+    assert found["figures"] == {"accuracy": 0.9125, "k": 10, "p_at_k": 0.75}
+    told = stack.artseek("models")
+    assert "0.75" in told or "P@10" in told
+
+    files = sorted((gallery / "drawing").iterdir())
+    stack.artseek("ingest", *map(str, files), "--collection", "moving")
+    query = ("search", str(files[3]), "--collection", "moving", "--json")
+    before = json.loads(stack.artseek(*query))
+    changed = json.loads(stack.artseek("models", "use", "works:1", "--collection", "moving", "--json"))
+    assert changed | {"job": ""} == {
+        "collection": "moving", "switched": True, "from": {"model": MODEL, "version": 1}, "images": len(files),
+        "model": "works", "version": 1, "dim": 1280, "left_out": [], "job": "",
+    }  # fmt: skip
+    after = json.loads(stack.artseek(*query))
+    assert [hit["id"] for hit in after["hits"]] == [hit["id"] for hit in before["hits"]]  # the same network
+    assert listed(stack, second)["collections"] == ["moving"]
+    again = stack.artseek("models", "use", "works", "--collection", "moving")
+    assert "uses works version 1 already" in again
+    assert stack.artseek("models", "use", "nowhere:3", "--collection", "moving", check=False) == ""
+    assert Catalog(ObjectStore.from_settings(stack.settings)).get("moving").model == "works"
+    stack.artseek("models", "use", MODEL, "--collection", "moving")
+    compacted = json.loads(stack.artseek("compact", "--collection", "moving", "--json"))
+    assert compacted["compacted"]["moving"]["segments_after"] >= 1
+    stack.artseek("delete", "--whole-collection", "--collection", "moving")
+
+
+def test_wrong_use_says_what_is_expected(stack: Stack) -> None:
+    for arguments, status in ((("works:", "default"), 2), ((":1", "default"), 2), (("works", "nothere"), 1)):
+        command = ["-m", "services.producer.cli", "models", "use", arguments[0], "--collection", arguments[1]]
+        if status == 2:
+            with pytest.raises(AssertionError, match="NAME:VERSION"):
+                run(command, data=stack.data)
+        else:
+            with pytest.raises(AssertionError, match="ended with 1"):
+                run(command, data=stack.data)

@@ -1,0 +1,88 @@
+"""The pages of quality as they are served: what stands in them without scripts, what they refuse, who may load what."""
+
+import html
+import re
+
+import pytest
+
+from tests.conftest import Stack
+from tests.integration.web_client import Client
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack) -> Client:
+    return Client(stack.url)
+
+
+@pytest.fixture(scope="module")
+def evaluation(client: Client) -> str:
+    """The id of an evaluation of ``default`` by a sample."""
+    asked = {"collection": "default", "sample": 8, "k": 5, "seed": 7}
+    job = client.call("POST /evaluations", value=asked).json["job"]
+    client.finished(job)
+    return str(job)
+
+
+def text_of(client: Client, path: str) -> str:
+    reply = client.send("GET", path)
+    assert reply.status == 200, reply.body[:300]
+    return html.unescape(reply.body.decode())
+
+
+def test_the_figures_stand_in_the_pages_without_any_script(client: Client, evaluation: str) -> None:
+    report = client.call("GET /evaluations/{id}", id=evaluation).json
+    page = text_of(client, f"/evaluations/default/{evaluation}")
+    table = page[page.index('<table id="runs"') :]
+    for run in report["runs"]:
+        row = table[table.index(f'data-run="{run["id"]}"') :].partition("</tr>")[0]
+        shown = re.findall(r'class="figure">([\d.]+)<', row)
+        assert shown[:3] == [f"{run[name]:.3f}" for name in ("p_at_k", "ap_at_k", "recall_at_k")]
+    assert "Queries that the collection holds" not in page  # a sample is made of them
+    quality = text_of(client, "/collections/default/quality")
+    assert f'href="/evaluations/default/{evaluation}"' in quality
+    assert 'href="/collections/default/quality"' in text_of(client, "/collections/default")
+    both = text_of(client, f"/evaluations/compare?a={evaluation}&b={evaluation}")
+    assert re.search(r"8 in both: <span[^>]*>0</span> better in B, <span[^>]*>0</span> worse, 0 with other hits", both)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/evaluations/default/none", 404),
+        ("/evaluations/none/{id}", 404),
+        ("/evaluations/default/{id}?run=none", 404),
+        ("/evaluations/default/{id}?run=%3Cscript%3E", 422),
+        ("/evaluations/default/{id}?measure=beauty", 422),
+        ("/evaluations/default/{id}?page=0", 422),
+        ("/evaluations/Default/{id}", 422),
+        ("/evaluations/default/..%2f..%2fsecrets", 404),
+        ("/evaluations/compare?a={id}", 422),
+        ("/evaluations/compare?a={id}&b=none", 404),
+        ("/collections/never-there/quality", 404),
+        ("/collections/default/quality?page=0", 422),
+        (f"/queries/{'a' * 64}/thumbnail", 404),
+        ("/queries/settings.env/thumbnail", 422),
+    ],
+)
+def test_what_is_not_there_or_does_not_fit_is_said(client: Client, evaluation: str, path: str, status: int) -> None:
+    reply = client.send("GET", path.replace("{id}", evaluation))
+    assert reply.status == status
+    assert b"Traceback" not in reply.body
+    assert b"<script>" not in reply.body
+
+
+def test_scripts_come_from_here_and_from_nowhere_else(client: Client, evaluation: str) -> None:
+    for path in (f"/evaluations/default/{evaluation}", "/collections/default/quality"):
+        reply = client.send("GET", path)
+        policy = reply.headers["Content-Security-Policy"]
+        assert "script-src 'self';" in policy
+        assert "unsafe" not in policy
+        page = reply.body.decode()
+        loaded = re.findall(r'<(?:script|link|img)\b[^>]*?(?:src|href)="([^"]*)"', page)
+        assert all(address.startswith("/") and not address.startswith("//") for address in loaded)
+        assert not re.search(r"<script(?![^>]*\bsrc=)|\bstyle=|\bon[a-z]+=", page)
+    charts = client.send("GET", "/static/js/charts.js").body.decode()
+    library = re.search(r'from "\.\./(vendor/[^"]+)"', charts)
+    assert library
+    served = client.send("GET", f"/static/{library[1]}")
+    assert (served.status, served.kind) == (200, "text/javascript")
