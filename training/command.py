@@ -8,8 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from shared.errors import ArtseekError, Invalid
@@ -35,6 +33,7 @@ from training.labelled import (
     split,
 )
 from training.pretrained import Weights, weights_named
+from training.progress import progress_bars
 from training.recipes import DEFAULT, ClassRecipe, Recipe, SearchRecipe, names, recipe_named
 from training.runs import Run, locked
 
@@ -168,7 +167,7 @@ def _train(  # noqa: PLR0913 -- its options
 
 def _data(data: Path, validation: Path | None, share: float) -> tuple[Labelled, Labelled]:
     """Return the images to learn from and to judge by, and tell what is wrong with some."""
-    with _progress() as progress:
+    with progress_bars() as progress:
         training = read_labelled(data, progress("looking at the images"))
         judged = read_labelled(validation, progress("looking at the validation images")) if validation else None
     for one in (training, judged):
@@ -193,7 +192,7 @@ def _background(folder: Path | None, known: Sequence[Labelled], share: float) ->
     """Return the images of no class to learn from, and those that are held back to judge by, chosen by content."""
     if folder is None:
         return [], []
-    with _progress() as progress:
+    with progress_bars() as progress:
         pictures, refused = read_background(folder, known, progress("looking at the background"))
     _tell_refused(refused)
     held = max(1, round(share * len(pictures)))  # they are sorted by digest, which is as good as drawn
@@ -217,7 +216,7 @@ def _fit_classes(
     from training.curves import CLASSES  # noqa: PLC0415 -- takes a second to import
 
     classes = import_quietly("training.classes")
-    with _progress() as progress:
+    with progress_bars() as progress:
         trained = classes.fine_tune(
             run, recipe, weights, training, validation, size=size, seed=seed, tell=_teller(progress)
         )
@@ -243,7 +242,7 @@ def _fit_search(
     seed: int,
 ) -> dict[str, Any]:
     similarity = import_quietly("training.similarity")
-    with _progress() as progress:
+    with progress_bars() as progress:
         trained = similarity.fine_tune(
             run, recipe, weights, training, validation, background, size=size, seed=seed, tell=_teller(progress)
         )
@@ -354,28 +353,5 @@ def _versions() -> dict[str, str]:
     return found
 
 
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """Give a function from what is done to what is told of it."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=_err, transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def of(what: str) -> Any:
-            def tell(done: int, total: int) -> None:
-                if what not in tasks:
-                    for task in tasks.values():
-                        bars.remove_task(task)
-                    tasks.clear()
-                    tasks[what] = bars.add_task(what, total=total)
-                bars.update(tasks[what], completed=done, total=total)
-
-            return tell
-
-        yield of
+if __name__ == "__main__":
+    train()

@@ -98,7 +98,7 @@ def read_labelled(folder: Path, seen: Callable[[int, int], None] | None = None) 
             f"{str(folder)!r} has {found}: put the images of each class, two at least, into a folder of its own"
         )
     place = {name: number for number, name in enumerate(classes)}
-    pictures, refused = _look_at(((one.path, place[str(one.label)]) for one in sources), len(sources), seen)
+    pictures, refused = look_at(((one.path, place[str(one.label)]) for one in sources), len(sources), seen)
     kept = tuple({(one.label, one.sha256): one for one in reversed(pictures)}.values())[::-1]
     made = Labelled(classes, kept, tuple(refused), len(pictures) - len(kept))
     few = {name: size for name, size in made.sizes.items() if size < 2}
@@ -132,7 +132,7 @@ def read_background(
     if not folder.is_dir():
         raise Invalid(f"there is no folder {str(folder)!r}; give one with images of no class")
     sources = list(walk([folder], labels_from_folders=False))
-    pictures, refused = _look_at(((one.path, 0) for one in sources), len(sources), seen)
+    pictures, refused = look_at(((one.path, 0) for one in sources), len(sources), seen)
     labelled = {one.sha256 for data in known for one in data.pictures}
     kept = {one.sha256: one for one in reversed(pictures) if one.sha256 not in labelled}
     if len(kept) < 2:
@@ -172,9 +172,10 @@ def split(data: Labelled, share: float) -> tuple[Labelled, Labelled]:
     return parts[0], parts[1]
 
 
-def _look_at(
+def look_at(
     files: Iterable[tuple[Path, int]], count: int, seen: Callable[[int, int], None] | None
 ) -> tuple[list[Picture], list[Refused]]:
+    """Decode files, each with the place of its class, `count` in all; returns which can be, and which cannot."""
     pictures: list[Picture] = []
     refused: list[Refused] = []
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="decode") as pool:

@@ -77,16 +77,32 @@ def up(data: Path | None, host: str, port: int) -> None:
     os.execv(sys.executable, command)  # noqa: S606 -- the launcher takes this process's place, and its Ctrl-C
 
 
+def _of_training(module: str, command: str, arguments: tuple[str, ...]) -> None:
+    """Run a command that needs TensorFlow, which is not wherever this one is."""
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        err.print(
+            f"artseek: training is not installed here ({error}): pip install 'artseek[training]'",
+            style="red",
+            markup=False,
+        )
+        sys.exit(1)
+    getattr(found, command).main(list(arguments), prog_name=f"artseek {command}")
+
+
 @main.command("train", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def train_command(arguments: tuple[str, ...]) -> None:
-    """Fine-tune a network for the classes of labelled images; needs no running system."""
-    try:
-        training = importlib.import_module("training.command")  # by name: it is not wherever this command is
-    except ImportError as error:
-        err.print(f"artseek: training is not installed here ({error}): pip install 'artseek[training]'", style="red")
-        sys.exit(1)
-    training.train.main(list(arguments), prog_name="artseek train")
+    """Fine-tune a network for search, or for the classes of labelled images; needs no running system."""
+    _of_training("training.command", "train", arguments)
+
+
+@main.command("report", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def report_command(arguments: tuple[str, ...]) -> None:
+    """Reproduce the university report's tables from a folder of images; needs no running system."""
+    _of_training("reproduction.command", "report", arguments)
 
 
 main.add_command(evaluate)
