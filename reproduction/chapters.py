@@ -246,9 +246,9 @@ def indexing(
     )
     if min(predicted) > 0.5:
         why += (
-            "So narrow slots cannot be why: by the formula on its page nearly all neighbours would have been candidates, "
-            "and far more images than it tells of. What its index did instead it does not say; the table of directions "
-            "tries one way to depart from the formula."
+            "So narrow slots cannot be why: by the formula on its page nearly all neighbours would have been "
+            "candidates, and far more images than it tells of. What its index did instead it does not say; the table "
+            "of directions tries one way to depart from the formula."
         )
     else:
         why += (
@@ -295,7 +295,7 @@ def _grid(
         kinds = [kind for kind in series if distance or kind != "w in proportion"]
         for kind, w in zip(kinds, widths, strict=True):
             found = searches.index(Setting(g, h, w), seeds=_SEEDS)
-            rows.append(_our_row(f"g={g} h={h}", kind, found))
+            rows.append(_our_row(_setting(g, h), kind, found))
             series[kind][0].append((found.euclidean.share, found.euclidean.recall))
     count = len(rows) // max(1, len(settings))
     return [Table(title, _GRID_COLUMNS, tuple(rows), groups=count)], series
@@ -323,7 +323,7 @@ def _their_row(one: Mapping[str, Any], width: float, distance: float | None) -> 
         chance = meeting(np.array([distance]), width=width, hashes=one["hashes"], tables=one["tables"])
         predicted = float(chance[0])
     return (
-        f"g={one['tables']} h={one['hashes']}",
+        _setting(one["tables"], one["hashes"]),
         THEIRS,
         number(width, 1),
         number(one["p_euclidean"]),
@@ -336,6 +336,10 @@ def _their_row(one: Mapping[str, Any], width: float, distance: float | None) -> 
         "–",
         number(predicted),
     )
+
+
+def _setting(tables: int, hashes: int) -> str:
+    return f"g={tables}\N{NO-BREAK SPACE}h={hashes}"
 
 
 def _our_row(setting: str, kind: str, found: Indexed) -> _Row:
@@ -389,7 +393,7 @@ def _uniform_table(own: Published, searches: Searches) -> Table:
         width = own["width"] * factor
         for kind, directions in (("normal", "normal"), ("from 0 to 1", "uniform")):
             found = searches.index(Setting(g, h, width), seeds=_SEEDS, directions=directions)  # type: ignore[arg-type]
-            rows.append(_our_row(f"g={g} h={h}", kind, found))
+            rows.append(_our_row(_setting(g, h), kind, found))
     return Table(
         "Directions drawn from the normal distribution, as theory asks, or evenly from 0 to 1: these have a part in "
         "common, along which all hash functions measure the same",

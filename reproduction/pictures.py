@@ -29,7 +29,14 @@ def draw_recall(series: Mapping[str, tuple[Points, str]], path: Path) -> None:
     figure, axis = plt.subplots(figsize=(7, 4.2), layout="constrained")
     for name, (points, marker) in series.items():
         shares, recalls = zip(*points, strict=True) if points else ((), ())
-        axis.plot([max(one, 1e-5) for one in shares], recalls, marker, label=name, alpha=0.8)
+        axis.plot(
+            [max(one, 1e-5) for one in shares],
+            recalls,
+            marker,
+            label=name,
+            alpha=0.8,
+            markersize=13 if marker == "*" else 6,
+        )
     axis.set_xscale("log")
     axis.set_ylim(-0.03, 1.03)
     axis.set_xlabel("share of the images examined")

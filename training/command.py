@@ -73,7 +73,9 @@ _err = Console(stderr=True, highlight=False)
 @click.option("--backbone", type=click.Choice(sorted(BACKBONES)), help="Instead of the recipe's.")
 @click.option("--weights", default="imagenet", show_default=True, help="imagenet, random, or a file in Keras' format.")
 @click.option(
-    "--size", type=click.IntRange(32, 1024), help="Side of the pictures in pixels.  [default: the backbone's]"
+    "--size",
+    type=click.IntRange(32, 1024),
+    help="Side of the pictures in pixels.  [default: the recipe's, or the backbone's]",
 )
 @click.option("--epochs", type=click.IntRange(1), help="At most, instead of the recipe's.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
@@ -126,7 +128,7 @@ def _train(  # noqa: PLR0913 -- its options
     recipe = recipe_named(recipe_name)
     recipe = replace(recipe, backbone=backbone or recipe.backbone, epochs=epochs or recipe.epochs)
     network, beginning = backbone_named(recipe.backbone), weights_named(weights, seed=seed)
-    size = size or network.input_size
+    size = size or (recipe.size if isinstance(recipe, SearchRecipe) else network.input_size)
     own = recipe_named(recipe_name).backbone == recipe.backbone
     name = name or (recipe.name if own else f"{recipe.name}-{recipe.backbone}")
     if background is not None and not isinstance(recipe, SearchRecipe):

@@ -80,7 +80,7 @@ def test_a_report_is_made_and_made_again_from_what_is_kept(
     assert cleaning[1]["rows"][0][:2] == ["no.jpg", "painting"]
     grid = sections["5.2.2"]["tables"][0]
     assert len(grid["rows"]) == 15 * 4
-    assert grid["rows"][0][:4] == ["g=3 h=2", "report", "8.0", "0.369"]
+    assert grid["rows"][0][:4] == ["g=3\N{NO-BREAK SPACE}h=2", "report", "8.0", "0.369"]
     fitted = [row for row in grid["rows"] if row[1].startswith("w for a recall")]
     assert all(float(row[-1]) == pytest.approx(0.9, abs=0.001) for row in fitted)
     empty = sections["6.2.3"]["tables"][0]  # with one model, this is what stands for 6.2.6

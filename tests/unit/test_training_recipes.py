@@ -48,7 +48,7 @@ def test_the_recipe_for_search_is_the_default_and_ends_in_few_dimensions() -> No
     recipe = recipe_named(DEFAULT)
     assert isinstance(recipe, SearchRecipe)
     assert recipe_of(DEFAULT, recipe.to_json()) == recipe
-    assert Architecture(recipe.backbone, 260, 260, recipe.pooling, recipe.head).dim <= 256
+    assert Architecture(recipe.backbone, recipe.size, recipe.size, recipe.pooling, recipe.head).dim <= 256
 
 
 def test_every_recipe_names_a_backbone_that_there_is() -> None:
@@ -93,6 +93,7 @@ def test_an_unknown_recipe_is_told_with_those_there_are(tmp_path: Path) -> None:
         ({"name": "search", "patience": 3}, "'patience' is unknown"),
         ({"name": "search", "temperature": 0}, "temperature is 0, expected a number above 0"),
         ({"name": "search", "views": -1}, "views is -1"),
+        ({"name": "search", "size": 16}, "size is 16, expected a whole number from 32 on"),
         ({"name": "search", "head": [{"sum": [[{"dense": 8}], [{"dense": 9}]]}]}, "end \\[8, 9\\] wide"),
     ],
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from shared.errors import Invalid, NotFound
+from training.backbones import SMALLEST
 from training.network import width_after
 from training.pooling import POOLINGS
 
@@ -104,6 +105,7 @@ class SearchRecipe(_Recipe):
     """How an embedding for search is learned on a frozen backbone, by AdamW; the head ends in the embedding.
 
     Attributes:
+        size: Side of the pictures in pixels.
         views: Varied copies of each training picture that are learned from beside the picture as it is.
         temperature: Of the supervised contrastive loss.
         contrast: The weight of that loss.
@@ -111,6 +113,7 @@ class SearchRecipe(_Recipe):
         weight_decay: Of AdamW.
     """
 
+    size: int
     views: int
     temperature: float
     contrast: float
@@ -196,6 +199,7 @@ ClassRecipe.checks = {
     "patience": _COUNT,
 }
 SearchRecipe.checks = {
+    "size": (lambda value: _is_count(value) and value >= SMALLEST, f"a whole number from {SMALLEST} on"),
     "views": (lambda value: value == 0 or _is_count(value), "a whole number from 0 on"),
     "temperature": (lambda value: _is_number(value) and value > 0, "a number above 0"),
     "contrast": _WEIGHT,
