@@ -20,7 +20,12 @@ from shared.serving import ModelNotFound, ServingClient, ServingError
 MANIFEST = "assets.extra/artseek.json"
 _POLL_S = 0.2
 _REJECTED = 3
-_NAMES = {"p_at_k": "P@{k}", "ap_at_k": "AP@{k}", "recall_at_k": "recall@{k}"}
+_NAMES = {
+    "p_at_k": "P@{k}",
+    "ap_at_k": "AP@{k}",
+    "p_at_k_background": "P@{k} among background",
+    "ap_at_k_background": "AP@{k} among background",
+}
 
 Version = tuple[str, int]
 
@@ -100,14 +105,20 @@ def _entry(
         "dim": manifest.get("dim"),
         "normalised": manifest.get("normalised"),
         "recipe": recipe.get("name") if isinstance(recipe, dict) else None,
-        "figures": {
-            key: value
-            for key, value in training.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        },
+        "figures": _figures(training),
         "served": served,
         "error": error,
         "collections": users.get(version, []),
+    }
+
+
+def _figures(training: dict[str, Any]) -> dict[str, float]:
+    """Return what a training came to, from the manifest's part on it."""
+    search = training.get("search") or {}
+    background = search.get("background") or {}
+    found = search | {f"{key}_background": value for key, value in background.items()} | training
+    return {
+        key: value for key, value in found.items() if isinstance(value, int | float) and not isinstance(value, bool)
     }
 
 
