@@ -253,3 +253,50 @@ def test_after_the_index_was_emptied_in_the_middle_a_second_run_adds_the_rest(we
     wait_for_size(weak, "emptied")
     weak.artseek("rebuild", "--collection", "emptied")
     assert_whole(weak, "emptied", images)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the worker", "the process of its task"])
+def test_an_evaluation_survives_the_death_of_the_evaluator(weak: Stack, tmp_path: Path, whole: bool) -> None:  # noqa: FBT001
+    for seed, label in enumerate(("a", "b")):
+        make_folder(tmp_path / label, 200 + 2 * seed + whole)
+    name = f"judged-{'worker' if whole else 'task'}"
+    weak.artseek("ingest", str(tmp_path), "--collection", name, "--labels-from-folders")
+    (tmp_path / "grid.json").write_text(json.dumps({"tables": [1, 2, 4, 8], "hashes": [4, 6, 8, 10], "probes": 4}))
+    command = ["evaluate", "--sample", "80", "--collection", name, "--grid", str(tmp_path / "grid.json"), "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.producer.cli", *command],
+        env=bare_environment(ARTSEEK_DATA=str(weak.data), **(weak.environment or {})),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    redis = connect(weak.settings.index_url.get_secret_value())
+    jobs = Jobs(redis)
+    until, share = time.monotonic() + 60, 0.0
+    while share < 0.3:
+        assert time.monotonic() < until
+        assert process.poll() is None
+        ids = [key.decode().removeprefix("job:") for key in redis.scan_iter(match="job:*", count=1000)]
+        mine = [
+            job for job in map(jobs.get, (one for one in ids if ":" not in one)) if job.collection == name and job.steps
+        ]
+        share = max((job.steps / job.total for job in mine if job.total), default=0.0)
+        time.sleep(0.01)
+    assert share < 1
+    worker = child(weak, "evaluator")
+    for victim in [worker] if whole else worker.children():
+        victim.kill()
+    out, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    again = json.loads(weak.artseek(*command))
+    keys = ("id", "p_at_k", "ap_at_k", "recall_at_k", "candidates", "per_class", "interval")
+    found = json.loads(out)
+    assert len(found["grid"]) == 16
+    for one, other in zip(found["grid"], again["grid"], strict=True):
+        assert [[run[key] for key in keys] for run in one["runs"]] == [
+            [run[key] for key in keys] for run in other["runs"]
+        ]
+    assert [[run[key] for key in keys] for run in found["runs"]] == [
+        [run[key] for key in keys] for run in again["runs"]
+    ]
+    assert [key for key in redis.scan_iter(count=5000) if key.startswith(b"e:")] == []
