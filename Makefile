@@ -45,6 +45,7 @@ format: $(VENV)/dev
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.backbones
 	$(BIN)/python -m benchmarks.index $(BENCH)
 
 protos: $(VENV)/dev

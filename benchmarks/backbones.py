@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,20 +115,24 @@ def _pictures(data: Path | None, queries: Path | None, background: Path | None, 
 def _models(sizes: Sequence[int], given: Sequence[Path], scratch: Path) -> Iterator[tuple[str, Path, str]]:
     """Yield what is measured: its name, the folder of its version, and what weights it has."""
     for name in BACKBONES:
+        told, weights = _weights(name)
         for size in sizes:
-            backbone = backbone_named(name)
-            architecture = replace(Architecture.plain(backbone), input_size=size, shorter_side=size)
-            choices: list[tuple[str, Weights]] = [("imagenet", Imagenet()), ("random", RandomWeights(0))]
-            for told, weights in choices:
-                try:
-                    export(architecture, weights, scratch, f"{name}-{size}", 1)
-                except WeightsError as error:
-                    _log.info("%s has random weights, so no quality: %s", name, error)
-                    continue
-                yield f"{name} {size}", scratch / f"{name}-{size}" / "1", told
-                break
+            architecture = replace(Architecture.plain(backbone_named(name)), input_size=size, shorter_side=size)
+            export(architecture, weights, scratch, f"{name}-{size}", 1)
+            yield f"{name} {size}", scratch / f"{name}-{size}" / "1", told
     for folder in given:
         yield f"{folder.parent.name} {folder.name}", folder, "trained"
+
+
+def _weights(name: str) -> tuple[str, Weights]:
+    """Return ImageNet's weights of a backbone if they can be had, or random ones, which tell its speed."""
+    try:
+        with redirect_stdout(sys.stderr):  # Keras tells of its downloads
+            backbone_named(name).build(Imagenet())
+    except WeightsError as error:
+        _log.info("%s has random weights, so no quality: %s", name, error)
+        return "random", RandomWeights(0)
+    return "imagenet", Imagenet()
 
 
 def _measured(name: str, folder: Path, weights: str, pictures: Pictures) -> Row:

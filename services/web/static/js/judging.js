@@ -13,13 +13,15 @@ function start() {
   const finished = document.getElementById("finished");
   const address = (template, job) => template.replace("JOB", encodeURIComponent(job));
 
-  form.elements.source.addEventListener("change", () => {
+  const fit = () => {
     const kept = form.elements.source.value !== "";
     for (const name of ["sample", "seed"]) {
       form.elements[name].disabled = kept;
       form.elements[name].closest(".field").hidden = kept;
     }
-  });
+  };
+  form.elements.source.addEventListener("change", fit);
+  fit(); // something may have been chosen before this ran, or by the browser when it goes back
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
