@@ -67,11 +67,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Indexed:
-    """What an index came to, by either metric, and what theory predicts of it."""
+    """What an index came to, by either metric, and what theory predicts of it.
+
+    Attributes:
+        recalls: By Euclidean distance, of every draw of the directions; `euclidean` has their mean.
+    """
 
     setting: Setting
     euclidean: Figures
     cosine: Figures
+    recalls: tuple[float, ...]
     predicted_recall: float
     predicted_share: float
 
@@ -165,6 +170,7 @@ class Searches:
             setting,
             _mean(drawn["euclidean"]),
             _mean(drawn["cosine"]),
+            tuple(one.recall for one in drawn["euclidean"]),
             float(chances(self.neighbours).mean()),
             float(np.average(chances(distances), weights=counts)),
         )
