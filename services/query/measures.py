@@ -16,7 +16,7 @@ from shared.query import MODE_NAMES
 from shared.query import query_pb2 as messages
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_CANDIDATES = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 1_000_000)
+_CANDIDATES = tuple(digit * 10**power for power in range(1, 6) for digit in (1, 2, 5))
 _RECALLS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _LATEST = 200  # checked answers of a collection that the gauge is the mean of
 _OURS = "/artseek."

@@ -67,7 +67,7 @@ def queries_title(report: Report) -> str:
     queries = report["query_set"]
     match queries["kind"]:
         case "sample":
-            return "samples of the collection"
+            return "a sample of the collection"
         case "kept":
             return f"the kept queries {queries['name']}"
         case _:

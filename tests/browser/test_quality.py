@@ -223,6 +223,8 @@ def test_a_collection_is_judged_from_its_page(page: Page, report: Report, client
     latest = next(one for one in made["runs"] if one["id"] == "lsh-cosine-all")
     assert row(page.locator("#evaluations"), 0)[-3:] == figures(latest)
     assert drawn(page)["by-class"] == 9
+    ticks = page.locator("#over-time svg text").all_text_contents()
+    assert [one for one in ticks if re.fullmatch(r"\d\d:\d\d", one)]  # not years around evaluations of one hour
     page.get_by_role("link", name="exact, cosine, all images").click()
     assert row(page.locator("#evaluations"), 1)[-3:] == figures(report["runs"][0])
     page.locator("#over-time .plot").focus()

@@ -56,6 +56,15 @@ const scaled = (points) => {
   return Number.isFinite(low) && low > 0.55 ? Math.floor(low * 10) / 10 : 0;
 };
 
+const HOUR = 3_600_000;
+
+/** The ends of a time axis whose points lie within an hour: left to itself, it would show years around a single one. */
+const around = (points) => {
+  const times = points.map((point) => new Date(point.x).getTime());
+  const [first, last] = [Math.min(...times), Math.max(...times)];
+  return last - first < HOUR ? { min: (first + last - HOUR) / 2, max: (first + last + HOUR) / 2 } : {};
+};
+
 const build = {
   /** Figures over time; a point without a value is a gap. */
   lines(spec, look) {
@@ -63,7 +72,7 @@ const build = {
     return {
       grid: { left: 4, right: 16, top: 42, bottom: 4, containLabel: true },
       legend: legend(spec, look),
-      xAxis: axis(look, { type: "time", splitLine: { show: false }, boundaryGap: ["4%", "4%"] }),
+      xAxis: axis(look, { type: "time", splitLine: { show: false }, boundaryGap: ["4%", "4%"], ...around(all) }),
       yAxis: axis(look, { type: "value", min: scaled(all), max: 1 }),
       series: spec.series.flatMap((one, place) => {
         const stroke = look.series[place];
