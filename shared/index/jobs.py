@@ -21,6 +21,8 @@ RECORD_LOST = "the job's record was lost with the index; run the command again: 
 
 _KEPT_S = 7 * 24 * 3600
 _TALLY = "tally"
+# One step: a record that is lost between a look and a write would come back as half of one, and never expire.
+_UPDATE = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end redis.call('HSET', KEYS[1], unpack(ARGV)) return 1"
 
 
 @dataclass(frozen=True)
@@ -119,17 +121,18 @@ class Jobs:
         Raises:
             IndexLost: The job's record is gone, and what was reported with it.
         """
-        values = {"batches": batches, "total": total, "closed": int(closed)}
-        with guarded():
-            if not self._redis.exists(f"job:{job}"):
-                raise IndexLost(RECORD_LOST)
-            self._redis.hset(f"job:{job}", mapping=values)
+        if not self._update(job, {"batches": batches, "total": total, "closed": int(closed)}):
+            raise IndexLost(RECORD_LOST)
 
     def advance(self, job: str, *, steps: int, total: int) -> None:
-        """Note how far a job has come, where it counts steps instead of images."""
+        """Note how far a job has come, where it counts steps instead of images; nothing if its record is gone."""
+        self._update(job, {"steps": steps, "total": total})
+
+    def _update(self, job: str, fields: dict[str, int]) -> bool:
+        """Write fields of a job's record if there is one; returns whether there is."""
         with guarded():
-            if self._redis.exists(f"job:{job}"):
-                self._redis.hset(f"job:{job}", mapping={"steps": steps, "total": total})
+            words = [word for pair in fields.items() for word in pair]
+            return bool(self._redis.eval(_UPDATE, 1, f"job:{job}", *words))
 
     def cancel(self, job: str) -> None:
         """Ask a job to end before it is done; it does so at its next step, and leaves nothing behind.
@@ -141,9 +144,8 @@ class Jobs:
         found = self.get(job)
         if found.kind not in CANCELLABLE:
             raise Invalid(f"the job {job} is of the kind {found.kind!r}, which cannot be cancelled: it goes on")
-        if not found.done:
-            with guarded():
-                self._redis.hset(f"job:{job}", "cancelled", 1)
+        if not found.done and not self._update(job, {"cancelled": 1}):
+            raise _unknown(job)
 
     def cancelled(self, job: str) -> bool:
         """Return whether somebody asked a job to end."""
@@ -227,7 +229,7 @@ class Jobs:
             pipeline.hgetall(f"job:{job}:batches")
             fields, reports = pipeline.execute()
         if not fields:
-            raise NotFound(f"there is no job {job[:80]!r}; jobs are kept for a week")
+            raise _unknown(job)
         return Job(
             id=job,
             kind=fields[b"kind"].decode(),
@@ -241,6 +243,10 @@ class Jobs:
             cancelled=b"cancelled" in fields,
             outcome=_sum([Outcome.from_json(json.loads(report)) for _, report in sorted(reports.items())]),
         )
+
+
+def _unknown(job: str) -> NotFound:
+    return NotFound(f"there is no job {job[:80]!r}; jobs are kept for a week")
 
 
 def _sum(outcomes: Sequence[Outcome]) -> Outcome:

@@ -6,14 +6,16 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import redis as redis_py
 
 from shared import heartbeat
-from shared.errors import IndexUnavailable, NotFound
+from shared.errors import IndexLost, IndexUnavailable, NotFound
 from shared.index import BucketStore, Change, Changes, Client, IndexState, Jobs, Ledger, Rejection, connect
 from shared.index.connection import servers as servers_of
 from shared.index.jobs import Outcome
@@ -339,6 +341,55 @@ def test_an_unknown_job_is_not_found_and_a_known_one_is_forgotten_after_a_week(r
     assert jobs.progress("j") == {0}
     week = 7 * 24 * 3600
     assert all(week - 60 < redis.ttl(key) <= week for key in ("job:j", "job:j:batches"))
+
+
+class _Losing:
+    """A client after whose first exchange with the server the index is emptied by somebody else."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._emptied = False
+
+    def __getattr__(self, name: str) -> object:
+        if name == "pipeline":
+            return self._pipeline
+        return self._then_empty(getattr(self._client, name))
+
+    def _pipeline(self, **options: bool) -> Client:
+        pipeline = self._client.pipeline(**options)
+        pipeline.execute = self._then_empty(pipeline.execute)
+        return pipeline
+
+    def _then_empty(self, call: Callable[..., object]) -> Callable[..., object]:
+        def called(*arguments: object, **options: object) -> object:
+            answer = call(*arguments, **options)
+            if not self._emptied:
+                self._client.flushall()
+                self._emptied = True
+            return answer
+
+        return called
+
+
+def test_a_record_that_is_lost_while_it_is_written_does_not_come_back_in_part(redis: Client) -> None:
+    """It would be a job without a kind, which no command could tell from its own and nothing ever removes."""
+    jobs = Jobs(redis)
+    writes: list[Callable[[Jobs], None]] = [
+        lambda losing: losing.extend("j", batches=1, total=3, closed=True),
+        lambda losing: losing.advance("j", steps=1, total=3),
+        lambda losing: losing.cancel("j"),
+    ]
+    for number, write in enumerate(writes):
+        jobs.create("j", "art", kind="evaluate")
+        with suppress(NotFound):  # told to whoever asks for the end of a job that is no more
+            write(Jobs(_Losing(redis)))
+        assert redis.dbsize() == 0, number
+        with pytest.raises(NotFound, match="there is no job 'j'"):
+            jobs.get("j")
+    with pytest.raises(IndexLost, match="run the command again"):
+        jobs.extend("j", batches=1, total=3, closed=True)
+    jobs.advance("j", steps=1, total=3)
+    assert jobs.progress("j") is None
 
 
 def test_an_outcome_survives_json() -> None:
