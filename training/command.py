@@ -21,6 +21,7 @@ from rich.table import Table
 from shared.errors import ArtseekError, Invalid
 from shared.serving.quiet import import_quietly
 from training.backbones import BACKBONES, backbone_named
+from training.backend import TENSORFLOW, VARIABLE, chosen_backend
 from training.labelled import (
     Labelled,
     Picture,
@@ -125,6 +126,7 @@ def _train(  # noqa: PLR0913 -- its options
     version: int,
     as_json: bool,
 ) -> None:
+    backend = chosen_backend()
     recipe = recipe_named(recipe_name)
     recipe = replace(recipe, backbone=backbone or recipe.backbone, epochs=epochs or recipe.epochs)
     network, beginning = backbone_named(recipe.backbone), weights_named(weights, seed=seed)
@@ -137,6 +139,9 @@ def _train(  # noqa: PLR0913 -- its options
     with locked(folder):
         training, judged = _data(data, validation, validation_share)
         taught, held = _background(background, (training, judged), validation_share)
+        if backend != TENSORFLOW:
+            import_quietly("keras")  # which imports TensorFlow too, but later and aloud
+            import_quietly("tensorflow")
         about = {
             "recipe": {"name": recipe.name, **recipe.to_json()},
             "weights": network.about(beginning),
@@ -147,6 +152,7 @@ def _train(  # noqa: PLR0913 -- its options
             "validation": {"images": len(judged), "sha256": judged.digest, "classes": judged.sizes},
             "background": {"images": len(taught), "sha256": digest_of(taught)},
             "held_back": {"images": len(held), "sha256": digest_of(held)},
+            "backend": backend,
             "precision": import_quietly("training.precision").set_precision(precision),
             "versions": _versions(),
         }
@@ -320,9 +326,7 @@ def _export(run: Run, models: Path, name: str, version: int) -> Path:
     models = models.resolve()
     arguments = ["--run", run.folder.resolve(), "--out", models, "--name", name, "--version", version]
     command = [sys.executable, "-m", "training.export", *map(str, arguments)]
-    done = subprocess.run(
-        command, env=os.environ | {"KERAS_BACKEND": "tensorflow"}, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, env=os.environ | {VARIABLE: TENSORFLOW}, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["it ended without a word"]
         raise ArtseekError(f"the export failed: {said[-1].removeprefix('error: ')}")
