@@ -4,7 +4,6 @@ Exit status: 0 success, 1 an error, 2 wrong usage, 130 interrupted: the same com
 """
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -20,8 +19,9 @@ from rich.table import Table
 
 from shared.errors import ArtseekError, Invalid
 from shared.serving.quiet import import_quietly
+from training import golden
 from training.backbones import BACKBONES, backbone_named
-from training.backend import TENSORFLOW, VARIABLE, chosen_backend
+from training.backend import TENSORFLOW, chosen_backend
 from training.labelled import (
     Labelled,
     Picture,
@@ -33,6 +33,7 @@ from training.labelled import (
     read_labelled,
     split,
 )
+from training.network import network_embed
 from training.pretrained import Weights, weights_named
 from training.progress import progress_bars
 from training.recipes import DEFAULT, ClassRecipe, Recipe, SearchRecipe, names, recipe_named
@@ -298,6 +299,8 @@ def _finish(
     """Write what came of a run into its folder, and return the result."""
     from training.curves import draw_curves  # noqa: PLC0415 -- takes a second to import
 
+    if run.about["backend"] != TENSORFLOW:  # the export is then held to what this library makes of the network
+        golden.write(run.folder, trained.architecture.input_size, network_embed(trained.architecture, trained.network))
     trained.network.save_weights(run.path("network.part.weights.h5"))
     run.path("network.part.weights.h5").replace(run.path("network.weights.h5"))
     run.write("architecture.json", json.dumps(trained.architecture.to_json(), indent=2).encode())
@@ -326,7 +329,7 @@ def _export(run: Run, models: Path, name: str, version: int) -> Path:
     models = models.resolve()
     arguments = ["--run", run.folder.resolve(), "--out", models, "--name", name, "--version", version]
     command = [sys.executable, "-m", "training.export", *map(str, arguments)]
-    done = subprocess.run(command, env=os.environ | {VARIABLE: TENSORFLOW}, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["it ended without a word"]
         raise ArtseekError(f"the export failed: {said[-1].removeprefix('error: ')}")

@@ -24,8 +24,9 @@ from shared.errors import ArtseekError, Invalid
 from shared.serving.quiet import import_quietly
 from training import golden
 from training.backbones import BACKBONES, EFFICIENTNET_LITE0, backbone_named
+from training.backend import TENSORFLOW, VARIABLE
 from training.model_config import model_config
-from training.network import Architecture, build_network, load_network, served
+from training.network import Architecture, build_network, load_network, network_embed, served
 from training.pretrained import Weights, weights_named
 
 if TYPE_CHECKING:
@@ -96,7 +97,14 @@ def export(architecture: Architecture, weights: Weights, out: Path, name: str, v
 
 
 def export_network(
-    architecture: Architecture, network: "keras.Model", out: Path, name: str, version: int, about: Mapping[str, Any]
+    architecture: Architecture,
+    network: "keras.Model",
+    out: Path,
+    name: str,
+    version: int,
+    about: Mapping[str, Any],
+    *,
+    vectors: Path | None = None,
 ) -> bool:
     """Bring `out`/`name`/`version` into being, unless it is there: a network that was trained.
 
@@ -107,6 +115,8 @@ def export_network(
         name: of the model.
         version: 1 or more.
         about: what the manifest is to say of the training, as JSON values: the run, the weights that it began with, …
+        vectors: folder with the golden vectors, if it was trained with another library than TensorFlow: those that this
+            library computed.
 
     Returns:
         Whether it was written; False if it was there already.
@@ -116,7 +126,7 @@ def export_network(
             the architecture.
     """
     identity = manifest(architecture, name, version, {"source": "training", "sha256": _digest(network)})
-    return _export(architecture, identity, about, out, lambda: network)
+    return _export(architecture, identity, about, out, lambda: network, vectors)
 
 
 def export_run(run: Path, out: Path, name: str, version: int) -> bool:
@@ -133,7 +143,8 @@ def export_run(run: Path, out: Path, name: str, version: int) -> bool:
         raise Invalid(f"{str(run)!r} holds no training run that has ended: {error}") from error
     figures = {key: result[key] for key in ("loss", "accuracy", "search") if key in result}
     network = load_network(architecture, run / "network.weights.h5")
-    return export_network(architecture, network, out, name, version, {"run": about, **figures})
+    vectors = run if (run / golden.GOLDEN).exists() else None
+    return export_network(architecture, network, out, name, version, {"run": about, **figures}, vectors=vectors)
 
 
 def _export(
@@ -142,6 +153,7 @@ def _export(
     about: Mapping[str, Any],
     out: Path,
     build: Callable[[], "keras.Model"],
+    vectors: Path | None = None,
 ) -> bool:
     target = out / identity["model"] / str(identity["version"])
     if target.exists() and _is_there(target, identity):
@@ -151,7 +163,7 @@ def _export(
     building = Path(tempfile.mkdtemp(prefix=".export-", dir=out))
     try:
         version_folder = building / "new"
-        _write(architecture, build, version_folder, identity, about)
+        _write(architecture, build, version_folder, identity, about, vectors)
         if target.exists():
             target.rename(building / "old")
         version_folder.rename(target)
@@ -206,15 +218,18 @@ def _write(
     folder: Path,
     identity: dict[str, Any],
     about: Mapping[str, Any],
+    vectors: Path | None,
 ) -> None:
     savedmodel = import_quietly("training.savedmodel")
-    folding = import_quietly("training.folding")
     network = build()
     normalised, size = architecture.normalised, architecture.input_size
     savedmodel.write_saved_model(served(architecture, network), folder, normalised=normalised)
     savedmodel.write_warmup(folder, identity["model"], identity["version"], size, WARMUP_BATCHES)
     # From the network as it was trained, not as it is served: what was folded and frozen has to give the same.
-    golden.write(folder, size, savedmodel.network_embed(folding.in_single_precision(network), normalised=normalised))
+    if vectors is None:
+        golden.write(folder, size, network_embed(architecture, network))
+    else:
+        golden.copy(vectors, folder)
     golden.check(folder, savedmodel.saved_model_embed(folder))
     training = {"training": dict(about)} if about else {}
     text = json.dumps({**identity, **training, "files": _digests(folder)}, indent=2)
@@ -254,6 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.seed < 0:
         parser.error(f"--seed is {options.seed}, expected 0 or more")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    os.environ[VARIABLE] = TENSORFLOW  # which alone writes SavedModels, whatever networks are trained with here
     out = options.out.resolve()
     started = time.perf_counter()
     try:

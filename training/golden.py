@@ -3,6 +3,7 @@
 The images are patterns of coloured squares, from coarse to fine, which the file holds at the size of an icon.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -39,6 +40,13 @@ def write(folder: Path, input_size: int, embed: Embed, *, seed: int = 0) -> None
     path = folder / GOLDEN
     path.parent.mkdir(exist_ok=True)
     np.savez_compressed(path, allow_pickle=False, size=input_size, patterns=patterns, embeddings=embeddings)
+
+
+def copy(source: Path, folder: Path) -> None:
+    """Give the version in `folder` the golden vectors that were written into another folder."""
+    path = folder / GOLDEN
+    path.parent.mkdir(exist_ok=True)
+    shutil.copyfile(source / GOLDEN, path)
 
 
 def check(folder: Path, embed: Embed) -> float:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from shared.errors import Invalid
 from training.backbones import Backbone, backbone_named, check_input_size
+from training.golden import Embed, Floats, Images
 from training.pooling import STAGES, check_pooling, pooled_width, pooling_named
 from training.pretrained import RandomWeights, Weights, randomise
 
@@ -157,6 +158,24 @@ def served(architecture: Architecture, network: "keras.Model") -> "keras.Model":
     from training.folding import folded  # noqa: PLC0415, it imports TensorFlow
 
     return folded(network)
+
+
+def network_embed(architecture: Architecture, network: "keras.Model") -> Embed:
+    """Return what a network computes outside training, in single precision, as its SavedModel would."""
+    import keras  # noqa: PLC0415, it imports TensorFlow
+
+    from training.folding import in_single_precision  # noqa: PLC0415
+    from training.precision import undiminished  # noqa: PLC0415
+
+    single = in_single_precision(network)
+
+    def embed(images: Images) -> Floats:
+        with undiminished():
+            embeddings = keras.ops.convert_to_numpy(single(images.astype(np.float32), training=False))
+        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True) if architecture.normalised else 1
+        return np.asarray(embeddings / lengths, np.float32)
+
+    return embed
 
 
 def set_standardisation(

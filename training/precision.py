@@ -1,5 +1,7 @@
 """Whether a network computes in single or in mixed precision."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import keras
@@ -34,3 +36,21 @@ def has_gpu() -> bool:
 
             return any(device.platform == "gpu" for device in jax.devices())
     return False
+
+
+@contextmanager
+def undiminished() -> Iterator[None]:
+    """Have single precision computed as such, where JAX and PyTorch on a GPU would take the shorter TensorFloat-32."""
+    match keras.backend.backend():
+        case "torch":
+            import torch  # noqa: PLC0415
+
+            with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+                yield
+        case "jax":
+            import jax  # noqa: PLC0415
+
+            with jax.default_matmul_precision("highest"):
+                yield
+        case _:
+            yield

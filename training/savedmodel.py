@@ -55,17 +55,6 @@ def saved_model_embed(folder: Path) -> Embed:
     return embed
 
 
-def network_embed(network: keras.Model, *, normalised: bool) -> Embed:
-    """Return what a network computes outside training, as its SavedModel would."""
-
-    def embed(images: Images) -> Floats:
-        embeddings = keras.ops.convert_to_numpy(network(images.astype(np.float32), training=False))
-        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True) if normalised else 1
-        return np.asarray(embeddings / lengths, np.float32)
-
-    return embed
-
-
 def write_warmup(folder: Path, model: str, version: int, input_size: int, batches: Iterable[int]) -> None:
     """Write requests that a server replays before it serves the model in `folder`, one for each size in `batches`.
 

@@ -1,13 +1,19 @@
-"""The library that KERAS_BACKEND names: what cannot be is told at once."""
+"""The library that KERAS_BACKEND names: what cannot be is told at once, and the export is held to it."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shared.errors import Invalid
-from tests.unit.test_training_classes import command, run
-from training import backend
+from tests.unit.test_training_classes import SIZE, command, run, shapes
+from training import backend, golden
 from training.backend import chosen_backend
+from training.export import export_run
+from training.savedmodel import saved_model_embed
+
+__all__ = ["shapes"]  # the fixture
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +64,23 @@ def test_the_command_says_so_before_it_looks_at_an_image(tmp_path: Path, monkeyp
     said = run(command(tmp_path / "none", tmp_path / "run"), expected=1)["error"]
     assert said == "artseek: KERAS_BACKEND is 'jaxx', expected tensorflow, jax or torch"
     assert not (tmp_path / "run").exists()
+
+
+def test_an_export_is_held_to_what_the_trainer_s_library_computed(shapes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(command(shapes, folder, "--backbone", "efficientnet-lite0", "--epochs", "1"))
+    assert json.loads((folder / "run.json").read_text("utf-8"))["backend"] == "tensorflow"
+    assert export_run(folder, tmp_path, "own", 1)
+    embed = saved_model_embed(tmp_path / "own" / "1")
+
+    def write(shift: float) -> bytes:
+        golden.write(folder, SIZE, lambda images: embed(images) + np.float32(shift))
+        return (folder / golden.GOLDEN).read_bytes()
+
+    given = write(5e-4)
+    assert export_run(folder, tmp_path, "own", 2)
+    assert (tmp_path / "own" / "2" / golden.GOLDEN).read_bytes() == given
+    write(2e-3)
+    with pytest.raises(Invalid, match=r"is 0\.002 away from its golden vectors"):
+        export_run(folder, tmp_path, "own", 3)
+    assert not (tmp_path / "own" / "3").exists()
