@@ -248,7 +248,7 @@ def _search(similar: Floats, labels: npt.NDArray[np.int64], validation: Labelled
 def _embed(head: keras.Model, features: Kept) -> Floats:
     """Return embeddings of length 1, float32 [n, dim]."""
     parts = [
-        np.asarray(_unit(head.predict_on_batch(features[start : start + _AT_ONCE].astype(np.float32))), np.float32)
+        keras.ops.convert_to_numpy(_unit(head.predict_on_batch(features[start : start + _AT_ONCE].astype(np.float32))))
         for start in range(0, len(features), _AT_ONCE)
     ]
     return np.concatenate(parts)

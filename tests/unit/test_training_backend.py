@@ -1,19 +1,27 @@
-"""The library that KERAS_BACKEND names: what cannot be is told at once, and the export is held to it."""
+"""Training on what KERAS_BACKEND names: what cannot be is told at once, and what can ends as on TensorFlow."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from shared.errors import Invalid
-from tests.unit.test_training_classes import SIZE, command, run, shapes
+from shared.images import decode
+from tests.unit.test_training_classes import ROOT, SIZE, command, recipe_file, run, shapes, weights_of
 from training import backend, golden
 from training.backend import chosen_backend
 from training.export import export_run
 from training.savedmodel import saved_model_embed
 
 __all__ = ["shapes"]  # the fixture
+
+OTHERS = ("jax", "torch")
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +92,59 @@ def test_an_export_is_held_to_what_the_trainer_s_library_computed(shapes: Path, 
     with pytest.raises(Invalid, match=r"is 0\.002 away from its golden vectors"):
         export_run(folder, tmp_path, "own", 3)
     assert not (tmp_path / "own" / "3").exists()
+
+
+@pytest.mark.parametrize("library", OTHERS)
+def test_on_another_library_a_killed_run_ends_where_another_ends_and_is_served_so(
+    library: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    monkeypatch.setenv("KERAS_BACKEND", library)
+    options = ["--backbone", "efficientnet-lite0"]
+    wanted = run(command(shapes, tmp_path / "whole", *options, "--models", str(tmp_path), "--name", "own"))
+    killed = tmp_path / "killed"
+    child = subprocess.Popen(
+        command(shapes, killed, *options), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    until = time.monotonic() + 120
+    while not (killed / "state.npz").exists() and child.poll() is None:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert run(command(shapes, killed, *options))["history"] == wanted["history"]
+    assert weights_of(killed) == weights_of(tmp_path / "whole")
+    model = tmp_path / "own" / "1"
+    assert (model / golden.GOLDEN).read_bytes() == (tmp_path / "whole" / golden.GOLDEN).read_bytes()
+    paths = sorted(shapes.rglob("*.png"))[:4]
+    images = np.stack([decode(path.read_bytes(), size=SIZE)[0] for path in paths])
+    np.savez(tmp_path / "images.npz", images=images)
+    code = "\n".join(
+        [
+            "import json, sys; from pathlib import Path; import numpy as np",
+            "from training.network import Architecture, load_network, network_embed",
+            "run, images, out = map(Path, sys.argv[1:])",
+            "architecture = Architecture.from_json(json.loads((run / 'architecture.json').read_text()))",
+            "network = load_network(architecture, run / 'network.weights.h5')",
+            "np.save(out, network_embed(architecture, network)(np.load(images)['images']))",
+        ]
+    )
+    files = [str(tmp_path / name) for name in ("whole", "images.npz", "computed.npy")]
+    subprocess.run([sys.executable, "-c", code, *files], cwd=ROOT, check=True)
+    np.testing.assert_allclose(saved_model_embed(model)(images), np.load(tmp_path / "computed.npy"), atol=1e-4)
+
+
+@pytest.mark.parametrize("library", OTHERS)
+def test_on_another_library_augmented_classes_are_learned_the_same_twice(
+    library: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    monkeypatch.setenv("KERAS_BACKEND", library)
+    recipe = recipe_file(tmp_path, unfrozen="last stage", head=[{"dropout": 0.5}], epochs=2, augmented=True)
+    options = ["--recipe", recipe, "--backbone", "efficientnet-lite0", "--precision", "mixed"]
+    first, second = (run(command(shapes, tmp_path / name, *options)) for name in ("first", "second"))
+    assert first["history"] == second["history"]
+    assert all(np.isfinite(list(epoch.values())).all() for epoch in first["history"])
+    assert weights_of(tmp_path / "first") == weights_of(tmp_path / "second")
