@@ -36,6 +36,7 @@ _JSON: Final[Mapping[str, type]] = {
 }
 _WIDEST: Final = 65_536
 _FIRST: Final = 0.03  # variance of a dense layer's first weights, times its inputs
+_SHORTEST: Final = 1e-6  # embeddings shorter than this are divided by it, as TensorFlow does: one may be 0
 _RANK: Final = 1e-10  # variance along an axis, of that along the first, below which the axis is rounding
 
 
@@ -173,7 +174,7 @@ def network_embed(architecture: Architecture, network: "keras.Model") -> Embed:
         with undiminished():
             embeddings = keras.ops.convert_to_numpy(single(images.astype(np.float32), training=False))
         lengths = np.linalg.norm(embeddings, axis=1, keepdims=True) if architecture.normalised else 1
-        return np.asarray(embeddings / lengths, np.float32)
+        return np.asarray(embeddings / np.maximum(lengths, _SHORTEST), np.float32)
 
     return embed
 

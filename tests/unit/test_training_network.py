@@ -13,7 +13,7 @@ import pytest
 
 from shared.errors import Invalid, NotFound
 from training.backbones import BACKBONES, EFFICIENTNET_LITE2, RESNET50
-from training.network import Architecture, build_network, fit_whitening, load_network, served
+from training.network import Architecture, build_network, fit_whitening, load_network, network_embed, served
 from training.pretrained import Imagenet, RandomWeights, WeightsFile, weights_named
 from training.weights import WeightsError
 
@@ -157,6 +157,14 @@ def test_what_is_served_computes_the_same_without_norms(network: keras.Model, im
     made = served(SMALL, network)
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in made.layers)
     np.testing.assert_allclose(made(images, training=False), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_an_embedding_without_length_is_left_so() -> None:
+    architecture = Architecture("efficientnet-lite0", 32, 32, embedding=({"dense": 3},))
+    network = build_network(architecture, RandomWeights(1))
+    kernel, bias = network.get_layer("embedding_0").get_weights()
+    network.get_layer("embedding_0").set_weights([0 * kernel, 0 * bias])
+    assert (network_embed(architecture, network)(np.full((2, 32, 32, 3), 9, np.uint8)) == 0).all()
 
 
 def test_learning_leaves_the_whitening_alone(network: keras.Model) -> None:
