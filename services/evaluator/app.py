@@ -10,6 +10,7 @@ from typing import Any
 from celery.exceptions import Reject
 from celery.signals import worker_process_init, worker_ready
 
+from services.evaluator.copies import CopyFinder
 from services.evaluator.evaluator import Evaluator
 from services.evaluator.queries import QuerySource
 from services.evaluator.scratch import Scratch
@@ -40,6 +41,7 @@ def make_evaluator(settings: Settings) -> Evaluator:
     store, ledger = ObjectStore.from_settings(settings), Ledger(index)
     buckets = BucketStore(index, limit=settings.bucket_limit)
     query = QueryClient(settings.query_target, deadline_s=_DEADLINE_S)
+    limits = Limits(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels)
     return Evaluator(
         store=store,
         buckets=buckets,
@@ -51,8 +53,9 @@ def make_evaluator(settings: Settings) -> Evaluator:
             store=store,
             query=query,
             connect_model=lambda model, version: ServingClient(settings.serving_target, model, version=version),
-            limits=Limits(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels),
+            limits=limits,
         ),
+        copies=CopyFinder(store=store, query=query, limits=limits),
         program=importlib.metadata.version("artseek"),
     )
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from services.evaluator import asking, figures, grid
+from services.evaluator import asking, copies, figures, grid
 from services.evaluator.answers import Answers, Run, runs_of
+from services.evaluator.copies import CopyFinder
 from services.evaluator.grid import Grid
 from services.evaluator.parts import Parts
 from services.evaluator.queries import Queries, QuerySource
@@ -78,10 +79,11 @@ class Evaluator:
         scratch: Scratch,
         query: QueryClient,
         source: QuerySource,
+        copies: CopyFinder,
         program: str,
     ) -> None:
         self._store, self._buckets, self._ledger, self._jobs, self._scratch = store, buckets, ledger, jobs, scratch
-        self._query, self._source = query, source
+        self._query, self._source, self._copies = query, source, copies
         self._catalog, self._sets = Catalog(store), QuerySets(store, ledger)
         self._evaluations = Evaluations(store)
         self._program = program
@@ -149,21 +151,33 @@ class Evaluator:
         started = self._started(job)
         queries = self._queries(collection, trial, progress)
         runs = [*runs_of("exact"), *(runs_of("lsh") if collection.generation else ())]
-        progress.begin(len(runs) * asking.steps_of(len(queries)) + grid.steps_of(len(trial.grid)))
+        progress.begin(
+            len(runs) * asking.steps_of(len(queries))
+            + len(copies.parts_of(len(queries)))
+            + grid.steps_of(len(trial.grid))
+        )
         index = self._index_in_use(collection)
         answers = {
             run: self._kept(parts, run, progress, queries=queries, collection=collection, k=trial.k) for run in runs
         }
+        copied, unchecked = self._copied(parts, progress, queries, answers[runs[0]], name, trial)
+        clean = copies.without_copies(queries, copied)
         told, tables = [], []
         for run in runs:
             exact = answers[Run("exact", run.metric, run.distractors)]
             made, rows = figures.of_run(
-                run, answers[run], exact, queries, None if run.search == "exact" else index, seed=trial.seed
+                run,
+                answers[run],
+                exact,
+                queries,
+                None if run.search == "exact" else index,
+                clean=clean,
+                seed=trial.seed,
             )
             told.append(made)
             tables.append(rows)
             progress.check()
-        settings, more = self._grid(job, collection, trial, queries, parts, progress) if trial.grid else ([], [])
+        settings, more = self._grid(job, collection, trial, queries, clean, parts, progress) if trial.grid else ([], [])
         after = self._query.collection(name)
         report = {
             "id": job,
@@ -175,7 +189,7 @@ class Evaluator:
             "confidence": metrics.CONFIDENCE,
             "collection": _told(collection),
             "changed": _state(after) != _state(collection),
-            "query_set": _told_of(queries, trial),
+            "query_set": _told_of(queries, trial) | {"copies": copied, "unchecked": unchecked},
             "runs": told,
             "grid": settings,
         }
@@ -221,10 +235,34 @@ class Evaluator:
         parts.put_table(run.id, made.to_table())
         return made
 
+    def _copied(
+        self, parts: Parts, progress: Progress, queries: Queries, nearest: Answers, collection: str, trial: Trial
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Return the copies of the queries in the collection, and how many queries could not be compared."""
+        found: list[dict[str, Any]] = []
+        unchecked = 0
+        for some in copies.parts_of(len(queries)):
+            name = f"copies{some.start}.json"
+            part = parts.value(name)
+            if part is None:
+                part = self._copies.find(collection, queries, nearest, some, sample=trial.query_set is None)
+                parts.put_value(name, part)
+            found += part["copies"]
+            unchecked += part["unchecked"]
+            progress.step()
+        return found, unchecked
+
     # Grids
 
     def _grid(
-        self, job: str, collection: Collection, trial: Trial, queries: Queries, parts: Parts, progress: Progress
+        self,
+        job: str,
+        collection: Collection,
+        trial: Trial,
+        queries: Queries,
+        clean: metrics.Bools,
+        parts: Parts,
+        progress: Progress,
     ) -> tuple[list[dict[str, Any]], list[pa.Table]]:
         """Return what is known of each setting of a grid with its figures, and the rows."""
         manifest = self._catalog.get(collection.name)
@@ -239,7 +277,9 @@ class Evaluator:
                 figured = []
                 for run in runs_of(f"grid{number}"):
                     truth = exact[Run("exact", run.metric, run.distractors).id]
-                    its, rows = figures.of_run(run, answers[run.id], truth, queries, told["index"], seed=trial.seed)
+                    its, rows = figures.of_run(
+                        run, answers[run.id], truth, queries, told["index"], clean=clean, seed=trial.seed
+                    )
                     figured.append(its)
                     tables.append(rows)
                     progress.check()

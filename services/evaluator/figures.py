@@ -17,7 +17,14 @@ _FIGURES = ("p_at_k", "ap_at_k", "recall_at_k", "candidates")
 
 
 def of_run(
-    run: Run, answers: Answers, exact: Answers, queries: Queries, index: dict[str, Any] | None, *, seed: int
+    run: Run,
+    answers: Answers,
+    exact: Answers,
+    queries: Queries,
+    index: dict[str, Any] | None,
+    *,
+    clean: metrics.Bools,
+    seed: int,
 ) -> tuple[dict[str, Any], pa.Table]:
     """Return the figures of a run as JSON values, and its rows as `ROWS`.
 
@@ -27,6 +34,7 @@ def of_run(
         exact: What the exact scan found by the same metric among the same images.
         queries: What was searched for.
         index: Parameters of the index that was asked; None for an exact scan.
+        clean: Which queries have no copy in the collection, bool [q].
         seed: Of the intervals.
     """
     farthest, wanted = metrics.kth_nearest(exact.distances)
@@ -56,6 +64,10 @@ def of_run(
         "seen": float(answers.seen.mean()),
         "mean_distance": _mean(each["mean_distance"]),
         "mean_similarity": _mean(each["mean_similarity"]),
+        "without_copies": {
+            "queries": int(clean.sum()),
+            **{name: _mean(each[name][clean]) for name in _FIGURES[:2]},
+        },
         "macro": {name: metrics.macro_mean(each[name], classes) for name in _FIGURES[:3]},
         "interval": intervals | macro,
         "per_class": per_class,

@@ -261,6 +261,16 @@ def _notes(report: dict[str, Any]) -> Iterator[str]:
     queries = report["query_set"]
     if queries["in_collection"] and queries["kind"] != "sample":
         yield f"{queries['in_collection']} queries are in the collection too: they never count as hits of themselves."
+    near = {one["digest"] for one in queries["copies"] if one["kind"] == "near"}
+    if near:
+        k, best = report["k"], report["runs"][0]
+        clean = best["without_copies"]
+        figures = (
+            f"without the queries that have copies, P@{k} is {clean['p_at_k']:.3f} instead of {best['p_at_k']:.3f}"
+            if clean["queries"]
+            else "every query has one"
+        )
+        yield f"{len(near)} queries have near copies in the collection, which flatter the figures: {figures}."
     if queries["without_relevant"]:
         yield f"{queries['without_relevant']} queries have nothing of their class to find, and count as 0."
     for one in queries["rejected"]:

@@ -43,10 +43,19 @@ class ClassFiguresAnswer(TypedDict):
     interval: dict[str, list[float]]
 
 
+class WithoutCopiesAnswer(TypedDict):
+    """Figures of the queries of which the collection has no copy; null if there is no such query."""
+
+    queries: int
+    p_at_k: float | None
+    ap_at_k: float | None
+
+
 class RunAnswer(TypedDict):
     """One way to search, judged: means over the queries, the interval that each mean lies in, and each class.
 
-    `confusion` counts the hits by the class of the query and that of the hit, "" for unlabelled ones.
+    `confusion` counts the hits by the class of the query and that of the hit, "" for unlabelled ones. Evaluations
+    from before copies were looked for have no `without_copies`.
     """
 
     id: str
@@ -61,6 +70,7 @@ class RunAnswer(TypedDict):
     seen: float
     mean_distance: float | None
     mean_similarity: float | None
+    without_copies: NotRequired[WithoutCopiesAnswer]
     macro: dict[str, float]
     interval: dict[str, list[float]]
     per_class: dict[str, ClassFiguresAnswer]
@@ -103,8 +113,25 @@ class RejectedQueryAnswer(TypedDict):
     reason: str
 
 
-class QuerySetAnswer(TypedDict):
-    """What a collection was judged by. The same `digest`: the same images with the same labels."""
+class CopyAnswer(TypedDict):
+    """A query and an image of the collection that is the same picture; `image_label` is empty for an unlabelled one.
+
+    `identical`: byte for byte. `near`: by its pixels, which are `similarity` alike, as mirror images if `mirrored`.
+    """
+
+    name: str
+    digest: str
+    label: str
+    image: int
+    image_label: str
+    kind: Literal["identical", "near"]
+    similarity: float
+    mirrored: bool
+    distance: float
+
+
+class JudgedByAnswer(TypedDict):
+    """What a collection was judged by, in short. The same `digest`: the same images with the same labels."""
 
     kind: Literal["folder", "kept", "sample"]
     name: str | None
@@ -113,6 +140,16 @@ class QuerySetAnswer(TypedDict):
     in_collection: int
     without_relevant: int
     rejected: list[RejectedQueryAnswer]
+
+
+class QuerySetAnswer(JudgedByAnswer):
+    """What a collection was judged by, and which `copies` of its queries the collection has.
+
+    `unchecked` queries could not be compared, since their originals are gone. Older evaluations have neither.
+    """
+
+    copies: NotRequired[list[CopyAnswer]]
+    unchecked: NotRequired[int]
 
 
 class EvaluationAnswer(TypedDict):
@@ -146,7 +183,10 @@ class RunSummaryAnswer(TypedDict):
 
 
 class EvaluationSummaryAnswer(TypedDict):
-    """An evaluation in short; `settings`: how many of a grid it has."""
+    """An evaluation in short; `settings`: how many of a grid it has.
+
+    `copied`: queries of which the collection has a copy; null if none was looked for.
+    """
 
     id: str
     url: str
@@ -155,7 +195,8 @@ class EvaluationSummaryAnswer(TypedDict):
     seconds: float
     k: int
     queries: int
-    query_set: QuerySetAnswer
+    query_set: JudgedByAnswer
+    copied: int | None
     images: int
     labelled: int
     model: str
@@ -227,7 +268,9 @@ def evaluation_url(evaluation: str) -> str:
 
 def summary_answer(report: EvaluationAnswer) -> EvaluationSummaryAnswer:
     """Return an evaluation in short."""
-    collection = report["collection"]
+    collection, queries = report["collection"], report["query_set"]
+    copies = queries.get("copies")
+    judged_by = {name: value for name, value in queries.items() if name in JudgedByAnswer.__annotations__}
     return EvaluationSummaryAnswer(
         id=report["id"],
         url=evaluation_url(report["id"]),
@@ -236,7 +279,8 @@ def summary_answer(report: EvaluationAnswer) -> EvaluationSummaryAnswer:
         seconds=report["seconds"],
         k=report["k"],
         queries=report["queries"],
-        query_set=report["query_set"],
+        query_set=cast("JudgedByAnswer", judged_by),
+        copied=None if copies is None else len({one["digest"] for one in copies}),
         images=collection["images"],
         labelled=collection["labelled"],
         model=collection["model"],

@@ -253,6 +253,35 @@ def twins(rows: pa.Table) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
+class Leakage:
+    """Which queries the collection has copies of: how many queries, how many of them byte for byte, and the copies.
+
+    `near` are the copies that are no twins, the likest first.
+    """
+
+    queries: int
+    identical: int
+    near: Sequence[Mapping[str, Any]]
+    copies: Sequence[Mapping[str, Any]]
+    unchecked: int
+
+
+def leakage(report: Report) -> Leakage | None:
+    """Return what is known of copies; None for an evaluation from before they were looked for."""
+    queries = report["query_set"]
+    if "copies" not in queries:
+        return None
+    copies = sorted(queries["copies"], key=lambda one: -one["similarity"])
+    return Leakage(
+        queries=len({one["digest"] for one in copies}),
+        identical=sum(one["kind"] == "identical" for one in copies),
+        near=[one for one in copies if one["kind"] == "near"],
+        copies=copies,
+        unchecked=queries["unchecked"],
+    )
+
+
+@dataclass(frozen=True)
 class Pair:
     """A query that two runs answered: the row of each, and by how much AP@k rose from the first to the second."""
 

@@ -25,7 +25,8 @@ _PAGE = 50  # evaluations of one page
 _OTHERS = 20  # evaluations to compare with, to choose from
 _QUERIES = 12  # queries of one page
 _HITS = 24  # pictures of a query's hits
-_TWINS = 24  # pictures of queries that the collection holds
+_TWINS = 24  # pictures of queries that the collection holds, and pairs of those that it nearly holds
+_COPIES = 500  # rows of the table of copies
 _DAYS = 90  # of live recall
 _SAMPLE = 200  # queries of a sample, if the collection has as many
 _ORIGINAL_BYTES = 32 * 2**20  # what a query is taken to need while its thumbnail is made
@@ -135,7 +136,8 @@ def _reports(evaluations: Evaluations, ids: Sequence[tuple[str, str]]) -> list[d
 def _light(report: dict[str, Any]) -> dict[str, Any]:
     """Return an evaluation without what only its own page shows, so that many take little memory."""
     runs = [{name: value for name, value in run.items() if name != "confusion"} for run in report["runs"]]
-    return report | {"runs": runs, "grid": [{"runs": []}] * len(report["grid"])}
+    queries = {name: value for name, value in report["query_set"].items() if name != "copies"}
+    return report | {"runs": runs, "grid": [{"runs": []}] * len(report["grid"]), "query_set": queries}
 
 
 def _default_run(report: Mapping[str, Any]) -> str:
@@ -199,7 +201,10 @@ def evaluation_page(collection: str, evaluation: str) -> ResponseReturnValue:
         pages=max(1, -(-len(rows) // _QUERIES)),
         first=(view.page - 1) * _QUERIES,
         twins=judged.twins(rows) if queries["kind"] != "sample" else [],
+        leakage=judged.leakage(report),
+        asked_rows={row["digest"]: row for row in rows.select(["digest", "id", "in_collection"]).to_pylist()},
         most_twins=_TWINS,
+        most_copies=_COPIES,
         most_hits=_HITS,
         others=_reports(evaluations, others),
         judged=judged,

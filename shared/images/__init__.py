@@ -1,7 +1,7 @@
 """Image bytes to checked RGB: what is taken, what is refused and why, and the pixels that models and pages get."""
 
 from shared.images.contract import DEFAULT_LIMITS, MEDIA_TYPES, REASONS, ImageInfo, ImageRefused, Limits
-from shared.images.decoding import decode, identify, thumbnail
+from shared.images.decoding import decode, grey, identify, thumbnail
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -11,6 +11,7 @@ __all__ = [
     "ImageRefused",
     "Limits",
     "decode",
+    "grey",
     "identify",
     "thumbnail",
 ]

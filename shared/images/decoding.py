@@ -123,6 +123,17 @@ def thumbnail(data: bytes, *, box: int, limits: Limits = DEFAULT_LIMITS) -> byte
     return file.getvalue()
 
 
+def grey(data: bytes, *, side: int, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
+    """The whole image in shades of grey, upright and squeezed into a square: uint8 [side, side].
+
+    Raises:
+        ImageRefused: see `REASONS`.
+    """
+    header = _admit(data, limits)
+    image = _picture(data, header, _Plan((header.width, header.height), (side, side)), limits)
+    return np.asarray(image.convert("L"), dtype=np.uint8)
+
+
 def _info(header: Header) -> ImageInfo:
     width, height = header.width, header.height
     if header.orientation >= 5:

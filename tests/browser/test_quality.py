@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from shared import layout
+from shared.evaluations import Evaluations
 from shared.index import connect
 from shared.index.recall import HourOfRecall, RecallLog, hour_of
 from shared.queue import EVALUATE, make_app
+from shared.store import ObjectStore
 from tests.browser.conftest import Watch
 from tests.conftest import Stack
 from tests.integration.web_client import Client, picture
@@ -36,6 +40,8 @@ def report(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Report:
                 (folder / part / label / f"{HOSTILE}{number}.jpg").write_bytes(picture(20_000 + 100 * place + number))
     twin = folder / "queries" / "waves" / "twin.jpg"
     twin.write_bytes((folder / "images" / "waves" / f"{HOSTILE}0.jpg").read_bytes())
+    near = Image.open(folder / "images" / HOSTILE / f"{HOSTILE}0.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    near.save(folder / "queries" / HOSTILE / f"{HOSTILE}9.jpg", quality=40)  # in the place of another query
     (folder / "queries" / HOSTILE / f"{HOSTILE}.jpg").write_bytes(b"no image at all")
     (folder / "noise").mkdir()
     for number in range(8):
@@ -172,6 +178,59 @@ def test_the_worst_queries_come_with_their_pictures(page: Page, report: Report, 
     page.get_by_role("link", name="Next").click()
     assert page.locator(".answers > li").count() == 1
     expect(page.locator(".answers > li")).to_have_attribute("data-query", str(rows[12]["query"]))
+
+
+def test_copies_stand_beside_their_queries(page: Page, report: Report) -> None:
+    page.goto(address(report, PATHS["exact"]))
+    copies = report["query_set"]["copies"]
+    assert sorted(one["kind"] for one in copies) == ["identical", "near"]
+    near = next(one for one in copies if one["kind"] == "near")
+    assert near["mirrored"]
+    expect(page.locator("#copies-title .number")).to_have_text("2")
+    run = report["runs"][0]
+    clean = run["without_copies"]
+    assert clean["queries"] == report["queries"] - 2
+    said = page.locator("#leakage")
+    expect(said).to_contain_text("2 of the 13 queries have a copy among the images: 1 byte for byte")
+    expect(said).to_contain_text(f"P@{K} is {clean['p_at_k']:.3f} instead of {run['p_at_k']:.3f}")
+    assert all_pictures(page, ".copies img") == 2
+    expect(page.locator(".copies li")).to_contain_text(f"likeness {near['similarity']:.3f}, mirrored")
+    table = page.locator("#without-copies")
+    for place, one in enumerate(report["runs"]):
+        wanted = [one["p_at_k"], one["without_copies"]["p_at_k"], one["ap_at_k"], one["without_copies"]["ap_at_k"]]
+        assert row(table, place)[1:] == [f"{value:.3f}" for value in wanted]
+    page.locator("summary", has_text="All copies as a table").click()
+    shown = [row(page.locator("#copies"), place) for place in range(2)]
+    assert {(cells[0], cells[4]) for cells in shown} == {
+        (one["name"], one["kind"] + (", mirrored" if one["mirrored"] else "")) for one in copies
+    }
+    page.locator(".copies a").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#lightbox .facts")).to_contain_text(f"likeness {near['similarity']:.3f}")
+    page.keyboard.press("Escape")
+
+
+def test_an_evaluation_from_before_copies_were_looked_for_is_shown(
+    page: Page, stack: Stack, report: Report, client: Client
+) -> None:
+    store = ObjectStore.from_settings(stack.settings)
+    evaluations, old = Evaluations(store), "0" * 20
+    made = evaluations.get(NAME, report["id"]) | {"id": old}
+    del made["query_set"]["copies"], made["query_set"]["unchecked"]
+    for run in [*made["runs"], *(run for setting in made["grid"] for run in setting["runs"])]:
+        del run["without_copies"]
+    evaluations.put(NAME, old, made, store.get(layout.evaluation_rows_key(NAME, report["id"])))
+    try:
+        page.goto(f"/evaluations/{NAME}/{old}")
+        expect(page.locator("#queries")).to_have_text("13")
+        expect(page.locator(".twins img")).to_have_count(1)
+        expect(page.locator("#copies-title")).to_have_count(0)
+        assert client.call("GET /evaluations/{id}", id=old).status == 200
+        listed = client.call("GET /evaluations", query={"collection": NAME}).json["evaluations"]
+        copied = {one["id"]: one["copied"] for one in listed}
+        assert (copied[old], copied[report["id"]]) == (None, 2)
+    finally:
+        evaluations.delete(NAME, old)
 
 
 def test_two_runs_stand_side_by_side(page: Page, report: Report, client: Client) -> None:
@@ -323,7 +382,8 @@ def test_charts_are_read_by_the_keyboard_and_everything_has_a_name(page: Page, r
     for path in pages_of(report):
         page.goto(path)
         nameless = page.evaluate(
-            """() => [...document.querySelectorAll("a, button, input:not([type=hidden]), select, [tabindex='0']")]
+            """() => [...document.querySelectorAll(
+                  "a, button, input:not([type=hidden]), select, textarea, [tabindex='0']")]
                 .filter((element) => !(element.getAttribute("aria-label") || element.textContent.trim()
                   || element.labels?.length || element.querySelector("img[alt]")))
                 .map((element) => element.outerHTML)"""
