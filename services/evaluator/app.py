@@ -1,5 +1,6 @@
 """The evaluator's Celery application: ``celery -A services.evaluator.app worker -Q evaluate``."""
 
+import functools
 import importlib.metadata
 import logging
 import os
@@ -11,7 +12,7 @@ from celery.exceptions import Reject
 from celery.signals import worker_process_init, worker_ready
 
 from services.evaluator.copies import CopyFinder
-from services.evaluator.evaluator import Evaluator
+from services.evaluator.evaluator import Evaluator, failure
 from services.evaluator.queries import QuerySource
 from services.evaluator.scratch import Scratch
 from shared import heartbeat
@@ -60,16 +61,18 @@ def make_evaluator(settings: Settings) -> Evaluator:
     )
 
 
-class _Process:
-    """What one worker process keeps between tasks; made after the fork, since connections do not survive one."""
+@functools.cache
+def _evaluator() -> Evaluator:
+    """Return the evaluator of this worker process, made at its first task, since connections do not survive a fork.
 
-    evaluator: Evaluator
+    It is not made when the process starts: Celery logs an error there and goes on, and nobody would hear of it.
+    """
+    return make_evaluator(_settings)
 
 
 @worker_process_init.connect
 def _start_process(**_: object) -> None:
     os.nice(_NICE)
-    _Process.evaluator = make_evaluator(_settings)
 
 
 @worker_ready.connect
@@ -89,16 +92,27 @@ def _sweep(index: Client) -> None:
 @app.task(name=EVALUATE_COLLECTION)
 def evaluate(*, job: str, collection: str, trial: dict[str, Any]) -> None:
     """Judge a collection; while a server is away, the message goes back to the queue."""
-    message: dict[str, Any] = {"job": job, "collection": collection, "trial": Trial(**trial)}
     try:
         try:
-            _Process.evaluator.evaluate(**message)
+            _evaluator().evaluate(job=job, collection=collection, trial=Trial(**trial))
         except Unavailable:
             raise
         except Exception as error:
             _log.exception("the evaluation %s of %s failed", job, collection)
-            _Process.evaluator.give_up(error, **message)
+            _give_up(error, job=job, collection=collection, trial=trial)
     except Unavailable as error:
         _log.warning("the evaluation %s waits: %s", job, error)
         time.sleep(_PAUSE_S)
         raise Reject(str(error), requeue=True) from error
+
+
+def _give_up(error: Exception, *, job: str, collection: str, trial: dict[str, Any]) -> None:
+    """Report that an evaluation failed, whatever else fails: a job without an end is waited for until it expires."""
+    try:
+        _evaluator().give_up(error, job=job, collection=collection, trial=Trial(**trial))
+    except Unavailable:
+        raise
+    except Exception:
+        _log.exception("what the evaluation %s of %s has left cannot be removed", job, collection)
+        jobs = Jobs(connect(_settings.index_url.get_secret_value()))
+        jobs.report(job, 0, failure(error, collection))

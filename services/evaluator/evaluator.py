@@ -123,12 +123,11 @@ class Evaluator:
 
     def give_up(self, error: Exception, *, job: str, collection: str, trial: Trial) -> None:
         """Report that an evaluation failed, and remove what was done of it."""
-        reason = str(error) if isinstance(error, ArtseekError) else f"{type(error).__name__}: {error}"
         with self._ledger.holding(lock_of(job), seconds=LOCK_S, wait_s=LOCK_S + 1) as held:
             if not held:
                 raise Unavailable("another worker is at it")
             self._leave_nothing(job, collection, trial)
-            self._jobs.report(job, 0, Outcome(rejected=(Rejection(collection, "failed", reason),)))
+            self._jobs.report(job, 0, failure(error, collection))
             self._ledger.end(lock_of(job))
 
     def _leave_nothing(self, job: str, collection: str, trial: Trial) -> None:
@@ -305,6 +304,14 @@ class Evaluator:
             parts.put_table(name, one.to_table())
         parts.put_value(f"grid{number}.json", told)  # last, which says that all of it is there
         return told, answers
+
+
+def failure(error: Exception, collection: str) -> Outcome:
+    """Return the outcome of an evaluation that failed."""
+    said = (
+        str(error) if isinstance(error, ArtseekError) else f"{type(error).__name__}: {error}; see the evaluator's log"
+    )
+    return Outcome(rejected=(Rejection(collection, "failed", said),))
 
 
 def _state(collection: Collection) -> list[Any]:

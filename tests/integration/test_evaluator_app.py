@@ -1,0 +1,84 @@
+"""The evaluator's worker as a process of its own: whatever breaks in it, a job ends, and says why."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.index import Client, Jobs
+from shared.index.jobs import Job
+from shared.intake import new_job_id
+from shared.queue import EVALUATE, EVALUATE_COLLECTION, Queue, Trial, make_app
+from shared.store import ObjectStore
+from tests.conftest import bare_environment
+from tests.integration.conftest import Servers
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def worker(servers: Servers, log: Path, how: str) -> Iterator[None]:
+    """Run a worker that is broken in some way."""
+    environment = bare_environment(
+        ARTSEEK_DATA=str(servers.settings.data),
+        ARTSEEK_TEST_BREAK=how,
+    )
+    command = [*("celery", "-A", "tests.integration.broken_evaluator", "worker", "-Q", EVALUATE), "-c", "1"]
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=ROOT, env=environment, stdout=file, stderr=file
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def ended(jobs: Jobs, job: str, log: Path) -> Job:
+    until = time.monotonic() + 120
+    while not (found := jobs.get(job)).done:
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.1)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("make", "RuntimeError: the test breaks make; see the evaluator's log"),
+        ("give-up", "RuntimeError: the test breaks give-up; see the evaluator's log"),
+        ("die", "its worker died 4 times at it"),
+    ],
+)
+def test_a_job_ends_whatever_breaks(
+    servers: Servers, store: ObjectStore, redis: Client, tmp_path: Path, how: str, said: str
+) -> None:
+    store.ensure_bucket()
+    jobs, job = Jobs(redis), new_job_id()
+    jobs.create(job, "art", kind="evaluate")
+    Queue(make_app(servers.settings, name="tests")).evaluate(job=job, collection="art", trial=Trial(sample=5))
+    with worker(servers, tmp_path / "log", how):
+        found = ended(jobs, job, tmp_path / "log")
+    (failure,) = found.outcome.rejected
+    assert said in failure.reason
+
+
+def test_a_message_that_is_not_understood_ends_its_job(
+    servers: Servers, store: ObjectStore, redis: Client, tmp_path: Path
+) -> None:
+    """As an evaluator finds it that is older than who sent it."""
+    store.ensure_bucket()
+    jobs, job = Jobs(redis), new_job_id()
+    jobs.create(job, "art", kind="evaluate")
+    message: dict[str, Any] = {"job": job, "collection": "art", "trial": {"sample": 5, "mood": "good"}}
+    make_app(servers.settings, name="tests").send_task(EVALUATE_COLLECTION, kwargs=message)
+    with worker(servers, tmp_path / "log", "die"):
+        found = ended(jobs, job, tmp_path / "log")
+    (failure,) = found.outcome.rejected
+    assert "mood" in failure.reason
