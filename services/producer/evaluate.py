@@ -270,7 +270,7 @@ def _notes(report: dict[str, Any]) -> Iterator[str]:
             if clean["queries"]
             else "every query has one"
         )
-        yield f"{len(near)} queries have near copies in the collection, which flatter the figures: {figures}."
+        yield f"{len(near)} queries have near copies in the collection, which count as hits: {figures}."
     if queries["without_relevant"]:
         yield f"{queries['without_relevant']} queries have nothing of their class to find, and count as 0."
     for one in queries["rejected"]:

@@ -5,9 +5,18 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from services.web.problems import FieldError, Problem, invalid
+from shared import grids
 from shared.index.recall import KEPT_DAYS
 from shared.layout import ID_BITS
 from shared.query import MAX_AMONG, MAX_BATCH, MAX_EXAMPLES, MAX_K, MAX_LABELS, MAX_PROBES
@@ -111,6 +120,13 @@ class EvaluationQueriesListing(Input):
     offset: Annotated[int, Field(ge=0, le=MAX_ID, description="Number of queries to pass over."), _READ] = 0
 
 
+_GRID = grids.json_schema() | {
+    "description": "Settings of an index to judge beside the one in use: a list of objects, or one. A value that is a "
+    f"list stands for each of its values, and the lists of an object are crossed; {grids.MOST} settings at most.",
+    "examples": [{"tables": [4, 8], "hashes": [6, 8], "width": 1.0, "probes": 1}],
+}
+
+
 class NewEvaluation(Input):
     """What to judge, and by what: a sample of the collection's own labelled images, or a kept query set."""
 
@@ -120,7 +136,8 @@ class NewEvaluation(Input):
         int, Field(ge=1, le=100_000, description="Labelled images of the collection to judge by, each left out."), _READ
     ] = 0
     queries: Annotated[CollectionName, Field(description="Name that a query set is kept under.")] = ""
-    seed: Annotated[int, Field(ge=0, le=MAX_ID, description="Of sample and intervals."), _READ] = 0
+    seed: Annotated[int, Field(ge=0, le=MAX_ID, description="Of sample, intervals and grid."), _READ] = 0
+    grid: Annotated[Any, WithJsonSchema(_GRID)] = None  # which `shared.grids` checks, if it is given at all
 
 
 class SearchOptions(Input):

@@ -86,3 +86,41 @@ def test_scripts_come_from_here_and_from_nowhere_else(client: Client, evaluation
     assert library
     served = client.send("GET", f"/static/{library[1]}")
     assert (served.status, served.kind) == (200, "text/javascript")
+
+
+def test_a_grid_is_judged_by_the_api(client: Client) -> None:
+    grid = [{"tables": [2, 4], "hashes": 4, "width": 0.6, "probes": 1}, {"family": "voronoi", "cells": 4, "probes": 2}]
+    asked = {"collection": "default", "sample": 6, "k": 3, "grid": grid}
+    job = client.call("POST /evaluations", value=asked).json["job"]
+    assert client.finished(job)["rejected"] == []
+    report = client.call("GET /evaluations/{id}", id=job).json
+    wanted = [("p-stable", 2), ("p-stable", 4), ("voronoi", None)]
+    assert [(one["setting"]["family"], one["setting"].get("tables")) for one in report["grid"]] == wanted
+    assert all(len(one["runs"]) == 4 for one in report["grid"])
+    one = {"collection": "default", "sample": 6, "k": 3, "grid": {"tables": 2}}
+    job = client.call("POST /evaluations", value=one).json["job"]
+    client.finished(job)
+    assert len(client.call("GET /evaluations/{id}", id=job).json["grid"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [
+        ({"tabels": 2}, "entry 0 of the grid has 'tabels', expected some of family, space, tables"),
+        ([{"tables": 2}, {"tables": 0}], "entry 1 of the grid: tables is 0, expected 1 to 256"),
+        ({"tables": []}, "tables is an empty list"),
+        ([], "the grid has no settings"),
+        (None, "entry 0 of the grid is None, expected an object"),
+        ("tables", "entry 0 of the grid is 'tables', expected an object"),
+        ({"tables": list(range(1, 21)), "hashes": list(range(1, 21))}, "more than 256 settings"),
+        ({"<script>": 1}, "<script>"),
+    ],
+)
+def test_a_grid_that_is_none_is_refused_before_anything_is_begun(client: Client, grid: object, said: str) -> None:
+    before = client.call("GET /evaluations").json["total"]
+    reply = client.call("POST /evaluations", value={"collection": "default", "sample": 6, "grid": grid})
+    assert reply.status == 422
+    (error,) = reply.json["errors"]
+    assert error["field"] == "body.grid"
+    assert said in error["message"]
+    assert client.call("GET /evaluations").json["total"] == before

@@ -4,9 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from shared.errors import Invalid
-from shared.grids import MOST, goal_of, settings_of
+from shared.grids import MOST, goal_of, json_schema, settings_of
 
 
 def of(value: Any) -> list[dict[str, Any]]:
@@ -32,6 +33,54 @@ def test_entries_stand_side_by_side_and_the_same_setting_counts_once() -> None:
     assert [one.get("cells") for one in found] == [64, 128, None]
 
 
+def test_null_leaves_a_parameter_to_the_tuner() -> None:
+    found = of({"tables": [None, 4]})
+    assert [one.get("tables") for one in found] == [None, 4]
+    assert of({"tables": None}) == of({})
+
+
+def test_values_count_once_and_integers_may_be_written_as_numbers() -> None:
+    assert of({"tables": [4.0, 4] * 200, "hashes": [5] * 200}) == of({"tables": 4, "hashes": 5})
+
+
+def test_a_refusal_does_not_repeat_all_of_a_long_value() -> None:
+    for grid in (["x" * 10**5], {"y" * 10**5: 1}, {"family": "z" * 10**5}, {"tables": "t" * 10**5}):
+        with pytest.raises(Invalid) as refusal:
+            of(grid)
+        assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("grid", "fits"),
+    [
+        ({"tables": [4, 8], "hashes": [6, None], "width": 0.5, "probes": 1}, True),
+        ([{"family": "voronoi", "cells": [64, 128]}, {"tables": 2}], True),
+        ({"family": ["p-stable", "voronoi"], "tables": 2}, True),
+        ({"space": ["plain", "principal"], "tables": 2, "hashes": 3, "width": 9, "probes": 1}, True),
+        ({}, True),
+        ([], False),
+        ({"tables": []}, False),
+        ({"tables": 0}, False),
+        ({"tables": "4"}, False),
+        ({"family": "voronoi", "hashes": 3}, False),
+        ({"family": ["p-stable", "voronoi"], "cells": 3}, False),
+        ({"space": "plain", "tables": 3}, False),
+        ({"space": "plain", "tables": 2, "hashes": 3, "width": None, "probes": 1}, False),
+        ({"tabels": 3}, False),
+        (7, False),
+    ],
+)
+def test_the_schema_takes_what_is_taken(grid: Any, *, fits: bool) -> None:
+    Draft202012Validator.check_schema(json_schema())
+    assert Draft202012Validator(json_schema()).is_valid(grid) == fits
+    try:
+        of(grid)
+    except Invalid:
+        assert not fits
+    else:
+        assert fits
+
+
 @pytest.mark.parametrize(
     ("grid", "said"),
     [
@@ -49,6 +98,10 @@ def test_entries_stand_side_by_side_and_the_same_setting_counts_once() -> None:
         ({"space": "plain", "tables": 3}, "all given"),
         ({"space": "curved"}, "'curved'"),
         ([{"tables": 2}, {"probes": 10**6}], "entry 1 of the grid: probes"),
+        ({"tables": []}, "entry 0 of the grid: tables is an empty list"),
+        ('{"width": 1e999}', "width is inf, expected above 0 and at most"),
+        ({"space": "plain", "tables": 2, "hashes": 2, "width": 1, "probes": None}, "all given"),
+        ("[" * 100_000, "not JSON"),
         ({"tables": list(range(1, 257)), "hashes": [4, 5]}, f"more than {MOST} settings"),
     ],
 )

@@ -1,6 +1,6 @@
 """Evaluations: how good the answers of collections were found to be, and judging one now."""
 
-from typing import cast
+from typing import Any, cast
 
 from flask import request
 from flask.typing import ResponseReturnValue
@@ -28,9 +28,10 @@ from services.web.inputs import (
 from services.web.openapi import Answer, Body, Schema, flat_schema
 from services.web.parts import parts
 from services.web.problems import FieldError, Problem, invalid
-from shared.errors import NotFound
+from shared.errors import Invalid, NotFound
 from shared.evaluation_rows import rows_of
 from shared.evaluations import Evaluations
+from shared.grids import settings_in
 from shared.intake import new_job_id
 from shared.querysets import QuerySets
 from shared.queue import Trial
@@ -39,7 +40,7 @@ from shared.queue import Trial
 def _body() -> Schema:
     """Return the schema of a body that names a sample or a kept set, one of the two."""
     schema = flat_schema(NewEvaluation)
-    for name in ("sample", "queries"):
+    for name in ("sample", "queries", "grid"):
         del schema["properties"][name]["default"]  # which means that there is none
     both = {"required": ["sample", "queries"]}
     return {**schema, "anyOf": [{"required": ["sample"]}, {"required": ["queries"]}], "not": both}
@@ -102,7 +103,7 @@ def list_judged_queries(path: EvaluationPath, query: EvaluationQueriesListing) -
     problems=(400, 404, 413, 415, 503),
 )
 def judge_collection() -> ResponseReturnValue:
-    """Judge a collection by a sample of its own labelled images, or by a kept query set."""
+    """Judge a collection, by a sample of its own labelled images or by a kept query set, and settings of an index."""
     if request.mimetype != "application/json":
         raise Problem(415, "unsupported-media-type", f"{request.mimetype[:80]!r} is not taken: send JSON")
     request.max_content_length = MAX_JSON
@@ -111,13 +112,26 @@ def judge_collection() -> ResponseReturnValue:
         raise invalid([FieldError(field="body.sample", message="or body.queries has to be given, one of the two")])
     here = parts()
     here.query.collection(asked.collection)
+    grid = _grid(asked)
     sets, job = QuerySets(here.store, here.ledger), new_job_id()
     digest = sets.kept(asked.queries) if asked.queries else None
     if digest is not None:
         sets.use(digest, job)
-    trial = Trial(k=asked.k, query_set=digest, kept=asked.queries or None, sample=asked.sample, seed=asked.seed)
+    trial = Trial(
+        k=asked.k, query_set=digest, kept=asked.queries or None, sample=asked.sample, seed=asked.seed, grid=grid
+    )
     here.jobs.create(job, asked.collection, kind="evaluate")
     here.queue.evaluate(job=job, collection=asked.collection, trial=trial)
     response = reply(EvaluationStartedAnswer(job=job, url=job_url(job), evaluation=evaluation_url(job)), 202)
     response.headers["Location"] = job_url(job)
     return response
+
+
+def _grid(asked: NewEvaluation) -> tuple[dict[str, Any], ...]:
+    """Return the settings that are to be judged; none if no grid is given."""
+    if "grid" not in asked.model_fields_set:
+        return ()
+    try:
+        return settings_in(asked.grid)
+    except Invalid as error:
+        raise invalid([FieldError(field="body.grid", message=str(error))]) from None

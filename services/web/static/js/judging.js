@@ -6,7 +6,9 @@ const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 if (form) start();
 
 function start() {
-  const button = form.querySelector("button");
+  const button = document.getElementById("judge-button");
+  const grid = form.elements.grid;
+  const problem = document.getElementById("grid-problem");
   const bar = document.getElementById("bar");
   const text = document.getElementById("progress-text");
   const cancel = document.getElementById("cancel");
@@ -23,18 +25,45 @@ function start() {
   form.elements.source.addEventListener("change", fit);
   fit(); // something may have been chosen before this ran, or by the browser when it goes back
 
+  document.getElementById("grid-try").addEventListener("click", () => {
+    grid.value = document.getElementById("grid-example").textContent;
+    complain("");
+    grid.focus();
+  });
+  grid.addEventListener("input", () => complain(""));
+
+  /** Say beside the grid what is wrong with it; nothing if the words are empty. */
+  function complain(words) {
+    problem.textContent = words;
+    grid.toggleAttribute("aria-invalid", Boolean(words));
+    if (!words) return;
+    document.getElementById("grid-details").open = true;
+    grid.focus();
+  }
+
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    complain("");
     const { source, sample, seed, k } = form.elements;
     const asked = { collection: form.dataset.collection, k: Number(k.value) };
     if (source.value) asked.queries = source.value;
     else Object.assign(asked, { sample: Number(sample.value), seed: Number(seed.value) });
+    if (grid.value.trim()) {
+      try {
+        asked.grid = JSON.parse(grid.value);
+      } catch (error) {
+        complain(`The grid is not JSON: ${error.message}`);
+        return;
+      }
+    }
     begin("Sent…");
     try {
       const answer = await fetch(form.dataset.url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked) });
       const told = await answer.json();
       if (!answer.ok) {
-        end(told.detail);
+        const wrong = told.errors?.find((one) => one.field === "body.grid");
+        end(wrong ? "Not begun: there is something wrong with the grid." : told.detail);
+        if (wrong) complain(wrong.message);
         return;
       }
       remember(told.job);
