@@ -1,4 +1,4 @@
-"""The pages of quality: of a collection over time, one evaluation, two runs side by side, and pictures of queries."""
+"""The pages of quality: a collection over time, all evaluations, one of them, two runs side by side; query pictures."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -42,6 +42,12 @@ class HistoryView(Input):
 
     run: RunId = ""
     by: Annotated[str, Field(pattern=r"^[a-z0-9_-]{0,160}$")] = ""
+    page: Page = 1
+
+
+class ListView(Input):
+    """Which page of the evaluations of all collections is shown."""
+
     page: Page = 1
 
 
@@ -169,6 +175,26 @@ def _live(collection: Collection | None) -> Mapping[str, Any] | None:
     hours = [hour for hour in read if hour.hour >= made]
     found = recall_answer(collection.name, hours)
     return found if found["sampled"] else None
+
+
+# All collections
+
+
+@blueprint.get("/evaluations")
+def evaluations_page() -> ResponseReturnValue:
+    """List the evaluations of all collections, the newest first."""
+    view = _texts(ListView)
+    evaluations = Evaluations(parts().store)
+    known = evaluations.ids()
+    reports = _reports(evaluations, known[(view.page - 1) * _PAGE : view.page * _PAGE])
+    return render_template(
+        "evaluations.html",
+        listed=[(report, judged.run_of(report, _default_run(report)), _address(report)) for report in reports],
+        total=len(known),
+        page=view.page,
+        pages=max(1, -(-len(known) // _PAGE)),
+        judged=judged,
+    )
 
 
 # An evaluation

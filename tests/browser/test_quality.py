@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from shared import layout
 from shared.evaluations import Evaluations
+from shared.grids import settings_in
 from shared.index import connect
 from shared.index.recall import HourOfRecall, RecallLog, hour_of
 from shared.queue import EVALUATE, make_app
@@ -294,6 +295,51 @@ def test_a_collection_is_judged_from_its_page(page: Page, report: Report, client
     page.wait_for_url(f"**/evaluations/{NAME}/*")
 
 
+def test_a_grid_is_judged_from_the_page(page: Page, watch: Watch, report: Report, client: Client) -> None:
+    assert report
+    page.goto(f"/collections/{NAME}/quality")
+    field = page.get_by_label("Grid, as JSON")
+    expect(field).to_be_hidden()
+    page.locator("summary", has_text="Compare settings").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("Images in the sample").fill("5")
+    field.fill("[{")
+    page.get_by_role("button", name="Judge now").click()
+    expect(page.locator("#grid-problem")).to_contain_text("The grid is not JSON")
+    expect(field).to_be_focused()
+    before = client.call("GET /evaluations", query={"collection": NAME}).json["total"]
+    field.fill(json.dumps([{"tables": 2}, {HOSTILE: 3}]))
+    expect(page.locator("#grid-problem")).to_be_hidden()
+    with page.expect_response(lambda answer: answer.request.method == "POST") as answered:
+        page.get_by_role("button", name="Judge now").click()
+    assert answered.value.status == 422
+    expect(page.locator("#grid-problem")).to_contain_text("entry 1 of the grid has")
+    expect(page.locator("#grid-problem")).to_contain_text("<script>")
+    assert client.call("GET /evaluations", query={"collection": NAME}).json["total"] == before
+    page.get_by_role("button", name="Take this example").click()
+    expect(field).to_be_focused()
+    example = json.loads(field.input_value())
+    assert len(settings_in(example)) == 7
+    page.get_by_label("Hits that count").fill(str(K))
+    page.get_by_role("button", name="Judge now").click()
+    expect(page.get_by_role("link", name="Look at it")).to_be_focused(timeout=60_000)
+    page.keyboard.press("Enter")
+    expect(page.locator("#rivals tbody tr[data-run^=grid]")).to_have_count(7)
+    page.goto("/")
+    page.get_by_role("link", name="Evaluations").click()
+    newest = page.locator("#evaluations tbody tr").first
+    expect(newest).to_have_attribute("data-id", re.compile("."))
+    cells = row(page.locator("#evaluations"), 0)
+    made = client.call("GET /evaluations").json["evaluations"][0]
+    best = next((one for one in made["runs"] if one["id"] == "lsh-cosine-all"), made["runs"][0])
+    assert cells[1:4] == ["a sample of the collection", NAME, "7"]
+    assert cells[-4:] == [str(K), *figures(best)]
+    newest.get_by_role("link").first.press("Enter")
+    page.wait_for_url(f"**/evaluations/{NAME}/{made['id']}")
+    expect(page.locator("nav [aria-current=page]")).to_have_text("Evaluations")
+    watch.errors[:] = [error for error in watch.errors if "422" not in error]  # which the browser tells on its own
+
+
 def test_judging_can_be_cancelled_from_the_page(page: Page, stack: Stack, report: Report, client: Client) -> None:
     before = client.call("GET /evaluations", query={"collection": NAME}).json["total"]
     assert report
@@ -336,6 +382,7 @@ def test_what_searches_really_get_is_a_line(page: Page, stack: Stack, report: Re
 def pages_of(report: Report) -> Sequence[str]:
     return (
         f"/collections/{NAME}/quality",
+        "/evaluations",
         address(report),
         f"/evaluations/compare?a={report['id']}&b={report['id']}&run_a={PATHS['exact']}&run_b={PATHS['grid']}",
     )

@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from shared.evaluations import Evaluations
+from shared.store import ObjectStore
 from tests.conftest import Stack
 from tests.integration.web_client import Client
 
@@ -124,3 +126,44 @@ def test_a_grid_that_is_none_is_refused_before_anything_is_begun(client: Client,
     assert error["field"] == "body.grid"
     assert said in error["message"]
     assert client.call("GET /evaluations").json["total"] == before
+
+
+def test_all_evaluations_are_listed_the_newest_first(client: Client, evaluation: str) -> None:
+    page = text_of(client, "/evaluations")
+    listed = client.call("GET /evaluations", query={"limit": 50}).json["evaluations"]
+    ids = re.findall(r'<tr data-id="([^"]+)"', page)
+    assert ids == [one["id"] for one in listed]
+    assert evaluation in ids
+    for one in listed:
+        row = page[page.index(f'data-id="{one["id"]}"') :].partition("</tr>")[0]
+        best = next((run for run in one["runs"] if run["id"] == "lsh-cosine-all"), one["runs"][0])
+        assert re.findall(r'class="figure">([\d.]+)<', row) == [
+            f"{best[name]:.3f}" for name in ("p_at_k", "ap_at_k", "recall_at_k")
+        ]
+        assert f'href="/evaluations/{one["collection"]}/{one["id"]}"' in row
+        assert f'href="/collections/{one["collection"]}/quality"' in row
+        assert f"<td>{one['settings'] or '–'}</td>" in row
+    assert "no evaluations this far back" in text_of(client, "/evaluations?page=900000")
+    for path in ("/", "/collections", "/evaluations"):
+        assert '<a href="/evaluations"' in text_of(client, path)
+    for wrong in ("0", "x", "1&page=2"):
+        assert client.send("GET", f"/evaluations?page={wrong}").status == 422
+
+
+def test_pages_of_evaluations_follow_each_other(stack: Stack, client: Client, evaluation: str) -> None:
+    evaluations = Evaluations(ObjectStore.from_settings(stack.settings))
+    report = evaluations.get("default", evaluation)
+    old = [f"{number:020d}" for number in range(60)]
+    for one in old:
+        evaluations.put("default", one, report | {"id": one}, b"")
+    try:
+        total = client.call("GET /evaluations").json["total"]
+        pages = [text_of(client, f"/evaluations?page={page}") for page in range(1, -(-total // 50) + 1)]
+        ids = [one for page in pages for one in re.findall(r'<tr data-id="([^"]+)"', page)]
+        assert len(ids) == len(set(ids)) == total
+        assert ids == sorted(ids, reverse=True)
+        assert 'rel="next" href="/evaluations?page=2"' in pages[0]
+        assert 'rel="prev" href="/evaluations"' in pages[1]
+    finally:
+        for one in old:
+            evaluations.delete("default", one)
