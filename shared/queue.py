@@ -1,14 +1,15 @@
 """The task queues: their names, the messages on them, and the Celery application that every worker is made from."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from shared.errors import BrokerUnavailable
+from shared.errors import BrokerUnavailable, Unavailable
 from shared.index.jobs import Outcome
 from shared.settings import Settings
 
@@ -31,6 +32,8 @@ EVALUATE_COLLECTION = "evaluator.evaluate"
 
 # Longer than any task of ours takes; one that hangs in a decoder is killed and counts as having killed its worker.
 _EMBED_LIMIT_S = 120
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,24 @@ def make_app(settings: Settings, *, name: str) -> Celery:
         task_publish_retry_policy={"max_retries": 5, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 1.0},
     )
     return app
+
+
+def per_process(make: Callable[[], Made]) -> Callable[[], Made]:
+    """Return what gives each worker process its own, made at its first task, since no connection survives a fork.
+
+    Not when the process starts: Celery logs an error there and goes on without, and every task then fails and is lost.
+    While one cannot be made, `Unavailable` has the messages wait.
+    """
+
+    @functools.cache
+    @functools.wraps(make)
+    def made() -> Made:
+        try:
+            return make()
+        except Exception as error:
+            raise Unavailable(f"the worker cannot work: {type(error).__name__}: {error}") from error
+
+    return made
 
 
 class Queue:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from celery.exceptions import Reject
-from celery.signals import worker_process_init, worker_ready
+from celery.signals import worker_ready
 
 from services.embedder.embedder import Embedder, Options
 from shared import heartbeat
@@ -15,7 +15,7 @@ from shared.images import Limits
 from shared.index import Changes, Jobs, Ledger, connect
 from shared.index.jobs import Outcome
 from shared.logs import configure
-from shared.queue import EMBED_BATCH, Item, Queue, make_app
+from shared.queue import EMBED_BATCH, Item, Queue, make_app, per_process
 from shared.serving import ServingClient
 from shared.settings import load_settings
 from shared.store import ObjectStore
@@ -28,8 +28,9 @@ app = make_app(_settings, name="embedder")
 configure(_settings.log_level)
 
 
-def make_embedder() -> Embedder:
-    """Return an embedder on the servers of the settings; nothing is sent yet."""
+@per_process
+def embedder() -> Embedder:
+    """Return the embedder of this worker process, on the servers of the settings; nothing is sent yet."""
     index = connect(_settings.index_url.get_secret_value())
     return Embedder(
         store=ObjectStore.from_settings(_settings),
@@ -45,17 +46,6 @@ def make_embedder() -> Embedder:
             vector_type=_settings.vector_type,
         ),
     )
-
-
-class _Process:
-    """What one worker process keeps between tasks; made after the fork, since connections do not survive one."""
-
-    embedder: Embedder
-
-
-@worker_process_init.connect
-def _start_process(**_: object) -> None:
-    _Process.embedder = make_embedder()
 
 
 @worker_ready.connect
@@ -76,7 +66,7 @@ def embed(
 ) -> None:
     """Embed one batch; while a server is away, the message goes back to the queue."""
     try:
-        _Process.embedder.embed(
+        embedder().embed(
             job=job,
             batch=batch,
             collection=collection,

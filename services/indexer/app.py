@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.exceptions import Reject
-from celery.signals import worker_process_init, worker_ready
+from celery.signals import worker_ready
 
 from services.indexer.indexer import Indexer
 from shared import heartbeat
@@ -31,6 +31,7 @@ from shared.queue import (
     Queue,
     Wish,
     make_app,
+    per_process,
 )
 from shared.serving import ServingClient
 from shared.settings import load_settings
@@ -44,16 +45,11 @@ app = make_app(_settings, name="indexer")
 configure(_settings.log_level)
 
 
-class _Process:
-    """What one worker process keeps between tasks; made after the fork, since connections do not survive one."""
-
-    indexer: Indexer
-
-
-@worker_process_init.connect
-def _start_process(**_: object) -> None:
+@per_process
+def indexer() -> Indexer:
+    """Return the indexer of this worker process, on the servers of the settings; nothing is sent yet."""
     index = connect(_settings.index_url.get_secret_value())
-    _Process.indexer = Indexer(
+    return Indexer(
         store=ObjectStore.from_settings(_settings),
         buckets=BucketStore(index),
         ledger=Ledger(index),
@@ -84,7 +80,7 @@ def _patient(run: Callable[..., None]) -> Callable[..., None]:
                 raise
             except Exception as error:
                 _log.exception("%s failed", run.__name__)
-                _Process.indexer.give_up(error, **message)
+                indexer().give_up(error, **message)
         except Unavailable as error:
             _log.warning("%s waits: %s", run.__name__, error)
             time.sleep(_PAUSE_S)
@@ -97,55 +93,53 @@ def _patient(run: Callable[..., None]) -> Callable[..., None]:
 @_patient
 def index(*, collection: str, segment: str, job: str, batch: int, outcome: dict[str, Any]) -> None:
     """Index a written segment."""
-    _Process.indexer.index(
-        collection=collection, segment=segment, job=job, batch=batch, outcome=Outcome.from_json(outcome)
-    )
+    indexer().index(collection=collection, segment=segment, job=job, batch=batch, outcome=Outcome.from_json(outcome))
 
 
 @app.task(name=DELETE_IMAGES)
 @_patient
 def delete(*, job: str, collection: str, ids: list[int]) -> None:
     """Remove images from a collection."""
-    _Process.indexer.delete(job=job, collection=collection, ids=ids)
+    indexer().delete(job=job, collection=collection, ids=ids)
 
 
 @app.task(name=DROP_COLLECTION)
 @_patient
 def drop(*, job: str, collection: str) -> None:
     """Remove a collection."""
-    _Process.indexer.drop(job=job, collection=collection)
+    indexer().drop(job=job, collection=collection)
 
 
 @app.task(name=TEND_INDEX)
 @_patient
 def tend(*, collection: str, job: str | None = None) -> None:
     """Fit a collection's index if the collection has none yet or has outgrown it."""
-    _Process.indexer.tender.tend(collection=collection, job=job)
+    indexer().tender.tend(collection=collection, job=job)
 
 
 @app.task(name=REBUILD)
 @_patient
 def rebuild(*, collection: str, job: str | None = None, fit: bool = False) -> None:
     """Restore a collection's index from the object store."""
-    _Process.indexer.tender.rebuild(collection=collection, job=job, fit=fit)
+    indexer().tender.rebuild(collection=collection, job=job, fit=fit)
 
 
 @app.task(name=TUNE)
 @_patient
 def tune(*, collection: str, job: str, wish: dict[str, Any], apply: bool) -> None:
     """Tune a collection's index to a wish."""
-    _Process.indexer.tender.tune(collection=collection, job=job, wish=Wish(**wish), apply=apply)
+    indexer().tender.tune(collection=collection, job=job, wish=Wish(**wish), apply=apply)
 
 
 @app.task(name=COMPACT)
 @_patient
 def compact(*, collection: str, job: str | None = None) -> None:
     """Merge a collection's segments."""
-    _Process.indexer.compactor.compact(collection=collection, job=job)
+    indexer().compactor.compact(collection=collection, job=job)
 
 
 @app.task(name=SWITCH)
 @_patient
 def switch(*, collection: str, job: str, model: str, version: int | None = None) -> None:
     """Take a turn at changing a collection to another model."""
-    _Process.indexer.switcher.switch(collection=collection, job=job, model=model, version=version)
+    indexer().switcher.switch(collection=collection, job=job, model=model, version=version)

@@ -616,7 +616,7 @@ def test_an_embedder_that_gives_up_keeps_the_claims_of_what_it_has_written(parts
 
 def test_a_task_that_fails_says_so_in_its_job(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """The index generation in use is missing from the object store."""
-    monkeypatch.setattr(app._Process, "indexer", parts.indexer(), raising=False)
+    monkeypatch.setattr(app, "indexer", parts.indexer)
     art = parts.collection()
     parts.add(art, "a", range(3))
     parts.ledger.set_state("art", IndexState(7, 0, 3))
