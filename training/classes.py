@@ -126,7 +126,7 @@ def _parts(architecture: Architecture, recipe: ClassRecipe, weights: Weights, cl
         if "dropout" in layer:
             features = keras.layers.Dropout(layer["dropout"], seed=seed + number)(features)
         else:
-            features = keras.layers.Dense(layer["dense"], activation=layer["activation"])(features)
+            features = keras.layers.Dense(layer["dense"], activation=layer.get("activation"))(features)
     # In single precision whatever the rest is computed in, since the loss takes its logarithm.
     probabilities = keras.layers.Dense(classes, activation="softmax", dtype="float32")(features)
     frozen = None if recipe.unfrozen == "all" else keras.Model(network.input, start)

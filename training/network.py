@@ -35,6 +35,7 @@ _JSON: Final[Mapping[str, type]] = {
     "normalised": bool,
 }
 _WIDEST: Final = 65_536
+_MOST_HEADS: Final = 64
 _FIRST: Final = 0.03  # variance of a dense layer's first weights, times its inputs
 _SHORTEST: Final = 1e-6  # embeddings shorter than this are divided by it, as TensorFlow does: one may be 0
 _RANK: Final = 1e-10  # variance along an axis, of that along the first, below which the axis is rounding
@@ -54,7 +55,10 @@ class Architecture:
             {"dropout": rate}, which acts in training alone;
             {"standardise": true}: each feature less its mean, over its deviation, as `set_standardisation` gave them;
             {"whiten": units}: PCA-whitening, whose weights are not learned but come from `fit_whitening`;
-            {"sum": [layers, layers, …]}: the sum of what branches of such layers make of the same features.
+            {"project": units}: onto principal axes, whose weights are not learned but come from `fit_projection`;
+            {"sum": [layers, layers, …]}: the sum of what branches of such layers make of the same features;
+            {"heads": number, "of": layers}: so many branches of such layers, alike but for what they learn, each
+            brought to length 1, side by side.
         normalised: whether an embedding is brought to Euclidean length 1.
 
     Raises:
@@ -111,7 +115,7 @@ def build_network(architecture: Architecture, weights: Weights) -> "keras.Model"
 
     What follows the backbone is new: drawn from the seed if `weights` are random, otherwise from Keras' shared state
     (`keras.utils.set_random_seed`). Those layers are named "pooling" and "embedding_0", "embedding_1", …, those in the
-    branches of a sum "embedding_1_0_0" and so on, and compute in single precision.
+    branches of a sum or of heads "embedding_1_0_0" and so on, and compute in single precision.
 
     Returns:
         A model from float32 [batch, size, size, 3], RGB 0 to 255, to float32 [batch, dim], not normalised.
@@ -218,6 +222,24 @@ def fit_whitening(features: npt.NDArray[np.floating[Any]], dim: int) -> tuple[np
     return kernel.astype(np.float32), (-mean @ kernel).astype(np.float32)
 
 
+def fit_projection(embeddings: npt.NDArray[np.floating[Any]], dim: int) -> npt.NDArray[np.float32]:
+    """Return the principal axes of embeddings, not centred: of all projections it keeps their inner products best.
+
+    Eckart and Young 1936, "The approximation of one matrix by another of lower rank".
+
+    Args:
+        embeddings: [n, width].
+        dim: how many axes to keep, at most `width`.
+
+    Returns:
+        Kernel [width, dim], float32, with orthonormal columns: the weights of a {"project": dim} layer.
+    """
+    values = embeddings.astype(np.float64)
+    _, axes = np.linalg.eigh(values.T @ values)  # by ascending eigenvalues
+    kernel = axes[:, ::-1][:, :dim]
+    return np.ascontiguousarray(kernel, dtype=np.float32)
+
+
 def width_after(layers: Iterable[Mapping[str, Any]], width: int) -> int:
     """Return how wide features of `width` are after layers such as an architecture's `embedding`.
 
@@ -237,10 +259,11 @@ def _width_after(layer: Mapping[str, Any], width: int) -> int:
                 return units
         case {"dropout": float(rate) | int(rate), **rest} if not rest and not isinstance(rate, bool) and 0 <= rate < 1:
             return width
-        case {"whiten": int(units), **rest} if not rest and _is_width(units):
+        case {"whiten": int(units), **rest} | {"project": int(units), **rest} if not rest and _is_width(units):
             if units <= width:
                 return units
-            raise Invalid(f"{dict(layer)} cannot whiten {width} dimensions, expected at most as many units")
+            kind = next(iter(layer))
+            raise Invalid(f"{dict(layer)} cannot {kind} {width} dimensions, expected at most as many units")
         case {"standardise": True, **rest} if not rest:
             return width
         case {"sum": [_, _, *_] as branches, **rest} if not rest and all(map(_is_layers, branches)):
@@ -248,15 +271,21 @@ def _width_after(layer: Mapping[str, Any], width: int) -> int:
             if len(set(widths)) == 1:
                 return widths[0]
             raise Invalid(f"the branches of {dict(layer)} end {widths} wide, expected all alike")
+        case {"heads": int(number), "of": branch, **rest} if not rest and _are_heads(number) and _is_layers(branch):
+            return number * width_after(branch, width)
     raise Invalid(
         f'a layer of the embedding is {dict(layer)}, expected {{"dense": units}}, perhaps with an "activation" of '
-        f'{", ".join(ACTIVATIONS)}; {{"dropout": rate}}; {{"standardise": true}}; {{"whiten": units}}; or '
-        '{"sum": [layers, layers]}'
+        f'{", ".join(ACTIVATIONS)}; {{"dropout": rate}}; {{"standardise": true}}; {{"whiten": units}}; '
+        '{"project": units}; {"sum": [layers, layers]}; or {"heads": number, "of": layers}'
     )
 
 
 def _is_layers(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(layer, Mapping) for layer in value)
+
+
+def _are_heads(number: int) -> bool:
+    return not isinstance(number, bool) and 0 < number <= _MOST_HEADS
 
 
 def _is_width(units: int) -> bool:
@@ -265,19 +294,31 @@ def _is_width(units: int) -> bool:
 
 def _applied(layers: Sequence[Mapping[str, Any]], x: "keras.KerasTensor", name: str) -> tuple[Any, list[Any]]:
     """Return what new layers make of features, and those layers."""
-    import keras  # noqa: PLC0415, it imports TensorFlow
-
     made: list[Any] = []
     for number, layer in enumerate(layers):
         here = f"{name}_{number}"
-        if "sum" in layer:
-            branches = [_applied(branch, x, f"{here}_{place}") for place, branch in enumerate(layer["sum"])]
-            made += [one for _, inner in branches for one in inner]
-            x = keras.layers.Add(name=here, dtype="float32")([end for end, _ in branches])
+        if "sum" in layer or "heads" in layer:
+            inner = layer["sum"] if "sum" in layer else [layer["of"]] * layer["heads"]
+            branches = [_applied(branch, x, f"{here}_{place}") for place, branch in enumerate(inner)]
+            made += [one for _, its in branches for one in its]
+            x = _joined([end for end, _ in branches], here, added="sum" in layer)
         else:
             made.append(_layer(layer, here))
             x = made[-1](x)
     return x, made
+
+
+def _joined(ends: Sequence[Any], name: str, *, added: bool) -> Any:
+    """Return what comes of branches: their sum, or each at length 1 beside the others."""
+    import keras  # noqa: PLC0415
+
+    if added:
+        return keras.layers.Add(name=name, dtype="float32")(ends)
+    units = [
+        keras.layers.UnitNormalization(name=f"{name}_{place}_unit", dtype="float32")(end)
+        for place, end in enumerate(ends)
+    ]
+    return keras.layers.Concatenate(name=name, dtype="float32")(units)
 
 
 def _layer(layer: Mapping[str, Any], name: str) -> "keras.Layer":
@@ -293,4 +334,5 @@ def _layer(layer: Mapping[str, Any], name: str) -> "keras.Layer":
     # Until they are fitted, the others pass on the first features as they are.
     if "standardise" in layer:
         return keras.layers.BatchNormalization(center=False, scale=False, epsilon=0.0, trainable=False, **options)
-    return keras.layers.Dense(layer["whiten"], kernel_initializer="identity", trainable=False, **options)
+    units, biased = (layer["whiten"], True) if "whiten" in layer else (layer["project"], False)
+    return keras.layers.Dense(units, use_bias=biased, kernel_initializer="identity", trainable=False, **options)

@@ -4,7 +4,8 @@ A network that learns its classes alone forgets what tells them from other thing
 drowns. So the backbone stays as it is, and the head on its features learns two things at once: that images of a class
 be near each other (supervised contrastive loss, Khosla et al. 2020, https://arxiv.org/abs/2004.11362, with all
 background images as one more class), and that any two images be as similar as their frozen features are (relational
-distillation, after Park et al. 2019, https://arxiv.org/abs/1904.05068).
+distillation, after Park et al. 2019, https://arxiv.org/abs/1904.05068). Several such heads, drawn anew each, err in
+different places: they learn side by side, and a projection brings what they say together to few dimensions.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from training.fitting import Fitting, make_deterministic, seed_dropout
 from training.frozen import Floats, Kept, Tell, frozen_outputs
 from training.judging import Classification
 from training.labelled import Labelled, Picture
-from training.network import EMBEDDING, Architecture, build_network, set_standardisation
+from training.network import EMBEDDING, Architecture, build_network, fit_projection, set_standardisation
 from training.pretrained import Weights
 from training.recipes import SearchRecipe
 from training.runs import Run
@@ -55,7 +56,7 @@ class Embedded:
     Attributes:
         network: Pictures, float32 [n, size, size, 3] RGB 0 to 255, to embeddings, float32 [n, dim], not normalised.
         architecture: What it is built of.
-        history: Of each epoch loss and P@10 of the validation images.
+        history: Of each epoch loss and P@10 of the validation images, before any projection.
         report: Each validation image's class told by its nearest training images.
         search: Validation images as queries, among the training images.
         mixed: The same among background images that were held back as well; None without any.
@@ -70,14 +71,14 @@ class Embedded:
 
 
 class _Learner(keras.Model):  # type: ignore[misc]
-    """The head: features and their originals in, embeddings of length 1 out."""
+    """What learns: features and their originals in, embeddings of length 1 out, those of several heads side by side."""
 
     def __init__(self, head: keras.Model, recipe: SearchRecipe) -> None:
         super().__init__(name="learner")
         self.head, self._recipe = head, recipe
 
     def call(self, inputs: Any, training: Any = None) -> Any:
-        return _unit(self.head(inputs[0], training=training))
+        return self.head(inputs[0], training=training)
 
     def compute_loss(
         self,
@@ -88,15 +89,20 @@ class _Learner(keras.Model):  # type: ignore[misc]
         training: Any = None,  # noqa: ARG002
     ) -> Any:
         ops, recipe = keras.ops, self._recipe
-        similar = ops.matmul(y_pred, ops.transpose(y_pred))
-        others = 1 - ops.eye(ops.shape(similar)[0])
-        logits = similar / recipe.temperature - 1e9 * (1 - others)
-        told = logits - ops.logsumexp(logits, axis=1, keepdims=True)
+        others = 1 - ops.eye(ops.shape(y_pred)[0])
         same = ops.cast(ops.equal(y[:, None], y[None, :]), "float32") * others
-        contrast = -ops.mean(ops.sum(told * same, axis=1) / ops.maximum(ops.sum(same, axis=1), 1))
         known = _unit(self.head.get_layer(f"{EMBEDDING}_0")(x[1]))
-        kept = ops.mean(ops.square(similar - ops.matmul(known, ops.transpose(known))))
-        return recipe.contrast * contrast + recipe.keep * kept
+        frozen = ops.matmul(known, ops.transpose(known))
+        loss = 0.0
+        for one in ops.split(y_pred, recipe.heads, axis=1):  # none knows of the others
+            embedding = _unit(one)
+            similar = ops.matmul(embedding, ops.transpose(embedding))
+            logits = similar / recipe.temperature - 1e9 * (1 - others)
+            told = logits - ops.logsumexp(logits, axis=1, keepdims=True)
+            contrast = -ops.mean(ops.sum(told * same, axis=1) / ops.maximum(ops.sum(same, axis=1), 1))
+            kept = ops.mean(ops.square(similar - frozen))
+            loss += recipe.contrast * contrast + recipe.keep * kept
+        return loss / recipe.heads
 
 
 def fine_tune(
@@ -136,7 +142,8 @@ def fine_tune(
     keras.utils.set_random_seed(seed)
     network = build_network(architecture, weights)
     pooled = network.get_layer("pooling").output
-    frozen, head = keras.Model(network.input, pooled), keras.Model(pooled, network.output)
+    frozen, whole = keras.Model(network.input, pooled), keras.Model(pooled, network.output)
+    head = keras.Model(pooled, network.get_layer(f"{EMBEDDING}_{recipe.learned - 1}").output)
     pictures = [*training.pictures, *background[0]]
     labels = np.concatenate([training.labels, np.full(len(background[0]), len(training.classes))])
 
@@ -175,7 +182,10 @@ def fine_tune(
         fitting.end_epoch(figures | ({f"p_at_{K}_background": found[2].p_at_k} if found[2] else {}))
         fitting.keep(run)
     fitting.take_best()
-    report, search, mixed = _judge(head, views[0][: len(training)], training, judged, validation, unseen)
+    if recipe.projected is not None:
+        axes = fit_projection(_embed(head, views[0]), recipe.projected)
+        network.get_layer(f"{EMBEDDING}_{recipe.learned}").set_weights([axes])
+    report, search, mixed = _judge(whole, views[0][: len(training)], training, judged, validation, unseen)
     return Embedded(network, architecture, fitting.history, report, search, mixed)
 
 

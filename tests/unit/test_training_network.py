@@ -13,7 +13,15 @@ import pytest
 
 from shared.errors import Invalid, NotFound
 from training.backbones import BACKBONES, EFFICIENTNET_LITE2, RESNET50
-from training.network import Architecture, build_network, fit_whitening, load_network, network_embed, served
+from training.network import (
+    Architecture,
+    build_network,
+    fit_projection,
+    fit_whitening,
+    load_network,
+    network_embed,
+    served,
+)
 from training.pretrained import Imagenet, RandomWeights, WeightsFile, weights_named
 from training.weights import WeightsError
 
@@ -58,6 +66,15 @@ def test_off_the_shelf_is_what_the_backbone_was_trained_with() -> None:
         {"whiten": 2049},
         {"pool": 3},
         {"dense": 8, "dropout": 0.5},
+        {"project": 0},
+        {"project": 8, "whiten": 8},
+        {"project": 2049},
+        {"heads": 0, "of": [{"dense": 8}]},
+        {"heads": True, "of": [{"dense": 8}]},
+        {"heads": 65, "of": [{"dense": 8}]},
+        {"heads": 2},
+        {"heads": 2, "of": {"dense": 8}},
+        {"heads": 2, "of": [{"dense": 8}], "seed": 1},
     ],
 )
 def test_a_layer_that_does_not_fit_is_named(layer: dict[str, Any]) -> None:
@@ -69,6 +86,38 @@ def test_a_layer_that_does_not_fit_is_named(layer: dict[str, Any]) -> None:
 def test_whitening_cannot_widen() -> None:
     with pytest.raises(Invalid, match="cannot whiten 8 dimensions"):
         Architecture("resnet50", 64, 64, embedding=({"dense": 8}, {"whiten": 9}))
+
+
+def test_heads_stand_side_by_side_each_of_length_1(images: Any) -> None:
+    layers = ({"standardise": True}, {"heads": 3, "of": [{"dense": 8, "activation": "relu"}, {"dense": 5}]})
+    architecture = Architecture("efficientnet-lite0", 64, 64, embedding=(*layers, {"project": 4}))
+    assert (architecture.dim, Architecture("efficientnet-lite0", 64, 64, embedding=layers).dim) == (4, 15)
+    network = build_network(architecture, RandomWeights(3))
+    features = np.asarray(keras.Model(network.input, network.get_layer("pooling").output)(images), np.float64)
+    expected = []
+    for number in range(3):
+        (one, bias), (two, more) = (network.get_layer(f"embedding_1_{number}_{k}").get_weights() for k in range(2))
+        end = np.maximum(features @ one + bias, 0) @ two + more
+        expected.append(end / np.linalg.norm(end, axis=1, keepdims=True))
+    found = np.asarray(keras.Model(network.input, network.get_layer("embedding_1").output)(images))
+    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), rtol=1e-3, atol=1e-4)
+    assert not np.allclose(expected[0], expected[1], atol=0.1)
+    kernel = fit_projection(np.random.default_rng(5).normal(size=(40, 15)), 4)
+    network.get_layer("embedding_2").set_weights([kernel])
+    np.testing.assert_allclose(network(images), found @ kernel, rtol=1e-4, atol=1e-5)
+    assert len(network.get_layer("embedding_2").trainable_weights) == 0
+
+
+def test_a_projection_keeps_inner_products_as_well_as_can_be() -> None:
+    rng = np.random.default_rng(6)
+    flat = rng.normal(size=(200, 3)) @ rng.normal(size=(3, 12))
+    kernel = fit_projection(flat, 3)
+    np.testing.assert_allclose(kernel.T @ kernel, np.eye(3), atol=1e-6)
+    np.testing.assert_allclose((flat @ kernel) @ (flat @ kernel).T, flat @ flat.T, rtol=1e-4, atol=1e-3)
+    values = rng.normal(size=(200, 12)) * np.arange(1, 13)
+    singular = np.linalg.svd(values, compute_uv=False)
+    lost = values - values @ fit_projection(values, 5) @ fit_projection(values, 5).T
+    np.testing.assert_allclose(np.square(lost).sum(), np.square(singular[5:]).sum(), rtol=1e-5)
 
 
 def test_other_values_that_do_not_fit_are_refused() -> None:

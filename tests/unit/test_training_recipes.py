@@ -95,6 +95,22 @@ def test_an_unknown_recipe_is_told_with_those_there_are(tmp_path: Path) -> None:
         ({"name": "search", "views": -1}, "views is -1"),
         ({"name": "search", "size": 16}, "size is 16, expected a whole number from 32 on"),
         ({"name": "search", "head": [{"sum": [[{"dense": 8}], [{"dense": 9}]]}]}, "end \\[8, 9\\] wide"),
+        ({"head": [{"sum": [[{"dense": 8}], [{"dense": 8}]]}]}, 'expected layers of "dense" and "dropout" alone'),
+        ({"head": [{"whiten": 8}]}, 'expected layers of "dense" and "dropout" alone'),
+        *(
+            ({"name": "search", "head": head}, r"head is \[.*\], expected \{\"standardise\": true\}, then layers")
+            for head in (
+                [],
+                [{"dense": 8}],
+                [{"standardise": True}],
+                [{"standardise": True}, {"project": 8}],
+                [{"standardise": True}, {"whiten": 8}],
+                [{"standardise": True}, {"project": 8}, {"dense": 8}],
+                [{"standardise": True}, {"heads": 2, "of": [{"dense": 8}]}, {"dense": 8}],
+                [{"standardise": True}, {"heads": 2, "of": [{"dense": 8}, {"whiten": 8}]}],
+                [{"standardise": True}, {"sum": [[{"dense": 8}], [{"whiten": 8}]]}],
+            )
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(changes: dict[str, Any], said: str) -> None:

@@ -1,6 +1,7 @@
 """Learning for search: the loss is what it is said to be, and what is judged, kept and served is one network."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,14 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_loss_is_contrast_and_what_is_kept() -> None:
+@pytest.mark.parametrize("heads", [None, 1, 3])
+def test_the_loss_is_contrast_and_what_is_kept(heads: int | None) -> None:
     recipe = recipe_named("search")
     assert isinstance(recipe, SearchRecipe)
-    head = ({"standardise": True}, {"dense": 8})
+    layer = {"dense": 8}
+    head = ({"standardise": True}, {"heads": heads, "of": [layer]} if heads else layer)
+    recipe = replace(recipe, head=head)
+    assert (recipe.heads, recipe.projected, recipe.learned) == (heads or 1, None, 2)
     network = build(Architecture("efficientnet-lite0", 32, 32, "mean", head), RandomWeights(1))
     rng = np.random.default_rng(2)
     x, known = (rng.normal(3, 2, (12, 1280)).astype(np.float32) for _ in range(2))
@@ -54,16 +59,19 @@ def test_the_loss_is_contrast_and_what_is_kept() -> None:
     labels = rng.integers(0, 3, 12)
     found = float(_learner(inner, recipe, 12).test_on_batch((x, known), labels))
 
-    kernel, bias = network.get_layer("embedding_1").get_weights()
-    z, frozen = unit((x - mean) / deviation @ kernel + bias), unit((known - mean) / deviation)
-    contrast, similar = [], z @ z.T
-    for i in range(12):
-        others = [j for j in range(12) if j != i]
-        weights = {j: np.exp(similar[i, j] / recipe.temperature) for j in others}
-        same = [j for j in others if labels[j] == labels[i]]
-        contrast.append(-sum(np.log(weights[j] / sum(weights.values())) for j in same) / max(1, len(same)))
-    kept = np.square(similar - frozen @ frozen.T).mean()
-    assert found == pytest.approx(recipe.contrast * np.mean(contrast) + recipe.keep * kept, rel=1e-4)
+    expected = []
+    for number in range(heads or 1):
+        kernel, bias = network.get_layer(f"embedding_1_{number}_0" if heads else "embedding_1").get_weights()
+        z, frozen = unit((x - mean) / deviation @ kernel + bias), unit((known - mean) / deviation)
+        contrast, similar = [], z @ z.T
+        for i in range(12):
+            others = [j for j in range(12) if j != i]
+            weights = {j: np.exp(similar[i, j] / recipe.temperature) for j in others}
+            same = [j for j in others if labels[j] == labels[i]]
+            contrast.append(-sum(np.log(weights[j] / sum(weights.values())) for j in same) / max(1, len(same)))
+        kept = np.square(similar - frozen @ frozen.T).mean()
+        expected.append(recipe.contrast * np.mean(contrast) + recipe.keep * kept)
+    assert found == pytest.approx(np.mean(expected), rel=1e-4)
 
 
 def test_what_is_judged_is_what_is_served(shapes: Path, background: Path, tmp_path: Path) -> None:

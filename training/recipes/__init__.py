@@ -5,7 +5,8 @@ images of a class are near each other and all that the pretrained network knew i
 """
 
 import json
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -29,7 +30,7 @@ Check = tuple[Callable[[Any], bool], str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Recipe:
+class _Recipe(ABC):
     """What all recipes say.
 
     Attributes:
@@ -53,6 +54,7 @@ class _Recipe:
     epochs: int
 
     objective: ClassVar[str]
+    order: ClassVar[str]
     checks: ClassVar[Mapping[str, Check]] = {}
 
     @classmethod
@@ -75,7 +77,14 @@ class _Recipe:
             width_after(given["head"], _WIDE)
         except Invalid as error:
             raise Invalid(f"recipe {name!r}: {error}") from error
+        if not cls.in_order(given["head"]):
+            raise Invalid(f"recipe {name!r}: head is {given['head']!r}, expected {cls.order}")
         return cls(name=name, **{**given, "head": tuple(given["head"])})
+
+    @classmethod
+    @abstractmethod
+    def in_order(cls, head: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether layers, each of which fits, make a head together; `order` says how they do."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what the recipe's file says."""
@@ -98,11 +107,20 @@ class ClassRecipe(_Recipe):
     patience: int
 
     objective: ClassVar[str] = "classes"
+    order: ClassVar[str] = 'layers of "dense" and "dropout" alone'
+
+    @classmethod
+    def in_order(cls, head: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether layers, each of which fits, make a head together."""
+        return all("dense" in layer or "dropout" in layer for layer in head)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRecipe(_Recipe):
     """How an embedding for search is learned on a frozen backbone, by AdamW; the head ends in the embedding.
+
+    {"heads": number, "of": layers} are learned side by side, each as if it were alone; {"project": units} brings what
+    they say to fewer dimensions afterwards.
 
     Attributes:
         size: Side of the pictures in pixels.
@@ -121,6 +139,33 @@ class SearchRecipe(_Recipe):
     weight_decay: float
 
     objective: ClassVar[str] = "similarity"
+    order: ClassVar[str] = (
+        '{"standardise": true}, then layers of "dense", "dropout" and "sum", of which the last may be "heads" of such '
+        'layers, and perhaps {"project": units} at the end'
+    )
+
+    @classmethod
+    def in_order(cls, head: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether layers, each of which fits, make a head together."""
+        rest = list(head[1:-1] if head and "project" in head[-1] else head[1:])
+        if not rest or "standardise" not in head[0]:
+            return False
+        return _can_learn([*rest[:-1], *(rest[-1]["of"] if "heads" in rest[-1] else rest[-1:])])
+
+    @property
+    def projected(self) -> int | None:
+        """Dimensions that the projection at the end leaves; None without one."""
+        return self.head[-1].get("project")
+
+    @property
+    def learned(self) -> int:
+        """How many layers of the head stand before the projection."""
+        return len(self.head) - (self.projected is not None)
+
+    @property
+    def heads(self) -> int:
+        """How many embeddings are learned side by side."""
+        return int(self.head[self.learned - 1].get("heads", 1))
 
 
 Recipe = ClassRecipe | SearchRecipe
@@ -168,6 +213,14 @@ def recipe_of(name: str, value: object) -> Recipe:
             return kind.from_json(name, value)
     expected = f"{ClassRecipe.objective!r} or {SearchRecipe.objective!r}"
     raise Invalid(f"recipe {name!r}: objective is {value.get('objective')!r}, expected {expected}")
+
+
+def _can_learn(layers: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether layers are such as learn, or let others learn better, those of branches included."""
+    return all(
+        all(map(_can_learn, layer["sum"])) if "sum" in layer else "dense" in layer or "dropout" in layer
+        for layer in layers
+    )
 
 
 def _is_head(value: object) -> bool:
