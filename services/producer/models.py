@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -48,22 +49,28 @@ def _list(system: System, *, as_json: bool) -> None:
     if not found:
         out.print("No models. `artseek train` makes one, `python -m training.export` exports one off the shelf.")
         return
-    table = Table("model", "version", "backbone", "input", "dim", "figures", "served", "collections")
+    table = Table("model", "backbone", "input", "dim", "served", "collections", box=SIMPLE_HEAD, padding=(0, 0))
     for one in found:
         table.add_row(
-            plain(one["model"]),
-            str(one["version"]),
+            plain(_called(one)),
             plain(one["backbone"] or "–"),
             f"{one['input_size']} px" if one["input_size"] else "–",
             str(one["dim"] or "–"),
-            plain(_told(one["figures"])),
             _SERVED[one["served"]],
             plain(", ".join(one["collections"])),
         )
     out.print(table)
     for one in found:
+        if one["figures"]:
+            out.print(f"{_called(one)}: {_told(one['figures'])}", markup=False)
+    for one in found:
         if one["error"]:
-            err.print(f"{one['model']} version {one['version']}: {one['error']}", style="red", markup=False)
+            err.print(f"{_called(one)}: {one['error']}", style="red", markup=False)
+
+
+def _called(one: dict[str, Any]) -> str:
+    """Return what `artseek models use` takes a version by."""
+    return f"{one['model']}:{one['version']}"
 
 
 _SERVED = {True: "yes", False: "[red]no[/]", None: "[dim]unknown[/]"}
