@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,9 +26,12 @@ from shared.serving.quiet import import_quietly
 from training import golden
 from training.backbones import BACKBONES, EFFICIENTNET_LITE0, backbone_named
 from training.backend import TENSORFLOW, VARIABLE
+from training.labelled import digest_of
 from training.model_config import model_config
 from training.network import Architecture, build_network, load_network, network_embed, served
+from training.pooling import POOLINGS
 from training.pretrained import Weights, weights_named
+from training.progress import progress_bars
 
 if TYPE_CHECKING:
     import keras
@@ -136,15 +140,25 @@ def export_run(run: Path, out: Path, name: str, version: int) -> bool:
         Invalid: there is no such run, or as of `export_network`.
         WeightsError: its weights are damaged.
     """
+    architecture, network, about = trained(run)
+    vectors = run if (run / golden.GOLDEN).exists() else None
+    return export_network(architecture, network, out, name, version, about, vectors=vectors)
+
+
+def trained(run: Path) -> tuple[Architecture, "keras.Model", dict[str, Any]]:
+    """Return the network of a training run that has ended, what it is built of, and what a manifest says of the run.
+
+    Raises:
+        Invalid: there is no such run.
+        WeightsError: its weights are damaged.
+    """
     try:
         about, result = (json.loads((run / part).read_text("utf-8")) for part in ("run.json", "report.json"))
         architecture = Architecture.from_json(json.loads((run / "architecture.json").read_text("utf-8")))
     except (OSError, ValueError) as error:
         raise Invalid(f"{str(run)!r} holds no training run that has ended: {error}") from error
     figures = {key: result[key] for key in ("loss", "accuracy", "search") if key in result}
-    network = load_network(architecture, run / "network.weights.h5")
-    vectors = run if (run / golden.GOLDEN).exists() else None
-    return export_network(architecture, network, out, name, version, {"run": about, **figures}, vectors=vectors)
+    return architecture, load_network(architecture, run / "network.weights.h5"), {"run": about, **figures}
 
 
 def _export(
@@ -252,6 +266,47 @@ def _digest(network: "keras.Model") -> str:
     return digest.hexdigest()
 
 
+def _exported(options: argparse.Namespace, out: Path, name: str) -> bool:
+    """Export what the command asks for; returns whether it was written."""
+    kind, dim = ("whiten", options.whiten) if options.whiten else ("project", options.project)
+    if options.run and not dim and not options.raw:
+        return export_run(options.run, out, name, options.version)
+    about: dict[str, Any]
+    if options.run or dim:
+        import_quietly("training.savedmodel")  # and TensorFlow with it, before a network is built aloud
+    if options.run:
+        architecture, network, about = trained(options.run)
+        if options.raw:
+            architecture = replace(architecture, normalised=False)
+    else:
+        backbone, weights = backbone_named(options.model), weights_named(options.weights, seed=options.seed)
+        architecture = Architecture.plain(backbone, pooling=options.pooling, normalised=not options.raw)
+        if options.size:
+            architecture = replace(architecture, input_size=options.size, shorter_side=options.size)
+        if not dim:
+            return export(architecture, weights, out, name, options.version)
+        network, about = build_network(architecture, weights), {"weights": backbone.about(weights)}
+    if dim:
+        architecture, network, fitted = _reduced(architecture, network, kind, dim, options.images)
+        about = {**about, kind: fitted}
+    return export_network(architecture, network, out, name, options.version, about)
+
+
+def _reduced(
+    architecture: Architecture, network: "keras.Model", kind: str, dim: int, images: Path
+) -> tuple[Architecture, "keras.Model", dict[str, Any]]:
+    """Return a network with fewer dimensions, and what a manifest says of the images that these were fitted to."""
+    reducing = import_quietly("training.reducing")
+    pictures, refused = reducing.pictures_of(images)
+    for one in refused:
+        log.warning("%s is left out: %s", one.path, one.reason)
+    with progress_bars() as progress:
+        architecture, network = reducing.reduced(
+            architecture, network, kind, dim, pictures, progress("embedding the images")
+        )
+    return architecture, network, {"images": len(pictures), "sha256": digest_of(pictures)}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.export", description="Export a model for serving.")
@@ -263,24 +318,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--base-path", help="where the server sees --out (default: its absolute path)")
     parser.add_argument("--weights", default="imagenet", help="imagenet, random, or a file (default: imagenet)")
     parser.add_argument("--seed", type=int, default=0, help="of random weights (default: 0)")
+    parser.add_argument("--pooling", choices=POOLINGS, default="mean", help="of a backbone (default: mean)")
+    parser.add_argument("--size", type=int, help="side of a backbone's pictures, in pixels (default: its own)")
+    fewer = parser.add_mutually_exclusive_group()
+    fewer.add_argument(
+        "--project", type=int, metavar="DIM", help="bring embeddings to fewer dimensions, much as they are"
+    )
+    fewer.add_argument("--whiten", type=int, metavar="DIM", help="the same, with all axes made to count alike")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="images that --project or --whiten is fitted to")
+    parser.add_argument("--raw", action="store_true", help="leave embeddings as long as they are, instead of length 1")
     options = parser.parse_args(arguments)
     if options.version < 1:
         parser.error(f"--version is {options.version}, expected 1 or more")
     if options.seed < 0:
         parser.error(f"--seed is {options.seed}, expected 0 or more")
+    if (options.project is None and options.whiten is None) is not (options.images is None):
+        parser.error("--images goes with --project or --whiten, and these with it")
+    for name in ("project", "whiten"):
+        if (dim := getattr(options, name)) is not None and dim < 1:
+            parser.error(f"--{name} is {dim}, expected 1 or more")
+    if options.run and (options.size or options.pooling != "mean"):
+        parser.error("--size and --pooling are those of the run; leave them out, or leave --run out")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     os.environ[VARIABLE] = TENSORFLOW  # which alone writes SavedModels, whatever networks are trained with here
     out = options.out.resolve()
     started = time.perf_counter()
     try:
-        if options.run:
-            name = options.name or options.run.resolve().name
-            written = export_run(options.run, out, name, options.version)
-        else:
-            name = options.name or options.model
-            architecture = Architecture.plain(backbone_named(options.model))
-            weights = weights_named(options.weights, seed=options.seed)
-            written = export(architecture, weights, out, name, options.version)
+        name = options.name or (options.run.resolve().name if options.run else options.model)
+        written = _exported(options, out, name)
         write_model_config(out, options.base_path or str(out))
     except (ArtseekError, OSError) as error:
         log.error("error: %s", error)

@@ -233,7 +233,12 @@ def fit_projection(embeddings: npt.NDArray[np.floating[Any]], dim: int) -> npt.N
 
     Returns:
         Kernel [width, dim], float32, with orthonormal columns: the weights of a {"project": dim} layer.
+
+    Raises:
+        Invalid: there are no embeddings, or fewer dimensions than `dim`.
     """
+    if embeddings.ndim != 2 or not len(embeddings) or not 0 < dim <= embeddings.shape[1]:
+        raise Invalid(f"embeddings of shape {embeddings.shape} cannot be projected to {dim} dimensions")
     values = embeddings.astype(np.float64)
     _, axes = np.linalg.eigh(values.T @ values)  # by ascending eigenvalues
     kernel = axes[:, ::-1][:, :dim]
@@ -303,7 +308,7 @@ def _applied(layers: Sequence[Mapping[str, Any]], x: "keras.KerasTensor", name: 
             made += [one for _, its in branches for one in its]
             x = _joined([end for end, _ in branches], here, added="sum" in layer)
         else:
-            made.append(_layer(layer, here))
+            made.append(layer_of(layer, here))
             x = made[-1](x)
     return x, made
 
@@ -321,7 +326,8 @@ def _joined(ends: Sequence[Any], name: str, *, added: bool) -> Any:
     return keras.layers.Concatenate(name=name, dtype="float32")(units)
 
 
-def _layer(layer: Mapping[str, Any], name: str) -> "keras.Layer":
+def layer_of(layer: Mapping[str, Any], name: str) -> "keras.Layer":
+    """Return a new layer of an embedding, none of those that have branches, by what an architecture says of it."""
     import keras  # noqa: PLC0415, it imports TensorFlow
 
     options = {"name": name, "dtype": "float32"}

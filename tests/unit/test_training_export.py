@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
+from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from shared.errors import Invalid
+from shared.images import decode
 from training import export, golden
 from training.backbones import BACKBONES, EFFICIENTNET_LITE0, backbone_named
 from training.model_config import model_config
@@ -330,3 +333,71 @@ def test_random_and_given_weights_are_exported_by_the_command(tmp_path: Path) ->
     assert export.main(["--out", str(tmp_path), "--version", "2", "--weights", str(checkpoint)]) == 0
     found = export.read_manifest(tmp_path / "efficientnet-lite0/2")
     assert found["weights"] == {"source": "file", "sha256": EFFICIENTNET_LITE0.packaged.sha256}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty pictures, the first of them twice, and a file that is none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(40):
+        noise = np.random.default_rng(number).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        picture = Image.fromarray(noise).resize((72, 64), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{number}.png")
+    shutil.copy(folder / "0.png", folder / "again.png")
+    (folder / "none.png").write_text("no picture")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["project", "whiten"])
+def test_fewer_dimensions_are_fitted_to_images_and_served(pictures: Path, tmp_path: Path, kind: str) -> None:
+    plain = ["--out", str(tmp_path), "--size", "64", "--pooling", "stages"]
+    assert export.main([*plain, "--raw", "--name", "plain"]) == 0
+    fewer = [f"--{kind}", "8", "--images", str(pictures), "--raw", "--name", "few"]
+    assert export.main([*plain, *fewer]) == 0
+    found = export.read_manifest(tmp_path / "few/1")
+    assert (found["dim"], found["normalised"], found["input_size"]) == (8, False, 64)
+    assert found["training"][kind]["images"] == 40
+    assert found["training"]["weights"]["sha256"] == EFFICIENTNET_LITE0.packaged.sha256
+    images = np.stack([decode((pictures / f"{number}.png").read_bytes(), size=64)[0] for number in range(40)])
+    wide, few = (np.asarray(saved_model_embed(tmp_path / name / "1")(images), np.float64) for name in ("plain", "few"))
+    assert (wide.shape, few.shape) == ((40, 4096), (40, 8))
+    if kind == "whiten":
+        np.testing.assert_allclose(np.cov(few.T), np.eye(8), atol=1e-2)
+    else:
+        axes = np.linalg.svd(wide, full_matrices=False)[2][:8]
+        np.testing.assert_allclose(few @ few.T, wide @ axes.T @ axes @ wide.T, rtol=1e-3)
+    assert export.main([*plain, *fewer]) == 0  # it is there already
+    assert export.main([*plain, *fewer[:1], "7", *fewer[2:]]) == 1  # another
+
+
+def test_a_trained_network_is_brought_to_fewer_dimensions(
+    network: keras.Model, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    network.save_weights(run / "network.weights.h5")
+    (run / "architecture.json").write_text(json.dumps(ARCHITECTURE.to_json()))
+    (run / "run.json").write_text(json.dumps({"seed": 1}))
+    (run / "report.json").write_text(json.dumps({"accuracy": 0.5}))
+    arguments = ["--out", str(tmp_path), "--run", str(run), "--project", str(ARCHITECTURE.dim - 1)]
+    assert export.main([*arguments, "--images", str(pictures)]) == 0
+    found = export.read_manifest(tmp_path / "run/1")
+    assert found["dim"] == ARCHITECTURE.dim - 1
+    assert (found["training"]["accuracy"], found["training"]["run"]) == (0.5, {"seed": 1})
+    for wrong in (["--size", "64"], ["--pooling", "max"], ["--whiten", "2"]):
+        with pytest.raises(SystemExit):
+            export.main([*arguments, "--images", str(pictures), *wrong])
+    with pytest.raises(SystemExit):
+        export.main(arguments)
+    assert "--images goes with" in capsys.readouterr().err
+
+
+def test_images_that_are_too_few_are_told(pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    arguments = ["--out", str(tmp_path), "--size", "64", "--images", str(pictures)]
+    assert export.main([*arguments, "--project", "50"]) == 1
+    assert "there are 40 images for 50 dimensions" in caplog.text
+    assert export.main([*arguments, "--whiten", "2000"]) == 1
+    assert "cannot whiten 1280 dimensions" in caplog.text
+    assert export.main([*arguments[:-1], str(tmp_path / "nowhere"), "--whiten", "2"]) == 1
+    assert "nowhere" in caplog.text
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
