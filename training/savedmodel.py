@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from shared.serving import serving_pb2
-from training.golden import Embed, Floats, Images
+from shared.serving.golden import Embed, Floats, Images
 
 SIGNATURE = "serving_default"
 INPUT = "images"

@@ -1,4 +1,7 @@
-"""`artseek models`: which models there are and how good they were found, and changing a collection to another one."""
+"""`artseek models`: which models there are, how good they were found, whether they are served as they were trained.
+
+And changing a collection to another one.
+"""
 
 import json
 import time
@@ -13,10 +16,10 @@ from rich.table import Table
 
 from services.producer.command import System, as_json_option, command, err, in_collection, out, plain, print_json
 from shared.catalog import Catalog
-from shared.errors import ArtseekError, Unavailable
+from shared.errors import ArtseekError, NotFound, Unavailable
 from shared.index import Job
 from shared.intake import new_job_id
-from shared.serving import ModelNotFound, ServingClient, ServingError
+from shared.serving import ModelNotFound, ServingClient, ServingError, golden
 
 MANIFEST = "assets.extra/artseek.json"
 _POLL_S = 0.2
@@ -84,7 +87,7 @@ def listing(folder: Path, target: str, catalog: Catalog) -> list[dict[str, Any]]
         target: host:port of the model server's gRPC API; `served` is None where it does not answer.
         catalog: knows the collections.
     """
-    manifests = {(path.parts[-4], int(path.parts[-3])): _manifest(path) for path in folder.glob(f"*/[0-9]*/{MANIFEST}")}
+    manifests = {version: _manifest(path) for version, path in _exported(folder).items()}
     users: defaultdict[Version, list[str]] = defaultdict(list)
     for name in catalog.names():
         collection = catalog.get(name)
@@ -92,6 +95,11 @@ def listing(folder: Path, target: str, catalog: Catalog) -> list[dict[str, Any]]
     states = _states(target, sorted({name for name, _ in (*manifests, *users)}))
     known = manifests.keys() | users.keys() | {version for version, (served, _) in states.items() if served}
     return [_entry(version, manifests, users, states) for version in sorted(known)]
+
+
+def _exported(folder: Path) -> dict[Version, Path]:
+    """Return the manifests of the exported versions."""
+    return {(path.parts[-4], int(path.parts[-3])): path for path in folder.glob(f"*/[0-9]*/{MANIFEST}")}
 
 
 def _entry(
@@ -158,6 +166,59 @@ def _told(figures: dict[str, float]) -> str:
     return ", ".join(f"{_NAMES.get(key, key).format(k=k)} {value:.3f}" for key, value in figures.items() if key != "k")
 
 
+@models.command("check")
+@click.argument("model", metavar="[NAME[:VERSION]]", required=False)
+@as_json_option
+@command
+def check(system: System, model: str | None, *, as_json: bool) -> int:
+    """Ask the model server for each exported version's golden vectors: whether what is served is what was trained.
+
+    Exit status 1: some version is not served, or gives something else.
+    """
+    name, number = _named(model) if model is not None else (None, None)
+    folder = system.settings.models
+    found = [
+        (one, version)
+        for one, version in sorted(
+            (path.parts[-4], int(path.parts[-3])) for path in folder.glob(f"*/[0-9]*/{MANIFEST}")
+        )
+        if name in (None, one) and number in (None, version)
+    ]
+    if not found:
+        raise NotFound(
+            f"no version of {model or 'any model'} is exported to {str(folder)!r}; `artseek models` lists them"
+        )
+    results = [_checked(folder / one / str(version), system.settings.serving_target) for one, version in found]
+    if as_json:
+        print_json(results)
+    for one in results if not as_json else ():
+        if one["error"]:
+            err.print(f"{_called(one)}: {one['error']}", style="red", markup=False)
+        else:
+            said = f"served as trained, {one['difference']:.1e} from its golden vectors (at most {golden.TOLERANCE:g})"
+            out.print(f"{_called(one)}: {said}", markup=False)
+    return int(any(one["error"] for one in results))
+
+
+def _checked(version: Path, target: str) -> dict[str, Any]:
+    """Return how far what the server gives is from the golden vectors of the version in this folder, as JSON values."""
+    made: dict[str, Any] = {"model": version.parent.name, "version": int(version.name), "difference": None, "error": ""}
+    try:
+        with ServingClient(target, version.parent.name, version=int(version.name)) as serving:
+            made["difference"] = golden.check(version, serving.embed)
+    except ArtseekError as error:
+        made["error"] = str(error)
+    return made
+
+
+def _named(model: str) -> tuple[str, int | None]:
+    """Return a model's name and version, None for no particular one."""
+    name, colon, number = model.partition(":")
+    if not name or (colon and not (number.isascii() and number.isdigit() and int(number))):
+        raise click.BadParameter(f"{model!r} does not name a model: expected NAME or NAME:VERSION", param_hint="NAME")
+    return name, int(number) if number else None
+
+
 @models.command("use")
 @click.argument("model", metavar="NAME[:VERSION]")
 @in_collection
@@ -169,13 +230,11 @@ def use(system: System, model: str, collection: str, *, as_json: bool) -> int:
     Without VERSION, the latest one served is taken. Interrupting the command does not stop the change; the same command
     follows it again.
     """
-    name, colon, number = model.partition(":")
-    if not name or (colon and not (number.isascii() and number.isdigit() and int(number))):
-        raise click.BadParameter(f"{model!r} does not name a model: expected NAME or NAME:VERSION", param_hint="NAME")
+    name, version = _named(model)
     system.catalog.get(collection)
     job = new_job_id()
     system.jobs.create(job, collection, kind="switch")
-    system.queue.switch(collection=collection, job=job, model=name, version=int(number) if number else None)
+    system.queue.switch(collection=collection, job=job, model=name, version=version)
     try:
         state = _followed(system, job, f"embedding {collection} with {model}")
     except KeyboardInterrupt:

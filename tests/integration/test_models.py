@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from services.producer import models
 from shared.catalog import Catalog
+from shared.serving import golden
 from shared.store import ObjectStore
 from tests.conftest import Stack, run
 from training.export import write_model_config
@@ -92,3 +94,28 @@ def test_wrong_use_says_what_is_expected(stack: Stack) -> None:
         else:
             with pytest.raises(AssertionError, match="ended with 1"):
                 run(command, data=stack.data)
+
+
+def test_what_is_served_is_held_against_what_was_trained(stack: Stack, second: str) -> None:
+    def checked(*model: str, code: int = 0) -> dict[str, dict[str, Any]]:
+        text = stack.artseek("models", "check", *model, "--json", check=code == 0)
+        return {one["model"]: one for one in json.loads(text)}
+
+    until = time.monotonic() + 60
+    while not listed(stack, second)["served"]:
+        assert time.monotonic() < until
+    found = checked()
+    assert {MODEL, second} <= found.keys()
+    assert all(one["difference"] < 1e-3 and one["error"] == "" for one in found.values())
+    assert checked(f"{second}:1").keys() == {second}
+    assert "served as trained" in stack.artseek("models", "check", MODEL)
+
+    path = Path(stack.settings.models) / second / "1" / golden.GOLDEN
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez_compressed(path, **(arrays | {"embeddings": np.roll(arrays["embeddings"], 1, axis=1)}))
+    wrong = checked(second, code=1)[second]
+    assert wrong["difference"] is None
+    assert "not served as it was trained" in wrong["error"]
+    assert stack.artseek("models", "check", "nowhere", check=False) == ""
+    assert stack.artseek("models", "check", f"{second}:0", check=False) == ""

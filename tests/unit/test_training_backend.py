@@ -13,8 +13,9 @@ import pytest
 
 from shared.errors import Invalid
 from shared.images import decode
+from shared.serving import golden
 from tests.unit.test_training_classes import ROOT, SIZE, command, recipe_file, run, shapes, weights_of
-from training import backend, golden
+from training import backend
 from training.backend import chosen_backend
 from training.export import export_run
 from training.savedmodel import saved_model_embed

@@ -19,7 +19,8 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from shared.errors import Invalid
 from shared.images import decode
-from training import export, golden
+from shared.serving import golden
+from training import export
 from training.backbones import BACKBONES, EFFICIENTNET_LITE0, backbone_named
 from training.model_config import model_config
 from training.network import Architecture, build_network, fit_whitening

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from shared.errors import Invalid, NotFound
-from training import golden
-from training.golden import Floats, Images
+from shared.serving import golden
+from shared.serving.golden import Floats, Images
 
 SIZE = 40
 
