@@ -60,6 +60,7 @@ class _Running:
         if self._log.exists() and self._log.stat().st_size > _LOG_BYTES:
             self._log.replace(self._log.with_suffix(".log.1"))
         self.started = time.monotonic()
+        self._log.touch(mode=0o600)
         with self._log.open("ab") as out:
             return subprocess.Popen(
                 tethered(self.child.command, self.child.orphaned),
@@ -67,6 +68,7 @@ class _Running:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                umask=0o077,  # what a server writes of its own may hold its secrets: SeaweedFS' log does
                 start_new_session=True,  # Ctrl-C is for the launcher, which stops its children in order
             )
 
