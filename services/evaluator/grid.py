@@ -92,7 +92,7 @@ class Grid:
             probing[place], fetching[place] = 1000 * (probed - begun), 1000 * (fetched - probed)
             places = self._snapshot.places(candidates.ids)
             found.append(places[places >= 0])
-            if (place + 1) % quarter == 0:
+            if (place + 1) % quarter == 0 or place + 1 == len(self._vectors):
                 step()
         seen = np.array([len(places) for places in found], dtype=np.int64)
         answers = self._ranked(f"grid{number}", found, seen, {"probe": probing, "fetch": fetching})
