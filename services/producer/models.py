@@ -177,13 +177,7 @@ def check(system: System, model: str | None, *, as_json: bool) -> int:
     """
     name, number = _named(model) if model is not None else (None, None)
     folder = system.settings.models
-    found = [
-        (one, version)
-        for one, version in sorted(
-            (path.parts[-4], int(path.parts[-3])) for path in folder.glob(f"*/[0-9]*/{MANIFEST}")
-        )
-        if name in (None, one) and number in (None, version)
-    ]
+    found = [one for one in sorted(_exported(folder)) if name in (None, one[0]) and number in (None, one[1])]
     if not found:
         raise NotFound(
             f"no version of {model or 'any model'} is exported to {str(folder)!r}; `artseek models` lists them"
