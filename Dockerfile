@@ -146,7 +146,7 @@ FROM base AS producer
 COPY --from=producer-builder /opt/packages /opt/packages
 COPY --from=producer-builder /opt/artseek /opt/artseek
 USER 10001:10001
-ENTRYPOINT ["python", "-m", "services.producer.cli"]
+ENTRYPOINT ["python", "-m", "cli"]
 CMD ["--help"]
 
 

@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 .PHONY: demo up test test-unit test-integration test-browser lint format bench lock protos clean
 
 demo: $(VENV)/stack
-	@$(BIN)/python -m services.launcher --demo --data "$(DATA)" --port "$(PORT)" $(if $(IMAGES),--images "$(IMAGES)")
+	@$(BIN)/python -m local --demo --data "$(DATA)" --port "$(PORT)" $(if $(IMAGES),--images "$(IMAGES)")
 
 up: $(VENV)/stack
 	@$(BIN)/artseek up --data "$(DATA)" --port "$(PORT)"

@@ -23,10 +23,10 @@ import numpy.typing as npt
 
 from benchmarks.features import sample_pictures
 from shared.errors import ArtseekError
+from shared.evaluation.retrieval_metrics import precision_at_k
 from shared.folders import walk
 from shared.images import ImageRefused, decode
-from shared.metrics import precision_at_k
-from shared.serving.quiet import import_quietly
+from shared.tensorflow_runtime import import_quietly
 from training.backbones import BACKBONES, backbone_named
 from training.export import export, read_manifest
 from training.network import Architecture

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contest import K
+from benchmarks.runner import K
 from benchmarks.simulation import Rows, Vectors
-from services.indexer import costs
-from shared import hashing, layout
-from shared.catalog import Collection
-from shared.generations import Generation
-from shared.index import BucketStore, connect
+from services.maintenance import cost_measurement
+from shared.index.generations import Generation
+from shared.state import BucketStore, connect
+from shared.storage import layout
+from shared.storage.catalog import Collection
+from shared.tuning import Goal, survey, tune
 
 MAX_LOOKUPS = 512
 _BLOCK = 8192  # vectors surveyed, and put into their buckets, at a time
@@ -48,7 +49,7 @@ class Family:
     def __init__(self, *, url: str, target: float, seed: int, options: dict[str, Any]) -> None:
         self._client = connect(url)
         self._store = BucketStore(self._client)
-        self._goal = hashing.Goal(seed=seed, recall=target, **options)
+        self._goal = Goal(seed=seed, recall=target, **options)
         self._probes, self._threads = 1, 1
         self._seen: list[tuple[int, int]] = []  # candidates and look-ups of each query of the last `search_all`
 
@@ -63,8 +64,8 @@ class Family:
             for start in range(0, len(vectors), _BLOCK):
                 yield ids[start : start + _BLOCK], vectors[start : start + _BLOCK]
 
-        sample = hashing.survey(read, len(vectors), seed=self._goal.seed)
-        tuning = hashing.tune(sample, self._goal, costs=costs.measure(self._store, vectors.shape[1]))
+        sample = survey(read, len(vectors), seed=self._goal.seed)
+        tuning = tune(sample, self._goal, costs=cost_measurement.measure(self._store, vectors.shape[1]))
         collection = Collection("bench", "0" * 8, "bench", 1, vectors.shape[1], 0.0)
         self._generation = Generation(collection, 1, tuning.family)
         self._budget = self._generation.budget(len(vectors))

@@ -11,10 +11,10 @@ import numpy as np
 from benchmarks.servers import Servers
 from benchmarks.simulation import Vectors
 from benchmarks.system import MODELS, export_models
-from services.producer import sample_gallery
+from local.demo import sample_gallery
 from shared.folders import walk
 from shared.images import ImageRefused, decode
-from shared.serving import ServingClient
+from shared.rpc.serving import ServingClient
 
 _log = logging.getLogger(__name__)
 

@@ -22,15 +22,15 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from benchmarks import features, report, whole
-from benchmarks.alone import in_process
-from benchmarks.contest import Data, Measured
+from benchmarks import end_to_end, features, report
+from benchmarks.ann_libraries import RIVALS, installed
 from benchmarks.families import FAMILIES
 from benchmarks.report import Results
-from benchmarks.rivals import RIVALS, installed
+from benchmarks.runner import Data, Measured
 from benchmarks.servers import Servers
 from benchmarks.simulation import Simulated, SimulationError, Vectors, measure, reduced, simulate, unit
-from shared.index import connect
+from benchmarks.subprocess_runner import in_process
+from shared.state import connect
 
 _ROOT = Path(__file__).resolve().parent.parent
 _BUILD = _ROOT / "build"
@@ -126,7 +126,7 @@ def _run(options: argparse.Namespace, console: Console) -> Results:
                     results.measured.append(one)
                     best = one.best(options.target)
                     say(f"{data.name}: {one.index}: {f'{best.recall:.3f}' if best else 'left out: ' + one.left_out}")
-                found = whole.measure(data, scratch / "whole", seed=options.seed, target=options.target)
+                found = end_to_end.measure(data, scratch / "whole", seed=options.seed, target=options.target)
                 results.whole.append(_against_flat(found, results))
                 say(f"{data.name}: whole path: {found.point.recall:.3f}, {found.point.median_ms:.2f} ms")
                 _clear(scratch / "whole", data.folder)
@@ -190,7 +190,7 @@ def _indexes(options: argparse.Namespace, data: Data, url: str, results: Results
             yield run("benchmarks.families:Family", arguments, name=name, ours=True)
         else:
             arguments = {"cores": options.threads} if name.endswith("all cores") else {}
-            yield run(f"benchmarks.rivals:{RIVALS[name][0]}", arguments, name=name, ours=False)
+            yield run(f"benchmarks.ann_libraries:{RIVALS[name][0]}", arguments, name=name, ours=False)
 
 
 def _expected(name: str, data: Data, results: Results) -> float:
@@ -204,7 +204,7 @@ def _expected(name: str, data: Data, results: Results) -> float:
     return max((one.build_s * (count / one.count) ** _GROWTH for one in earlier[-1:]), default=0.0)
 
 
-def _against_flat(found: whole.Whole, results: Results) -> whole.Whole:
+def _against_flat(found: end_to_end.Whole, results: Results) -> end_to_end.Whole:
     """Return the whole path's figures with how much faster it is than FAISS's exact scan of the same vectors."""
     more = {}
     for name, figure in (("FAISS Flat", "times_faster"), ("FAISS Flat, all cores", "times_faster_all_cores")):

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks.system import MODELS, running_system
-from services.producer import sample_gallery
+from local.demo import sample_gallery
 from shared.folders import walk
 
 _BATCH = 32

@@ -16,9 +16,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contest import Measured
-from benchmarks.rivals import versions
-from benchmarks.whole import Whole
+from benchmarks.ann_libraries import versions
+from benchmarks.end_to_end import Whole
+from benchmarks.runner import Measured
 
 FIGURES: dict[str, str] = {
     "indexed_without_index_per_second": "vectors indexed a second before there is an index",

@@ -21,13 +21,13 @@ import psutil
 from PIL import Image
 
 from benchmarks.system import RunningSystem, running_system
-from shared.catalog import Catalog
 from shared.folders import walk
-from shared.generations import Generation
 from shared.images import decode
-from shared.index import connect
-from shared.serving import ServingClient
-from shared.store import ObjectStore
+from shared.index.generations import Generation
+from shared.rpc.serving import ServingClient
+from shared.state import connect
+from shared.storage.catalog import Catalog
+from shared.storage.object_store import ObjectStore
 
 _SEARCHES = 200
 _COLLECTION = "default"

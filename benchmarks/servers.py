@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from services.launcher.children import Child, tethered
-from services.launcher.ports import FreePorts
-from services.launcher.system import DataFolder, LocalSystem
+from local.child_processes import Child, tethered
+from local.ports import FreePorts
+from local.system import DataFolder, LocalSystem
 
 _POLL_S = 0.005
 _STOP_S = 30.0

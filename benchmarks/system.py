@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.launcher.ports import FreePorts
+from local.ports import FreePorts
 from shared.settings import SETTINGS_FILE, Settings
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +38,7 @@ class RunningSystem:
 
     def artseek(self, *arguments: str) -> dict[str, Any]:
         """Run a command with ``--json`` and return what it printed."""
-        command = [sys.executable, "-m", "services.producer.cli", *arguments, "--json"]
+        command = [sys.executable, "-m", "cli", *arguments, "--json"]
         environment = {**os.environ, "ARTSEEK_DATA": str(self.data)}
         done = subprocess.run(command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode not in {0, 3}:
@@ -59,7 +59,7 @@ def running_system() -> Iterator[RunningSystem]:
     with tempfile.TemporaryDirectory(prefix="artseek-bench-") as folder:
         data = Path(folder)
         port = FreePorts({}).take("benchmark")
-        command = [sys.executable, "-m", "services.launcher", "--data", folder, "--port", str(port)]
+        command = [sys.executable, "-m", "local", "--data", folder, "--port", str(port)]
         with (data / "launcher.log").open("w") as log:
             process = subprocess.Popen(
                 [*command, "--models", str(MODELS)], cwd=_ROOT, stdout=log, stderr=subprocess.STDOUT

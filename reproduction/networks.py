@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.serving.quiet import import_quietly
+from shared.tensorflow_runtime import import_quietly
 from training.backbones import Backbone, backbone_named
 from training.labelled import Picture
 from training.network import Architecture, build_network, load_network

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from reproduction.theory import meeting
-from shared import metrics
-from shared.hashing import fit
+from shared.evaluation import retrieval_metrics
 from shared.hashing.pstable import PStableFamily
 from shared.hashing.space import AXIS_BITS, Space, WholeNumbers, fit_space
 from shared.similarity import Metric
+from shared.tuning import fit
 
 K = 10
 """Hits of a query, as in the report."""
@@ -191,13 +191,15 @@ class Searches:
         places, best = _best(masked)
         hits = np.where(np.isfinite(best), self._labels[places], -1)
         relevant = hits == self._wanted[:, None]
-        precisions = metrics.precision_at_k(relevant)
-        found = metrics.mean_of_found(best if metric == "euclidean" else 1 - best)
+        precisions = retrieval_metrics.precision_at_k(relevant)
+        found = retrieval_metrics.mean_of_found(best if metric == "euclidean" else 1 - best)
         counts = np.full(len(places), len(self._images)) if met is None else met.sum(axis=1)
         return Figures(
             p_at_k=float(precisions.mean()),
-            ap_at_k=float(metrics.average_precision_at_k(relevant, self._relevant).mean()),
-            recall=float(metrics.recall_at_k(best, *metrics.kth_nearest(self._nearest[metric])).mean()),
+            ap_at_k=float(retrieval_metrics.average_precision_at_k(relevant, self._relevant).mean()),
+            recall=float(
+                retrieval_metrics.recall_at_k(best, *retrieval_metrics.kth_nearest(self._nearest[metric])).mean()
+            ),
             mean=float(np.nanmean(found)) if np.isfinite(found).any() else math.nan,
             items=float(counts.mean()),
             share=float(counts.mean() / len(self._images)),

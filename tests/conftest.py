@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from services.producer import sample_gallery
+from local.demo import sample_gallery
 from shared.settings import SETTINGS_FILE, Settings
+from tests.support.paths import ROOT
 
-_ROOT = Path(__file__).resolve().parent.parent
-_MODELS = _ROOT / "build" / "models"  # exported once, not once a run
+_MODELS = ROOT / "build" / "models"  # exported once, not once a run
 _PATIENCE_S = 120.0
 
 # Where the tests run in the background of a shell, SIGINT is ignored, and so would be by every process that they start.
@@ -49,7 +49,7 @@ def run(
     folder = {"ARTSEEK_DATA": str(data)} if data is not None else {}
     done = subprocess.run(
         [sys.executable, *arguments],
-        cwd=_ROOT,
+        cwd=ROOT,
         env=bare_environment(**folder, **(environment or {})),
         capture_output=True,
         text=True,
@@ -77,9 +77,7 @@ class Stack:
 
     def artseek(self, *arguments: str, check: bool = True) -> str:
         """Run the command against the system; returns what it printed to standard output."""
-        return run(
-            ["-m", "services.producer.cli", *arguments], data=self.data, check=check, environment=self.environment
-        )
+        return run(["-m", "cli", *arguments], data=self.data, check=check, environment=self.environment)
 
     def stop(self) -> int:
         """Stop the system as Ctrl-C does; returns its exit status."""
@@ -98,10 +96,10 @@ def launch(data: Path, *, port: int, environment: Mapping[str, str] | None = Non
     with launcher_log(data).open("w", encoding="utf-8") as log:
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "services.launcher", "--data", str(data)),
+                *(sys.executable, "-m", "local", "--data", str(data)),
                 *("--port", str(port), "--models", str(_MODELS)),
             ],
-            cwd=_ROOT,
+            cwd=ROOT,
             env=bare_environment(**(environment or {})),
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.errors import ArtseekError, Invalid
-from shared.serving import golden
-from shared.serving.quiet import import_quietly
+from shared.rpc.serving import golden
+from shared.tensorflow_runtime import import_quietly
 from training.backbones import BACKBONES, backbone_named
 from training.backend import TENSORFLOW, chosen_backend
 from training.labelled import (

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.errors import ArtseekError, Invalid
-from shared.serving import golden
-from shared.serving.quiet import import_quietly
+from shared.rpc.serving import golden
+from shared.tensorflow_runtime import import_quietly
 from training.backbones import BACKBONES, EFFICIENTNET_LITE0, backbone_named
 from training.backend import TENSORFLOW, VARIABLE
 from training.labelled import digest_of

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import Invalid
-from shared.serving.golden import Embed, Floats, Images
+from shared.rpc.serving.golden import Embed, Floats, Images
 from training.backbones import Backbone, backbone_named, check_input_size
 from training.pooling import STAGES, check_pooling, pooled_width, pooling_named
 from training.pretrained import RandomWeights, Weights, randomise

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from shared.serving import serving_pb2
-from shared.serving.golden import Embed, Floats, Images
+from shared.rpc.serving import serving_pb2
+from shared.rpc.serving.golden import Embed, Floats, Images
 
 SIGNATURE = "serving_default"
 INPUT = "images"

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from shared.metrics import average_precision_at_k, precision_at_k
+from shared.evaluation.retrieval_metrics import average_precision_at_k, precision_at_k
 from training.fitting import Fitting, make_deterministic, seed_dropout
 from training.frozen import Floats, Kept, Tell, frozen_outputs
 from training.judging import Classification

@@ -9,16 +9,16 @@ from celery.exceptions import Reject
 from celery.signals import worker_ready
 
 from services.embedder.embedder import Embedder, Options
-from shared import heartbeat
 from shared.errors import Unavailable
+from shared.health import heartbeat
 from shared.images import Limits
-from shared.index import Changes, Jobs, Ledger, connect
-from shared.index.jobs import Outcome
 from shared.logs import configure
-from shared.queue import EMBED_BATCH, Item, Queue, make_app, per_process
-from shared.serving import ServingClient
+from shared.messaging.task_queue import EMBED_BATCH, Item, Queue, make_app, per_process
+from shared.rpc.serving import ServingClient
 from shared.settings import load_settings
-from shared.store import ObjectStore
+from shared.state import Changes, Jobs, Ledger, connect
+from shared.state.jobs import Outcome
+from shared.storage.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
 _settings = load_settings()

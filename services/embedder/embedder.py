@@ -16,18 +16,18 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from shared import layout, segments
-from shared.catalog import Catalog, Collection
 from shared.errors import IndexLost, Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.images import ImageInfo, ImageRefused, Limits, decode
-from shared.index import Changes, Jobs, Ledger, Rejection
-from shared.index.changes import Change
-from shared.index.jobs import Outcome
-from shared.intake import ensure_known
-from shared.queue import Item, Queue
-from shared.segments import Entry
-from shared.serving import ModelNotFound, ServingClient
-from shared.store import ObjectStore
+from shared.messaging.intake import ensure_known
+from shared.messaging.task_queue import Item, Queue
+from shared.rpc.serving import ModelNotFound, ServingClient
+from shared.state import Changes, Jobs, Ledger, Rejection
+from shared.state.changes import Change
+from shared.state.jobs import Outcome
+from shared.storage import layout, segments
+from shared.storage.catalog import Catalog, Collection
+from shared.storage.object_store import ObjectStore
+from shared.storage.segments import Entry
 
 _log = logging.getLogger(__name__)
 

@@ -15,16 +15,16 @@ from services.evaluator.copies import CopyFinder
 from services.evaluator.evaluator import Evaluator, failure
 from services.evaluator.queries import QuerySource
 from services.evaluator.scratch import Scratch
-from shared import heartbeat
 from shared.errors import Unavailable
+from shared.health import heartbeat
 from shared.images import Limits
-from shared.index import BucketStore, Client, Jobs, Ledger, connect
 from shared.logs import configure
-from shared.query import QueryClient
-from shared.queue import EVALUATE_COLLECTION, Trial, make_app
-from shared.serving import ServingClient
+from shared.messaging.task_queue import EVALUATE_COLLECTION, Trial, make_app
+from shared.rpc.query import QueryClient
+from shared.rpc.serving import ServingClient
 from shared.settings import Settings, load_settings
-from shared.store import ObjectStore
+from shared.state import BucketStore, Client, Jobs, Ledger, connect
+from shared.storage.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
 _settings = load_settings()

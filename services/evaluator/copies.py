@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.evaluator.answers import Answers, slices
 from services.evaluator.queries import Queries
-from shared import layout
+from services.evaluator.run_results import Answers, slices
 from shared.errors import NotFound, ObjectNotFound
 from shared.images import ImageRefused, Limits, grey
 from shared.images.likeness import NEAR_COPY, SIDE, Floats, likeness, looks
-from shared.query import Image, QueryClient
-from shared.store import ObjectStore
+from shared.rpc.query import Image, QueryClient
+from shared.storage import layout
+from shared.storage.object_store import ObjectStore
 
 _NEAREST = 3  # hits that are compared with their query
 _TOGETHER = 32  # queries of one step: what they and their hits look like takes some 32 MB

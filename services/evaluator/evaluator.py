@@ -12,26 +12,26 @@ from typing import Any
 
 import pyarrow as pa
 
-from services.evaluator import asking, copies, figures, grid
-from services.evaluator.answers import Answers, Run, runs_of
+from services.evaluator import copies, grid, run_queries, scores
+from services.evaluator.checkpoints import Parts
 from services.evaluator.copies import CopyFinder
 from services.evaluator.grid import Grid
-from services.evaluator.parts import Parts
 from services.evaluator.queries import Queries, QuerySource
+from services.evaluator.run_results import Answers, Run, runs_of
 from services.evaluator.scratch import LOCK_S, Scratch, lock_of
 from services.evaluator.snapshot import Snapshot
-from shared import metrics
-from shared.catalog import Catalog
 from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
-from shared.evaluation_rows import parquet
-from shared.evaluations import Evaluations
-from shared.generations import Generation
-from shared.index import BucketStore, Jobs, Ledger, Rejection
-from shared.index.jobs import Outcome
-from shared.query import Collection, QueryClient
-from shared.querysets import QuerySets
-from shared.queue import Trial
-from shared.store import ObjectStore
+from shared.evaluation import retrieval_metrics
+from shared.evaluation.query_sets import QuerySets
+from shared.evaluation.reports import Evaluations
+from shared.evaluation.rows import parquet
+from shared.index.generations import Generation
+from shared.messaging.task_queue import Trial
+from shared.rpc.query import Collection, QueryClient
+from shared.state import BucketStore, Jobs, Ledger, Rejection
+from shared.state.jobs import Outcome
+from shared.storage.catalog import Catalog
+from shared.storage.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ class Evaluator:
         queries = self._queries(collection, trial, progress)
         runs = [*runs_of("exact"), *(runs_of("lsh") if collection.generation else ())]
         progress.begin(
-            len(runs) * asking.steps_of(len(queries))
+            len(runs) * run_queries.steps_of(len(queries))
             + len(copies.parts_of(len(queries)))
             + grid.steps_of(len(trial.grid))
         )
@@ -164,7 +164,7 @@ class Evaluator:
         told, tables = [], []
         for run in runs:
             exact = answers[Run("exact", run.metric, run.distractors)]
-            made, rows = figures.of_run(
+            made, rows = scores.of_run(
                 run,
                 answers[run],
                 exact,
@@ -185,7 +185,7 @@ class Evaluator:
             "program": self._program,
             "k": trial.k,
             "queries": len(queries),
-            "confidence": metrics.CONFIDENCE,
+            "confidence": retrieval_metrics.CONFIDENCE,
             "collection": _told(collection),
             "changed": _state(after) != _state(collection),
             "query_set": _told_of(queries, trial) | {"copies": copied, "unchecked": unchecked},
@@ -228,9 +228,9 @@ class Evaluator:
         """Return the answers that an earlier attempt kept, or ask for them and keep them."""
         table = parts.table(run.id)
         if table is not None:
-            progress.step(asking.steps_of(len(queries)))
+            progress.step(run_queries.steps_of(len(queries)))
             return Answers.from_table(table)
-        made = asking.ask(self._query, run, queries, collection, k=k, step=progress.step)
+        made = run_queries.ask(self._query, run, queries, collection, k=k, step=progress.step)
         parts.put_table(run.id, made.to_table())
         return made
 
@@ -259,7 +259,7 @@ class Evaluator:
         collection: Collection,
         trial: Trial,
         queries: Queries,
-        clean: metrics.Bools,
+        clean: retrieval_metrics.Bools,
         parts: Parts,
         progress: Progress,
     ) -> tuple[list[dict[str, Any]], list[pa.Table]]:
@@ -276,7 +276,7 @@ class Evaluator:
                 figured = []
                 for run in runs_of(f"grid{number}"):
                     truth = exact[Run("exact", run.metric, run.distractors).id]
-                    its, rows = figures.of_run(
+                    its, rows = scores.of_run(
                         run, answers[run.id], truth, queries, told["index"], clean=clean, seed=trial.seed
                     )
                     figured.append(its)

@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.evaluator.answers import Answers, Run, runs_of
 from services.evaluator.queries import Queries
+from services.evaluator.run_results import Answers, Run, runs_of
 from services.evaluator.scratch import ScratchGeneration
 from services.evaluator.snapshot import Distances, Snapshot
-from shared.catalog import Collection
 from shared.errors import Unavailable
-from shared.grids import goal_of
-from shared.hashing import HashFamily, Sample, survey, tune
+from shared.evaluation.grids import goal_of
+from shared.hashing import HashFamily
 from shared.hashing.pstable import PStableFamily
 from shared.hashing.space import fit_space
-from shared.index import BucketStore
-from shared.query import METRICS
+from shared.rpc.query import METRICS
+from shared.state import BucketStore
+from shared.storage.catalog import Collection
+from shared.tuning import Sample, survey, tune
 
 _FOR_SPACE = 8192  # vectors that the plain space's scale and mean are found from
 _FILLS, _SEARCHES = 1, 4  # steps of a setting, as progress counts them

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from shared import layout
 from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
+from shared.evaluation.query_sets import LabelledQuery, QuerySet
 from shared.images import ImageRefused, Limits, decode
-from shared.index import Rejection
-from shared.query import Collection, Image, QueryClient
-from shared.querysets import LabelledQuery, QuerySet
-from shared.serving import ModelNotFound, ServingClient
-from shared.store import ObjectStore
+from shared.rpc.query import Collection, Image, QueryClient
+from shared.rpc.serving import ModelNotFound, ServingClient
+from shared.state import Rejection
+from shared.storage import layout
+from shared.storage.object_store import ObjectStore
 
 _THREADS = 8
 _BATCH = 32  # images embedded at a time

@@ -3,8 +3,8 @@
 import hashlib
 from dataclasses import dataclass
 
-from shared.generations import Generation
-from shared.index import BucketStore, Client, Ledger, guarded
+from shared.index.generations import Generation
+from shared.state import BucketStore, Client, Ledger, guarded
 
 _KEY = "scratch"  # the evaluations that have buckets, or may have
 LOCK_S = 15.0

@@ -8,12 +8,12 @@ from typing import IO, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared import layout, segments
-from shared.catalog import Catalog, Collection
 from shared.errors import Invalid, Unavailable
-from shared.index import Ledger
 from shared.similarity import Metric, measured
-from shared.store import ObjectStore
+from shared.state import Ledger
+from shared.storage import layout, segments
+from shared.storage.catalog import Catalog, Collection
+from shared.storage.object_store import ObjectStore
 
 Ids = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]

@@ -14,12 +14,10 @@ from celery.exceptions import Reject
 from celery.signals import worker_ready
 
 from services.indexer.indexer import Indexer
-from shared import heartbeat
 from shared.errors import Unavailable
-from shared.index import BucketStore, Changes, Jobs, Ledger, connect
-from shared.index.jobs import Outcome
+from shared.health import heartbeat
 from shared.logs import configure
-from shared.queue import (
+from shared.messaging.task_queue import (
     COMPACT,
     DELETE_IMAGES,
     DROP_COLLECTION,
@@ -33,9 +31,11 @@ from shared.queue import (
     make_app,
     per_process,
 )
-from shared.serving import ServingClient
+from shared.rpc.serving import ServingClient
 from shared.settings import load_settings
-from shared.store import ObjectStore
+from shared.state import BucketStore, Changes, Jobs, Ledger, connect
+from shared.state.jobs import Outcome
+from shared.storage.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
 _settings = load_settings()

@@ -14,20 +14,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from services.indexer.compaction import Compactor
-from services.indexer.contents import Contents, float32
-from services.indexer.lookup import Lookup, Row
-from services.indexer.switching import Switcher, item_of
-from services.indexer.tending import EXACT_BELOW, Tender
-from shared import layout, segments
-from shared.catalog import Catalog, Collection
+from services.maintenance.compaction import Compactor
+from services.maintenance.model_change import Switcher, item_of
+from services.maintenance.tuning import EXACT_BELOW, Tender
 from shared.errors import Closed, Invalid, NotFound, ObjectNotFound, Unavailable
-from shared.generations import collection_prefix
-from shared.index import BucketStore, Change, Changes, IndexState, Jobs, Ledger, Rejection
-from shared.index.jobs import Outcome
-from shared.queue import Queue
-from shared.serving import ServingClient
-from shared.store import ObjectStore
+from shared.index.contents import Contents, float32
+from shared.index.generations import collection_prefix
+from shared.index.row_lookup import Lookup, Row
+from shared.messaging.task_queue import Queue
+from shared.rpc.serving import ServingClient
+from shared.state import BucketStore, Change, Changes, IndexState, Jobs, Ledger, Rejection
+from shared.state.jobs import Outcome
+from shared.storage import layout, segments
+from shared.storage.catalog import Catalog, Collection
+from shared.storage.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
 

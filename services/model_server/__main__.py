@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.serving.quiet import import_quietly
+from shared.tensorflow_runtime import import_quietly
 
 log = logging.getLogger("services.model_server")
 

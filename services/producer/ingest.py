@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.folders import Source, readable
-from shared.index import Job, Jobs, Rejection
-from shared.intake import Intake
+from shared.messaging.intake import Intake
+from shared.state import Job, Jobs, Rejection
 
 
 def reader(source: Source, *, max_bytes: int) -> Callable[[], bytes | Rejection]:

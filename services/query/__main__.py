@@ -1,6 +1,6 @@
 """``python -m services.query``: the query service's process."""
 
-from services.query import threads  # noqa: F401 -- first: numpy reads what it sets when it is loaded
+from services.query import blas_threads  # noqa: F401 -- first: numpy reads what it sets when it is loaded
 
 # isort: split
 
@@ -10,22 +10,22 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from services.query.follower import Follower
+from services.query.grpc_service import QueryService
 from services.query.live_recall import LiveRecall
-from services.query.measures import Measures, Measuring
-from services.query.searching import Searcher
-from services.query.service import QueryService
-from shared.catalog import Catalog
+from services.query.metrics import Measures, Measuring
+from services.query.replica.replica_sync import Follower
+from services.query.search.searcher import Searcher
 from shared.images import Limits
-from shared.index import BucketStore, Changes, Ledger, connect
-from shared.index.recall import RecallLog
 from shared.logs import configure
-from shared.query.client import MAX_MESSAGE
-from shared.query.query_pb2_grpc import add_QueryServicer_to_server
-from shared.serving import ServingClient
+from shared.rpc.query.client import MAX_MESSAGE
+from shared.rpc.query.query_pb2_grpc import add_QueryServicer_to_server
+from shared.rpc.serving import ServingClient
 from shared.settings import load_settings
+from shared.state import BucketStore, Changes, Ledger, connect
+from shared.state.recall_log import RecallLog
 from shared.stopping import StopSignal
-from shared.store import ObjectStore
+from shared.storage.catalog import Catalog
+from shared.storage.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
 

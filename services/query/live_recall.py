@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.query.measures import Measures
-from services.query.packs import Vectors
-from services.query.ranking import Ranked, rank
-from services.query.view import Gate
+from services.query.metrics import Measures
+from services.query.replica.mapped_segment import Vectors
+from services.query.replica.view import Gate
+from services.query.search.ranking import Ranked, rank
 from shared.errors import Unavailable
-from shared.index.recall import HourOfRecall, RecallLog, hour_of
-from shared.metrics import recall_at_k
-from shared.query import Metric
+from shared.evaluation.retrieval_metrics import recall_at_k
+from shared.rpc.query import Metric
+from shared.state.recall_log import HourOfRecall, RecallLog, hour_of
 
 _log = logging.getLogger(__name__)
 

@@ -2,8 +2,9 @@
 
 from flask import Flask
 
-from services.web import guards, measures, ops, pages, parts, problems, quality
+from services.web import clients, metrics, operations_routes, problems, security
 from services.web.api import blueprint as api
+from services.web.pages import collections, evaluations
 from shared.settings import Settings
 
 FORM_MEMORY = 256 * 1024  # bytes of the text fields of one form
@@ -23,12 +24,12 @@ def create_app(settings: Settings) -> Flask:
         TRAP_HTTP_EXCEPTIONS=False,
         PROPAGATE_EXCEPTIONS=False,
     )
-    parts.attach(app, settings)
-    measures.attach(app)
-    guards.attach(app, settings)
+    clients.attach(app, settings)
+    metrics.attach(app)
+    security.attach(app, settings)
     problems.attach(app)
-    app.register_blueprint(pages.blueprint)
-    app.register_blueprint(quality.blueprint)
+    app.register_blueprint(collections.blueprint)
+    app.register_blueprint(evaluations.blueprint)
     app.register_blueprint(api)
-    ops.attach(app, settings)
+    operations_routes.attach(app, settings)
     return app

@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from shared.errors import IndexLost, Invalid, NotFound, StoreUnavailable, Unavailable
 from shared.images import ImageRefused
-from shared.query import QueryRefused
+from shared.rpc.query import QueryRefused
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_S = 5

@@ -3,9 +3,9 @@
 import threading
 from collections import OrderedDict
 
-from shared import layout
 from shared.images import Limits, thumbnail
-from shared.store import ObjectStore
+from shared.storage import layout
+from shared.storage.object_store import ObjectStore
 
 BOX = 256  # pixels of the longer side
 MEDIA_TYPE = "image/jpeg"

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from werkzeug.datastructures import FileStorage, MultiDict
 
-from services.web.names import clean_name
-from services.web.parts import Parts
+from services.web.clients import Parts
+from services.web.file_names import clean_name
 from services.web.problems import FieldError, Problem, Refusal, invalid
 from shared.images import ImageRefused, identify
-from shared.index import Rejection
-from shared.intake import Intake, ensure_known
+from shared.messaging.intake import Intake, ensure_known
+from shared.state import Rejection
 
 FILE_FIELDS = ("images", "image")
 _SMALL = 8 * 2**20  # bytes; larger files are stored one after the other

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tests.browser.conftest import COLLECTION, Watch
 from tests.conftest import Stack
-from tests.integration.web_client import Client, picture
+from tests.support.web_client import Client, picture
 
 HOSTILE = "'><img src=x onerror=document.title='owned'><script>document.title='owned'.jpg"
 

@@ -11,16 +11,16 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from shared import layout
-from shared.evaluations import Evaluations
-from shared.grids import settings_in
-from shared.index import connect
-from shared.index.recall import HourOfRecall, RecallLog, hour_of
-from shared.queue import EVALUATE, make_app
-from shared.store import ObjectStore
+from shared.evaluation.grids import settings_in
+from shared.evaluation.reports import Evaluations
+from shared.messaging.task_queue import EVALUATE, make_app
+from shared.state import connect
+from shared.state.recall_log import HourOfRecall, RecallLog, hour_of
+from shared.storage import layout
+from shared.storage.object_store import ObjectStore
 from tests.browser.conftest import Watch
 from tests.conftest import Stack
-from tests.integration.web_client import Client, picture
+from tests.support.web_client import Client, picture
 
 NAME, K = "web-judged", 4
 HOSTILE = "'\"><img src=x onerror=document.title='owned'><script>document.title='owned'"

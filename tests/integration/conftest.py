@@ -7,12 +7,12 @@ from unittest.mock import patch
 
 import pytest
 
-from services.launcher.system import DataFolder, LocalSystem
-from shared.index import Client, connect
-from shared.store import ObjectStore
+from local.system import DataFolder, LocalSystem
+from shared.state import Client, connect
+from shared.storage.object_store import ObjectStore
 from tests.conftest import free_port
-from tests.integration.cluster_servers import ClusterServers
-from tests.integration.server import Server
+from tests.support.cluster_servers import ClusterServers
+from tests.support.server import Server
 
 
 class Servers:

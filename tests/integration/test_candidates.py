@@ -9,7 +9,7 @@ import pytest
 import redis as redis_py
 
 from shared.errors import IndexUnavailable
-from shared.index import BucketStore, Client, connect
+from shared.state import BucketStore, Client, connect
 from tests.integration.conftest import Servers
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.launcher.children import Child, Children
+from local.child_processes import Child, Children
 from shared.stopping import StopSignal
 
 LASTS = [sys.executable, "-S", "-c", "import time; print('started', flush=True); time.sleep(600)"]

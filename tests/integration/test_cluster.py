@@ -19,22 +19,23 @@ import pytest
 import redis as redis_py
 from pydantic import SecretStr
 
-from services.launcher.children import Child, Children
-from services.launcher.system import DataFolder, LocalSystem
-from shared import heartbeat
+from local.child_processes import Child, Children
+from local.system import DataFolder, LocalSystem
 from shared.errors import IndexUnavailable
-from shared.generations import collection_prefix
-from shared.index import BucketStore, Change, Changes, IndexState, Jobs, Ledger, Rejection, check, connect
-from shared.index.jobs import Outcome
-from shared.queue import Queue, make_app
-from shared.readiness import WORKERS, Readiness
+from shared.health import heartbeat
+from shared.health.readiness import WORKERS, Readiness
+from shared.index.generations import collection_prefix
+from shared.messaging.task_queue import Queue, make_app
+from shared.state import BucketStore, Change, Changes, IndexState, Jobs, Ledger, Rejection, check, connect
+from shared.state.jobs import Outcome
 from shared.stopping import StopSignal
-from shared.store import ObjectStore
-from tests import conftest, rows
+from shared.storage.object_store import ObjectStore
+from tests import conftest
 from tests.conftest import bare_environment, free_port
-from tests.integration.cluster_servers import PASSWORD, SLOTS, ClusterServers, Node
 from tests.integration.conftest import Servers
-from tests.integration.indexing import Parts
+from tests.support import rows
+from tests.support.cluster_servers import PASSWORD, SLOTS, ClusterServers, Node
+from tests.support.indexing import Parts
 
 BUCKETS = [b"b:%03d" % place for place in range(300)]
 
@@ -486,7 +487,7 @@ def test_the_system_runs_on_a_cluster_also_through_the_loss_of_a_node(
     index = connect(cluster.url, retries=0)
 
     def asked(*arguments: str, check: bool = True) -> dict[str, Any]:
-        command = ["-m", "services.producer.cli", *arguments, "--json"]
+        command = ["-m", "cli", *arguments, "--json"]
         return dict(json.loads(conftest.run(command, environment=system, check=check)))
 
     def found_by_index() -> bool:
@@ -497,7 +498,7 @@ def test_the_system_runs_on_a_cluster_also_through_the_loss_of_a_node(
         return bool(found["mode"] == "lsh" and found["hits"][0]["name"].endswith(images[3].name))
 
     assert asked("status")["ready"] is True
-    command = ["-m", "services.producer.cli", "ingest", str(gallery), "--labels-from-folders", "--json"]
+    command = ["-m", "cli", "ingest", str(gallery), "--labels-from-folders", "--json"]
     ingestion = Popen([sys.executable, *command], env=bare_environment(**system), stdout=PIPE, text=True)
     try:
         cluster.wait(lambda: Ledger(index).size("default") > 0)

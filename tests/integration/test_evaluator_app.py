@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
-from shared.index import Client, Jobs
-from shared.index.jobs import Job
-from shared.intake import new_job_id
-from shared.queue import EVALUATE, EVALUATE_COLLECTION, Queue, Trial, make_app
-from shared.store import ObjectStore
+from shared.messaging.intake import new_job_id
+from shared.messaging.task_queue import EVALUATE, EVALUATE_COLLECTION, Queue, Trial, make_app
+from shared.state import Client, Jobs
+from shared.state.jobs import Job
+from shared.storage.object_store import ObjectStore
 from tests.conftest import bare_environment
 from tests.integration.conftest import Servers
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
 
 
 @contextmanager
@@ -28,7 +27,7 @@ def worker(servers: Servers, log: Path, how: str) -> Iterator[None]:
         ARTSEEK_DATA=str(servers.settings.data),
         ARTSEEK_TEST_BREAK=how,
     )
-    command = [*("celery", "-A", "tests.integration.broken_evaluator", "worker", "-Q", EVALUATE), "-c", "1"]
+    command = [*("celery", "-A", "tests.support.broken_evaluator", "worker", "-Q", EVALUATE), "-c", "1"]
     with log.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", *command], cwd=ROOT, env=environment, stdout=file, stderr=file

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from services.indexer.indexer import Indexer
-from shared import layout, segments
-from shared.catalog import Collection, CurrentIndex
 from shared.errors import NotFound
-from shared.generations import Generation, collection_prefix
-from shared.hashing.costs import TYPICAL
-from shared.index import IndexState, connect
-from shared.index.jobs import Kind, Outcome
-from shared.queue import TEND
-from shared.store import ObjectStore
-from tests import rows
+from shared.index.generations import Generation, collection_prefix
+from shared.messaging.task_queue import TEND
+from shared.state import IndexState, connect
+from shared.state.jobs import Kind, Outcome
+from shared.storage import layout, segments
+from shared.storage.catalog import Collection, CurrentIndex
+from shared.storage.object_store import ObjectStore
+from shared.tuning.cost_model import TYPICAL
 from tests.integration.conftest import Servers
-from tests.integration.indexing import DIM, Died, Parts, parts_of
+from tests.support import rows
+from tests.support.indexing import DIM, Died, Parts, parts_of
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def parts(servers: Servers) -> Parts:
 @pytest.fixture(autouse=True)
 def fixed_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is chosen does not depend on how busy the machine is."""
-    monkeypatch.setattr("services.indexer.tending.costs.measure", lambda *_: TYPICAL)
+    monkeypatch.setattr("services.maintenance.tuning.costs.measure", lambda *_: TYPICAL)
 
 
 # A new segment
@@ -226,7 +226,7 @@ def test_images_that_come_while_a_generation_is_filled_are_in_it(parts: Parts) -
 
 def test_a_fit_waits_for_one_whose_indexer_died(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock of the dead one is still there when its task is given to another."""
-    monkeypatch.setattr("services.indexer.tending._LOCK_S", 1.0)
+    monkeypatch.setattr("services.maintenance.tuning._LOCK_S", 1.0)
     art = parts.collection()
     parts.add(art, "a", range(10))
     parts.redis.set("lock:tend:art", "of one that died", px=700)

@@ -17,15 +17,15 @@ from PIL import Image
 
 from services.embedder import embedder as embedder_module
 from services.embedder.embedder import Embedder, Options
-from shared import layout
-from shared.catalog import Catalog
 from shared.images import Limits, decode
-from shared.index import Changes, Jobs, Ledger, connect
-from shared.intake import new_job_id
-from shared.queue import Item, Queue, make_app
-from shared.serving import ServingClient
+from shared.messaging.intake import new_job_id
+from shared.messaging.task_queue import Item, Queue, make_app
+from shared.rpc.serving import ServingClient
 from shared.settings import Settings
-from shared.store import ObjectStore
+from shared.state import Changes, Jobs, Ledger, connect
+from shared.storage import layout
+from shared.storage.catalog import Catalog
+from shared.storage.object_store import ObjectStore
 from tests.conftest import Stack
 
 STYLES = {"drawing", "engraving", "iconography", "painting", "sculpture"}
@@ -294,7 +294,7 @@ def test_wrong_use_is_named(stack: Stack, tmp_path: Path) -> None:
 
 def _error(stack: Stack, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "services.producer.cli", *arguments],
+        [sys.executable, "-m", "cli", *arguments],
         env={**os.environ, "ARTSEEK_DATA": str(stack.data), "COLUMNS": "500"},
         capture_output=True,
         text=True,

@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.evaluator.answers import runs_of
-from services.evaluator.asking import _options
+from services.evaluator.run_queries import _options
+from services.evaluator.run_results import runs_of
 from services.query import live_recall
 from services.query.live_recall import _ROOM, LiveRecall
-from services.query.measures import Measures
-from services.query.searching import Found, Searcher, Wanted
+from services.query.metrics import Measures
+from services.query.search.searcher import Found, Searcher, Wanted
 from shared.images import Limits
-from shared.index import Change, Client
-from shared.index.recall import KEPT_DAYS, HourOfRecall, RecallLog, hour_of
-from shared.query import Collection
-from shared.serving import ServingClient
-from tests import rows
+from shared.rpc.query import Collection
+from shared.rpc.serving import ServingClient
+from shared.state import Change, Client
+from shared.state.recall_log import KEPT_DAYS, HourOfRecall, RecallLog, hour_of
 from tests.conftest import free_port
 from tests.integration.conftest import Servers
 from tests.integration.test_searching import COUNT, DIM, METRICS, System, let_through
+from tests.support import rows
 
 POOR = {"tables": 2, "hashes": 4, "probes": 2}  # an index that misses some
 

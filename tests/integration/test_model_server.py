@@ -36,11 +36,11 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from shared.serving import serving_pb2 as pb
-from shared.serving.client import ModelSignature, ServingClient, VersionStatus
-from shared.serving.errors import ModelNotFound, ModelRefused, ModelUnavailable, ServingError
+from shared.rpc.serving import serving_pb2 as pb
+from shared.rpc.serving.client import ModelSignature, ServingClient, VersionStatus
+from shared.rpc.serving.errors import ModelNotFound, ModelRefused, ModelUnavailable, ServingError
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 90.0
 Images = npt.NDArray[np.uint8]
 State = get_model_status_pb2.ModelVersionStatus

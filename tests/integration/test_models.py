@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.producer import models
-from shared.catalog import Catalog
-from shared.serving import golden
-from shared.store import ObjectStore
+from cli import models
+from shared.rpc.serving import golden
+from shared.storage.catalog import Catalog
+from shared.storage.object_store import ObjectStore
 from tests.conftest import Stack, run
 from training.export import write_model_config
 
@@ -87,7 +87,7 @@ def test_a_model_is_taken_up_listed_and_used(stack: Stack, gallery: Path, second
 
 def test_wrong_use_says_what_is_expected(stack: Stack) -> None:
     for arguments, status in ((("works:", "default"), 2), ((":1", "default"), 2), (("works", "nothere"), 1)):
-        command = ["-m", "services.producer.cli", "models", "use", arguments[0], "--collection", arguments[1]]
+        command = ["-m", "cli", "models", "use", arguments[0], "--collection", arguments[1]]
         if status == 2:
             with pytest.raises(AssertionError, match="NAME:VERSION"):
                 run(command, data=stack.data)

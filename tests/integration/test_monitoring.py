@@ -8,21 +8,19 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.errors import NotFound
-from shared.index import connect
-from shared.index.recall import HourOfRecall, RecallLog, hour_of
-from shared.query import MODES, QueryClient, QueryRefused, SearchBatchRequest, SearchRequest
-from shared.query.query_pb2 import BatchQuery
-from tests import monitoring_files as monitoring
+from shared.rpc.query import MODES, QueryClient, QueryRefused, SearchBatchRequest, SearchRequest
+from shared.rpc.query.query_pb2 import BatchQuery
+from shared.state import connect
+from shared.state.recall_log import HourOfRecall, RecallLog, hour_of
 from tests.conftest import Stack, bare_environment, free_port
-from tests.integration.web_client import Client, picture
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import monitoring_files
+from tests.support.paths import ROOT
+from tests.support.web_client import Client, picture
 
 
 @dataclass(frozen=True)
@@ -183,12 +181,12 @@ def test_images_are_counted_by_what_became_of_them(stack: Stack) -> None:
 
 def test_alerts_and_dashboards_name_only_what_the_services_show(stack: Stack, query: Query) -> None:
     shown = exposed(fetch(f"{stack.url}/metrics"), fetch(query.metrics))
-    for expression in monitoring.expressions():
-        for selector in monitoring.selectors(expression):
-            known = monitoring.OF_PROMETHEUS.get(selector.metric) or shown.get(selector.metric)
+    for expression in monitoring_files.expressions():
+        for selector in monitoring_files.selectors(expression):
+            known = monitoring_files.OF_PROMETHEUS.get(selector.metric) or shown.get(selector.metric)
             assert known is not None, f"no service shows {selector.metric}: {expression}"
             if known - {"le"}:  # of what was never counted, only the name is shown
-                assert selector.labels <= known | monitoring.OF_TARGETS, expression
+                assert selector.labels <= known | monitoring_files.OF_TARGETS, expression
 
 
 def test_the_system_shows_the_metrics_of_its_own_query_service(stack: Stack) -> None:

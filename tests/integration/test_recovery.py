@@ -15,14 +15,14 @@ import psutil
 import pytest
 from PIL import Image
 
-from shared import layout
-from shared.catalog import Catalog
 from shared.errors import Unavailable
-from shared.generations import Generation
-from shared.index import Jobs, Ledger, connect
-from shared.query import QueryClient
-from shared.segments import ids_of, unpack
-from shared.store import ObjectStore
+from shared.index.generations import Generation
+from shared.rpc.query import QueryClient
+from shared.state import Jobs, Ledger, connect
+from shared.storage import layout
+from shared.storage.catalog import Catalog
+from shared.storage.object_store import ObjectStore
+from shared.storage.segments import ids_of, unpack
 from tests.conftest import Stack, bare_environment, start_stack
 
 IMAGES = 200
@@ -68,7 +68,7 @@ class Ingestion:
         self._jobs = Jobs(connect(self.stack.settings.index_url.get_secret_value()))
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "services.producer.cli", "ingest", str(self.folder)),
+                *(sys.executable, "-m", "cli", "ingest", str(self.folder)),
                 *("--collection", self.collection, "--labels-from-folders", "--json"),
             ],
             env=bare_environment(ARTSEEK_DATA=str(self.stack.data), **(self.stack.environment or {})),
@@ -264,7 +264,7 @@ def test_an_evaluation_survives_the_death_of_the_evaluator(weak: Stack, tmp_path
     (tmp_path / "grid.json").write_text(json.dumps({"tables": [1, 2, 4, 8], "hashes": [4, 6, 8, 10], "probes": 4}))
     command = ["evaluate", "--sample", "80", "--collection", name, "--grid", str(tmp_path / "grid.json"), "--json"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "services.producer.cli", *command],
+        [sys.executable, "-m", "cli", *command],
         env=bare_environment(ARTSEEK_DATA=str(weak.data), **(weak.environment or {})),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from cli.main import main
 from reproduction import command
 from reproduction.networks import networks
-from services.producer.cli import main
 
 _CLASSES = ("drawings", "engraving", "painting")
 

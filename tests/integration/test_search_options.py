@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from shared import layout
-from shared.index import Change, Changes, connect
-from shared.query import QueryClient
-from shared.store import ObjectStore
+from shared.rpc.query import QueryClient
+from shared.state import Change, Changes, connect
+from shared.storage import layout
+from shared.storage.object_store import ObjectStore
 from tests.conftest import Stack
-from tests.integration.web_client import Client, picture
+from tests.support.web_client import Client, picture
 
 
 @pytest.fixture(scope="module")

@@ -10,22 +10,23 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from services.query.follower import Follower
-from services.query.searching import Found, Searcher, Wanted
-from shared import hashing, layout
-from shared.catalog import Catalog, CurrentIndex
+from services.query.replica.replica_sync import Follower
+from services.query.search.searcher import Found, Searcher, Wanted
+from shared import tuning
 from shared.errors import IndexUnavailable, Invalid, NotFound, Unavailable
-from shared.generations import Generation
 from shared.hashing import HashFamily
 from shared.images import Limits
-from shared.index import BucketStore, Change, Changes, Ledger, connect
-from shared.query import MAX_AMONG, MAX_BATCH, MAX_EXAMPLES, MAX_K, MAX_PROBES, Metric, Mode
-from shared.serving import ServingClient
-from shared.store import ObjectStore
-from tests import rows
+from shared.index.generations import Generation
+from shared.rpc.query import MAX_AMONG, MAX_BATCH, MAX_EXAMPLES, MAX_K, MAX_PROBES, Metric, Mode
+from shared.rpc.serving import ServingClient
+from shared.state import BucketStore, Change, Changes, Ledger, connect
+from shared.storage import layout
+from shared.storage.catalog import Catalog, CurrentIndex
+from shared.storage.object_store import ObjectStore
 from tests.conftest import free_port
 from tests.integration.conftest import Servers
-from tests.rows import Vectors
+from tests.support import rows
+from tests.support.rows import Vectors
 
 DIM = 16
 COUNT = 300
@@ -47,7 +48,7 @@ def fit_once(kind: str, seed: int, options: tuple[tuple[str, Any], ...]) -> Hash
     chosen = dict(options)
     if "hashes" in chosen:
         chosen["family"] = "p-stable"
-    return hashing.fit(make_vectors(kind), seed=seed, **chosen)
+    return tuning.fit(make_vectors(kind), seed=seed, **chosen)
 
 
 class System:

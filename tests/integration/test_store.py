@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shared.catalog import Catalog, Collection, CurrentIndex
 from shared.errors import Invalid, NotFound, ObjectNotFound, StoreUnavailable
 from shared.settings import Settings
-from shared.store import ObjectStore
-from tests import rows
+from shared.storage.catalog import Catalog, Collection, CurrentIndex
+from shared.storage.object_store import ObjectStore
 from tests.integration.conftest import Servers
+from tests.support import rows
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 6 * 2**20])  # the last one is sent in parts

@@ -9,10 +9,10 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 
 from services.web.app import create_app
-from services.web.names import clean_name
+from services.web.file_names import clean_name
 from services.web.problems import MEDIA_TYPE
 from shared.settings import Settings
-from tests.integration.web_client import picture
+from tests.support.web_client import picture
 
 WORKERS = {"embedder", "indexer", "tender", "evaluator"}
 PARTS = {"index", "broker", "object store", "query service", "model server"} | WORKERS

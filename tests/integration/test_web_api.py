@@ -7,9 +7,9 @@ import json
 import pytest
 from PIL import Image
 
-from shared.layout import image_id
+from shared.storage.layout import image_id
 from tests.conftest import Stack
-from tests.integration.web_client import PROBLEM, Client, File, picture
+from tests.support.web_client import PROBLEM, Client, File, picture
 
 SEARCH = "POST /collections/{name}/search"
 BATCH = "POST /collections/{name}/search-batch"

@@ -1,7 +1,6 @@
 """The OpenAPI document: it is valid, and requests made up from it find no answer outside it and no server error."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +11,8 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis import checks
 
-from services.web.answers import HitAnswer, SearchAnswer
 from services.web.api import api
-from services.web.inputs import (
+from services.web.api.inputs import (
     EvaluationListing,
     EvaluationQueriesListing,
     Listing,
@@ -23,10 +21,12 @@ from services.web.inputs import (
     SearchByJson,
     SearchOptions,
 )
+from services.web.api.schemas import HitAnswer, SearchAnswer
 from shared.images import REASONS
-from shared.layout import image_id
+from shared.storage.layout import image_id
 from tests.conftest import Stack
-from tests.integration.web_client import Client, picture
+from tests.support.paths import ROOT
+from tests.support.web_client import Client, picture
 
 COLLECTION = "web-contract"
 PICTURES = [picture(seed, form=form) for seed, form in enumerate(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"], 301)]
@@ -141,7 +141,7 @@ def test_every_operation_and_parameter_is_explained() -> None:
 
 
 def test_the_guide_names_every_operation_option_and_reason() -> None:
-    guide = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     for operation in api.operations:
         assert f"`{operation.method} {operation.path}`" in guide
     for word in (

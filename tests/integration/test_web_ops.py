@@ -7,7 +7,7 @@ import pytest
 
 from services.web.app import create_app
 from tests.conftest import Stack
-from tests.integration.web_client import Client, picture
+from tests.support.web_client import Client, picture
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from shared.evaluations import Evaluations
-from shared.store import ObjectStore
+from shared.evaluation.reports import Evaluations
+from shared.storage.object_store import ObjectStore
 from tests.conftest import Stack
-from tests.integration.web_client import Client
+from tests.support.web_client import Client
 
 
 @pytest.fixture(scope="module")

@@ -24,13 +24,14 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from services.launcher.system import DataFolder, LocalSystem
+from local.system import DataFolder, LocalSystem
 from services.model_server.__main__ import parse as parse_model_server
-from shared import healthcheck
-from shared.queue import EMBED, EVALUATE, INDEX, TEND
+from shared.health import container_check
+from shared.messaging.task_queue import EMBED, EVALUATE, INDEX, TEND
 from shared.settings import Settings, environment_name
 from tests.conftest import free_port
-from tests.unit import container_files as files
+from tests.support import container_files as files
+from tests.support.paths import ROOT
 from training.backend import LIBRARIES, TENSORFLOW
 
 ENVIRONMENT_NAMES = {environment_name(field): field for field in Settings.model_fields}
@@ -44,7 +45,7 @@ ENTRIES = {
     "evaluator": "services.evaluator.app",
     "query": "services.query.__main__",
     "web": "services.web.__main__",
-    "producer": "services.producer.cli",
+    "producer": "cli.__main__",
     "model": "training.export",
     "model-server": "services.model_server.__main__",
 }
@@ -56,7 +57,7 @@ IMAGE_PYTHON = {"python_version": "3.13", "python_full_version": "3.13.14", "sys
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The passwords that the command in .env.example makes."""
     folder = tmp_path_factory.mktemp("env")
-    example = (files.ROOT / ".env.example").read_text("utf-8")
+    example = (ROOT / ".env.example").read_text("utf-8")
     command = "\n".join(re.findall(r"(?m)^#   (\(umask .*)$", example))
     subprocess.run(["/bin/sh", "-euc", command], cwd=folder, check=True)
     made = folder / ".env"
@@ -88,14 +89,14 @@ OPTIONAL = set(LIBRARIES) - {TENSORFLOW}
 def needs(target: str) -> tuple[set[str], set[str]]:
     """The modules of ours that a target runs, its health check included, and the foreign names that they import."""
     entries: dict[str, ast.AST | None] = {ENTRIES[target]: None}
-    if target in healthcheck.CHECKS:
-        entries["shared.healthcheck"] = _only_the_check_of(target)
+    if target in container_check.CHECKS:
+        entries["shared.health.container_check"] = _only_the_check_of(target)
     return files.closure(entries)
 
 
 def _only_the_check_of(service: str) -> ast.Module:
-    tree = files.tree_of("shared.healthcheck")
-    wanted = {healthcheck.CHECKS[service].__name__}
+    tree = files.tree_of("shared.health.container_check")
+    wanted = {container_check.CHECKS[service].__name__}
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     for node in ast.walk(functions[min(wanted)]):
         if isinstance(node, ast.Name) and node.id in functions:
@@ -106,7 +107,7 @@ def _only_the_check_of(service: str) -> ast.Module:
 
 def locked(name: str) -> set[str]:
     """The distributions that a lock file installs into an image."""
-    text = (files.ROOT / "requirements" / f"{name}.txt").read_text("utf-8")
+    text = (ROOT / "requirements" / f"{name}.txt").read_text("utf-8")
     requirements = [Requirement(line.rstrip(" \\")) for line in text.splitlines() if re.match(r"\w", line)]
     assert all(str(requirement.specifier).startswith("==") for requirement in requirements)
     return {
@@ -122,7 +123,7 @@ def locked(name: str) -> set[str]:
 
 def declared(extra: str) -> set[str]:
     """The distributions that an extra names."""
-    project = tomllib.loads((files.ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     named = [*project["dependencies"], *project["optional-dependencies"][extra]]
     return {canonicalize_name(Requirement(text).name) for text in named}
 
@@ -152,7 +153,7 @@ def test_compose_files_fit_the_specification(path: Path) -> None:
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
     done = subprocess.run(
-        [str(hadolint), "--no-color", str(files.ROOT / "Dockerfile")], capture_output=True, text=True, check=False
+        [str(hadolint), "--no-color", str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -180,13 +181,13 @@ def test_every_target_is_used_and_every_used_one_exists() -> None:
 
 @pytest.mark.parametrize("target", ENTRIES)
 def test_a_target_holds_the_code_that_it_runs_and_no_other_service(target: str) -> None:
-    paths = [files.ROOT / path for path in files.copied(target)]
+    paths = [ROOT / path for path in files.copied(target)]
     modules, _ = needs(target)
     for module in modules:
         file = files.file_of(module)
         assert file is not None
         assert any(file == path or path in file.parents for path in paths), f"{target} lacks {module}"
-    own = {path.relative_to(files.ROOT).parts[1] for path in paths if path.parent == files.ROOT / "services"}
+    own = {path.relative_to(ROOT).parts[1] for path in paths if path.parent == ROOT / "services"}
     assert len(own - {"__init__.py"}) == (0 if target == "model" else 1)
 
 
@@ -215,9 +216,9 @@ def test_clients_of_the_model_server_go_without_tensorflow(target: str) -> None:
 def test_a_package_takes_along_the_files_that_are_no_code(tmp_path: Path) -> None:
     source, installed = tmp_path / "source", tmp_path / "installed"
     for path in [*files.copied("web"), "pyproject.toml", "README.md", "LICENSE"]:
-        copy = shutil.copytree if (files.ROOT / path).is_dir() else shutil.copy
+        copy = shutil.copytree if (ROOT / path).is_dir() else shutil.copy
         (source / path).parent.mkdir(parents=True, exist_ok=True)
-        copy(files.ROOT / path, source / path)
+        copy(ROOT / path, source / path)
     (install,) = [text for text in files.stages()["web-builder"].arguments("RUN") if text.endswith(" .")]
     options = install.partition(" install ")[2].replace("/opt/artseek", str(installed)).split()
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *options], cwd=source, check=True)
@@ -228,7 +229,7 @@ def test_a_package_takes_along_the_files_that_are_no_code(tmp_path: Path) -> Non
 
 
 def test_the_build_gets_every_file_that_it_copies() -> None:
-    lines = (files.ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     passed = {line[1:] for line in lines if line.startswith("!")}
     assert "*" in lines
     sources: set[str] = set()
@@ -237,7 +238,7 @@ def test_the_build_gets_every_file_that_it_copies() -> None:
             if not arguments.startswith("--from="):
                 sources.update(path.split("/")[0] for path in arguments.split()[:-1])
     assert sources == passed
-    assert all((files.ROOT / source).exists() for source in sources)
+    assert all((ROOT / source).exists() for source in sources)
 
 
 @pytest.mark.parametrize("target", ENTRIES)
@@ -280,7 +281,7 @@ def test_workers_take_the_queues_that_their_tasks_are_sent_to(service: str, queu
         "tasks = [name for name in app.tasks if not name.startswith('celery.')]; "
         "print(json.dumps({name: app.amqp.router.route({}, name)['queue'].name for name in tasks}))"
     )
-    done = subprocess.run([sys.executable, "-c", asked], cwd=files.ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
     routes = json.loads(done.stdout)
     assert all(task.startswith(f"{service}.") for task in routes)
     workers = [command, files.services()["tender"]["command"]] if TEND in queues else [command]
@@ -316,14 +317,14 @@ def test_the_model_is_served_from_where_it_is_exported() -> None:
 
 def test_a_batch_of_the_largest_size_fits_into_one_of_the_model_server() -> None:
     (limit,) = [item.le for item in Settings.model_fields["batch_size"].metadata if isinstance(item, Le)]
-    text = (files.ROOT / "deploy" / "batching.config").read_text("utf-8")
+    text = (ROOT / "deploy" / "batching.config").read_text("utf-8")
     assert re.findall(r"(?m)^max_batch_size \{ value: (\d+) \}$", text) == [str(limit)]
 
 
-@pytest.mark.parametrize("service", healthcheck.CHECKS)
+@pytest.mark.parametrize("service", container_check.CHECKS)
 def test_health_checks_ask_the_service_that_they_stand_beside(service: str) -> None:
     check = files.services()[service]["healthcheck"]
-    assert check["test"] == ["CMD", "python", "-m", "shared.healthcheck", service]
+    assert check["test"] == ["CMD", "python", "-m", "shared.health.container_check", service]
     assert int(check["timeout"].rstrip("s")) > 5
 
 
@@ -339,7 +340,7 @@ def test_variables_are_settings_or_documented() -> None:
     text = files.COMPOSE.read_text("utf-8") + files.OVERRIDE.read_text("utf-8")
     used = {name for name, _, _ in files.variables(text)}
     assert used <= ENVIRONMENT_NAMES.keys() | COMPOSE_NAMES
-    example = (files.ROOT / ".env.example").read_text("utf-8")
+    example = (ROOT / ".env.example").read_text("utf-8")
     documented = re.findall(r"(?m)^#?(ARTSEEK_\w+)=", example)
     assert sorted(documented) == sorted(used)
     for service in files.services().values():
@@ -351,7 +352,7 @@ def test_variables_are_settings_or_documented() -> None:
 
 
 def test_defaults_are_those_of_the_settings() -> None:
-    example = (files.ROOT / ".env.example").read_text("utf-8")
+    example = (ROOT / ".env.example").read_text("utf-8")
     documented = dict(re.findall(r"(?m)^#(ARTSEEK_\w+)=(.+)$", example))
     for name, operator, operand in files.variables(files.COMPOSE.read_text("utf-8")):
         if operator == ":-":
@@ -364,7 +365,7 @@ def test_no_password_has_a_default(secrets: dict[str, str]) -> None:
     found = [(name, operator) for name, operator, _ in files.variables(files.COMPOSE.read_text("utf-8"))]
     assert {name for name, operator in found if operator != ":-"} == SECRETS
     assert {operator for name, operator in found if name in SECRETS} == {":?"}
-    assert re.findall(r"(?m)^(ARTSEEK_\w+)=(.*)$", (files.ROOT / ".env.example").read_text("utf-8")) == [
+    assert re.findall(r"(?m)^(ARTSEEK_\w+)=(.*)$", (ROOT / ".env.example").read_text("utf-8")) == [
         (name, "") for name in secrets
     ]
     assert secrets.keys() == SECRETS
@@ -473,7 +474,7 @@ def test_volumes_are_declared_used_and_writable() -> None:
         for mount in service.get("volumes", []):
             source, target = mount.split(":")[:2]
             if source.startswith("./"):
-                assert (files.ROOT / source).is_file()
+                assert (ROOT / source).is_file()
                 assert mount.endswith(":ro")
                 continue
             used.setdefault(source, set()).add(name)
@@ -515,7 +516,7 @@ def test_redis_is_set_up_as_the_local_valkey_is(tmp_path: Path, monkeypatch: pyt
     assert local.stores()
     # What only one of them has: addresses and passwords, and what Redis lacks.
     apart = {"bind", "port", "requirepass", "dir", "latency-tracking"}
-    here = _directives(files.ROOT / "deploy" / "redis.conf")
+    here = _directives(ROOT / "deploy" / "redis.conf")
     for name in ("index", "broker"):
         there = _directives(tmp_path / f"valkey-{name}" / "valkey.conf")
         assert {key: value for key, value in here.items() if key not in apart} == {

@@ -1,13 +1,12 @@
 """The documentation names every setting and every command, and no others."""
 
 import re
-from pathlib import Path
 
-from services.producer.cli import main
+from cli.main import main
 from shared.settings import Settings, environment_name
+from tests.support.paths import ROOT
 
-_ROOT = Path(__file__).resolve().parents[2]
-_README = (_ROOT / "README.md").read_text(encoding="utf-8")
+_README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_has_every_setting_with_its_default_and_meaning() -> None:
@@ -27,7 +26,7 @@ def test_the_readme_shows_every_command_and_no_other() -> None:
 
 
 def test_every_linked_file_exists() -> None:
-    for page in [_ROOT / "README.md", _ROOT / "CONTRIBUTING.md", *sorted((_ROOT / "docs").glob("*.md"))]:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name} links {target}, which does not exist"

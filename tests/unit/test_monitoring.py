@@ -7,59 +7,60 @@ from typing import Any
 
 import pytest
 
-from tests import monitoring_files as monitoring
-from tests.unit import container_files as files
+from tests.support import container_files as files
+from tests.support import monitoring_files
+from tests.support.paths import ROOT
 
 
 def mounts(service: str) -> dict[str, Path]:
     """Where the files of this repository are in a container."""
     pairs = (mount.split(":")[:2] for mount in files.services()[service]["volumes"] if mount.startswith("./"))
-    return {inside: files.ROOT / source for source, inside in pairs}
+    return {inside: ROOT / source for source, inside in pairs}
 
 
 def test_every_file_is_mounted_where_it_is_looked_for() -> None:
     prometheus, grafana = mounts("prometheus"), mounts("grafana")
     assert {*prometheus.values(), *grafana.values()} == {
-        path for path in monitoring.FOLDER.rglob("*") if path.is_file()
+        path for path in monitoring_files.FOLDER.rglob("*") if path.is_file()
     }
     (config,) = [word for word in files.services()["prometheus"]["command"] if word.startswith("--config.file=")]
-    assert prometheus[config.partition("=")[2]] == monitoring.FOLDER / "prometheus.yml"
-    assert [prometheus[path] for path in monitoring.read("prometheus.yml")["rule_files"]] == [
-        monitoring.FOLDER / "alerts.yml"
+    assert prometheus[config.partition("=")[2]] == monitoring_files.FOLDER / "prometheus.yml"
+    assert [prometheus[path] for path in monitoring_files.read("prometheus.yml")["rule_files"]] == [
+        monitoring_files.FOLDER / "alerts.yml"
     ]
-    (provider,) = monitoring.read("dashboards.yml")["providers"]
+    (provider,) = monitoring_files.read("dashboards.yml")["providers"]
     folder = provider["options"]["path"]
-    assert {f"{folder}/{path.name}": path for path in monitoring.DASHBOARDS} == {
+    assert {f"{folder}/{path.name}": path for path in monitoring_files.DASHBOARDS} == {
         inside: path for inside, path in grafana.items() if inside.startswith(folder)
     }
     home = files.services()["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert home in grafana
     for name, kind in (("datasource.yml", "datasources"), ("dashboards.yml", "dashboards")):
-        assert grafana[f"/etc/grafana/provisioning/{kind}/artseek.yml"] == monitoring.FOLDER / name
+        assert grafana[f"/etc/grafana/provisioning/{kind}/artseek.yml"] == monitoring_files.FOLDER / name
 
 
 def test_prometheus_asks_the_services_at_their_ports() -> None:
-    jobs = {job["job_name"]: job for job in monitoring.read("prometheus.yml")["scrape_configs"]}
+    jobs = {job["job_name"]: job for job in monitoring_files.read("prometheus.yml")["scrape_configs"]}
     ((target,),) = [config["targets"] for config in jobs["artseek-web"]["static_configs"]]
     web = files.services()["web"]["environment"]["ARTSEEK_WEB_LISTEN"]
     assert target == f"web:{web.rpartition(':')[2]}"
     (query,) = jobs["artseek-query"]["dns_sd_configs"]
     listens = files.services()["query"]["environment"]["ARTSEEK_QUERY_METRICS_LISTEN"]
     assert (query["names"], query["type"], str(query["port"])) == (["query"], "A", listens.rpartition(":")[2])
-    used = {name for text in monitoring.expressions() for name in re.findall(r'job="([^"]+)"', text)}
+    used = {name for text in monitoring_files.expressions() for name in re.findall(r'job="([^"]+)"', text)}
     assert used <= jobs.keys()
 
 
 def test_the_dashboards_ask_the_source_that_is_provisioned() -> None:
-    (source,) = monitoring.read("datasource.yml")["datasources"]
+    (source,) = monitoring_files.read("datasource.yml")["datasources"]
     assert source["url"] == "http://prometheus:9090"
-    for path in monitoring.DASHBOARDS:
-        for panel in monitoring.panels(path):
+    for path in monitoring_files.DASHBOARDS:
+        for panel in monitoring_files.panels(path):
             for item in (panel, *panel["targets"]):
                 assert item["datasource"] == {"type": source["type"], "uid": source["uid"]}
 
 
-@pytest.mark.parametrize("path", monitoring.DASHBOARDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", monitoring_files.DASHBOARDS, ids=lambda path: path.stem)
 def test_panels_are_told_apart_explained_and_side_by_side(path: Path) -> None:
     dashboard: dict[str, Any] = json.loads(path.read_text("utf-8"))
     assert dashboard["editable"] is False
@@ -72,17 +73,17 @@ def test_panels_are_told_apart_explained_and_side_by_side(path: Path) -> None:
         assert at["x"] + at["w"] <= 24
         assert not cells & taken, panel["title"]
         taken |= cells
-    assert all(panel["title"] and panel["description"] and panel["targets"] for panel in monitoring.panels(path))
-    assert len({json.loads(one.read_text("utf-8"))["uid"] for one in monitoring.DASHBOARDS}) == len(
-        monitoring.DASHBOARDS
+    assert all(panel["title"] and panel["description"] and panel["targets"] for panel in monitoring_files.panels(path))
+    assert len({json.loads(one.read_text("utf-8"))["uid"] for one in monitoring_files.DASHBOARDS}) == len(
+        monitoring_files.DASHBOARDS
     )
 
 
 def test_every_alert_is_told_and_documented() -> None:
-    guide = (files.ROOT / "docs" / "monitoring.md").read_text("utf-8")
-    names = [rule["alert"] for rule in monitoring.rules()]
+    guide = (ROOT / "docs" / "monitoring.md").read_text("utf-8")
+    names = [rule["alert"] for rule in monitoring_files.rules()]
     assert len(set(names)) == len(names) > 0
-    for rule in monitoring.rules():
+    for rule in monitoring_files.rules():
         assert rule["labels"]["severity"] in {"critical", "warning"}
         assert re.fullmatch(r"\d+[mh]", rule.get("for", "1m"))
         assert rule["annotations"]["summary"]
@@ -95,7 +96,7 @@ def test_every_alert_is_told_and_documented() -> None:
 
 def test_the_labels_and_metrics_of_an_expression_are_found() -> None:
     text = 'sum by (le, a) (rate(one_bucket{b=~"x|y", c!="z{"}[5m])) / min_over_time(two[1h]) > 0.5 and three == 1'
-    assert [(found.metric, sorted(found.labels)) for found in monitoring.selectors(text)] == [
+    assert [(found.metric, sorted(found.labels)) for found in monitoring_files.selectors(text)] == [
         ("one_bucket", ["a", "b", "c", "le"]),
         ("two", ["a", "le"]),
         ("three", ["a", "le"]),

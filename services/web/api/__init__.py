@@ -1,6 +1,6 @@
 """The REST API, below ``/api/v1``."""
 
 from services.web.api import collections, evaluations, files, images, jobs, recall, search
-from services.web.api.table import api, blueprint
+from services.web.api.operations import api, blueprint
 
 __all__ = ["api", "blueprint", "collections", "evaluations", "files", "images", "jobs", "recall", "search"]

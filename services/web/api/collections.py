@@ -2,17 +2,11 @@
 
 from flask.typing import ResponseReturnValue
 
-from services.web.answers import (
-    CollectionAnswer,
-    CollectionsAnswer,
-    IndexAnswer,
-    collection_answer,
-    index_answer,
-)
-from services.web.api.table import api, reply
-from services.web.inputs import CollectionPath
-from services.web.openapi import Answer
-from services.web.parts import parts
+from services.web.api.inputs import CollectionPath
+from services.web.api.openapi import Answer
+from services.web.api.operations import api, reply
+from services.web.api.schemas import CollectionAnswer, CollectionsAnswer, IndexAnswer, collection_answer, index_answer
+from services.web.clients import parts
 from shared.errors import NotFound
 
 

@@ -5,9 +5,7 @@ from typing import Any, cast
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from services.web.answers import job_url
-from services.web.api.table import api, reply
-from services.web.evaluations import (
+from services.web.api.evaluation_schemas import (
     EvaluationAnswer,
     EvaluationsAnswer,
     EvaluationStartedAnswer,
@@ -16,7 +14,7 @@ from services.web.evaluations import (
     queries_answer,
     summary_answer,
 )
-from services.web.inputs import (
+from services.web.api.inputs import (
     MAX_JSON,
     EvaluationListing,
     EvaluationPath,
@@ -25,16 +23,18 @@ from services.web.inputs import (
     checked,
     read_json,
 )
-from services.web.openapi import Answer, Body, Schema, flat_schema
-from services.web.parts import parts
+from services.web.api.openapi import Answer, Body, Schema, flat_schema
+from services.web.api.operations import api, reply
+from services.web.api.schemas import job_url
+from services.web.clients import parts
 from services.web.problems import FieldError, Problem, invalid
 from shared.errors import Invalid, NotFound
-from shared.evaluation_rows import rows_of
-from shared.evaluations import Evaluations
-from shared.grids import settings_in
-from shared.intake import new_job_id
-from shared.querysets import QuerySets
-from shared.queue import Trial
+from shared.evaluation.grids import settings_in
+from shared.evaluation.query_sets import QuerySets
+from shared.evaluation.reports import Evaluations
+from shared.evaluation.rows import rows_of
+from shared.messaging.intake import new_job_id
+from shared.messaging.task_queue import Trial
 
 
 def _body() -> Schema:

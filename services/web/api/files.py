@@ -5,14 +5,14 @@ from urllib.parse import quote
 from flask import Response, request
 from flask.typing import ResponseReturnValue
 
-from services.web.api.table import api
-from services.web.inputs import ImagePath
-from services.web.names import clean_name
-from services.web.openapi import Answer
-from services.web.parts import Parts, parts
+from services.web.api.inputs import ImagePath
+from services.web.api.openapi import Answer
+from services.web.api.operations import api
+from services.web.clients import Parts, parts
+from services.web.file_names import clean_name
 from services.web.thumbnails import MEDIA_TYPE
-from shared import layout
 from shared.images import MEDIA_TYPES
+from shared.storage import layout
 
 _HEADERS = {
     "Cache-Control": "private, max-age=31536000, immutable",

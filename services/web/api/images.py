@@ -5,22 +5,15 @@ import time
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from services.web.answers import (
-    DeletionAnswer,
-    ImageAnswer,
-    ImagesAnswer,
-    UploadAnswer,
-    image_answer,
-    job_url,
-)
-from services.web.api.table import api, reply
-from services.web.inputs import CollectionPath, ImagePath, Listing, UploadFields, checked_texts
-from services.web.openapi import BINARY, Answer, Body, Schema, flat_schema
-from services.web.parts import Parts, parts
+from services.web.api.inputs import CollectionPath, ImagePath, Listing, UploadFields, checked_texts
+from services.web.api.openapi import BINARY, Answer, Body, Schema, flat_schema
+from services.web.api.operations import api, reply
+from services.web.api.schemas import DeletionAnswer, ImageAnswer, ImagesAnswer, UploadAnswer, image_answer, job_url
+from services.web.clients import Parts, parts
 from services.web.problems import FieldError, Problem, invalid
 from services.web.uploads import FILE_FIELDS, files_of, hand_in, upload_of
 from shared.errors import NotFound
-from shared.intake import new_job_id
+from shared.messaging.intake import new_job_id
 
 _PATIENCE_S = 5.0
 _POLL_S = 0.03

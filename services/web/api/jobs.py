@@ -2,13 +2,13 @@
 
 from flask.typing import ResponseReturnValue
 
-from services.web.answers import JobAnswer, job_answer
-from services.web.api.table import api, reply
-from services.web.inputs import JobPath
-from services.web.openapi import Answer
-from services.web.parts import parts
+from services.web.api.inputs import JobPath
+from services.web.api.openapi import Answer
+from services.web.api.operations import api, reply
+from services.web.api.schemas import JobAnswer, job_answer
+from services.web.clients import parts
 from services.web.problems import Problem
-from shared.index.jobs import CANCELLABLE
+from shared.state.jobs import CANCELLABLE
 
 
 @api.operation(

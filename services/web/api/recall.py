@@ -2,12 +2,12 @@
 
 from flask.typing import ResponseReturnValue
 
-from services.web.api.table import api, reply
-from services.web.inputs import CollectionPath, RecallListing
-from services.web.openapi import Answer
-from services.web.parts import parts
-from services.web.recall import RecallAnswer, recall_answer
-from shared.index.recall import hour_of
+from services.web.api.inputs import CollectionPath, RecallListing
+from services.web.api.openapi import Answer
+from services.web.api.operations import api, reply
+from services.web.api.recall_schemas import RecallAnswer, recall_answer
+from services.web.clients import parts
+from shared.state.recall_log import hour_of
 
 
 @api.operation(

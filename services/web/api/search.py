@@ -5,9 +5,7 @@ from typing import Any
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from services.web.answers import SearchAnswer, SearchBatchAnswer, search_answer
-from services.web.api.table import api, reply
-from services.web.inputs import (
+from services.web.api.inputs import (
     MAX_BATCH_JSON,
     MAX_JSON,
     CollectionPath,
@@ -18,12 +16,14 @@ from services.web.inputs import (
     checked_texts,
     read_json,
 )
-from services.web.openapi import BINARY, IMAGE_TYPES, Answer, Body, flat_schema, image_form
-from services.web.parts import parts
+from services.web.api.openapi import BINARY, IMAGE_TYPES, Answer, Body, flat_schema, image_form
+from services.web.api.operations import api, reply
+from services.web.api.schemas import SearchAnswer, SearchBatchAnswer, search_answer
+from services.web.clients import parts
 from services.web.problems import FieldError, Problem, invalid
-from services.web.searching import check_size
-from services.web.searching import search as run
-from services.web.searching import search_batch as run_batch
+from services.web.search_requests import check_size
+from services.web.search_requests import search as run
+from services.web.search_requests import search_batch as run_batch
 from services.web.uploads import files_of, size_of
 
 _MARGIN = MAX_JSON  # bytes of a form beside its file

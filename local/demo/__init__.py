@@ -1,0 +1,1 @@
+"""The demonstration: a gallery of sample works made on the spot."""

@@ -1,0 +1,172 @@
+"""What the query service counts about itself, and the page that shows it to Prometheus."""
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, start_http_server
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from services.query.replica.replica_sync import Follower
+from shared.rpc.query import MODE_NAMES
+from shared.rpc.query import query_pb2 as messages
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_CANDIDATES = tuple(digit * 10**power for power in range(1, 6) for digit in (1, 2, 5))
+_RECALLS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+_LATEST = 200  # checked answers of a collection that the gauge is the mean of
+_OURS = "/artseek."
+
+
+class Measures:
+    """The metrics of one query service, which follows its collections by `follower`."""
+
+    def __init__(self, follower: Follower) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._latest: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_LATEST))
+        ProcessCollector(registry=registry)
+        registry.register(_Copies(follower, self._latest))
+        self.requests = Counter(
+            "artseek_query_requests", "Requests answered, by gRPC's status.", ["method", "code"], registry=registry
+        )
+        self.seconds = Histogram(
+            "artseek_query_request_seconds",
+            "Time until the answer was ready.",
+            ["method"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.searches = Counter(
+            "artseek_query_searches", "Searches answered; each of a batch counts.", ["mode"], registry=registry
+        )
+        self.stages = Histogram(
+            "artseek_query_stage_seconds",
+            "Time that searches spent in each stage, a batch as a whole.",
+            ["stage", "mode"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.candidates = Histogram(
+            "artseek_query_candidates",
+            "Images that a search ranked exactly.",
+            ["mode"],
+            buckets=_CANDIDATES,
+            registry=registry,
+        )
+        self._recalls = Histogram(
+            "artseek_live_recall",
+            "Recall at k of those of the index's answers that were checked by an exact scan.",
+            ["collection"],
+            buckets=_RECALLS,
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "artseek_live_recall_dropped",
+            "Answers that were to be checked and were not, since too many waited.",
+            ["collection"],
+            registry=registry,
+        )
+
+    def recall(self, collection: str, recall: float) -> None:
+        """Count a checked answer."""
+        self._recalls.labels(collection).observe(recall)
+        self._latest[collection].append(recall)
+
+    def recall_dropped(self, collection: str) -> None:
+        """Count an answer that was to be checked and was not."""
+        self._dropped.labels(collection).inc()
+
+    def answered(self, answers: list[messages.SearchResponse]) -> None:
+        """Count the answers to a search or to a batch, whose stages are those of all of it."""
+        for answer in answers:
+            mode = MODE_NAMES[answer.mode]
+            self.searches.labels(mode).inc()
+            self.candidates.labels(mode).observe(answer.candidates)
+        for stage, spent in answers[0].timings_ms.items() if answers else ():
+            self.stages.labels(stage, MODE_NAMES[answers[0].mode]).observe(spent / 1000)
+
+    def serve(self, listen: str) -> Callable[[], None]:
+        """Show the metrics at ``http://<listen>/metrics``; returns what stops it.
+
+        Raises:
+            OSError: It cannot be listened there.
+        """
+        parts = urlsplit(f"//{listen}")
+        server, _ = start_http_server(parts.port or 0, parts.hostname or "", registry=self.registry)
+        return server.shutdown
+
+
+class Measuring(grpc.ServerInterceptor):  # type: ignore[type-arg]
+    """Counts every request for our service, and what searches say of themselves, but for those of evaluations."""
+
+    def __init__(self, measures: Measures) -> None:
+        self._measures = measures
+
+    def intercept_service(self, continuation: Callable[..., Any], handler_call_details: Any) -> Any:
+        """Return the handler of a request, measured."""
+        handler = continuation(handler_call_details)
+        name: str = handler_call_details.method
+        if handler is None or not name.startswith(_OURS):
+            return handler
+        return grpc.unary_unary_rpc_method_handler(
+            self._measured(name.rpartition("/")[2], handler.unary_unary),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _measured(self, method: str, answer_to: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        measures = self._measures
+
+        def measured(request: Any, context: Any) -> Any:
+            began, code = time.perf_counter(), "UNKNOWN"
+            try:
+                answer = answer_to(request, context)
+                code = "OK"
+            except Exception:
+                code = (context.code() or grpc.StatusCode.UNKNOWN).name
+                raise
+            finally:
+                measures.requests.labels(method, code).inc()
+                measures.seconds.labels(method).observe(time.perf_counter() - began)
+            if isinstance(answer, messages.SearchResponse) and not request.trial:
+                measures.answered([answer])
+            elif isinstance(answer, messages.SearchBatchResponse) and not request.options.trial:
+                measures.answered(list(answer.answers))
+            return answer
+
+        return measured
+
+
+class _Copies(Collector):
+    """What is looked up at every scrape: the copies, and the latest recall of the collections that are still there."""
+
+    def __init__(self, follower: Follower, latest: dict[str, deque[float]]) -> None:
+        self._follower, self._latest = follower, latest
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Return nothing: which collections there are is only known when it is asked."""
+        return []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the state of the copies."""
+        yield GaugeMetricFamily(
+            "artseek_query_index_connected", "Whether the index answered last.", value=float(self._follower.connected)
+        )
+        labels = ["collection"]
+        images = GaugeMetricFamily("artseek_query_images", "Images that searches may find.", labels=labels)
+        damaged = GaugeMetricFamily(
+            "artseek_query_damaged_segments", "Segments that are damaged or missing.", labels=labels
+        )
+        latest = GaugeMetricFamily(
+            "artseek_live_recall_latest", f"Mean recall of the last {_LATEST} checked answers.", labels=labels
+        )
+        for name, copy in sorted(self._follower.copies.items()):
+            images.add_metric([name], copy.view.images)
+            damaged.add_metric([name], len(copy.damaged))
+            if recalls := list(self._latest.get(name, ())):
+                latest.add_metric([name], sum(recalls) / len(recalls))
+        yield from (images, damaged, latest)

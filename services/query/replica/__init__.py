@@ -1,0 +1,1 @@
+"""The replica: a collection's segments as memory-mapped files on local disk, and the view that a search works on."""

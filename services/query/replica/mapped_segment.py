@@ -1,0 +1,100 @@
+"""A pack: the rows of one segment, in a memory-mapped file on local disk."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from shared.storage import segments
+from shared.storage.segments import Entry
+
+_COLUMNS = ("id", "digest", "name", "label", "size", "media_type", "width", "height", "added")
+_BLOCK = 2**21  # numbers converted to float64 at a time: 16 MB
+_KEPT_FROM = 4096  # rows from which the lengths are kept in a file: reading them beats reading all embeddings
+
+Ids = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.float32]
+StoredVectors = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+
+
+class Pack:
+    """Immutable rows. Whether a row counts is no matter of the pack: see `services.query.replica.row_table`."""
+
+    def __init__(self, path: Path, *, verify: bool = False) -> None:
+        """Map the file of the segment that it is named after; `verify` reads it whole to check its columns.
+
+        Raises:
+            Invalid: The file is no segment, or is damaged.
+        """
+        self.path = path
+        self.segment = path.stem
+        self.rows = segments.unpack(pa.memory_map(str(path)).read_buffer(), verify=verify)
+        self.inputs: tuple[str, ...] = segments.inputs_of(self.rows)
+        self.origins: npt.NDArray[np.int32] | None = segments.origins_of(self.rows)
+        self.ids: Ids = segments.ids_of(self.rows)
+        self.vectors: StoredVectors = segments.vectors_of(self.rows)
+        self.sizes: npt.NDArray[np.int64] = self.rows.column("size").to_numpy()
+        self.added: npt.NDArray[np.float64] = self.rows.column("added").to_numpy()
+        labels = self.rows.column("label").fill_null("").dictionary_encode()
+        self.labels: list[str] = labels.dictionary.to_pylist()
+        self.label_codes: npt.NDArray[np.int32] = labels.indices.to_numpy(zero_copy_only=False)
+        self._columns = [self.rows.column(name) for name in _COLUMNS]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def origin(self, row: int) -> str | None:
+        """Return the segment that a row was merged from; None if the segment is as it was written first."""
+        return None if self.origins is None else self.inputs[int(self.origins[row])]
+
+    def lengths(self) -> tuple[Vectors, Vectors]:
+        """Return the norms of the embeddings, which are never 0, and their squares, both float32 [n]."""
+        kept = self._lengths_path
+        if len(self) >= _KEPT_FROM:
+            with suppress(OSError):
+                values = np.fromfile(kept, dtype=np.float32)
+                if len(values) == 2 * len(self):
+                    return values[: len(self)], values[len(self) :]
+        norms, squares = _lengths(self.vectors)
+        if len(self) >= _KEPT_FROM:
+            part = kept.with_suffix(".part")
+            with suppress(OSError):  # it can be done without
+                np.concatenate([norms, squares]).tofile(part)
+                part.replace(kept)
+        return norms, squares
+
+    def remove(self) -> None:
+        """Delete the files; the rows can be read for as long as the pack lives."""
+        remove_files(self.path)
+
+    def entry(self, row: int) -> Entry:
+        """Return a row without its embedding."""
+        image, digest, name, label, *rest = (column[row].as_py() for column in self._columns)
+        return Entry(image, digest.hex(), name, label, *rest)
+
+    @property
+    def _lengths_path(self) -> Path:
+        return _lengths_path(self.path)
+
+
+def remove_files(path: Path) -> None:
+    """Delete a segment's file and what was derived from it."""
+    path.unlink(missing_ok=True)
+    _lengths_path(path).unlink(missing_ok=True)
+
+
+def _lengths_path(path: Path) -> Path:
+    return path.with_suffix(".lengths")
+
+
+def _lengths(vectors: StoredVectors) -> tuple[Vectors, Vectors]:
+    # In float64, since cosine and distance are differences of nearly equal numbers where it matters most.
+    squares = np.empty(len(vectors), dtype=np.float64)
+    step = max(1, _BLOCK // max(1, vectors.shape[1]))
+    for start in range(0, len(vectors), step):
+        block = vectors[start : start + step].astype(np.float64)
+        np.einsum("ij,ij->i", block, block, out=squares[start : start + step])
+    return np.maximum(np.sqrt(squares), 1e-30).astype(np.float32), squares.astype(np.float32)

@@ -1,0 +1,266 @@
+"""The local copy of one collection: its segments as files, the table of their rows, and the index in use."""
+
+import logging
+import shutil
+import threading
+from collections import defaultdict, deque
+from collections.abc import Container, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+
+from services.query.replica.mapped_segment import Pack, remove_files
+from services.query.replica.row_table import Table
+from services.query.replica.view import View
+from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
+from shared.index.generations import Generation
+from shared.state import Ledger
+from shared.storage import layout, segments
+from shared.storage.catalog import Catalog, Collection
+
+_log = logging.getLogger(__name__)
+
+_FETCHES = 8
+_LISTINGS = 5  # at most in a row, while segments are merged faster than they are fetched
+
+
+class CollectionCopy:
+    """Follows a space of a collection. Readers take `view` and wait for nobody; changes may come from several threads.
+
+    The store is the truth: a segment that cannot be read there is named in `damaged`, and the rest is served. One
+    that is here already is served from here.
+    """
+
+    def __init__(self, collection: Collection, *, catalog: Catalog, ledger: Ledger, folder: Path) -> None:
+        self.collection = collection
+        self.generation: Generation | None = None
+        self._catalog, self._ledger = catalog, ledger
+        self.folder = folder / f"{collection.name}-{collection.tag}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._table = Table()
+        self._packs: dict[str, Pack] = {}  # by segment; never changed, only replaced
+        self._replaced: frozenset[str] = frozenset()  # the segments that were merged into one that is here
+        self._opened = False
+        self._unreadable: dict[str, str] = {}  # segment to what is wrong with it
+        self._missing: frozenset[str] = frozenset()
+        self._unverified: deque[Pack] = deque()  # found on disk, and not read whole yet
+        self._changing = threading.RLock()  # held for milliseconds: never while something is fetched
+        self._synchronising = threading.Lock()
+
+    @property
+    def view(self) -> View:
+        """The rows as they are now."""
+        return self._table.view
+
+    def find(self, image: int) -> tuple[Pack, int]:
+        """Return pack and row of an image.
+
+        Raises:
+            NotFound: The collection has no such image.
+        """
+        view = self.view
+        row = view.row(image)
+        if row is None:
+            raise NotFound(f"the collection {self.collection.name!r} has no image {image}")
+        return view.place(row)
+
+    @property
+    def damaged(self) -> list[str]:
+        """The names of the segments that are damaged or missing, sorted."""
+        return sorted({*self._unreadable.copy(), *self._missing})
+
+    # Following
+
+    def synchronise(self) -> None:
+        """Bring the copy in step with the object store's listing.
+
+        Raises:
+            Unavailable: The object store does not answer.
+        """
+        name = self.collection.space
+        with self._synchronising:
+            for _ in range(_LISTINGS):
+                here = set(self._packs)  # what comes while the store is listed need not be in the list
+                settled = self._settled()
+                # Marks first: those of a segment are deleted after it was merged, and the merged one has them too.
+                dead: defaultdict[str, set[int]] = defaultdict(set)
+                for segment, image in self._catalog.dead_rows(name):
+                    dead[segment].add(image)
+                wanted = set(self._catalog.segments(name))
+                with self._changing:
+                    self._table.bury(dead)
+                if not self._opened:
+                    self._open_files(wanted)
+                    self._opened = True
+                if self._take(wanted, here - wanted):
+                    break  # all that was listed was still there when it was fetched
+            with self._changing:
+                self._table.forget_dead(dead)
+            self._note_missing(wanted, settled)
+        self.load_generation()
+
+    def add_segment(self, segment: str) -> None:
+        """Fetch a segment that was announced, unless it is here, and take it in place of what it was merged from."""
+        if segment in self._packs or segment in self._replaced:
+            return
+        try:
+            pack = self._fetch(segment)
+        except ObjectNotFound:  # merged or dropped since; or lost
+            self.synchronise()
+            return
+        if pack is not None:
+            self._swap([pack])
+
+    def bury(self, segment: str, image: int) -> None:
+        """Mark a row as deleted."""
+        with self._changing:
+            self._table.bury({segment: {image}})
+
+    def load_generation(self) -> None:
+        """Load the index generation in use."""
+        current = self._catalog.current_index(self.collection.space)
+        if current is None:
+            self.generation = None
+        elif self.generation is None or self.generation.number != current.generation:
+            try:
+                self.generation = Generation.load(self._catalog.store, self.collection, current.generation)
+            except (NotFound, Invalid) as error:
+                _log.error("%s: generation %d is not usable: %s", self.collection.name, current.generation, error)
+                self.generation = None
+
+    def verify_some(self) -> bool:
+        """Read a file of an earlier run whole, and fetch it again if it is damaged; returns whether there are more."""
+        if not self._unverified:
+            return False
+        pack = self._unverified.popleft()
+        if self._packs.get(pack.segment) is not pack:
+            return True
+        try:
+            Pack(pack.path, verify=True)
+        except (Invalid, OSError) as error:
+            _log.warning("segment %s of %s is fetched again: %s", pack.segment, self.collection.name, error)
+            with suppress(ObjectNotFound):
+                fresh = self._fetch(pack.segment)
+                self._swap([fresh] if fresh else [], [pack])
+        return True
+
+    def remove(self) -> None:
+        """Remove the files; who searches the copy goes on with what it has mapped."""
+        with self._changing:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    # How
+
+    def _open_files(self, wanted: set[str]) -> None:
+        """Map the files of an earlier run; what else is in the folder is deleted."""
+        for path in sorted(self.folder.iterdir()):
+            if path.suffix not in {".arrow", ".lengths"} or path.stem not in wanted:
+                path.unlink()
+        packs = []
+        for path in sorted(self.folder.glob("*.arrow")):
+            try:
+                packs.append(self._checked(Pack(path)))
+            except (Invalid, OSError, KeyError) as error:
+                _log.warning("segment %s of %s is fetched again: %s", path.stem, self.collection.name, error)
+                remove_files(path)
+        self._unverified.extend(packs)
+        self._swap(packs)
+
+    def _take(self, wanted: set[str], gone: set[str]) -> bool:
+        """Fetch what is wanted and not here, then let go of what is gone; returns whether all was found."""
+        found = True
+        held: list[Pack] = []  # while something is to go, all comes and goes in one step
+        with ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch") as pool:
+            fresh = sorted(wanted - self._packs.keys() - self._replaced_without(gone))
+            waiting: set[Future[Pack | None]] = {pool.submit(self._fetch, segment) for segment in fresh}
+            try:
+                while waiting:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        try:
+                            pack = future.result()
+                        except ObjectNotFound:
+                            found = False
+                            continue
+                        held += [pack] if pack else []
+                    if not gone:
+                        self._swap(held)
+                        held = []
+            finally:
+                pool.shutdown(cancel_futures=True)
+        if found or held:
+            # What was not found may hold what goes: then it stays until the next listing.
+            self._swap(held, [self._packs[segment] for segment in gone if segment in self._packs] if found else [])
+        with self._changing:
+            for segment in self._unreadable.keys() - wanted:
+                del self._unreadable[segment]
+        return found
+
+    def _swap(self, come: Sequence[Pack], go: Sequence[Pack] = ()) -> None:
+        """Add packs and take out others and what was merged into one that comes or is here, in one step."""
+        with self._changing:
+            going = {pack.segment: pack for pack in go if self._packs.get(pack.segment) is pack}
+            before = self._replaced_without(going)
+            replaced = before.union(*(pack.inputs for pack in come))
+            added = {pack.segment: pack for pack in come if pack.segment not in replaced}
+            # What is here under the name of one that comes was fetched by two at a time, or is damaged.
+            for segment in (*(replaced - before), *added):
+                if segment in self._packs:
+                    going[segment] = self._packs[segment]
+            self._table.swap(list(added.values()), going.values())
+            self._packs = {**{name: pack for name, pack in self._packs.items() if name not in going}, **added}
+            self._replaced = replaced
+            for segment in {*going, *(pack.segment for pack in come)} - self._packs.keys():
+                remove_files(self.folder / f"{segment}.arrow")
+
+    def _replaced_without(self, going: Container[str]) -> frozenset[str]:
+        """Return the segments that were merged into one that is here and stays."""
+        if not any(pack.inputs for name, pack in self._packs.items() if name in going):
+            return self._replaced
+        return frozenset().union(*(pack.inputs for name, pack in self._packs.items() if name not in going))
+
+    def _checked(self, pack: Pack) -> Pack:
+        """Return a pack whose embeddings are of the collection's model.
+
+        Raises:
+            Invalid: They are of another.
+        """
+        segments.check_model(pack.rows, model=self.collection.model, version=self.collection.version)
+        return pack
+
+    def _fetch(self, segment: str) -> Pack | None:
+        """Return a segment from the store; None, and why in `_unreadable`, if it is damaged."""
+        path = self.folder / f"{segment}.arrow"
+        part = path.with_suffix(f".{threading.get_ident()}.part")
+        self._catalog.store.download(layout.segment_key(self.collection.space, segment), part)
+        try:
+            self._checked(Pack(part, verify=True))
+        except (Invalid, KeyError) as error:
+            part.unlink()
+            with self._changing:
+                if self._unreadable.get(segment) != str(error):
+                    _log.error("segment %s of %s is damaged and left out: %s", segment, self.collection.name, error)
+                self._unreadable[segment] = str(error)
+            return None
+        with self._changing:
+            self._unreadable.pop(segment, None)
+        remove_files(path)
+        part.replace(path)
+        return Pack(path)
+
+    def _settled(self) -> set[str] | None:
+        """Return the segments that were written and indexed, None if the index does not tell."""
+        try:
+            return self._ledger.all_settled(self.collection.space)
+        except Unavailable:
+            return None
+
+    def _note_missing(self, wanted: set[str], settled: set[str] | None) -> None:
+        """Name the segments that are said to be there, before and after the store was listed, and are not."""
+        if settled is None:
+            return
+        lost = settled - wanted - self._replaced - self._packs.keys()
+        missing = frozenset(lost & (self._settled() or set())) if lost else frozenset()
+        for segment in sorted(missing - self._missing):
+            _log.error("segment %s of %s is missing from the object store", segment, self.collection.name)
+        self._missing = missing

@@ -1,0 +1,298 @@
+"""The follower: keeps the copies of all collections in step with the object store, told by the stream of changes."""
+
+import logging
+import threading
+import time
+from collections import defaultdict, deque
+from contextlib import suppress
+from pathlib import Path
+
+from services.query.replica.replica import CollectionCopy
+from shared.errors import ArtseekError, NotFound, Unavailable
+from shared.state import Change, Changes, Ledger
+from shared.storage import layout
+from shared.storage.catalog import Catalog, Collection
+
+_log = logging.getLogger(__name__)
+
+_BLOCK_MS = 500
+_PAUSE_S = 0.5
+_RELIST_S = 60.0  # lists the store anew, should an announcement ever be lost
+
+
+class Follower:
+    """Owns the copies, which a background thread and every request bring up to date.
+
+    So an answer is never older than what was announced before its request came. A request reads the stream, which is
+    one round trip, and waits for what was announced of its own collection, but not for merged segments: they hold what
+    their inputs held, so the background thread fetches them.
+
+    A collection that changes to another model has a copy of each of its spaces. One of them is in use: all of a request
+    is answered from it.
+    """
+
+    def __init__(self, *, catalog: Catalog, changes: Changes, ledger: Ledger, folder: Path) -> None:
+        self._catalog, self._changes, self._ledger, self._folder = catalog, changes, ledger, folder
+        self._copies: dict[str, CollectionCopy] = {}  # by space; never changed, only replaced
+        self._in_use: dict[str, CollectionCopy] = {}  # by collection; never changed, only replaced
+        self._switched: dict[str, str] = {}  # collections that were announced to have changed, and to which space
+        self._position: str | None = None  # None: the store must be listed
+        self._pending: defaultdict[str, deque[Change]] = defaultdict(deque)  # read from the stream, not applied yet
+        self._merged: defaultdict[str, deque[str]] = defaultdict(deque)  # merged segments to fetch, by space
+        self._turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)  # who applies what is pending
+        self._lock = threading.RLock()  # held for a round trip, never while something is fetched
+        self._stop = threading.Event()
+        self._listed_at = 0.0
+        self.connected = False  # whether the index answered the last time
+        self.listed = threading.Event()
+
+    @property
+    def copies(self) -> dict[str, CollectionCopy]:
+        """The copies in use by the names of their collections."""
+        return self._in_use
+
+    def copy(self, collection: str) -> CollectionCopy:
+        """Return the copy of a collection that is in use, in step.
+
+        Raises:
+            NotFound: There is no such collection.
+        """
+        self.catch_up(collection)
+        try:
+            return self._in_use[collection]
+        except KeyError:
+            raise NotFound(f"there is no collection {collection!r}") from None
+
+    def is_in_use(self, copy: CollectionCopy) -> bool:
+        """Return whether a copy is still the one by which its collection is searched."""
+        return self._in_use.get(copy.collection.name) is copy
+
+    def filling(self, collection: Collection) -> CollectionCopy | None:
+        """Return the copy of the space that a collection, given as it is in use, is changing to; None if it is not."""
+        copies = [one for one in self._copies.values() if one.collection.name == collection.name]
+        return next((one for one in copies if one.collection.number > collection.number), None)
+
+    def start(self) -> None:
+        """Begin to follow, on a thread of its own."""
+        threading.Thread(target=self._run, name="follower", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                if self._position is None or time.monotonic() - self._listed_at > _RELIST_S:
+                    self._list_all()
+                self._changes.since(self._position or "0-0", block_ms=_BLOCK_MS)
+                self.connected = True
+                self.catch_up()
+                self._fetch_merged()
+                for copy in self._copies.values():
+                    copy.verify_some()
+            except Unavailable as error:
+                if self.connected or not self.listed.is_set():
+                    _log.warning("following waits: %s", error)
+                self.connected = False
+                self._list_without_index()
+                self._stop.wait(_PAUSE_S)
+            except Exception:
+                _log.exception("following failed, the store is listed anew")
+                self._position = None
+                self._stop.wait(_PAUSE_S)
+
+    def catch_up(self, collection: str | None = None) -> None:
+        """Apply what was announced of a collection, or of all, since the last time.
+
+        Without an index, answers come from what is here.
+        """
+        if not self.connected:
+            return
+        try:
+            self._read()
+            for space in list(self._pending) if collection is None else self._asked(collection):
+                self._apply_pending(space)
+        except Unavailable as error:
+            _log.warning("cannot follow: %s", error)
+            self.connected = False
+
+    def _asked(self, collection: str) -> list[str]:
+        """Return the spaces that a request for a collection waits for: not for one that is only being filled."""
+        copy, switched = self._in_use.get(collection), self._switched.get(collection)
+        spaces = [space for space in list(self._pending) if layout.collection_of(space) == collection]
+        return spaces if copy is None else [space for space in spaces if space in {copy.collection.space, switched}]
+
+    def _read(self) -> None:
+        """Take what is new from the stream."""
+        with self._lock:
+            while self._position is not None:
+                since = self._changes.since(self._position)
+                if since is None:
+                    self._position = None
+                    return
+                position, changes = since
+                if position == self._position:
+                    return
+                for change in dict.fromkeys(changes):
+                    if change.kind == "switched":
+                        self._switched[layout.collection_of(change.space)] = change.space
+                    if change.kind == "merged" and change.space in self._copies:
+                        self._merged[change.space].append(change.value)
+                    else:
+                        self._pending[change.space].append(change)
+                self._position = position
+
+    def _apply_pending(self, space: str) -> None:
+        pending = self._pending.get(space)
+        if not pending:
+            return
+        with self._turns[space]:
+            while pending:
+                self._apply(pending[0])
+                pending.popleft()  # only now: who comes meanwhile waits for it
+
+    def _apply(self, change: Change) -> None:
+        space, copy = change.space, self._copies.get(change.space)
+        if change.kind == "dropped":
+            self._remove(space)
+        elif change.kind == "switched":
+            self._switch(space)
+        elif copy is None or change.kind in {"collection", "rebuilt"}:
+            self._synchronise(space)
+        elif change.kind in {"segment", "merged"}:
+            copy.add_segment(change.value)
+        elif change.kind == "deleted":
+            segment, image = change.value.split("/")
+            copy.bury(segment, int(image))
+            if segment in self._merged[space]:
+                copy.add_segment(segment)  # until it is here, its inputs show the image
+        elif change.kind == "index":
+            copy.load_generation()
+
+    def _fetch_merged(self) -> None:
+        """Take the merged segments that were announced in place of their inputs."""
+        for space, waiting in list(self._merged.items()):
+            while waiting and not self._stop.is_set():
+                if (copy := self._copies.get(space)) is not None:
+                    copy.add_segment(waiting[0])
+                waiting.popleft()
+
+    def _list_without_index(self) -> None:
+        """List the store once though the index is away, so that exact search answers."""
+        if not self.listed.is_set():
+            try:
+                self._list_store()
+            except Unavailable as error:
+                _log.warning("listing waits: %s", error)
+
+    def _list_all(self) -> None:
+        if self._position is not None:  # all is well, this is to make sure: what is announced meanwhile is applied too
+            self._list_store()
+            return
+        position = self._changes.position()  # before the listing: what comes later is applied again, which does no harm
+        with self._lock:
+            self._pending.clear()
+            self._merged.clear()
+        self._list_store()
+        self._position = position
+
+    def _list_store(self) -> None:
+        spaces = {*self._catalog.names(), *self._catalog.all_unused_spaces()}  # the first of a collection has its name
+        for space in sorted(spaces):
+            self._synchronise(space)
+        for gone in self._copies.keys() - spaces - {copy.collection.space for copy in self._in_use.values()}:
+            self._remove(gone)
+        names = {layout.collection_of(space) for space in spaces}
+        for name in self._in_use.keys() - names:
+            self._remove(self._in_use[name].collection.space)
+        if not self.listed.is_set():
+            self._clear_away()
+        self._listed_at = time.monotonic()
+        self.listed.set()
+
+    def _clear_away(self) -> None:
+        """Remove the files of collections that were dropped while nobody followed: at the start, before all else."""
+        followed = {copy.folder for copy in self._copies.values()}
+        for folder in set(self._folder.glob("*-????????")) - followed:
+            for file in (*folder.glob("*.arrow"), *folder.glob("*.lengths"), *folder.glob("*.part")):
+                file.unlink()
+            with suppress(OSError):  # not empty: it is no copy of ours
+                folder.rmdir()
+
+    def _synchronise(self, space: str) -> None:
+        """Bring the copy of a space in step with the store, or that of the one that its collection uses instead."""
+        name = layout.collection_of(space)
+        try:
+            used = self._catalog.get(name)
+            left = layout.number_of(space) < used.number
+            manifest = used if left or used.space == space else self._catalog.space(space)
+            copy = self._copies.get(manifest.space)
+            if copy is not None and copy.collection == manifest:
+                copy.synchronise()
+            else:
+                self._begin(manifest)
+            if manifest == used:
+                self._use(manifest)
+            if left:
+                self._remove(space)
+        except NotFound:
+            self._remove(space)
+            used_copy = self._in_use.get(name)
+            if used_copy is not None and used_copy.collection.space != space and not self._is_there(name):
+                self._remove(used_copy.collection.space)
+        except Unavailable:
+            raise
+        except ArtseekError as error:
+            _log.error("the collection %s cannot be followed: %s", name, error)
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            self._catalog.get(name)
+        except NotFound:
+            return False
+        return True
+
+    def _begin(self, manifest: Collection) -> None:
+        space = manifest.space
+        with self._turns[space]:
+            copy = self._copies.get(space)
+            if copy is not None and copy.collection == manifest:  # somebody else has done it
+                return
+            if copy is not None:
+                self._remove(space)
+            copy = CollectionCopy(manifest, catalog=self._catalog, ledger=self._ledger, folder=self._folder)
+            copy.synchronise()
+            with self._lock:
+                self._copies = {**self._copies, space: copy}
+
+    def _switch(self, space: str) -> None:
+        """Use the copy of the space that a collection was announced to have changed to."""
+        name = layout.collection_of(space)
+        try:
+            used = self._catalog.get(name)
+        except NotFound:
+            return
+        copy = self._copies.get(used.space)
+        if copy is None or copy.collection != used:
+            self._synchronise(used.space)
+        else:
+            self._use(used)  # all that was announced of it before is in it
+        with self._lock:
+            if self._switched.get(name) == space:
+                del self._switched[name]
+
+    def _use(self, manifest: Collection) -> None:
+        with self._lock:
+            copy = self._copies.get(manifest.space)
+            if copy is not None and copy is not self._in_use.get(manifest.name):
+                self._in_use = {**self._in_use, manifest.name: copy}
+
+    def _remove(self, space: str) -> None:
+        with self._lock:
+            copy = self._copies.get(space)
+            self._in_use = {name: one for name, one in self._in_use.items() if one is not copy}
+            self._copies = {other: one for other, one in self._copies.items() if other != space}
+            self._merged.pop(space, None)
+        if copy is not None:
+            copy.remove()

@@ -1,0 +1,202 @@
+"""The table of a copy: packs come and go, rows die, and after each change readers get a new view of it all."""
+
+from collections.abc import Collection, Container, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from services.query.replica.id_index import Bools, Directory, distinct
+from services.query.replica.mapped_segment import Ids, Pack, Rows, Vectors
+from services.query.replica.view import View
+
+_SMALLEST = 1024  # rows that there is room for at least
+_LOOSE = 10_000  # row numbers that may stand for nothing before rows are numbered anew, or a quarter of all
+
+
+class Table:
+    """Changed by one thread at a time; `view` is taken by many without a lock and shows all of a change or nothing.
+
+    A change costs what it changes, and a copy of one byte a row. Columns are only ever written behind what a view
+    shows of them.
+    """
+
+    def __init__(self) -> None:
+        self._dead: dict[str, set[int]] = {}  # segment to ids of rows that were deleted, known before their pack or not
+        self._names: dict[str, int] = {"": 0}
+        self._shown_names: tuple[str, ...] = ()
+        self._placed: list[tuple[Pack, int]] = []  # each with the number of its first row
+        self._count = 0
+        self._start_anew([])
+
+    @property
+    def view(self) -> View:
+        """The rows as they are now."""
+        return self._view
+
+    # Changes
+
+    def swap(self, come: Sequence[Pack], go: Collection[Pack] = ()) -> None:
+        """Add packs and take others out, in one step."""
+        if not come and not go:
+            return
+        go = set(go)
+        stay = [(pack, start) for pack, start in self._placed if pack not in go]
+        numbered = self._count + sum(len(pack) for pack in come)
+        rows = sum(len(pack) for pack, _ in stay) + sum(len(pack) for pack in come)
+        if numbered - rows > max(_LOOSE, rows // 4):
+            self._start_anew([pack for pack, _ in stay], come)
+            return
+        gone = np.concatenate(
+            [np.empty(0, np.int64), *(np.arange(at, at + len(pack)) for pack, at in self._placed if pack in go)]
+        )
+        self._alive[gone] = False
+        self._placed = stay
+        first = self._count
+        self._make_room(numbered)
+        for pack in come:
+            self._append(pack, *pack.lengths())
+        ids = np.concatenate([self._ids[first : self._count], self._ids[gone]])
+        self._publish(distinct(ids), gone)
+
+    def bury(self, rows: Mapping[str, set[int]]) -> None:
+        """Mark rows as deleted: ids by segment; a merged row may also be told by the segment it came from."""
+        fresh = {segment: ids - self._dead.get(segment, set()) for segment, ids in rows.items()}
+        for segment, ids in fresh.items():
+            self._dead.setdefault(segment, set()).update(ids)
+        held = self._rows_of(distinct(np.array(list(set().union(*fresh.values())), dtype=np.int64)))
+        gone = np.array([row for row in held.tolist() if self._is_dead(*self._view.place(row))], dtype=np.int64)
+        if len(gone):
+            self._alive[gone] = False
+            self._publish(distinct(self._ids[gone]), gone)
+
+    def forget_dead(self, listed: Container[str]) -> None:
+        """Forget the deletions from segments that are neither here, merged or not, nor listed as having some."""
+        known = {name for pack, _ in self._placed for name in (pack.segment, *pack.inputs)}
+        self._dead = {segment: ids for segment, ids in self._dead.items() if segment in known or segment in listed}
+
+    # How
+
+    def _start_anew(self, stay: Sequence[Pack], come: Sequence[Pack] = ()) -> None:
+        """Number all rows anew, in columns and a directory of their own: views that are out keep the old ones."""
+        old = dict(self._placed)
+        norms, squares = (self._norms, self._squares) if stay else (None, None)
+        self._reserve(sum(len(pack) for pack in (*stay, *come)))
+        self._directory = Directory(self._room)
+        self._placed = []
+        self._count = 0
+        self._live: Bools = np.zeros(0, dtype=np.bool_)
+        self._images, self._bytes = 0, 0
+        self._per_label = np.zeros(len(self._names), dtype=np.int64)
+        for pack in stay:
+            if norms is not None and squares is not None:
+                was = slice(old[pack], old[pack] + len(pack))
+                self._append(pack, norms[was], squares[was])
+        for pack in come:
+            self._append(pack, *pack.lengths())
+        self._publish(distinct(self._ids[: self._count]), np.empty(0, dtype=np.int64))
+
+    def _reserve(self, rows: int) -> None:
+        self._room = max(_SMALLEST, rows + rows // 4)
+        self._ids: Ids = np.empty(self._room, dtype=np.int64)
+        self._norms: Vectors = np.empty(self._room, dtype=np.float32)
+        self._squares: Vectors = np.empty(self._room, dtype=np.float32)
+        self._labels: npt.NDArray[np.int32] = np.empty(self._room, dtype=np.int32)
+        self._sizes: Ids = np.empty(self._room, dtype=np.int64)
+        self._alive: Bools = np.zeros(self._room, dtype=np.bool_)  # neither dead nor gone; for one image, many may be
+
+    @property
+    def _columns(self) -> list[npt.NDArray[Any]]:
+        return [self._ids, self._norms, self._squares, self._labels, self._sizes, self._alive]
+
+    def _make_room(self, rows: int) -> None:
+        if rows <= self._room:
+            return
+        before = self._columns
+        self._reserve(rows)
+        for old, new in zip(before, self._columns, strict=True):
+            new[: self._count] = old[: self._count]
+        alive = np.flatnonzero(self._alive)
+        self._directory = Directory(self._room)
+        self._directory.insert(self._ids[alive], alive)
+
+    def _append(self, pack: Pack, norms: Vectors, squares: Vectors) -> None:
+        start, stop = self._count, self._count + len(pack)
+        self._ids[start:stop] = pack.ids
+        self._norms[start:stop] = norms
+        self._squares[start:stop] = squares
+        codes = [self._names.setdefault(label, len(self._names)) for label in pack.labels]
+        self._labels[start:stop] = np.array(codes, dtype=np.int32)[pack.label_codes]
+        self._sizes[start:stop] = pack.sizes
+        self._alive[start:stop] = ~self._dead_in(pack)
+        self._placed.append((pack, start))
+        self._count = stop
+        alive = start + np.flatnonzero(self._alive[start:stop])
+        self._directory.insert(self._ids[alive], alive)
+
+    def _dead_in(self, pack: Pack) -> Bools:
+        """Return which rows of a pack are known to be deleted."""
+        dead = np.zeros(len(pack), dtype=np.bool_)
+        marks = [self._dead[name] for name in (pack.segment, *pack.inputs) if name in self._dead]
+        ids = np.array(list(set().union(*marks)), dtype=np.int64)
+        for row in np.flatnonzero(np.isin(pack.ids, ids)).tolist() if len(ids) else ():
+            dead[row] = self._is_dead(pack, row)
+        return dead
+
+    def _is_dead(self, pack: Pack, row: int) -> bool:
+        image = int(pack.ids[row])
+        origin = pack.origin(row)
+        return image in self._dead.get(pack.segment, ()) or (origin is not None and image in self._dead.get(origin, ()))
+
+    def _rows_of(self, ids: Ids) -> Rows:
+        """Return the rows of these distinct images that are neither dead nor gone."""
+        rows = self._directory.rows_of(ids, self._ids[: self._count])
+        return rows[self._alive[rows]]
+
+    def _publish(self, ids: Ids, gone: Rows) -> None:
+        """Let of the rows of each of these distinct images the first that is alive count, and show it."""
+        live = np.zeros(self._count, dtype=np.bool_)
+        live[: len(self._live)] = self._live
+        rows = self._rows_of(ids)
+        touched = np.concatenate([rows, gone])
+        were = touched[live[touched]]
+        live[touched] = False
+        if len(rows):
+            order = np.argsort(self._ids[rows])
+            held = self._ids[rows[order]]
+            first = np.flatnonzero(np.concatenate([[True], held[1:] != held[:-1]]))
+            live[np.minimum.reduceat(rows[order], first)] = True
+        are = touched[live[touched]]
+        self._tally(were, are)
+        self._live = live
+        self._show()
+
+    def _tally(self, were: Rows, are: Rows) -> None:
+        """Bring the sizes up to date: these rows counted before, those do now."""
+        labels = len(self._names)
+        counted = np.zeros(labels, dtype=np.int64)
+        counted[: len(self._per_label)] = self._per_label
+        for rows, sign in ((were, -1), (are, 1)):
+            counted += sign * np.bincount(self._labels[rows], minlength=labels)
+        self._per_label = counted
+        self._images += len(are) - len(were)
+        self._bytes += int(self._sizes[are].sum()) - int(self._sizes[were].sum())
+
+    def _show(self) -> None:
+        count = self._count
+        if len(self._shown_names) != len(self._names):
+            self._shown_names = tuple(self._names)
+        self._view = View(
+            packs=tuple(pack for pack, _ in self._placed),
+            starts=np.array([start for _, start in self._placed], dtype=np.int64),
+            ids=self._ids[:count],
+            norms=self._norms[:count],
+            squares=self._squares[:count],
+            labels=self._labels[:count],
+            live=self._live,
+            directory=self._directory,
+            names=self._shown_names,
+            per_label=self._per_label,
+            images=self._images,
+            bytes=self._bytes,
+        )

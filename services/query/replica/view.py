@@ -1,0 +1,140 @@
+"""A view of a collection: all its rows at one moment, which a request takes once and works on."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from services.query.replica.id_index import Bools, Directory, distinct
+from services.query.replica.mapped_segment import Ids, Pack, Rows, Vectors
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Sizes of a collection: images, images of each class (unlabelled ones are in none), bytes of the originals."""
+
+    images: int
+    classes: Counter[str]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which images may be found: those with one of the labels, and with one of the ids; None: any."""
+
+    labels: frozenset[str] | None = None
+    among: Ids | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Immutable. Rows are numbered through all packs: row r of the pack at `starts[p]` is `starts[p]` + r.
+
+    Between packs there may be numbers of rows that are gone. Of the rows with an image's id, at most one is live.
+
+    Attributes:
+        packs: In the order of their rows.
+        starts: The number of each pack's first row, int64 [packs].
+        ids: The id of each row, int64 [n]; likewise `norms` and `squares`, float32, and `labels`, int32.
+        live: Which rows count, bool [n].
+        names: What the numbers in `labels` stand for; 0 is no label.
+        per_label: Live rows by label, int64 [names].
+        bytes: Bytes of the originals of all live rows.
+    """
+
+    packs: tuple[Pack, ...]
+    starts: Rows
+    ids: Ids
+    norms: Vectors
+    squares: Vectors
+    labels: npt.NDArray[np.int32]
+    live: Bools
+    directory: Directory
+    names: tuple[str, ...]
+    per_label: npt.NDArray[np.int64]
+    images: int
+    bytes: int
+
+    @cached_property
+    def counts(self) -> Counts:
+        """The sizes of the collection."""
+        sizes = zip(self.names[1:], self.per_label[1:].tolist(), strict=True)
+        return Counts(self.images, Counter({label: count for label, count in sizes if count}), self.bytes)
+
+    def find(self, ids: Ids) -> Rows:
+        """Return the live row of each id, -1 where there is none: int64 [n]."""
+        return self.directory.find(ids, self.ids, self.live)
+
+    def row(self, image: int) -> int | None:
+        """Return the row of an image, None if there is no such image."""
+        row = int(self.find(np.array([image], dtype=np.int64))[0])
+        return None if row < 0 else row
+
+    def place(self, row: int) -> tuple[Pack, int]:
+        """Return the pack of a row, and which of its rows it is."""
+        at = bisect_right(self.starts, row) - 1
+        return self.packs[at], row - int(self.starts[at])
+
+    def parts(self, rows: Rows) -> Iterator[tuple[Pack, slice, Rows]]:
+        """Split ascending rows by packs: the pack, which of `rows` are its, and which of its rows they are."""
+        cuts = np.append(np.searchsorted(rows, self.starts), len(rows))
+        for at in np.flatnonzero(np.diff(cuts)).tolist():
+            part = slice(int(cuts[at]), int(cuts[at + 1]))
+            yield self.packs[at], part, rows[part] - self.starts[at]
+
+    # Listing
+
+    def latest(self, *, limit: int, offset: int, label: str) -> tuple[int, Rows]:
+        """Return how many images there are (of a class, if `label` names one), and a page of rows, the latest first."""
+        rows = Gate(self, Filter(labels=frozenset({label}) if label else None)).rows()
+        added = np.concatenate([np.empty(0), *(pack.added[local] for pack, _, local in self.parts(rows))])
+        last = len(rows) - (offset + limit)
+        if last > 0:  # only those that are on this page or before it need be sorted
+            near = np.flatnonzero(added >= np.partition(added, last)[last])
+            order = near[np.lexsort((self.ids[rows[near]], -added[near]))]
+        else:
+            order = np.lexsort((self.ids[rows], -added))
+        return len(rows), rows[order[offset : offset + limit]]
+
+
+class Gate:
+    """A filter as it applies to the rows of a view."""
+
+    def __init__(self, view: View, wanted: Filter) -> None:
+        self.view = view
+        self._wanted = wanted
+        self._among: Rows | None = None
+        self._labels: Bools | None = None  # whether a label is wanted, by its number
+        most = view.images
+        if wanted.labels is not None:
+            self._labels = np.array([name in wanted.labels for name in view.names], dtype=np.bool_)
+            most = int(view.per_label[self._labels].sum())
+        if wanted.among is not None:
+            found = view.find(wanted.among)
+            self._among = distinct(found[found >= 0])
+            most = min(most, len(self._among))
+        self.size = most  # images that pass, at most
+
+    def of(self, view: View) -> "Gate":
+        """Return the same filter for another view."""
+        return self if view is self.view else Gate(view, self._wanted)
+
+    def rows(self) -> Rows:
+        """Return the live rows that pass, ascending: int64."""
+        rows = np.flatnonzero(self.view.live) if self._among is None else self._among
+        return rows if self._labels is None else rows[self._labels[self.view.labels[rows]]]
+
+    def passing(self, rows: Rows) -> Bools:
+        """Return which of these live rows pass, bool [n]; -1, which is no row, does not."""
+        passing = rows >= 0
+        if self._among is not None:
+            among = np.append(self._among, -2)  # which is not asked for
+            passing &= among[np.searchsorted(self._among, rows)] == rows
+        if self._labels is not None:
+            kept = np.flatnonzero(passing)
+            passing[kept] = self._labels[self.view.labels[rows[kept]]]
+        return passing

@@ -1,0 +1,1 @@
+"""A search: probe, candidates, exact re-rank."""

@@ -1,0 +1,116 @@
+"""For those who operate the service: whether it lives, which part is down, and its metrics."""
+
+from collections.abc import Iterator
+
+from flask import Blueprint, Flask, Response, current_app
+from flask.typing import ResponseReturnValue
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.web.api.operations import reply
+from services.web.metrics import measures
+from shared.errors import ArtseekError, Unavailable
+from shared.health import heartbeat
+from shared.health.readiness import Readiness
+from shared.messaging.task_queue import QUEUES
+from shared.rpc.query import Collection, QueryClient
+from shared.settings import Settings
+from shared.state import Jobs, connect, guarded
+
+_SCRAPE_S = 2.0
+_NAME = "artseek-readiness"
+blueprint = Blueprint("ops", __name__)
+
+
+def attach(app: Flask, settings: Settings) -> None:
+    """Answer for the application; nothing is sent yet."""
+    app.extensions[_NAME] = Readiness(settings)
+    with app.app_context():
+        measures().registry.register(_Neighbours(settings, app.extensions[_NAME]))
+    app.register_blueprint(blueprint)
+
+
+@blueprint.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    """Tell that the process answers, whatever is down."""
+    return reply({"alive": True})
+
+
+@blueprint.get("/readyz")
+def readyz() -> ResponseReturnValue:
+    """Tell which parts are up: 200 if all are, else 503."""
+    readiness: Readiness = current_app.extensions[_NAME]
+    found = readiness.ask()
+    return reply(found, 200 if found["ready"] else 503)
+
+
+@blueprint.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    """Return the metrics as Prometheus reads them."""
+    return Response(generate_latest(measures().registry), content_type=CONTENT_TYPE_LATEST)
+
+
+class _Neighbours(Collector):
+    """What is asked of other parts at every scrape; a part that is down leaves its metrics out."""
+
+    def __init__(self, settings: Settings, readiness: Readiness) -> None:
+        self._readiness = readiness
+        self._query = QueryClient(settings.query_target, deadline_s=_SCRAPE_S)
+        self._broker = connect(settings.broker_url.get_secret_value(), timeout_s=_SCRAPE_S)
+        self._index = connect(settings.index_url.get_secret_value(), timeout_s=_SCRAPE_S, retries=1)
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: what there is to collect is only known when it is asked."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield parts, collection sizes, queue lengths, and what the workers did, who listen on no port."""
+        up = GaugeMetricFamily("artseek_part_up", "Whether a part of the system is up.", labels=["part"])
+        parts = self._readiness.ask()["parts"]
+        for part, found in parts.items():
+            up.add_metric([part], float(found["up"]))
+        yield up
+        images = GaugeMetricFamily("artseek_collection_images", "Images of a collection.", labels=["collection"])
+        for collection in self._collections() if parts["query service"]["up"] else ():
+            images.add_metric([collection.name], collection.images)
+        yield images
+        waiting = GaugeMetricFamily("artseek_queue_messages", "Messages that wait in a queue.", labels=["queue"])
+        for queue, count in self._waiting().items() if parts["broker"]["up"] else ():
+            waiting.add_metric([queue], count)
+        yield waiting
+        if parts["index"]["up"]:
+            yield from self._workers()
+
+    def _workers(self) -> Iterator[Metric]:
+        silence = GaugeMetricFamily(
+            "artseek_worker_silence_seconds", "Time since a worker last said that it lives.", labels=["worker"]
+        )
+        images = CounterMetricFamily(
+            "artseek_images", "Images that were embedded and added, or were there already.", labels=["outcome"]
+        )
+        rejected = CounterMetricFamily("artseek_images_rejected", "Images that were not taken.", labels=["code"])
+        try:
+            beats, tally = heartbeat.beats(self._index), Jobs(self._index).tally()
+        except Unavailable:
+            return
+        for worker, seconds in sorted(beats.items()):
+            silence.add_metric([worker], seconds)
+        for outcome, count in (("added", tally.added), ("duplicate", tally.duplicates)):
+            images.add_metric([outcome], count)
+        for code, count in sorted(tally.rejected.items()):
+            rejected.add_metric([code], count)
+        yield from (silence, images, rejected)
+
+    def _collections(self) -> list[Collection]:
+        try:
+            return self._query.collections()
+        except ArtseekError:
+            return []
+
+    def _waiting(self) -> dict[str, int]:
+        try:
+            with guarded():
+                return {queue: int(self._broker.llen(queue)) for queue in QUEUES}
+        except Unavailable:
+            return {}

@@ -1,0 +1,90 @@
+"""How numbers and times are written on the pages."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from flask import Blueprint
+
+from shared.rpc.query import METRIC_NAMES, MODE_NAMES, STAGES, SearchResponse
+
+_STAGES = [stage for stage in STAGES if stage != "total"]
+_UNITS = ("bytes", "KB", "MB", "GB", "TB")
+
+
+def count(number: int) -> str:
+    """Return a number with its thousands apart."""
+    return f"{number:,}"
+
+
+def share(part: int, whole: int) -> str:
+    """Return a part of a whole in percent."""
+    percent = 100 * part / whole if whole else 0.0
+    return f"{percent:.0f} %" if percent >= 10 or not percent else f"{percent:.1f} %"
+
+
+def percent(part: float | None) -> str:
+    """Return a share in percent, to three digits or so."""
+    if part is None:
+        return "–"
+    return f"{100 * part:.1f} %" if part >= 0.001 or not part else f"{100 * part:.2g} %"
+
+
+def figure(value: float | None) -> str:
+    """Return a precision, recall or the like, to three digits."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def difference(value: float) -> str:
+    """Return by how much a figure rose, with its sign."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def span(interval: Sequence[float]) -> str:
+    """Return an interval of figures."""
+    return f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def milliseconds(number: float | None) -> str:
+    """Return milliseconds to three digits or so."""
+    if number is None:
+        return "–"
+    return f"{number:.0f} ms" if number >= 100 else f"{number:.1f} ms"
+
+
+def size(number: int) -> str:
+    """Return a number of bytes in the unit that suits it."""
+    value, unit = float(number), 0
+    while value >= 1000 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_UNITS[unit]}"
+
+
+def date(seconds: float) -> str:
+    """Return a day, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%d %B %Y").lstrip("0")
+
+
+def moment(text: str) -> str:
+    """Return a time that is given as RFC 3339, to the minute."""
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0")
+
+
+def stages(found: SearchResponse) -> list[tuple[str, float, float, float]]:
+    """Return the stages of a search: name, milliseconds, and where they begin and how long they are, in percent."""
+    spent = [(name, found.timings_ms.get(name, 0.0)) for name in _STAGES if found.timings_ms.get(name, 0.0) > 0]
+    total = max(sum(ms for _, ms in spent), 1e-9)
+    begun, rows = 0.0, []
+    for name, ms in spent:
+        rows.append((name, ms, round(100 * begun / total, 2), round(100 * ms / total, 2)))
+        begun += ms
+    return rows
+
+
+def attach(blueprint: Blueprint) -> None:
+    """Make the formats known to the templates."""
+    for filter_ in (count, percent, figure, difference, span, milliseconds, size, date, moment):
+        blueprint.add_app_template_filter(filter_)
+    for function in (share, stages):
+        blueprint.add_app_template_global(function)
+    blueprint.add_app_template_filter(lambda mode: MODE_NAMES[mode], "mode_name")
+    blueprint.add_app_template_filter(lambda metric: METRIC_NAMES[metric], "metric_name")

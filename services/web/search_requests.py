@@ -1,0 +1,91 @@
+"""One search: from what was asked to the query service's answer."""
+
+from collections.abc import Sequence
+
+from services.web import metrics
+from services.web.api.inputs import SearchBatch, SearchOptions
+from services.web.clients import Parts
+from services.web.problems import Problem
+from shared.rpc.query import METRICS, MODES, Ids, SearchBatchRequest, SearchRequest, SearchResponse
+
+_COPIES = 3  # of an image's bytes while it is sent: as read, in the message, on the wire
+
+
+def search(
+    parts: Parts,
+    collection: str,
+    options: SearchOptions,
+    *,
+    image: bytes | None = None,
+    image_id: int = 0,
+    vector: Sequence[float] = (),
+) -> SearchResponse:
+    """Return the images most similar to an image's bytes, to an image of the collection, or to an embedding.
+
+    Raises:
+        NotFound: There is no such collection or image.
+        QueryRefused: The image cannot be decoded, or an option does not fit.
+        Unavailable: The query service or a part that it needs does not answer.
+    """
+    request = request_of(collection, options)
+    if image is not None:
+        request.image = image
+    elif vector:
+        request.vector.values.extend(vector)
+    elif image_id:
+        request.id = image_id
+    with parts.memory.holding(_COPIES * len(image or b"")):
+        found = parts.query.search(request)
+    metrics.searched(found)
+    return found
+
+
+def search_batch(parts: Parts, collection: str, wanted: SearchBatch) -> list[SearchResponse]:
+    """Return the answer to each query of a batch.
+
+    Raises:
+        NotFound: There is no such collection or image.
+        QueryRefused: An option or vector does not fit.
+        Unavailable: The query service does not answer.
+    """
+    request = SearchBatchRequest(options=request_of(collection, wanted))
+    for image in wanted.ids:
+        request.queries.add().id = image
+    for vector in wanted.vectors:
+        request.queries.add().vector.values.extend(vector)
+    answers = list(parts.query.search_batch(request).answers)
+    for found in answers:
+        metrics.searched(found, stages=False)  # they are those of the whole batch
+    return answers
+
+
+def request_of(collection: str, options: SearchOptions) -> SearchRequest:
+    """Return a request with everything but the query."""
+    return SearchRequest(
+        collection=collection,
+        k=options.k,
+        mode=MODES[options.mode],
+        metric=METRICS[options.metric],
+        probes=options.probes,
+        labels=options.label,
+        among=Ids(values=options.among) if options.among else None,
+        like=options.like,
+        unlike=options.unlike,
+        min_score=options.min_score,
+        budget=options.budget,
+    )
+
+
+def check_size(parts: Parts, size: int) -> None:
+    """Refuse a query image that has too many bytes, before it is read.
+
+    Raises:
+        Problem: It has.
+    """
+    limit = parts.limits.max_bytes
+    if size > limit:
+        raise Problem(
+            413,
+            "too-large",
+            f"the image has {size:,} bytes, at most {limit:,} are taken: save it smaller or compressed",
+        )

@@ -1,0 +1,1 @@
+"""Evaluations: metrics of rankings, query sets, grids, reports and their rows."""

@@ -1,0 +1,167 @@
+"""Query sets: labelled images to judge collections by, which stay as long as something refers to them.
+
+A set is named by its content, so that the same images with the same labels are one set however often they are sent.
+It stays while an evaluation that used it is there, or a name that it is kept under. Whoever adds a set or lets go of
+one holds the lock `querysets`, since sets share their originals.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
+from shared.state.ledger import Ledger
+from shared.storage import layout
+from shared.storage.object_store import ObjectStore
+
+_JSON = "application/json"
+_LOCK = "querysets"
+_LOCK_S = 15.0
+_WAIT_S = 120.0
+
+
+@dataclass(frozen=True, order=True)
+class LabelledQuery:
+    """An image to search for: SHA-256 of its bytes, the name it came under, its class, its bytes."""
+
+    digest: str
+    name: str
+    label: str
+    size: int
+
+
+@dataclass(frozen=True)
+class QuerySet:
+    """Labelled queries, sorted, each image once."""
+
+    queries: tuple[LabelledQuery, ...]
+
+    @classmethod
+    def of(cls, queries: Iterable[LabelledQuery]) -> "QuerySet":
+        """Return a set of queries; an image that comes twice counts once, under the first of its names.
+
+        Raises:
+            Invalid: An image comes with two labels, or there is none.
+        """
+        held: dict[str, LabelledQuery] = {}
+        for query in sorted(queries):
+            other = held.setdefault(query.digest, query)
+            if other.label != query.label:
+                raise Invalid(
+                    f"{other.name!r} and {query.name!r} are the same image, once of class {other.label!r} and once of "
+                    f"{query.label!r}: remove one of them"
+                )
+        if not held:
+            raise Invalid("there is no labelled query: put the images into a folder for each class")
+        return cls(tuple(held.values()))
+
+    @property
+    def digest(self) -> str:
+        """What the set is named by: images and labels count, names do not."""
+        return layout.digest_of(json.dumps([[one.digest, one.label] for one in self.queries]).encode())
+
+
+class QuerySets:
+    """Reads and writes query sets; the ledger has the lock."""
+
+    def __init__(self, store: ObjectStore, ledger: Ledger) -> None:
+        self._store, self._ledger = store, ledger
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the lock.
+
+        Raises:
+            Unavailable: Somebody else holds it for minutes.
+        """
+        with self._ledger.holding(_LOCK, seconds=_LOCK_S, wait_s=_WAIT_S) as held:
+            if not held:
+                raise Unavailable("query sets are being sent by somebody else; try again later")
+            yield
+
+    def add(self, queries: QuerySet, *, user: str | None = None, name: str | None = None) -> None:
+        """Write a set whose originals are stored, for an evaluation or under a name; the caller holds the lock."""
+        self._store.put(
+            layout.query_set_key(queries.digest), json.dumps([asdict(one) for one in queries.queries]).encode(), _JSON
+        )
+        if user is not None:
+            self.use(queries.digest, user)
+        if name is not None:
+            self.keep(name, queries.digest)
+
+    def get(self, digest: str) -> QuerySet:
+        """Return a set.
+
+        Raises:
+            NotFound: There is no such set.
+        """
+        try:
+            found = json.loads(self._store.get(layout.query_set_key(digest)))
+        except ObjectNotFound:
+            raise NotFound(f"there is no query set {digest[:16]}…: send the queries again") from None
+        return QuerySet(tuple(LabelledQuery(**one) for one in found))
+
+    def use(self, digest: str, user: str) -> None:
+        """Note that an evaluation uses a set."""
+        self._store.put(layout.query_set_users_prefix(digest) + user, b"")
+
+    # Names
+
+    def keep(self, name: str, digest: str) -> None:
+        """Keep a set under a name, in place of the one that had it before.
+
+        Raises:
+            Invalid: The name does not fit.
+        """
+        layout.collection_name(name)
+        value = {"name": name, "set": digest, "created": time.time()}
+        self._store.put(layout.kept_set_key(name), json.dumps(value).encode(), _JSON)
+
+    def kept(self, name: str) -> str:
+        """Return the digest of the set that is kept under a name.
+
+        Raises:
+            Invalid: The name does not fit.
+            NotFound: There is none.
+        """
+        layout.collection_name(name)
+        try:
+            return str(json.loads(self._store.get(layout.kept_set_key(name)))["set"])
+        except ObjectNotFound:
+            known = ", ".join(self.names()) or "none is kept yet"
+            raise NotFound(f"there is no query set named {name!r} ({known}): keep one with --keep") from None
+
+    def names(self) -> list[str]:
+        """Return the names that sets are kept under, sorted."""
+        keys = (item.key for item in self._store.list(layout.KEPT_SETS))
+        return sorted(key.removeprefix(layout.KEPT_SETS).removesuffix(".json") for key in keys)
+
+    # The end
+
+    def release(self, digest: str, user: str) -> None:
+        """Note that an evaluation that came to nothing no longer uses a set; without users and names, it goes."""
+        with self.changing():
+            self._store.delete([layout.query_set_users_prefix(digest) + user])
+            if any(True for _ in self._store.list(layout.query_set_users_prefix(digest))):
+                return
+            if digest in {self.kept(name) for name in self.names()}:
+                return
+            try:
+                going = {one.digest for one in self.get(digest).queries}
+            except NotFound:
+                return
+            self._store.delete([layout.query_set_key(digest)])
+            self.forget(going)
+
+    def forget(self, images: Iterable[str]) -> None:
+        """Remove the originals of images that no set has, by their digests; the caller holds the lock."""
+        going = set(images)
+        for digest in self._digests():
+            going -= {one.digest for one in self.get(digest).queries}
+        self._store.delete([layout.query_key(image) for image in sorted(going)])
+
+    def _digests(self) -> set[str]:
+        keys = (item.key for item in self._store.list(layout.QUERY_SETS))
+        return {key.split("/")[1] for key in keys if key.endswith("/queries.json")}

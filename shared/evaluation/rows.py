@@ -1,0 +1,59 @@
+"""The rows of evaluations: what each query of each run found, as Parquet."""
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shared.errors import NotFound, ObjectNotFound
+from shared.storage import layout
+from shared.storage.object_store import ObjectStore
+
+ROWS = pa.schema(
+    [
+        pa.field("run", pa.string(), nullable=False),
+        pa.field("query", pa.int32(), nullable=False),
+        pa.field("digest", pa.string(), nullable=False),
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("in_collection", pa.bool_(), nullable=False),
+        pa.field("relevant", pa.int32(), nullable=False),
+        pa.field("hits", pa.list_(pa.int64()), nullable=False),
+        pa.field("hit_labels", pa.list_(pa.string()), nullable=False),
+        pa.field("distances", pa.list_(pa.float64()), nullable=False),
+        pa.field("scores", pa.list_(pa.float64()), nullable=False),
+        pa.field("p_at_k", pa.float64(), nullable=False),
+        pa.field("ap_at_k", pa.float64(), nullable=False),
+        pa.field("recall_at_k", pa.float64(), nullable=False),
+        pa.field("candidates", pa.int64(), nullable=False),
+        pa.field("seen", pa.int64(), nullable=False),
+        pa.field("latency_ms", pa.float64()),
+    ]
+)
+"""One row of each run and query, by run in the order of the evaluation, then by query."""
+
+
+def rows_of(store: ObjectStore, collection: str, evaluation: str, *, run: str | None = None) -> pa.Table:
+    """Return the rows of an evaluation, or of one of its runs, as `ROWS`.
+
+    Raises:
+        NotFound: There is no such evaluation.
+    """
+    try:
+        data = store.get(layout.evaluation_rows_key(collection, evaluation))
+    except ObjectNotFound:
+        raise NotFound(f"the collection {collection!r} has no evaluation {evaluation[:80]!r}") from None
+    return from_parquet(data, run=run)
+
+
+def from_parquet(data: bytes, *, run: str | None = None) -> pa.Table:
+    """Return the table of a Parquet file, or the part of it that belongs to a run."""
+    return pq.read_table(io.BytesIO(data), filters=None if run is None else [("run", "==", run)])
+
+
+def parquet(table: pa.Table) -> bytes:
+    """Return a table as the bytes of a Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()

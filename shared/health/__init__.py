@@ -1,0 +1,1 @@
+"""Whether the parts of the system are up: heartbeats, readiness, and the checks of containers."""

@@ -1,0 +1,34 @@
+"""Heartbeats: how the workers, which listen on no port, say that they are alive."""
+
+import logging
+import threading
+import time
+
+from shared.errors import Unavailable
+from shared.state.connection import Client, guarded
+
+INTERVAL_S = 5.0
+_KEY = "heartbeats"
+
+
+def start(client: Client, service: str) -> None:
+    """Write the time of this service into the index every few seconds, on a thread of its own."""
+    threading.Thread(target=_beat, args=(client, service), name="heartbeat", daemon=True).start()
+
+
+def _beat(client: Client, service: str) -> None:
+    while True:
+        try:
+            with guarded():
+                client.hset(_KEY, service, repr(time.time()))
+        except Unavailable as error:
+            logging.getLogger(__name__).debug("no heartbeat: %s", error)
+        time.sleep(INTERVAL_S)
+
+
+def beats(client: Client) -> dict[str, float]:
+    """Return for each service that ever beat how many seconds ago it last did."""
+    with guarded():
+        found = client.hgetall(_KEY)
+    now = time.time()
+    return {service.decode(): max(0.0, now - float(at)) for service, at in found.items()}

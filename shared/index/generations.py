@@ -1,0 +1,73 @@
+"""Index generations: a trained hash family under a number, and the names of its buckets."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from shared import hashing
+from shared.state import BucketStore
+from shared.storage import layout
+from shared.storage.catalog import Collection
+from shared.storage.object_store import ObjectStore
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A hash family of a collection; written once, never changed."""
+
+    collection: Collection
+    number: int
+    family: hashing.HashFamily
+
+    @classmethod
+    def load(cls, store: ObjectStore, collection: Collection, number: int) -> Self:
+        """Return a generation from the object store.
+
+        Raises:
+            ObjectNotFound: There is no such generation.
+            Invalid: The object is broken.
+        """
+        return cls(collection, number, hashing.loads(store.get(layout.generation_key(collection.space, number))))
+
+    def save(self, store: ObjectStore) -> None:
+        """Write the generation to the object store."""
+        store.put(layout.generation_key(self.collection.space, self.number), hashing.dumps(self.family))
+
+    @property
+    def prefix(self) -> bytes:
+        """What the names of all buckets of this generation start with."""
+        return generation_prefix(self.collection, self.number)
+
+    def budget(self, size: int) -> int | None:
+        """Return how many candidates of a collection of `size` are ranked at most; None for all."""
+        share = self.family.parameters().get("budget_share")
+        return None if share is None else max(1, round(share * size))
+
+    def buckets(self, vectors: npt.NDArray[np.float32]) -> list[bytes]:
+        """Return the buckets of embeddings, float32 [n, dim]: n × tables names, the tables of the first one first."""
+        return hashing.key_names(self.prefix, self.family.keys(vectors))
+
+    def probed(self, vector: npt.NDArray[np.float32], probes: int | None = None) -> list[bytes]:
+        """Return the distinct buckets to look into for a query, float32 [dim]."""
+        keys = self.family.probes(vector, probes)  # [tables, probes]
+        return list(dict.fromkeys(hashing.key_names(self.prefix, keys.T)))
+
+    def add(self, buckets: BucketStore, ids: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]) -> None:
+        """Put images into their buckets: ids int64 [n], embeddings float32 [n, dim]."""
+        buckets.add(self.buckets(vectors), np.repeat(ids, self.family.tables).tolist())
+
+    def remove(self, buckets: BucketStore, ids: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]) -> None:
+        """Take images out of their buckets: ids int64 [n], embeddings float32 [n, dim]."""
+        buckets.remove(self.buckets(vectors), np.repeat(ids, self.family.tables).tolist())
+
+
+def generation_prefix(collection: Collection, number: int) -> bytes:
+    """Return what the names of all buckets of a generation start with."""
+    return collection_prefix(collection) + number.to_bytes(2, "big")
+
+
+def collection_prefix(collection: Collection) -> bytes:
+    """Return what the names of all buckets of a space start with: short, since there are many."""
+    return b"b:" + bytes.fromhex(collection.tag)

@@ -1,0 +1,74 @@
+"""Looking up rows of a segment: embeddings and digests of some images, without reading a large segment whole."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import Invalid
+from shared.storage import layout, segments
+from shared.storage.object_store import ObjectStore
+
+_FEW = 64  # rows of a merged segment: for more, all of it is read at once
+_KEPT = 32  # merged segments whose ids are kept: half a megabyte each at most
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What has to be known of a row to remove it: embedding, float32 [dim], and digest of the original."""
+
+    vector: npt.NDArray[np.float32]
+    digest: str
+
+
+class Lookup:
+    """Finds rows in the object store. Of merged segments, which never change, it remembers where the rows lie."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._merged: dict[str, tuple[segments.Places, Ids]] = {}
+
+    def rows(self, collection: str, segment: str, images: Sequence[int]) -> dict[int, Row]:
+        """Return the rows of a segment that hold some images; images that it does not hold are left out.
+
+        Raises:
+            ObjectNotFound: There is no such segment.
+            Invalid: The segment is damaged.
+        """
+        key = layout.segment_key(collection, segment)
+        if layout.is_merged(segment) and len(images) <= _FEW:
+            return self._few(key, images)
+        rows = segments.unpack(self._store.get(key), verify=True)
+        vectors = segments.vectors_of(rows)
+        return {
+            image: Row(vectors[row].astype(np.float32), segments.entry_of(rows, row).digest)
+            for image, row in _places(segments.ids_of(rows), images).items()
+        }
+
+    def _few(self, key: str, images: Sequence[int]) -> dict[int, Row]:
+        if key not in self._merged:
+            lie = segments.places_of(self._store.get(key, size=segments.HEAD_BYTES))
+            ids = np.frombuffer(self._read(key, lie.ids, 8 * lie.rows), np.int64)
+            if len(self._merged) >= _KEPT:
+                self._merged.pop(next(iter(self._merged)))
+            self._merged[key] = lie, ids
+        lie, ids = self._merged[key]
+        found = {}
+        for image, row in _places(ids, images).items():
+            vector = np.frombuffer(self._read(key, *lie.vector(row)), lie.dtype)
+            found[image] = Row(vector.astype(np.float32), self._read(key, *lie.digest(row)).hex())
+        return found
+
+    def _read(self, key: str, start: int, size: int) -> bytes:
+        data = self._store.get(key, start=start, size=size)
+        if len(data) != size:
+            raise Invalid(f"the segment {key!r} ends before its byte {start + size}")
+        return data
+
+
+def _places(ids: Ids, images: Sequence[int]) -> dict[int, int]:
+    rows = np.flatnonzero(np.isin(ids, np.array(images, dtype=np.int64)))
+    return {int(ids[row]): int(row) for row in rows[::-1]}  # of an image that is there twice, the first row

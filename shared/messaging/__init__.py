@@ -1,0 +1,1 @@
+"""The task queues: messages, the Celery applications, and the intake of originals."""

@@ -1,0 +1,242 @@
+"""The intake: originals into the object store, batches of them onto the embed queue, as one job."""
+
+import math
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self, TypeVar
+
+from shared.errors import ArtseekError, IndexLost, NotFound, Unavailable
+from shared.messaging.task_queue import Item, Queue
+from shared.state import IndexState, Jobs, Ledger, Rejection
+from shared.state.jobs import RECORD_LOST, Outcome
+from shared.storage import layout
+from shared.storage.catalog import Catalog
+from shared.storage.object_store import ObjectStore
+
+Read = Callable[[], bytes | Rejection]
+Result = TypeVar("Result")
+
+_POLL_S = 0.2
+_PAUSE_S = 0.5
+_FRESH_S = 1.0
+_SENDINGS = 3
+_TICKS = 0x1000  # of a job's id in a second: three hexadecimal digits
+
+
+def new_job_id() -> str:
+    """Return an id for a job: sortable by time to a quarter of a millisecond, unguessable.
+
+    Ids used to have whole seconds: the first eight digits still are these, so that old ids sort before new ones.
+    """
+    return f"{time.time_ns() * _TICKS // 10**9:011x}{secrets.token_hex(6)}"
+
+
+def ensure_known(collection: str, *, catalog: Catalog, ledger: Ledger, queue: Queue) -> None:
+    """Make sure that the index knows a collection before anything is claimed in it.
+
+    Raises:
+        IndexLost: The store has segments that the index has lost; a rebuild was put on the queue.
+    """
+    space = space_of(collection, catalog)
+    if ledger.state(space) is not None:
+        return
+    if catalog.segments(space):
+        queue.rebuild(collection=collection)
+        raise IndexLost(f"the index of {collection!r} was lost; it is being rebuilt from the object store")
+    ledger.set_state(space, IndexState())
+
+
+def space_of(collection: str, catalog: Catalog) -> str:
+    """Return the space that a collection uses, or will if there is none of this name yet."""
+    try:
+        return catalog.get(collection).space
+    except NotFound:
+        return collection
+
+
+class Intake:
+    """Takes images one by one and hands them to the embedder in batches; use it as a context manager.
+
+    Leaving the block in good order closes the job; leaving it by an exception leaves the job open, with everything
+    that was sent still to be worked off. `wait` follows the job to its end. A server that is away for less than
+    `patience_s` seconds is waited for.
+    """
+
+    def __init__(
+        self,
+        collection: str,
+        *,
+        store: ObjectStore,
+        ledger: Ledger,
+        jobs: Jobs,
+        queue: Queue,
+        batch_size: int,
+        threads: int = 4,
+        most_outstanding: int = 64,
+        patience_s: float = 120.0,
+    ) -> None:
+        self.job = new_job_id()
+        self._collection = collection
+        self._store, self._ledger, self._jobs, self._queue = store, ledger, jobs, queue
+        self._catalog = Catalog(store)
+        self._used = (-math.inf, collection)  # when it was looked up which space the collection uses, and which
+        self._batch_size = batch_size
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="intake")
+        self._in_flight: deque[Future[Item | Rejection | None]] = deque()
+        self._most_in_flight = 4 * threads
+        self._most_outstanding = most_outstanding
+        self._patience_s = patience_s
+        self._seen: set[str] = set()
+        self._pending: list[Item] = []
+        self._duplicates = 0
+        self._rejected: list[Rejection] = []
+        self._batches = 0
+        self.total = 0
+        self._outstanding: dict[int, list[Item]] = {}
+        self.finished = 0  # images accounted for
+
+    def __enter__(self) -> Self:
+        self._patiently(lambda: self._jobs.create(self.job, self._collection))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+            return
+        while self._in_flight:
+            self._take()
+        self._threads.shutdown()
+        self._send()
+        self._report()
+        self._extend(closed=True)
+
+    def add(self, name: str, label: str | None, read: Read) -> None:
+        """Take an image; `read` is called on another thread and returns its bytes, or why they are not taken."""
+        self.total += 1
+        self._in_flight.append(self._threads.submit(self._upload, name, label, read))
+        if len(self._in_flight) >= self._most_in_flight:
+            self._take()
+
+    def _upload(self, name: str, label: str | None, read: Read) -> Item | Rejection | None:
+        """Store an original unless the collection has it: the item, a rejection, or None for a duplicate."""
+        data = read()
+        if isinstance(data, Rejection):
+            return data
+        digest = layout.digest_of(data)
+        if self._patiently(lambda: self._is_added(digest)):
+            return None
+        self._patiently(lambda: self._store.put(layout.original_key(digest), data))
+        return Item(digest, name, label, len(data))
+
+    def _is_added(self, digest: str) -> bool:
+        space = self._space()
+        (holder,) = self._ledger.holders(space, [layout.image_id(digest)])
+        return holder is not None and self._ledger.settled(space, [holder])[0]
+
+    def _space(self) -> str:
+        """Return the space that the collection uses, as it was a moment ago."""
+        read, space = self._used
+        if time.monotonic() - read > _FRESH_S:
+            read, space = time.monotonic(), space_of(self._collection, self._catalog)
+            self._used = read, space
+        return space
+
+    def _patiently(self, call: Callable[[], Result]) -> Result:
+        """Make a call again while a server is away, which one that restarts is for some seconds."""
+        until = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return call()
+            except Unavailable as error:
+                if isinstance(error, IndexLost) or time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE_S)
+
+    def _take(self) -> None:
+        """Wait for the first image in flight and put it into the batch."""
+        taken = self._in_flight.popleft().result()
+        if isinstance(taken, Rejection):
+            self._rejected.append(taken)
+        elif taken is None or taken.digest in self._seen:
+            self._duplicates += 1
+        else:
+            self._seen.add(taken.digest)
+            self._pending.append(taken)
+            if len(self._pending) >= self._batch_size:
+                self._send()
+                return
+        if self._duplicates + len(self._rejected) >= 16 * self._batch_size:
+            self._report()
+
+    def _send(self) -> None:
+        """Send the pending batch, after waiting until the embedder keeps up."""
+        if not self._pending:
+            return
+        while len(self._outstanding) >= self._most_outstanding:
+            self._patiently(self.refresh)
+            time.sleep(_POLL_S)
+        batch, items = self._batches, self._pending
+        self._batches, self._pending = batch + 1, []
+        self._outstanding[batch] = items
+        self._extend(closed=False)
+        self._patiently(lambda: self._queue.embed(job=self.job, batch=batch, collection=self._collection, items=items))
+
+    def _report(self) -> None:
+        """Report what needs no embedder as a batch of its own."""
+        outcome = Outcome({}, self._duplicates, tuple(self._rejected))
+        if outcome.images:
+            batch, self._batches = self._batches, self._batches + 1
+            self._extend(closed=False)
+            self._patiently(lambda: self._jobs.report(self.job, batch, outcome))
+            self.finished += outcome.images
+            self._duplicates, self._rejected = 0, []
+
+    def _extend(self, *, closed: bool) -> None:
+        self._patiently(lambda: self._jobs.extend(self.job, batches=self._batches, total=self.total, closed=closed))
+
+    def refresh(self) -> int:
+        """Look which batches were reported; returns how many images they have brought since the last look.
+
+        Raises:
+            IndexLost: The index was emptied, and the job's record with it.
+        """
+        reported = self._jobs.progress(self.job)
+        if reported is None:
+            raise IndexLost(RECORD_LOST)
+        brought = sum(len(self._outstanding.pop(batch)) for batch in reported & self._outstanding.keys())
+        self.finished += brought
+        return brought
+
+    def wait(self, *, stalled_after_s: float, progress: Callable[[int], None] | None = None) -> None:
+        """Wait until every image is accounted for.
+
+        A batch that nobody has and nobody reports, because the broker lost its message, is sent again after
+        `stalled_after_s`; it counts once all the same.
+        """
+        moved, sendings = time.monotonic(), 0
+        while self._outstanding:
+            try:
+                if self.refresh():
+                    moved, sendings = time.monotonic(), 0
+                elif time.monotonic() - moved > stalled_after_s and not any(self._queue.waiting().values()):
+                    self._send_again(sendings)
+                    moved, sendings = time.monotonic(), sendings + 1
+            except IndexLost:
+                raise
+            except Unavailable:
+                pass  # a server restarts: the job goes on when it is back
+            if progress:
+                progress(self.finished)
+            time.sleep(_POLL_S)
+
+    def _send_again(self, sendings: int) -> None:
+        if sendings == _SENDINGS:
+            raise ArtseekError(
+                f"{len(self._outstanding)} batches of the job {self.job} were sent {sendings + 1} times and never "
+                "reported; see the logs of embedder and indexer"
+            )
+        for batch, items in self._outstanding.items():
+            self._queue.embed(job=self.job, batch=batch, collection=self._collection, items=items)

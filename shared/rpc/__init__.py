@@ -1,0 +1,1 @@
+"""The gRPC clients: the query service and the model server."""

@@ -1,0 +1,109 @@
+"""The client of the query service."""
+
+from collections.abc import Callable
+from typing import Self, TypeVar
+
+import grpc
+
+from shared.errors import Invalid, NotFound, Unavailable
+from shared.rpc.query import query_pb2 as messages
+from shared.rpc.query.query_pb2_grpc import QueryStub
+
+DEADLINE_S = 30.0
+MAX_MESSAGE = 128 * 2**20  # the largest image file that a setting may admit fits
+
+_RECONNECT = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+]
+
+Answer = TypeVar("Answer")
+
+
+class QueryUnavailable(Unavailable):
+    """The query service, or a part that the answer needs, did not answer in time."""
+
+
+class QueryRefused(Invalid):
+    """The query service refused the request; `code` is a short word such as ``corrupt`` or ``invalid``."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class QueryClient:
+    """Calls the query service, within a deadline in seconds.
+
+    Every call raises `NotFound` (collection or image), `QueryRefused` (the request does not fit) or
+    `QueryUnavailable`.
+    """
+
+    def __init__(self, target: str, *, deadline_s: float = DEADLINE_S) -> None:
+        self._target = target
+        self._deadline_s = deadline_s
+        self._channel = grpc.insecure_channel(target, options=_RECONNECT)
+        self._stub = QueryStub(self._channel)
+
+    def search(self, request: messages.SearchRequest) -> messages.SearchResponse:
+        """Return the images most similar to the query."""
+        return self._call(self._stub.Search, request, messages.SearchResponse)
+
+    def search_batch(self, request: messages.SearchBatchRequest) -> messages.SearchBatchResponse:
+        """Return the images most similar to each of many queries."""
+        return self._call(self._stub.SearchBatch, request, messages.SearchBatchResponse)
+
+    def image(self, collection: str, image: int) -> messages.Image:
+        """Return the entry of an image."""
+        return self._call(
+            self._stub.GetImage, messages.GetImageRequest(collection=collection, id=image), messages.Image
+        )
+
+    def images(
+        self, collection: str, *, limit: int = 50, offset: int = 0, label: str = ""
+    ) -> messages.ListImagesResponse:
+        """Return entries of a collection, the latest added first."""
+        request = messages.ListImagesRequest(collection=collection, limit=limit, offset=offset, label=label)
+        return self._call(self._stub.ListImages, request, messages.ListImagesResponse)
+
+    def collections(self) -> list[messages.Collection]:
+        """Return every collection, by name."""
+        return self._collections(messages.ListCollectionsRequest())
+
+    def collection(self, name: str) -> messages.Collection:
+        """Return one collection."""
+        return self._collections(messages.ListCollectionsRequest(name=name))[0]
+
+    def _collections(self, request: messages.ListCollectionsRequest) -> list[messages.Collection]:
+        answer = self._call(self._stub.ListCollections, request, messages.ListCollectionsResponse)
+        return list(answer.collections)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _call(self, method: Callable[..., object], request: object, kind: type[Answer]) -> Answer:
+        try:
+            answer = method(request, timeout=self._deadline_s, wait_for_ready=False)
+            if not isinstance(answer, kind):
+                raise TypeError(f"the query service answered with {type(answer).__name__}, expected {kind.__name__}")
+            return answer
+        except grpc.RpcError as error:
+            code, details = error.code(), error.details() or ""
+            if code == grpc.StatusCode.NOT_FOUND:
+                raise NotFound(details) from error
+            if code == grpc.StatusCode.INVALID_ARGUMENT:
+                metadata = {item.key: item.value for item in error.trailing_metadata() or ()}
+                raise QueryRefused(details, str(metadata.get("artseek-code", "invalid"))) from error
+            if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise QueryUnavailable(f"no answer from the query service within {self._deadline_s:g} s") from error
+            raise QueryUnavailable(f"query service at {self._target}: {details or code.name.lower()}") from error

@@ -1,6 +1,0 @@
-"""The client side of TensorFlow Serving's gRPC API, without TensorFlow."""
-
-from shared.serving.client import ModelSignature, ServingClient
-from shared.serving.errors import ModelNotFound, ModelRefused, ModelUnavailable, ServingError
-
-__all__ = ["ModelNotFound", "ModelRefused", "ModelSignature", "ModelUnavailable", "ServingClient", "ServingError"]

@@ -1,0 +1,157 @@
+"""LSH buckets as sets of integer ids: one set per table and bucket."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.state.connection import Client, guarded, servers
+from shared.state.set_members import Members, change, members
+
+Ids = npt.NDArray[np.int64]
+
+BUCKET_LIMIT = 20_000  # ids that a search takes from one bucket
+_LARGE_KNOWN = 10_000  # names of buckets that are remembered as large
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What some buckets hold.
+
+    Attributes:
+        found: The ids of each, int64, in the order in which they were asked for, one behind the other.
+        sizes: How many are of each, int64 [buckets].
+        truncated: How many of the buckets hold more than they gave.
+    """
+
+    found: Ids
+    sizes: Ids
+    truncated: int
+
+    @cached_property
+    def ids(self) -> Ids:
+        """The union: distinct ids, ascending, int64 [n]."""
+        ids = np.sort(self.found)
+        return ids[_first_of_each(ids)]
+
+    @cached_property
+    def counts(self) -> Ids:
+        """In how many of the buckets each id was seen, int64 [n]."""
+        ids = np.sort(self.found)
+        return np.diff(np.append(np.flatnonzero(_first_of_each(ids)), len(ids)))
+
+    @cached_property
+    def first(self) -> Ids:
+        """The place of the first bucket that each id was seen in, int64 [n]."""
+        order = np.argsort(self.found)
+        places = np.repeat(np.arange(len(self.sizes)), self.sizes)[order]
+        starts = np.flatnonzero(_first_of_each(self.found[order]))
+        return np.minimum.reduceat(places, starts) if len(starts) else np.empty(0, dtype=np.int64)
+
+    def best(self, budget: int | None) -> Ids:
+        """Return the ids, ascending; with a budget, at most so many: those that `most_seen` prefers."""
+        if budget is None or len(self.ids) <= budget:
+            return self.ids
+        return np.sort(self.ids[most_seen(self.counts, self.first, budget)])
+
+
+def most_seen(counts: Ids, first: Ids, budget: int) -> npt.NDArray[np.intp]:
+    """Return the places of the `budget` candidates that were seen in most buckets, of these in the most promising.
+
+    Candidates that do not differ in this are preferred in the order in which they are given. There are more of them
+    than the budget, at least 1.
+    """
+    worth = ((counts.max() - counts) * (first.max() + 1) + first) * len(counts) + np.arange(len(counts))
+    return np.argpartition(worth, budget - 1)[:budget]
+
+
+def _first_of_each(ids: Ids) -> npt.NDArray[np.bool_]:
+    """Return which of ascending ids differ from the one before."""
+    first = np.ones(len(ids), dtype=np.bool_)
+    np.not_equal(ids[1:], ids[:-1], out=first[1:])
+    return first
+
+
+def _first_of_sets(found: Members, limit: int) -> Members:
+    """Return at most so many members of each set, the first ones."""
+    starts = np.cumsum(found.sizes) - found.sizes
+    within = np.arange(len(found.ids)) - np.repeat(starts, found.sizes)
+    return Members(found.ids[within < limit], np.minimum(found.sizes, limit))
+
+
+class BucketStore:
+    """Adds ids to buckets, removes them, and fetches the union of buckets. Every call may run twice.
+
+    A bucket gives at most `limit` of its ids, some choice if it has more, so that no search drowns in one.
+    """
+
+    def __init__(self, client: Client, *, limit: int = BUCKET_LIMIT) -> None:
+        self._redis = client
+        self.limit = limit
+        self._large: frozenset[bytes] = frozenset()  # buckets that had more the last time; never changed, only replaced
+
+    def add(self, names: Sequence[bytes], ids: Sequence[int]) -> None:
+        """Put ``ids[i]`` into the bucket ``names[i]``; both have one item per image and table."""
+        self._each(b"SADD", names, ids)
+
+    def remove(self, names: Sequence[bytes], ids: Sequence[int]) -> None:
+        """Take ``ids[i]`` out of the bucket ``names[i]``."""
+        self._each(b"SREM", names, ids)
+
+    def _each(self, command: bytes, names: Sequence[bytes], ids: Sequence[int]) -> None:
+        held: defaultdict[bytes, list[int]] = defaultdict(list)
+        for name, image in zip(names, ids, strict=True):
+            held[name].append(image)
+        with guarded():
+            change(self._redis, command, held.items())
+
+    def candidates(self, names: Sequence[bytes]) -> Candidates:
+        """Return the union of buckets, by one pipeline."""
+        return self.candidates_of([names])[0]
+
+    def candidates_of(self, queries: Sequence[Sequence[bytes]]) -> list[Candidates]:
+        """Return the union of the buckets of each query; a bucket of several queries is fetched once."""
+        names = list(dict.fromkeys(chain.from_iterable(queries)))
+        with guarded():
+            found = members(self._redis, names, limit=self.limit + 1, large=self._large)
+        cut = found.sizes > self.limit
+        if cut.any() or self._large:
+            self._remember_large(names, cut)
+            found = _first_of_sets(found, self.limit)
+        if len(queries) == 1:
+            return [Candidates(found.ids, found.sizes, int(cut.sum()))]
+        places = {name: place for place, name in enumerate(names)}
+        buckets = np.split(found.ids, np.cumsum(found.sizes)[:-1])
+        answers = []
+        for query in queries:
+            some = [places[name] for name in dict.fromkeys(query)]
+            ids = np.concatenate([np.empty(0, dtype=np.int64), *(buckets[place] for place in some)])
+            answers.append(Candidates(ids, found.sizes[some], int(cut[some].sum())))
+        return answers
+
+    def _remember_large(self, names: Sequence[bytes], cut: npt.NDArray[np.bool_]) -> None:
+        """Note which of these buckets had more than they may give, and which had not."""
+        large = {name for name, is_cut in zip(names, cut.tolist(), strict=True) if is_cut}
+        kept = self._large.difference(names)
+        self._large = kept | large if len(kept) + len(large) <= _LARGE_KNOWN else frozenset(large)
+
+    def drop(self, prefix: bytes, *, keep: bytes | None = None) -> int:
+        """Delete every bucket whose name starts with `prefix`, but not with `keep`; returns how many there were."""
+        pattern = b"".join(b"\\" + bytes([byte]) if byte in b"*?[]\\^-" else bytes([byte]) for byte in prefix) + b"*"
+        dropped = 0
+        with guarded():
+            for server in servers(self._redis):
+                cursor = -1
+                while cursor != 0:
+                    cursor, names = server.scan(max(cursor, 0), match=pattern, count=2000)
+                    names = [name for name in names if keep is None or not name.startswith(keep)]
+                    if names:
+                        pipeline = self._redis.pipeline(transaction=False)
+                        for name in names:  # a command per key: in a cluster, keys lie in many slots
+                            pipeline.unlink(name)
+                        dropped += sum(pipeline.execute())
+        return dropped

@@ -1,0 +1,68 @@
+"""The stream that tells the query service what changed, so that it need not ask the object store."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from shared.state.connection import Client, guarded
+
+_KEY = "changes"
+_KEPT = 20_000  # entries; a follower that fell behind further lists the object store again
+
+Kind = Literal["collection", "segment", "merged", "deleted", "index", "dropped", "rebuilt", "switched"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something changed in a space of a collection: `value` names the segment or ``segment/id`` of a row, or is empty.
+
+    A segment that was ``merged`` stands for its inputs. If it is gone, it was merged in its turn: list the store.
+    A space to which its collection was ``switched`` is in use from then on.
+    """
+
+    space: str
+    kind: Kind
+    value: str = ""
+
+
+class Changes:
+    """Announces changes and follows them. An announcement may come twice and says only where to look."""
+
+    def __init__(self, client: Client) -> None:
+        self._redis = client
+
+    def announce(self, change: Change) -> None:
+        """Tell every follower."""
+        with guarded():
+            self._redis.xadd(
+                _KEY, {"c": change.space, "k": change.kind, "v": change.value}, maxlen=_KEPT, approximate=True
+            )
+
+    def position(self) -> str:
+        """Return the position of the last announcement; ``0-0`` where there is none."""
+        with guarded():
+            last = self._redis.xrevrange(_KEY, count=1)
+        return last[0][0].decode() if last else "0-0"
+
+    def since(self, position: str, *, block_ms: int | None = None) -> tuple[str, list[Change]] | None:
+        """Return the announcements after `position`, and the position behind them; wait up to `block_ms` for one.
+
+        Returns:
+            None if the stream no longer reaches back to `position`, because the server lost it or trimmed it: then
+            the object store must be listed again.
+        """
+        with guarded():
+            if block_ms is not None:
+                self._redis.xread({_KEY: position}, count=1, block=block_ms)
+            # From `position` on, not after it: if its entry is still there, nothing after it was lost.
+            entries = self._redis.xrange(_KEY, "-" if position == "0-0" else position, "+", count=1000)
+        if position != "0-0":
+            if not entries or entries[0][0].decode() != position:
+                return None
+            del entries[0]
+        changes = []
+        for entry, fields in entries:
+            position = entry.decode()
+            kind = fields[b"k"].decode()
+            if kind in get_args(Kind):
+                changes.append(Change(fields[b"c"].decode(), kind, fields[b"v"].decode()))
+        return position, changes

@@ -1,0 +1,1 @@
+"""The object store: keys, collections and their embedding sets, vector segments."""

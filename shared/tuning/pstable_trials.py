@@ -1,0 +1,140 @@
+"""Trials of the p-stable family: hashes, slot width and probes, with one probe (the report's plain family) and more."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator
+
+import numpy as np
+
+from shared.hashing.pstable import PStableFamily
+from shared.hashing.space import WholeNumbers
+from shared.tuning.cost_model import CostModel
+from shared.tuning.sampling import Sample
+from shared.tuning.trials import Trial, spread, trials
+
+TABLES = 16
+
+HASHES = (8, 12, 16, 24)
+"""What is tried for k. A space of principal axes takes as many of them: with more, directions hold more noise."""
+
+WIDTH_FACTORS = tuple(2 * 1.05**step for step in range(34))
+"""What is tried for the slot width, in neighbour distances: 2 to 10. The more axes, the wider the best."""
+
+MIN_OCCUPANCY = 3.5
+"""Mean members of a bucket in use, at least: more buckets find a little better, and cost more memory per member."""
+
+MAX_KEYS = 1024
+"""Buckets that a query looks into at most, over all tables, when the number of probes is tried."""
+
+_COUNTED_TABLES = 4  # enough to tell how full buckets are
+_OCCUPANCY_ROWS = 6144
+_COARSER = 2  # steps to the next slot width, if one does not reach the target
+
+
+def try_pstable(
+    sample: Sample,
+    *,
+    seed: int,
+    recall: float,
+    tables: int | None,
+    hashes: int | None,
+    width: float | None,
+    probes: int | None,
+    budget_share: float | None,
+    costs: CostModel,
+) -> Iterator[Trial]:
+    """Yield what the family does on a sample with these parameters, or with those worth trying where they are None.
+
+    For each number of hashes, slots are as narrow as the occupancy of buckets allows, and wider until the probes
+    allowed reach the recall.
+
+    With a budget each is also tried with its candidates cut to that share of the collection.
+
+    Raises:
+        HashingError: The slot width is out of range.
+    """
+    tables = tables or TABLES
+    tried = HASHES if sample.space.axes is not None else HASHES[:1]
+    for count in (hashes,) if hashes is not None else tried:
+        yield from _narrowest(
+            sample.on_axes(count),
+            count,
+            seed=seed,
+            recall=recall,
+            tables=tables,
+            width=width,
+            probes=probes,
+            budget_share=budget_share,
+            costs=costs,
+        )
+
+
+def _narrowest(
+    sample: Sample,
+    hashes: int,
+    *,
+    seed: int,
+    recall: float,
+    tables: int,
+    width: float | None,
+    probes: int | None,
+    budget_share: float | None,
+    costs: CostModel,
+) -> list[Trial]:
+    """Return the trials of the narrowest slots that reach the recall with buckets full enough, or of the widest."""
+    rows = sample.rows[spread(len(sample.rows), _OCCUPANCY_ROWS)].astype(np.float64)
+
+    def drawn(width: float, tables: int) -> PStableFamily:
+        return PStableFamily.draw(sample.space, tables=tables, hashes=hashes, width=width, probes=1, seed=seed)
+
+    def occupancy(width: float) -> float:
+        return _occupancy(drawn(width, min(tables, _COUNTED_TABLES)), rows, sample.size)
+
+    distance = _neighbour_distance(sample)
+    widths = [factor * distance for factor in WIDTH_FACTORS] if width is None else [width]
+    first = bisect_left(widths, MIN_OCCUPANCY, hi=len(widths) - 1, key=occupancy)
+    found: list[Trial] = []
+    for slot in widths[first::_COARSER]:
+        family = drawn(slot, tables).recording(
+            neighbour_distance=distance, width_factor=slot / distance, occupancy=occupancy(slot)
+        )
+        found = list(
+            trials(
+                family,
+                sample,
+                _probe_counts(probes, tables),
+                products=float(sample.space.size * tables * hashes),
+                costs=costs,
+                budget_share=budget_share,
+            )
+        )
+        if any(trial.sure_recall >= recall for trial in found):
+            break
+    return found
+
+
+def _probe_counts(probes: int | None, tables: int) -> list[int]:
+    if probes is not None:
+        return [probes]
+    most = max(1, MAX_KEYS // tables)
+    return sorted({min(most, round(1.4**step)) for step in range(math.ceil(math.log(most, 1.4)) + 1)})
+
+
+def _neighbour_distance(sample: Sample) -> float:
+    """Return the median distance of a query to its last neighbour in the space; 1 if all lie in one point."""
+    away = (sample.neighbours - sample.queries[:, None]) / sample.space.unit
+    distances = np.sqrt(np.square(away).sum(axis=2)).max(axis=1, initial=0.0)
+    distances = distances[distances > 2.0**-20]  # nearer ones are one point but for rounding
+    return float(np.median(distances)) if len(distances) else 1.0
+
+
+def _occupancy(family: PStableFamily, coordinates: WholeNumbers, size: int) -> float:
+    """Return how many members a bucket in use will have in the mean once the collection has `size` vectors.
+
+    The number of buckets in use is continued from half the sample and all of it as a power of the number of vectors.
+    """
+    keys = family.keys_at(coordinates)
+    half = keys[::2]
+    used, used_by_half = (sum(len(np.unique(column)) for column in part.T) for part in (keys, half))
+    growth = math.log(used / used_by_half) / math.log(len(keys) / len(half)) if len(half) < len(keys) else 0.0
+    return float(keys.size / used * (size / len(keys)) ** (1 - growth))

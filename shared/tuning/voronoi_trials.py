@@ -1,0 +1,89 @@
+"""Trials of the Voronoi family: numbers of cells and tables, of which k-means makes each table anew."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from shared.hashing.types import FloatArray
+from shared.hashing.voronoi import VoronoiFamily, k_means
+from shared.tuning.cost_model import CostModel
+from shared.tuning.sampling import Sample
+from shared.tuning.trials import Trial, trials
+
+_TABLES = (1, 2, 4)
+_OCCUPANCIES = (3, 4, 6, 8, 12, 24, 48, 96)
+"""Images of a cell that are tried. Fewer cost more memory per image, more cost candidates."""
+_MOST_CELLS = 16_384  # tried: hashing a query costs as many distances per table
+_PER_CELL = 8  # points that a k-means has for each cell, where the sample is smaller than the collection
+_PER_QUERY = 4  # points that there are for each query, at least, where k-means can do without the queries
+_PRODUCTS = 4e6  # multiplications that hashing a query may take
+_TRAINING = 2**37  # multiplications that all k-means may take, about: a minute or two of two cores
+_ITERATIONS = 6
+_ITERATIONS_OF_MANY = 4  # where cells have but few points each, the rest would follow the sample's accidents
+_MANY_CELLS = 8_192
+_PROBES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
+_MOST_LOOKUPS = 256  # tried, beyond what is wanted: a recall that takes so many is still had cheaper than by p-stable
+
+
+def try_voronoi(
+    sample: Sample,
+    *,
+    seed: int,
+    tables: int | None,
+    cells: int | None,
+    probes: int | None,
+    costs: CostModel,
+) -> Iterator[Trial]:
+    """Yield what the family does on a sample with these parameters, or with those worth trying where they are None."""
+    points, share = _points(sample)
+    work = 0.0
+    for number in _cells(sample, len(points), share, cells):
+        iterations = _ITERATIONS_OF_MANY if number > _MANY_CELLS else _ITERATIONS
+        trained: list[np.ndarray] = []
+        for count in (tables,) if tables is not None else _TABLES:
+            each = number * sample.space.size
+            work += (count - len(trained)) * float(len(points)) * each * iterations
+            if tables is None and count > 1 and (count * each > _PRODUCTS or work > _TRAINING):
+                break
+            while len(trained) < count:
+                rng = np.random.default_rng([seed, number, len(trained)])
+                trained.append(k_means(points, number, rng=rng, iterations=iterations))
+            family = VoronoiFamily.of(sample.space, np.stack(trained), probes=1, seed=seed)
+            yield from trials(
+                family,
+                sample,
+                _probe_counts(probes, number, _MOST_LOOKUPS // count),
+                products=count * each,
+                costs=costs,
+            )
+
+
+def _points(sample: Sample) -> tuple[FloatArray, float]:
+    """Return the distinct points that k-means is given, in units of the space, and their share of all points.
+
+    Copies are left out, since no cells are to be spent on telling them apart. So are the queries, where they are but
+    few: a query that had a part in its cell meets its neighbours there more often than a new one would.
+    """
+    own = sample.own[sample.own >= 0]
+    few = len(own) * _PER_QUERY <= len(sample.rows)
+    points = np.delete(sample.rows, own, axis=0) if few else sample.rows.copy()
+    points /= np.float32(sample.space.unit)
+    first = np.unique(points.view(np.dtype((np.void, points.itemsize * points.shape[1]))), return_index=True)[1]
+    share = len(first) / len(points)
+    return points if share == 1 else points[np.sort(first)], share
+
+
+def _cells(sample: Sample, points: int, share: float, cells: int | None) -> list[int]:
+    """Return the numbers of cells to try, the fewest first; a cell has one of the points at least."""
+    if cells is not None:
+        return [min(cells, points)]
+    most = points // _PER_CELL if len(sample.rows) < sample.size else points
+    distinct = int(sample.size * share)
+    return sorted({max(1, min(_MOST_CELLS, most, distinct // occupancy)) for occupancy in _OCCUPANCIES})
+
+
+def _probe_counts(probes: int | None, cells: int, most: int) -> list[int]:
+    if probes is not None:
+        return [min(probes, cells)]
+    most = max(1, min(cells, most))
+    return sorted({count for count in _PROBES if count < most} | {most})

@@ -1,0 +1,502 @@
+"""A collection changes to another model on real servers: under query load, under changes, and killed at any call."""
+
+import io
+import itertools
+import json
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from services.embedder.embedder import Embedder, Options
+from services.query.replica.replica_sync import Follower
+from services.query.search.searcher import Searcher, Wanted
+from shared.errors import NotFound, Unavailable
+from shared.images import Limits, decode
+from shared.messaging.task_queue import EMBED, Item
+from shared.rpc.serving import ServingClient
+from shared.state import BucketStore, Changes, Ledger, connect
+from shared.state.jobs import Outcome
+from shared.storage import layout, segments
+from shared.storage.catalog import Catalog, Collection
+from tests.integration.conftest import Servers
+from tests.integration.test_model_server import Server, serving
+from tests.support.indexing import Died, parts_of
+
+SIZE = 16
+DIMS = {"old": 6, "new": 9}
+IMAGES = 70  # three batches
+
+
+def save(folder: Path, dim: int, seed: int) -> None:
+    """Write a SavedModel that embeds images of 16 px by a random projection of their pixels, at length 1."""
+    module = tf.Module()
+    weights = np.random.default_rng(seed).standard_normal((SIZE * SIZE * 3, dim)).astype(np.float32)
+    module.weights = tf.Variable(weights)
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec([None, SIZE, SIZE, 3], tf.uint8, name="images")]
+    )
+    def embed(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        flat = tf.reshape(tf.cast(images, tf.float32) - 127.0, [-1, SIZE * SIZE * 3])
+        return {"embeddings": tf.math.l2_normalize(tf.linalg.matmul(flat, module.weights), axis=1)}
+
+    module.embed = embed
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": embed})
+
+
+@pytest.fixture(scope="module")
+def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of the models `old` and `new`, whose embeddings differ in length."""
+    models = tmp_path_factory.mktemp("models")
+    for seed, (name, dim) in enumerate(DIMS.items()):
+        save(models / name / "1", dim, seed)
+    with serving(models, *DIMS) as running:
+        yield running
+
+
+def picture(number: int) -> bytes:
+    """Return a PNG of smooth random colours, different for each number."""
+    coarse = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(file, "PNG")
+    return file.getvalue()
+
+
+PICTURES = {number: picture(number) for number in range(2 * IMAGES)}
+IDS = {number: layout.image_id(layout.digest_of(data)) for number, data in PICTURES.items()}
+
+
+def item(number: int, label: str = "a") -> Item:
+    return Item(layout.digest_of(PICTURES[number]), f"{number}.png", label, len(PICTURES[number]))
+
+
+class Line:
+    """Delivers the messages of the queues one by one to real workers; `killed` says how long each worker lives."""
+
+    def __init__(self) -> None:
+        self.later: deque[Callable[[], None]] = deque()
+        self.embedder: Any = None
+        self.indexer: Any = None
+        self.held: list[Callable[[], None]] | None = None  # segments that were written and wait to be indexed
+        self.before_embed: Callable[[], None] = lambda: None
+
+    def embed(self, *, job: str, batch: int, collection: str, items: Sequence[Item], **more: Any) -> None:
+        def run() -> None:
+            self.embedder.embed(job=job, batch=batch, collection=collection, items=items, **more)
+
+        if "space" in more:  # the switch waits for it
+            self.before_embed()
+            run()
+        else:
+            self.later.append(run)
+
+    def index(self, *, space: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
+        def run() -> None:
+            self.indexer.index(collection=space, segment=segment, job=job, batch=batch, outcome=outcome)
+
+        if self.held is not None and space == "art":
+            self.held.append(run)
+        else:
+            run()
+
+    def switch(self, **message: Any) -> None:
+        self.later.append(lambda: self.indexer.switcher.switch(**message))
+
+    def compact(self, *, collection: str, job: str | None = None) -> None:
+        self.later.append(lambda: self.indexer.compactor.compact(collection=collection, job=job))
+
+    def tend(self, *, collection: str, job: str | None = None) -> None:
+        self.later.append(lambda: self.indexer.tender.tend(collection=collection, job=job))
+
+    def waiting(self) -> dict[str, int]:
+        return {EMBED: 0}
+
+    def run(self) -> None:
+        """Deliver until nothing waits."""
+        while self.later:
+            self.later.popleft()()
+
+
+class System:
+    """Workers and a query service in this process, on real servers."""
+
+    def __init__(self, servers: Servers, model_server: Server) -> None:
+        self.settings = servers.settings
+        self.line = Line()
+        self.parts = parts_of(self.settings)
+        self.parts.queue = self.line
+        self.connect: Callable[[str, int | None], ServingClient] = lambda model, version: ServingClient(
+            model_server.target, model, version=version
+        )
+        self.parts.connect_model = self.connect
+        self.line.embedder = Embedder(
+            **{name: getattr(self.parts, name) for name in ("store", "ledger", "jobs", "changes", "queue")},
+            connect_model=self.connect,
+            options=Options(model=("old", None), limits=Limits(), program="test"),
+        )
+        self.line.indexer = self.parts.indexer()
+        self.catalog, self.ledger, self.jobs = self.parts.catalog, self.parts.ledger, self.parts.jobs
+        self._numbers = itertools.count()
+
+    def add(self, numbers: Sequence[int], label: str = "a") -> str:
+        """Add images in batches of 32 as one job; returns the job."""
+        job = f"job{next(self._numbers):04}"
+        batches = [numbers[start : start + 32] for start in range(0, len(numbers), 32)]
+        self.jobs.create(job, "art")
+        self.jobs.extend(job, batches=len(batches), total=len(numbers), closed=True)
+        for batch, some in enumerate(batches):
+            for number in some:
+                self.parts.store.put(layout.original_key(layout.digest_of(PICTURES[number])), PICTURES[number])
+            self.line.embedder.embed(
+                job=job, batch=batch, collection="art", items=[item(number, label) for number in some]
+            )
+        return job
+
+    def delete(self, numbers: Sequence[int]) -> None:
+        job = f"del{next(self._numbers):04}"
+        self.jobs.create(job, "art", kind="delete")
+        self.line.indexer.delete(job=job, collection="art", ids=[IDS[number] for number in numbers])
+
+    def begin(self, model: str = "new", version: int | None = None, job: str = "switch") -> str:
+        """Begin a switch; `line.run` does it."""
+        self.jobs.create(job, "art", kind="switch")
+        self.line.switch(collection="art", job=job, model=model, version=version)
+        return job
+
+    def switch(self, model: str = "new", job: str = "switch") -> None:
+        self.begin(model, job=job)
+        self.line.run()
+
+    def embeddings(self, model: str, numbers: Sequence[int]) -> Any:
+        """Return the embeddings of images, float32 [n, dim], straight from the model server."""
+        pixels = np.stack([decode(PICTURES[number], size=SIZE, limits=Limits())[0] for number in numbers])
+        with self.connect(model, 1) as serving:
+            return serving.embed(pixels)
+
+    def assert_moved(self, numbers: Sequence[int], labels: dict[int, str] | None = None, model: str = "new") -> None:
+        """Check that the collection has exactly these images with a model's embeddings, and nothing else is there."""
+        used = self.catalog.get("art")
+        assert (used.model, used.version, used.dim) == (model, 1, DIMS[model])
+        found: dict[int, Any] = {}
+        dead = self.catalog.dead_rows(used.space)
+        for segment in self.catalog.segments(used.space):
+            rows = segments.unpack(self.parts.store.get(layout.segment_key(used.space, segment)), verify=True)
+            vectors = segments.vectors_of(rows)
+            for row, image in enumerate(segments.ids_of(rows).tolist()):
+                if (segment, image) not in dead:
+                    assert image not in found
+                    found[image] = (vectors[row], segments.entry_of(rows, row))
+        assert set(found) == {IDS[number] for number in numbers}
+        wanted = self.embeddings(model, numbers)
+        np.testing.assert_allclose(np.stack([found[IDS[number]][0] for number in numbers]), wanted, atol=1e-5)
+        for number in numbers:
+            assert found[IDS[number]][1].label == (labels or {}).get(number, "a")
+            assert self.parts.store.exists(layout.original_key(layout.digest_of(PICTURES[number])))
+        assert self.ledger.size(used.space) == len(numbers)
+        self.assert_nothing_left(used)
+
+    def assert_nothing_left(self, used: Collection) -> None:
+        """Check that store and Redis hold nothing of another space than the one in use."""
+        prefixes = ("vectors/", "deleted/", "merges/", "indexes/", "spaces/")
+        keys = [entry.key for entry in self.parts.store.list("") if entry.key.startswith(prefixes)]
+        assert {key.split("/")[1] for key in keys} == {used.space}
+        tag = bytes.fromhex(used.tag)
+        for key in self.parts.redis.scan_iter(count=1000):
+            if key.startswith(b"b:"):
+                assert key[2:6] == tag
+            else:
+                kind, _, name = key.decode().partition(":")
+                assert kind not in {"gone", "left-out", "switch", "lock"}, key
+                if kind in {"index", "members", "settled", "gathered"}:
+                    assert name == used.space
+        assert not self.ledger.is_closed(used.space)
+
+
+@pytest.fixture
+def system(servers: Servers, model_server: Server) -> System:
+    return System(servers, model_server)
+
+
+class Reader:
+    """A query service's follower and searcher."""
+
+    def __init__(self, system: System, folder: Path) -> None:
+        index = connect(system.settings.index_url.get_secret_value())
+        self.follower = Follower(
+            catalog=Catalog(system.parts.store), changes=Changes(index), ledger=Ledger(index), folder=folder
+        )
+        self.searcher = Searcher(
+            follower=self.follower,
+            buckets=BucketStore(index),
+            connect_model=system.connect,
+            limits=Limits(),
+            exact_below=10,
+        )
+        self.follower.start()
+        assert self.follower.listed.wait(30)
+
+
+@pytest.fixture
+def reader(system: System, tmp_path: Path) -> Iterator[Reader]:
+    made = Reader(system, tmp_path)
+    yield made
+    made.follower.stop()
+
+
+def test_no_query_fails_and_no_answer_is_mixed_while_a_collection_changes(system: System, reader: Reader) -> None:
+    numbers = list(range(IMAGES))
+    system.add(numbers)
+    system.line.run()
+    order = {}
+    for model in DIMS:
+        vectors = system.embeddings(model, numbers)
+        order[model] = np.argsort(-(vectors @ vectors.T), axis=1, kind="stable")[:, :5]
+    assert (order["old"] != order["new"]).any()  # else nothing could be mixed
+    ended, answered = threading.Event(), Counter[str]()
+    failures: list[str] = []
+
+    def ask(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        while not ended.is_set():
+            number = int(rng.integers(IMAGES))
+            by_file, mode = bool(rng.integers(2)), ("exact", "lsh")[int(rng.integers(2))]
+            query: dict[str, Any] = {"image": PICTURES[number]} if by_file else {"id": IDS[number]}
+            try:
+                found, copy = reader.searcher.search(Wanted("art", **query, k=5, mode=mode))  # type: ignore[arg-type]
+            except Exception as error:
+                failures.append(repr(error))
+                return
+            model = copy.collection.model
+            ids = [int(hit.pack.ids[hit.row]) for hit in found.hits]
+            if mode == "exact" and ids != [IDS[int(place)] for place in order[model][number]]:
+                failures.append(f"{model}: {ids}")
+            if (
+                len(ids) != 5
+                or ids[0] != IDS[number]
+                or {hit.pack.vectors.shape[1] for hit in found.hits} != {DIMS[model]}
+            ):
+                failures.append(f"{model} {mode}: {ids}")
+            answered[model] += 1
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for model in ("new", "old", "new"):
+            system.switch(model, job=f"to-{model}-{len(answered)}-{answered.total()}")
+            before = answered[model]
+            while answered[model] < before + 20 and not failures:
+                ended.wait(0.01)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert not failures, failures[:3]
+    system.assert_moved(numbers)
+    assert list(reader.follower.copies) == ["art"]
+    system.line.run()
+
+
+def test_what_is_added_and_deleted_meanwhile_ends_up_right(system: System, reader: Reader) -> None:
+    numbers = list(range(IMAGES))
+    system.add(numbers)
+    times = iter(range(100))
+
+    def change() -> None:
+        match next(times):
+            case 0:
+                system.delete([0, 40])  # the one is on its way into the new space, the other is not yet
+                system.add([70, 71])
+            case 1:
+                system.delete([1, 41])
+                system.add([1, 41], label="b")  # which come back as something else
+            case 2:
+                system.delete([70])
+
+    system.line.before_embed = change
+    system.switch()
+    kept = [number for number in [*numbers, 71] if number not in {0, 40}]
+    system.assert_moved(kept, {1: "b", 41: "b"})
+    assert not system.parts.store.exists(layout.original_key(layout.digest_of(PICTURES[0])))
+    view = reader.follower.copy("art").view
+    assert view.images == len(kept)
+    report = system.jobs.result("switch")
+    assert report == {
+        "switched": True, "from": {"model": "old", "version": 1}, "images": len(kept),
+        "model": "new", "version": 1, "dim": 9,
+    }  # fmt: skip
+
+
+def test_what_settles_too_late_is_embedded_again_and_counted_once(system: System) -> None:
+    system.add(range(IMAGES))
+    broken = Item(layout.digest_of(b"no image"), "broken.png", None, 8)
+    system.parts.store.put(layout.original_key(broken.digest), b"no image")
+    system.line.held = []
+    job = system.add([80, 81, 3])
+    system.jobs.create("mixed", "art")
+    system.jobs.extend("mixed", batches=1, total=3, closed=True)
+    system.parts.store.put(layout.original_key(layout.digest_of(PICTURES[82])), PICTURES[82])
+    system.line.embedder.embed(job="mixed", batch=0, collection="art", items=[item(82), item(4), broken])
+    held, system.line.held = system.line.held, None
+    assert len(held) == 2
+    real = system.ledger.gone
+    refused = []
+
+    def gone(space: str) -> list[int]:
+        assert system.ledger.is_closed("art")
+        for run in held:
+            with pytest.raises(Unavailable):
+                run()
+            refused.append(run)
+        with pytest.raises(Unavailable):
+            system.delete([5])
+        return real(space)
+
+    system.ledger.gone = gone  # type: ignore[method-assign]
+    system.line.later.clear()
+    system.begin()
+    system.line.later.popleft()()
+    assert len(refused) == 2
+    assert system.catalog.get("art").model == "new"
+    for run in held:  # as the queue gives them back; once more, as it may
+        run()
+        run()
+    system.line.run()
+    system.assert_moved([*range(IMAGES), 80, 81, 82])
+    assert system.jobs.get(job).outcome == Outcome({"a": 2}, 1)
+    outcome = system.jobs.get("mixed").outcome
+    assert (outcome.added, outcome.duplicates, [one.name for one in outcome.rejected]) == ({"a": 1}, 1, ["broken.png"])
+
+
+def test_a_worker_that_dies_at_any_call_leaves_nothing_double_lost_or_closed(system: System) -> None:
+    numbers = range(40)
+    system.add(numbers)
+    system.line.run()
+    real = system.line.indexer
+    models = itertools.cycle(["new", "old"])
+    life, model, calls = 1, next(models), 0
+    while True:
+        job = system.begin(model, job=f"at-{life}")
+        left = [life]
+        system.line.indexer = system.parts.indexer(left)
+        with suppress(Died):
+            system.line.run()
+        died = left[0] <= 0
+        for key in system.parts.redis.scan_iter(match="lock:*"):  # they free themselves in seconds
+            system.parts.redis.delete(key)
+        system.line.indexer = real
+        if died:
+            system.add([90 + life % 30])  # waits for nobody
+            system.delete([90 + life % 30])
+            system.line.later.clear()
+            system.line.switch(collection="art", job=job, model=model, version=None)
+            system.line.run()
+        system.assert_moved(numbers, model=model)
+        assert system.jobs.get(job).done
+        if not died:
+            break
+        life, model, calls = life + 1 + life // 3, next(models), calls + 1
+    assert calls > 10
+
+
+def test_a_model_that_is_not_served_is_refused_and_nothing_is_changed(system: System) -> None:
+    system.add(range(5))
+    system.line.run()
+    before = {entry.key for entry in system.parts.store.list("")}
+    for number, (model, version, said) in enumerate([("newer", None, "newer"), ("new", 7, "new version 7")]):
+        system.begin(model, version, job=f"refused-{number}")
+        system.line.run()
+        (refusal,) = system.jobs.get(f"refused-{number}").outcome.rejected
+        assert refusal.code == "not-served"
+        assert said in refusal.reason
+    system.switch("old", job="same")
+    assert system.jobs.result("same") == {"switched": False, "model": "old", "version": 1, "dim": 6}
+    assert {entry.key for entry in system.parts.store.list("")} == before
+    system.jobs.create("none", "nothere", kind="switch")
+    system.line.indexer.switcher.switch(collection="nothere", job="none", model="new", version=None)
+    assert "nothere" in system.jobs.get("none").outcome.rejected[0].reason
+
+
+def test_images_that_cannot_be_embedded_are_left_out_by_name_but_not_many(system: System) -> None:
+    system.add(range(IMAGES))
+    lost = [layout.original_key(layout.digest_of(PICTURES[number])) for number in range(11)]
+    system.parts.store.delete(lost[:2])
+    system.switch()
+    kept = list(range(2, IMAGES))
+    system.assert_moved(kept)
+    outcome = system.jobs.get("switch").outcome
+    assert sorted((one.name, one.code) for one in outcome.rejected) == [
+        ("0.png", "original-missing"), ("1.png", "original-missing")
+    ]  # fmt: skip
+    assert outcome.affected == len(kept)
+    for number in kept[:11]:
+        system.parts.store.delete([layout.original_key(layout.digest_of(PICTURES[number]))])
+    system.switch("old", job="back")
+    (refusal,) = system.jobs.get("back").outcome.rejected
+    assert (refusal.code, "11 images cannot be embedded" in refusal.reason) == ("refused", True)
+    used = system.catalog.get("art")
+    assert used.model == "new"
+    system.assert_nothing_left(used)
+
+
+def test_a_change_can_be_cancelled_and_keeps_others_out_until_then(system: System) -> None:
+    system.add(range(IMAGES))
+    seen: list[Collection | None] = []
+
+    def other() -> None:
+        if not seen:
+            seen.append(system.catalog.filling(system.catalog.get("art")))
+            system.jobs.cancel("switch")
+
+    system.line.before_embed = other
+    system.switch()
+    assert seen[0] is not None
+    # All was embedded in the one turn, and the change made; what is asked for earlier is kept to.
+    system.jobs.create("again", "art", kind="switch")
+    system.jobs.cancel("again")
+    target = "old" if system.catalog.get("art").model == "new" else "new"
+    system.line.switch(collection="art", job="again", model=target, version=None)
+    system.line.run()
+    assert [one.code for one in system.jobs.get("again").outcome.rejected] == ["cancelled"]
+    system.assert_nothing_left(system.catalog.get("art"))
+    system.ledger.set_switching("art", json.dumps({"target": ["new", 9], "job": "live", "after": ""}), seconds=60)
+    system.jobs.create("live", "art", kind="switch")
+    system.switch(target, job="third")
+    assert "under way, by the job live" in system.jobs.get("third").outcome.rejected[0].reason
+
+
+def test_a_segment_of_another_model_is_refused(system: System, reader: Reader) -> None:
+    system.add(range(5))
+    used = system.catalog.get("art")
+    strange = Collection("art", used.tag, "old", 2, used.dim, used.created)
+    from tests.support import rows  # noqa: PLC0415
+
+    system.parts.store.put(layout.segment_key("art", "strange-000000"), rows.segment([1, 2], strange))
+    system.jobs.create("strange", "art")
+    with pytest.raises(Exception, match="'old' version 2, the collection's of 'old' version 1"):
+        system.line.indexer.index(
+            collection="art", segment="strange-000000", job="strange", batch=0, outcome=Outcome({"": 2})
+        )
+    copy = reader.follower.copy("art")
+    copy.synchronise()
+    assert copy.damaged == ["strange-000000"]
+    assert copy.view.images == 5
+
+
+def test_a_collection_whose_model_is_gone_takes_nothing_until_it_is_served(system: System) -> None:
+    system.catalog.create("lost", model="older", version=3, dim=6)
+    system.jobs.create("j", "lost")
+    system.jobs.extend("j", batches=1, total=1, closed=True)
+    system.parts.store.put(layout.original_key(layout.digest_of(PICTURES[1])), PICTURES[1])
+    with pytest.raises(Unavailable, match="older"):
+        system.line.embedder.embed(job="j", batch=0, collection="lost", items=[item(1)])
+    with pytest.raises(NotFound):
+        system.catalog.space("lost.1")

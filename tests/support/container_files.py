@@ -1,0 +1,163 @@
+"""Reads the container files, and the import graph of the code that goes into an image."""
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.paths import ROOT
+
+PACKAGES = ("shared", "services", "training")
+COMPOSE = ROOT / "docker-compose.yml"
+OVERRIDE = ROOT / "deploy" / "model-server.yml"
+
+_VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?:(:[-?])([^}]*))?\}")
+
+
+def compose() -> dict[str, Any]:
+    """The compose file as it is written, with merge keys resolved."""
+    return dict(yaml.safe_load(COMPOSE.read_text("utf-8")))
+
+
+def override() -> dict[str, Any]:
+    """The compose file for machines without tensorflow/serving."""
+    return dict(yaml.safe_load(OVERRIDE.read_text("utf-8")))
+
+
+def services() -> dict[str, dict[str, Any]]:
+    """The services of the compose file, by name."""
+    return dict(compose()["services"])
+
+
+def ours() -> dict[str, str]:
+    """The target of every service that is built here, by the service's name."""
+    return {name: service["build"]["target"] for name, service in services().items() if "build" in service}
+
+
+def variables(text: str) -> list[tuple[str, str, str]]:
+    """Each variable that a text takes from the environment: name, operator (``:-``, ``:?`` or none), operand."""
+    return [(found[1], found[2] or "", found[3] or "") for found in _VARIABLE.finditer(text)]
+
+
+def interpolated(text: str, environment: Mapping[str, str]) -> str:
+    """A value of the compose file as a container gets it."""
+
+    def value(found: re.Match[str]) -> str:
+        name, operator, operand = found.groups()
+        if environment.get(name):
+            return environment[name]
+        if operator != ":-":
+            raise KeyError(name)
+        return str(operand)
+
+    return _VARIABLE.sub(value, text).replace("$$", "$")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the Dockerfile: what it is built from, and its instructions with their arguments, in order."""
+
+    parent: str
+    instructions: list[tuple[str, str]]
+
+    def arguments(self, instruction: str) -> list[str]:
+        """The arguments of every instruction of that name."""
+        return [arguments for name, arguments in self.instructions if name == instruction]
+
+    def command(self) -> list[str]:
+        """The entry point and the command, as a container starts with them."""
+        last = [text for name in ("ENTRYPOINT", "CMD") for text in self.arguments(name)[-1:]]
+        return [word for text in last for word in json.loads(text)]
+
+    def environment(self) -> dict[str, str]:
+        """The environment that the stage itself sets."""
+        return dict(pair.split("=", 1) for text in self.arguments("ENV") for pair in text.split())
+
+
+@cache
+def stages() -> dict[str, Stage]:
+    """The stages of the Dockerfile, by name; what stands before the first is the stage ``""``."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", (ROOT / "Dockerfile").read_text("utf-8"))
+    found = {"": Stage("", [])}
+    current = found[""]
+    for line in text.replace("\\\n", " ").splitlines():
+        instruction, _, arguments = line.strip().partition(" ")
+        if instruction == "FROM":
+            parent, _, name = arguments.split()
+            current = found[name] = Stage(parent, [])
+        elif instruction:
+            current.instructions.append((instruction, " ".join(arguments.split())))
+    return found
+
+
+def targets() -> dict[str, Stage]:
+    """The stages that are meant to be run."""
+    return {name: stage for name, stage in stages().items() if stage.arguments("CMD")}
+
+
+def copied(target: str) -> list[str]:
+    """The paths of this repository whose code goes into a target."""
+    sources = [arguments.split()[:-1] for arguments in stages()[f"{target}-builder"].arguments("COPY")]
+    return [path for paths in sources for path in paths if path.startswith(PACKAGES)]
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a module of ours; None if it is none."""
+    path = ROOT.joinpath(*module.split("."))
+    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
+
+
+def imports_of(node: ast.AST, module: str) -> Iterator[str]:
+    """The modules that running a piece of code of `module` imports, functions included, type checking excluded."""
+    if isinstance(node, ast.Import):
+        yield from (name.name for name in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"{module} imports relatively"
+        yield from (f"{node.module}.{name.name}" for name in node.names)
+    elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        for statement in node.orelse:
+            yield from imports_of(statement, module)
+    else:
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "import_quietly":
+            assert isinstance(node.args[0], ast.Constant), f"{module} imports what only its running tells"
+            yield str(node.args[0].value)
+        for child in ast.iter_child_nodes(node):
+            yield from imports_of(child, module)
+
+
+@cache
+def tree_of(module: str) -> ast.Module:
+    """The syntax tree of a module of ours."""
+    file = file_of(module)
+    assert file is not None, f"there is no module {module}"
+    return ast.parse(file.read_text("utf-8"))
+
+
+def closure(entries: Mapping[str, ast.AST | None]) -> tuple[set[str], set[str]]:
+    """What running modules needs: the modules of ours, and the names imported from elsewhere.
+
+    `entries` are the modules to begin with; a syntax tree given with one stands for the part of it that is run.
+    """
+    seen: set[str] = set()
+    foreign: set[str] = set()
+    waiting: list[tuple[str, ast.AST]] = [(module, tree or tree_of(module)) for module, tree in entries.items()]
+    while waiting:
+        module, tree = waiting.pop()
+        seen.add(module)
+        # The packages that a module lies in are run before it.
+        parents = [module.rsplit(".", depth)[0] for depth in range(1, module.count(".") + 1)]
+        for name in [*parents, *imports_of(tree, module)]:
+            if name.split(".")[0] not in PACKAGES:
+                foreign.add(name)
+                continue
+            inner = name if file_of(name) else name.rpartition(".")[0]
+            if inner not in seen and inner not in (queued for queued, _ in waiting):
+                waiting.append((inner, tree_of(inner)))
+    return seen, {name for name in foreign if name.split(".")[0] not in sys.stdlib_module_names}

@@ -1,0 +1,157 @@
+"""The indexer's servers and the indexer on them, for tests of what it does: also of one that dies at some call."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.indexer.indexer import Indexer
+from shared.index.generations import Generation, collection_prefix
+from shared.messaging.task_queue import Queue, make_app
+from shared.rpc.serving import ServingClient
+from shared.settings import Settings
+from shared.state import BucketStore, Changes, Client, IndexState, Jobs, Ledger, connect
+from shared.state.jobs import Kind, Outcome
+from shared.storage import layout
+from shared.storage.catalog import Catalog, Collection
+from shared.storage.object_store import ObjectStore
+from tests.support import rows
+
+DIM = 8
+SEED = 11
+
+
+class Died(BaseException):
+    """The process is gone; nothing but the end of the test catches it."""
+
+
+class Mortal:
+    """Passes every call on to a real part until a life is spent: the call after that dies, before or after its work."""
+
+    def __init__(self, real: object, life: list[int]) -> None:
+        self._real, self._life = real, life
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._real, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            self._spend()
+            answer = found(*arguments, **options)
+            self._spend()
+            return answer
+
+        return call
+
+    def _spend(self) -> None:
+        self._life[0] -= 1
+        if self._life[0] == 0:
+            raise Died
+
+
+@dataclass
+class Parts:
+    """The servers' clients, and indexers that use them."""
+
+    store: Any
+    redis: Client
+    queue: Any
+
+    connect_model: Callable[[str, int | None], ServingClient] = lambda model, version: ServingClient(
+        "127.0.0.1:1", model, version=version
+    )
+
+    def __post_init__(self) -> None:
+        self.catalog = Catalog(self.store)
+        self.buckets, self.ledger = BucketStore(self.redis), Ledger(self.redis)
+        self.jobs, self.changes = Jobs(self.redis), Changes(self.redis)
+
+    def indexer(self, life: list[int] | None = None, **options: Any) -> Indexer:
+        """Return an indexer, which dies at some call to a server if it is given a life of so many calls."""
+        left = life or [0]
+        parts: dict[str, Any] = {
+            name: Mortal(getattr(self, name), left)
+            for name in ("store", "buckets", "ledger", "jobs", "changes", "queue")
+        }
+        options.setdefault("connect_model", self.connect_model)
+        return Indexer(**parts, new_seed=lambda: SEED, **options)
+
+    # What an embedder does before
+
+    def collection(self, name: str = "art") -> Collection:
+        self.ledger.set_state(name, IndexState())
+        return self.catalog.create(name, model="lite", version=1, dim=DIM)
+
+    def write(self, collection: Collection, segment: str, numbers: Sequence[int]) -> Outcome:
+        """Store originals and a segment, claimed; returns the outcome that the indexer is to report."""
+        for number in numbers:
+            self.store.put(layout.original_key(rows.digest(number)), b"%d" % number)
+        self.ledger.claim(collection.name, segment, rows.ids(numbers))
+        self.store.put(layout.segment_key(collection.name, segment), rows.segment(numbers, collection))
+        return Outcome(dict(Counter(rows.entry(number).label or "" for number in numbers)))
+
+    def job(self, name: str = "j", *, batches: int = 1, kind: Kind = "ingest") -> str:
+        self.jobs.create(name, "art", kind=kind)
+        if kind == "ingest":
+            self.jobs.extend(name, batches=batches, total=0, closed=True)
+        return name
+
+    def add(self, collection: Collection, segment: str, numbers: Sequence[int]) -> None:
+        """Write a segment and have it indexed."""
+        outcome = self.write(collection, segment, numbers)
+        job = self.job(f"job-{collection.name}-{segment}")
+        self.indexer().index(collection=collection.name, segment=segment, job=job, batch=0, outcome=outcome)
+
+    # What is to be seen after
+
+    def held(self, collection: Collection) -> dict[bytes, set[int]]:
+        """Return the buckets of all generations: name without the collection's tag and the generation, and members."""
+        prefix = collection_prefix(collection)
+        names = [name for name in self.redis.scan_iter(count=2000) if name.startswith(prefix)]
+        return {name[len(prefix) + 2 :]: {int(one) for one in self.redis.smembers(name)} for name in names}
+
+    def generations(self, collection: Collection) -> set[int]:
+        """Return the generations that have buckets."""
+        prefix = collection_prefix(collection)
+        names = [name for name in self.redis.scan_iter(count=2000) if name.startswith(prefix)]
+        return {int.from_bytes(name[len(prefix) : len(prefix) + 2], "big") for name in names}
+
+    def assert_indexed(self, collection: Collection, numbers: Sequence[int]) -> None:
+        """Check that exactly these images are in the buckets of the generation in use, and in no others."""
+        current = self.catalog.current_index(collection.name)
+        assert current is not None
+        state = self.ledger.state(collection.name)
+        assert state == IndexState(current.generation, 0, current.trained_on)
+        assert self.generations(collection) == {current.generation}
+        generation = Generation.load(self.store, collection, current.generation)
+        names = generation.buckets(rows.embeddings(numbers, DIM))
+        tables = generation.family.tables
+        wanted: dict[bytes, set[int]] = {}
+        for place, name in enumerate(names):
+            wanted.setdefault(name[len(generation.prefix) :], set()).add(rows.image_id(numbers[place // tables]))
+        assert self.held(collection) == wanted
+
+    def snapshot(self, collection: Collection) -> dict[str, Any]:
+        """Return all that the servers know of a collection, but for what may differ from run to run."""
+        name = collection.name
+        state = self.ledger.state(name)
+        return {
+            "state": state and (bool(state.active), state.building, state.trained_on),
+            "buckets": self.held(collection),
+            "members": self.redis.hgetall(f"members:{name}"),
+            "settled": self.redis.smembers(f"settled:{name}"),
+            "objects": {item.key for item in self.store.list("") if layout.generation_of(item.key) is None},
+            "jobs": {
+                key: Jobs(self.redis).get(key.decode().removeprefix("job:")).outcome
+                for key in self.redis.scan_iter(match="job:*", count=1000)
+                if not key.endswith((b":batches", b":result"))
+            },
+        }
+
+
+def parts_of(settings: Settings) -> Parts:
+    """Return the parts on the servers of some settings."""
+    store = ObjectStore.from_settings(settings)
+    store.ensure_bucket()
+    return Parts(store, connect(settings.index_url.get_secret_value()), Queue(make_app(settings, name="test")))

@@ -1,0 +1,51 @@
+"""A server of the local system that tests start, kill and start again."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from local.child_processes import Child, tethered
+
+_PATIENCE_S = 60.0
+
+
+class Server:
+    """A server of the local system, without anything that would start it again when it is killed."""
+
+    def __init__(self, child: Child, log: Path) -> None:
+        self._child, self._log = child, log
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, again if it was killed, and wait until it is ready; it lives no longer than this thread."""
+        with self._log.open("ab") as out:
+            self._process = subprocess.Popen(
+                tethered(self._child.command),
+                env={**os.environ, **self._child.environment},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        until = time.monotonic() + _PATIENCE_S
+        while not self._child.ready():
+            assert self._process.poll() is None, self._log.read_text(encoding="utf-8", errors="replace")
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def lives(self) -> bool:
+        """Whether the server runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """Kill the server as a crash would; a second time does nothing."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,266 @@
+"""The table of a copy: packs come, go and are merged, rows die, and every view shows a whole collection."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.query.replica import row_table
+from services.query.replica.mapped_segment import Pack
+from services.query.replica.row_table import Table
+from services.query.replica.view import Filter, Gate, View
+from shared.storage import segments
+from shared.storage.catalog import Collection
+from tests.support import rows
+
+DIM = 4
+COLLECTION = Collection("art", "00ff00ff", "lite", 3, DIM, 0.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def write(folder: Path, name: str, numbers: Sequence[int]) -> Pack:
+    path = folder / f"{name}.arrow"
+    path.write_bytes(rows.segment(numbers, COLLECTION, None if len(numbers) else np.empty((0, DIM), np.float32)))
+    return Pack(path)
+
+
+def merge(folder: Path, name: str, packs: Sequence[Pack], dead: dict[str, set[int]]) -> Pack:
+    data = segments.merge([(pack.segment, pack.rows, dead.get(pack.segment, set())) for pack in packs])
+    assert data is not None
+    path = folder / f"{name}.arrow"
+    path.write_bytes(data)
+    return Pack(path)
+
+
+def numbers_in(view: View) -> list[int]:
+    """Return the numbers of the live images, once for each live row."""
+    known = {rows.image_id(number): number for number in range(200)}
+    return sorted(known[image] for image in view.ids[view.live].tolist())
+
+
+def assert_holds(view: View, numbers: Sequence[int]) -> None:
+    """Check that exactly these images are in the view, once each, by every way to read it."""
+    assert numbers_in(view) == sorted(numbers)
+    assert view.images == len(numbers)
+    assert view.counts.images == len(numbers)
+    assert view.counts.bytes == sum(rows.entry(number).size for number in numbers)
+    assert view.counts.classes == Counter(label for number in numbers if (label := rows.entry(number).label))
+    for number in range(200):
+        row = view.row(rows.image_id(number))
+        assert (row is not None) == (number in numbers)
+        if row is not None:
+            pack, local = view.place(row)
+            assert pack.entry(local) == rows.entry(number)
+            assert view.norms[row] == pytest.approx(1.0)
+    everything = Gate(view, Filter()).rows()
+    parts = list(view.parts(everything))
+    assert [len(some) for _, _, some in parts] == [part.stop - part.start for _, part, _ in parts]
+    assert [int(pack.ids[row]) for pack, _, some in parts for row in some] == view.ids[everything].tolist()
+    total, page = view.latest(limit=7, offset=2, label="")
+    assert total == len(numbers)
+    latest = sorted(numbers, reverse=True)[2:9]  # of a higher number, added later
+    assert view.ids[page].tolist() == rows.ids(latest)
+
+
+def test_a_table_begins_empty() -> None:
+    assert_holds(Table().view, [])
+
+
+def test_packs_come_and_go_and_old_views_stay_as_they_were(folder: Path) -> None:
+    table = Table()
+    packs = [write(folder, name, some) for name, some in (("a", [1, 2, 3]), ("b", [3, 4]), ("c", []), ("d", [5]))]
+    views: list[tuple[View, list[int]]] = [(table.view, [])]
+    table.swap(packs[:2])
+    views.append((table.view, [1, 2, 3, 4]))
+    table.swap([packs[2], packs[3]], [packs[0]])
+    views.append((table.view, [3, 4, 5]))
+    table.bury({"b": {rows.image_id(3)}, "nowhere": {rows.image_id(4)}})
+    views.append((table.view, [4, 5]))
+    table.swap([], packs[1:])
+    views.append((table.view, []))
+    for view, numbers in views:
+        assert_holds(view, numbers)
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+@pytest.mark.parametrize("deleted", ["a", "b"])
+def test_an_image_in_two_packs_counts_once_and_either_row_may_die(folder: Path, first: str, deleted: str) -> None:
+    packs = {"a": write(folder, "a", [1, 2, 3]), "b": write(folder, "b", [3, 4])}
+    table = Table()
+    table.swap([packs.pop(first)])
+    table.swap(list(packs.values()))
+    assert_holds(table.view, [1, 2, 3, 4])
+    table.bury({deleted: {rows.image_id(3)}})
+    assert_holds(table.view, [1, 2, 3, 4])  # by the other row
+    table.bury({"a" if deleted == "b" else "b": {rows.image_id(3)}})
+    assert_holds(table.view, [1, 2, 4])
+
+
+def test_a_deletion_may_be_known_before_its_pack_and_is_forgotten_only_where_nobody_needs_it(folder: Path) -> None:
+    table = Table()
+    table.bury({"a": {rows.image_id(1)}, "b": {rows.image_id(2)}})
+    table.forget_dead({"a"})
+    table.swap([write(folder, "a", [1, 5]), write(folder, "b", [2])])
+    assert_holds(table.view, [2, 5])
+    table.forget_dead(set())
+    table.swap([write(folder, "a", [1, 5])])
+    assert_holds(table.view, [2, 5])
+
+
+def test_a_deletion_from_an_input_reaches_the_merged_row_that_came_from_it_and_no_other(folder: Path) -> None:
+    a, b = write(folder, "a", [1, 2, 3]), write(folder, "b", [3, 4])
+    for early in (True, False):
+        table = Table()
+        table.swap([a, b])
+        merged = merge(folder, "merged-1", [a, b], {"a": {rows.image_id(3)}})  # so 3 comes from b
+        dead = {"a": {rows.image_id(1), rows.image_id(3)}, "b": {rows.image_id(4), rows.image_id(2)}}
+        if early:
+            table.bury(dead)
+        table.swap([merged], [a, b])
+        if not early:
+            assert_holds(table.view, [1, 2, 3, 4])
+            table.bury(dead)
+        assert_holds(table.view, [2, 3])
+        table.bury({"merged-1": {rows.image_id(2)}})
+        assert_holds(table.view, [3])
+
+
+def test_a_merge_without_a_row_lets_another_pack_show_the_image(folder: Path) -> None:
+    """The merge dropped the row as dead, by a mark that reached this table never, or does later."""
+    a, b, c = write(folder, "a", [1, 2]), write(folder, "b", [3]), write(folder, "c", [1])
+    table = Table()
+    table.swap([a, b, c])
+    table.swap([merge(folder, "merged-1", [a, b], {"a": {rows.image_id(1)}})], [a, b])
+    assert_holds(table.view, [1, 2, 3])
+    table.bury({"a": {rows.image_id(1)}})
+    assert_holds(table.view, [1, 2, 3])
+    table.bury({"c": {rows.image_id(1)}})
+    assert_holds(table.view, [2, 3])
+
+
+@pytest.fixture(params=[(1024, 10_000), (1, 3)], ids=["as it is", "numbered anew all the time"])
+def tight(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run with room for many rows, and with so little that columns and numbers change all the time."""
+    monkeypatch.setattr(row_table, "_SMALLEST", request.param[0])
+    monkeypatch.setattr(row_table, "_LOOSE", request.param[1])
+
+
+@pytest.mark.usefixtures("tight")
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_every_view_is_what_a_plain_model_says(folder: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    table, here, dead, kept = Table(), dict[str, Pack](), dict[str, set[int]](), []
+    contents: dict[str, dict[int, str]] = {}  # of each pack: number to the segment that it came from
+
+    def live() -> list[int]:
+        return sorted(
+            {
+                number
+                for name in here
+                for number, origin in contents[name].items()
+                if not {rows.image_id(number)} & (dead.get(name, set()) | dead.get(origin, set()))
+            }
+        )
+
+    for step in range(60):
+        match chance.choice(["come", "come", "come", "bury", "bury", "go", "merge"]):
+            case "come":
+                name = f"s{step}"
+                some = chance.sample(range(60), chance.randrange(0, 8))
+                contents[name] = dict.fromkeys(some, name)
+                if chance.random() < 0.2 and some:  # its deletion is known first
+                    early = {rows.image_id(some[0])}
+                    dead[name] = early
+                    table.bury({name: early})
+                here[name] = write(folder, name, some)
+                table.swap([here[name]])
+            case "bury" if here:
+                name = chance.choice(list(here))
+                of = [(number, chance.choice([name, origin])) for number, origin in contents[name].items()]
+                marks: dict[str, set[int]] = {}
+                for number, segment in chance.sample(of, min(len(of), chance.randrange(1, 3))):
+                    marks.setdefault(segment, set()).add(rows.image_id(number))
+                for segment, images in marks.items():
+                    dead.setdefault(segment, set()).update(images)
+                table.bury(marks)
+            case "go" if here:
+                table.swap([], [here.pop(chance.choice(list(here)))])
+            case "merge" if len(here) > 3:
+                inputs = [pack for pack in here.values() if not pack.inputs][:4]
+                if segments.merge([(pack.segment, pack.rows, dead.get(pack.segment, set())) for pack in inputs]):
+                    merged = merge(folder, f"merged-{step}", inputs, dead)
+                    known = {rows.image_id(number): number for number in range(60)}
+                    contents[merged.segment] = {
+                        known[int(merged.ids[row])]: str(merged.origin(row)) for row in range(len(merged))
+                    }
+                    for pack in inputs:
+                        del here[pack.segment]
+                    here[merged.segment] = merged
+                    table.swap([merged], inputs)
+        kept.append((table.view, live()))
+        assert numbers_in(table.view) == live()
+    for view, numbers in kept[::7]:
+        assert_holds(view, numbers)
+
+
+@given(
+    st.sets(st.sampled_from(["drawing", "painting", "nothing"])),
+    st.one_of(st.none(), st.lists(st.integers(0, 70), max_size=40)),
+    st.lists(st.integers(0, 59), unique=True),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_filter_lets_through_what_it_says(
+    view: View, labels: set[str], among: list[int] | None, asked: list[int]
+) -> None:
+    ids = None if among is None else np.array(rows.ids(among), dtype=np.int64)
+    gate = Gate(view, Filter(frozenset(labels) or None, ids))
+    passing = {
+        number
+        for number in numbers_in(view)
+        if (not labels or rows.entry(number).label in labels) and (among is None or number in among)
+    }
+    assert sorted(view.ids[gate.rows()].tolist()) == sorted(rows.ids(sorted(passing)))
+    assert gate.size >= len(passing)
+    if among is None:
+        assert gate.size == len(passing)
+    some = view.find(np.array(rows.ids(asked), dtype=np.int64))
+    some = some[some >= 0]
+    let = view.ids[some[gate.passing(some)]].tolist()
+    assert sorted(let) == sorted(rows.ids([number for number in asked if number in passing]))
+
+
+@pytest.fixture(scope="module")
+def view(tmp_path_factory: pytest.TempPathFactory) -> View:
+    """Sixty images in four packs, some of them twice, some dead."""
+    folder = tmp_path_factory.mktemp("view")
+    table = Table()
+    table.swap([write(folder, f"s{start}", range(max(0, start - 4), start + 15)) for start in range(0, 60, 15)])
+    table.bury({"s15": set(rows.ids([20, 21])), "s0": set(rows.ids([3, 12]))})
+    return table.view
+
+
+@pytest.mark.parametrize("label", ["", "painting", "nothing"])
+def test_pages_are_those_of_a_plain_sort(folder: Path, label: str) -> None:
+    """Also where many were added at the same time."""
+    entries = [rows.entry(number) for number in range(50)]
+    entries = [segments.Entry(**{**vars(one), "added": one.added // 10}) for one in entries]
+    path = folder / "same-time.arrow"
+    vectors = rows.embeddings(range(50), DIM)
+    path.write_bytes(segments.pack(entries, vectors, collection="art", model="lite", version=3))
+    table = Table()
+    table.swap([Pack(path)])
+    wanted = sorted((one for one in entries if not label or one.label == label), key=lambda one: (-one.added, one.id))
+    for limit in (1, 7, 100):
+        for offset in (0, 3, 48, 200):
+            total, page = table.view.latest(limit=limit, offset=offset, label=label)
+            assert total == len(wanted)
+            assert table.view.ids[page].tolist() == [one.id for one in wanted[offset : offset + limit]]

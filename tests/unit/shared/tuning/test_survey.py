@@ -1,0 +1,188 @@
+"""The survey of a collection against brute force, and collections that change while they are surveyed."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from shared.hashing import FloatArray, HashingError
+from shared.tuning import Goal, sampling, survey, tune
+from shared.tuning.sampling import Metric, Rows, Sample, sample_of
+from tests.support.clusters import clustered, distances
+
+METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
+
+
+def unlike_lengths(seed: int, n: int, dim: int) -> FloatArray:
+    lengths = np.random.default_rng(seed).uniform(0.5, 2, (n, 1))
+    return np.asarray(clustered(seed, n, dim) * lengths, dtype=np.float32)
+
+
+def batches(vectors: FloatArray, seed: int = 0) -> Iterator[Rows]:
+    """The vectors in small uneven batches, some of them empty, with ids that are no row numbers."""
+    sizes = np.random.default_rng(seed).integers(0, 90, len(vectors))
+    start = 0
+    for size in sizes:
+        part = vectors[start : start + size]
+        yield np.arange(start, start + len(part)) * 3 + 7, part
+        start += size
+
+
+def rows_of(made: Sample) -> list[list[int]]:
+    """The rows of `batches` that are each query's neighbours."""
+    return ((made.neighbour_ids - 7) // 3).tolist()  # type: ignore[no-any-return]
+
+
+def test_bits_of_the_collection_come_to_the_same_as_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = unlike_lengths(1, 5000, 60)
+    monkeypatch.setattr(sampling, "_ROWS", 4 * 60 * 3000)
+    monkeypatch.setattr(sampling, "_FOR_AXES", 4 * 60 * 2000)
+    for metric in METRICS:
+        whole = sample_of(vectors, seed=3, metric=metric)
+        pieces = survey(lambda: batches(vectors), 5000, seed=3, metric=metric)
+        assert pieces.space.parameters() == whole.space.parameters()
+        for name, array in whole.space.arrays().items():
+            assert (pieces.space.arrays()[name] == array).all()
+        assert whole.rows.shape == (3000, 60)
+        assert (pieces.rows == whole.rows).all()
+        assert (pieces.queries == whole.queries).all()
+        assert (pieces.query_vectors == whole.query_vectors).all()
+        assert (pieces.own == whole.own).all()
+        assert pieces.size == whole.size == 5000
+        # Scores of single precision may exchange two that are as near.
+        same = [
+            set(one) == set(other) for one, other in zip(rows_of(pieces), whole.neighbour_ids.tolist(), strict=True)
+        ]
+        assert np.mean(same) > 0.99
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("origin", [0.0, 1000.0])
+def test_neighbours_are_those_of_brute_force(metric: Metric, origin: float) -> None:
+    vectors = np.asarray(unlike_lengths(1, 2000, 40) * (300 if origin else 1) + origin, dtype=np.float32)
+    vectors[1000:1040] = vectors[:40]  # copies, which count as neighbours
+    vectors[500:503] = vectors[3]
+    made = survey(lambda: batches(vectors), 2000, seed=0, metric=metric)
+    assert made.neighbour_ids.shape == (sampling.QUERIES, 10)
+    assert (made.space.coordinates(vectors)[rows_of(made)] == made.neighbours).all()
+    copies = 0
+    for vector, rows in zip(made.query_vectors, rows_of(made), strict=True):
+        assert len(set(rows)) == 10
+        away = distances(vectors, vector, metric)
+        own = np.flatnonzero((vectors == vector).all(axis=1))
+        copies += len(own) > 1
+        assert len(own) - 1 == sum(row in own for row in rows)  # itself left out once, and no copy of it
+        expected = np.delete(np.sort(away), 0)[:10]
+        assert away[rows] == pytest.approx(expected, abs=1e-6 if metric == "cosine" else 2e-3 * (1 + origin / 10))
+    assert copies > 5
+
+
+def test_queries_and_rows_are_the_collections_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = unlike_lengths(1, 4000, 32)
+    monkeypatch.setattr(sampling, "_ROWS", 4 * 32 * 1000)
+    made = survey(lambda: batches(vectors), 4000, seed=0)
+    assert (made.rows.shape, made.queries.shape, made.size) == ((1000, 32), (sampling.QUERIES, 32), 4000)
+    coordinates = made.space.coordinates(vectors).astype(np.float32)
+    places = {row.tobytes(): number for number, row in enumerate(coordinates)}
+    numbers = [places[row.tobytes()] for row in made.rows]
+    assert numbers == sorted(set(numbers))  # in their order, none twice
+    assert np.histogram(numbers, 4, (0, 4000))[0] == pytest.approx(250, rel=0.25)
+    asked = [places[query.tobytes()] for query in made.queries.astype(np.float32)]
+    assert len(set(asked)) == sampling.QUERIES
+    assert [numbers[own] for own in made.own if own >= 0] == [
+        one for one, own in zip(asked, made.own, strict=True) if own >= 0
+    ]
+    assert set(asked) & set(numbers) == {one for one, own in zip(asked, made.own, strict=True) if own >= 0}
+    assert 0.15 < (made.own >= 0).mean() < 0.35
+
+
+@pytest.mark.parametrize(
+    ("n", "dim", "axes"), [(63, 200, 200), (64, 200, 8), (400, 200, 50), (1040, 132, 128), (2000, 30, 30)]
+)
+def test_there_are_axes_as_soon_as_there_are_vectors_to_tell_them(n: int, dim: int, axes: int) -> None:
+    made = sample_of(unlike_lengths(0, n, dim), seed=0)
+    assert made.space.size == axes
+    assert (made.space.axes is None) == (n < 64)
+
+
+def test_the_first_axes_are_those_of_the_sample() -> None:
+    made = sample_of(unlike_lengths(0, 500, 100), seed=0)
+    few = made.on_axes(12)
+    assert few.space.size == few.rows.shape[1] == few.queries.shape[1] == few.neighbours.shape[2] == 12
+    assert (few.space.coordinates(few.query_vectors) == few.queries).all()
+    assert made.on_axes(62) is made
+    assert made.on_axes(500) is made
+    spread = made.rows.astype(np.float64).var(axis=0)
+    assert (spread[:11] > 0.9 * spread[1:12]).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 11, 12])
+def test_small_collections_have_as_many_neighbours_as_there_are(n: int) -> None:
+    made = sample_of(unlike_lengths(0, n, 24), seed=0)
+    assert made.neighbour_ids.shape == (n, min(10, n - 1))
+    for query, ids in enumerate(made.neighbour_ids.tolist()):
+        assert query not in ids
+        assert len(set(ids)) == len(ids)
+    assert made.own.tolist() == list(range(n))
+
+
+def test_a_size_to_come_is_kept() -> None:
+    assert sample_of(unlike_lengths(0, 50, 24), seed=0, size=9000).size == 9000
+    assert sample_of(unlike_lengths(0, 50, 24), seed=0, size=20).size == 50
+
+
+def test_half_precision_is_surveyed_as_what_it_stands_for() -> None:
+    halves = unlike_lengths(0, 300, 16).astype(np.float16)
+    one, other = sample_of(halves, seed=0), sample_of(halves.astype(np.float32), seed=0)  # type: ignore[arg-type]
+    assert (one.rows == other.rows).all()
+    assert (one.neighbour_ids == other.neighbour_ids).all()
+
+
+# Collections that change meanwhile
+
+
+@pytest.mark.parametrize(
+    ("announced", "first", "second"),
+    [(1000, 1000, 700), (1000, 1000, 1400), (1000, 800, 30), (500, 1400, 1400), (1, 9, 9)],
+)
+@pytest.mark.parametrize("family", ["voronoi", "p-stable"])
+def test_images_that_come_and_go_between_the_passes_do_no_harm(
+    announced: int, first: int, second: int, family: str
+) -> None:
+    vectors = unlike_lengths(1, 1400, 24)
+    passes = iter((first, second))
+    made = survey(lambda: batches(vectors[: next(passes)]), announced, seed=0)
+    assert made.size == announced
+    assert 1 <= len(made.rows) <= min(announced, second)
+    assert (np.array(rows_of(made)) < second).all()
+    assert (made.own < len(made.rows)).all()
+    tuning = tune(made, Goal(seed=0, families=(family,), tables=2, cells=20, hashes=8))
+    assert 0 < tuning.chosen.recall <= 1
+    tuning.family.keys(vectors)
+
+
+def test_other_vectors_under_the_same_number_do_no_harm() -> None:
+    vectors = iter((unlike_lengths(1, 600, 24), unlike_lengths(2, 600, 24)))
+    made = survey(lambda: batches(next(vectors)), 600, seed=0)
+    assert (made.own == -1).all()
+    assert made.neighbour_ids.shape == (sampling.QUERIES, 10)
+    assert 0 < tune(made, Goal(seed=0, tables=1, cells=20, hashes=8)).chosen.recall <= 1
+
+
+def test_a_collection_without_vectors_is_refused() -> None:
+    with pytest.raises(HashingError, match="expected \\[n, dim\\], n ≥ 1"):
+        survey(lambda: iter(()), 0, seed=0)
+    passes = iter((unlike_lengths(1, 50, 24), unlike_lengths(1, 0, 24)))
+    with pytest.raises(HashingError, match="none of the 50 vectors that were to be surveyed is left"):
+        survey(lambda: batches(next(passes)), 50, seed=0)
+
+
+def test_a_number_that_is_not_finite_is_refused_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "_MOST_FOR_AXES", 400)
+    monkeypatch.setattr(sampling, "_ROWS", 4 * 24 * 10)
+    vectors = unlike_lengths(1, 3000, 24)
+    for row in (0, 1234, 2999):
+        broken = vectors.copy()
+        broken[row, 5] = np.inf
+        with pytest.raises(HashingError, match="inf at component 5"):
+            survey(lambda: batches(broken), 3000, seed=0)  # noqa: B023 -- called at once
