@@ -1,6 +1,7 @@
 """The `artseek` command.
 
-Exit status: 0 success, 1 an error, 2 wrong usage, 3 `ingest` ended but rejected some files, 130 interrupted.
+Exit status: 0 success, 1 an error, 2 wrong usage, 3 `ingest`, `evaluate` or `models use` did its work but left images
+out, 130 interrupted.
 """
 
 import importlib

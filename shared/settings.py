@@ -39,7 +39,9 @@ class Settings(BaseSettings):
 
     serving_target: str = Field("127.0.0.1:8500", description="host:port of the model server's gRPC API.")
     model: str = Field("efficientnet-lite0", description="Model that a new collection is embedded with.")
-    model_version: int | None = Field(None, ge=1, description="Its version; unset: the latest one served.")
+    model_version: int | None = Field(
+        None, ge=1, description="Version of `ARTSEEK_MODEL`; unset: the latest one served."
+    )
 
     models: Path = Field(Path("data/models"), description="Folder of the exported models for `artseek models`.")
 
@@ -73,7 +75,11 @@ class Settings(BaseSettings):
     visibility_timeout: int = Field(
         45, ge=10, description="Seconds after which the task of a worker that vanished is given to another."
     )
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severity that is logged.")
+    log_level: str = Field(
+        "INFO",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        description="Least severity that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`.",
+    )
 
 
 def load_settings() -> Settings:

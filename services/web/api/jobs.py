@@ -31,7 +31,7 @@ def get_job(path: JobPath) -> ResponseReturnValue:
     problems=(404, 409, 503),
 )
 def cancel_job(path: JobPath) -> ResponseReturnValue:
-    """Cancel an evaluation; jobs of other kinds go on to their end."""
+    """Cancel an evaluation or the change of a collection to another model; a job of another kind goes on to its end."""
     jobs = parts().jobs
     kind = jobs.get(path.id).kind
     if kind not in CANCELLABLE:
