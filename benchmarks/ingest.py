@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks.system import MODELS, running_system
 from local.demo import sample_gallery
 from shared.folders import walk
+from shared.tensorflow_runtime import import_quietly
 
 _BATCH = 32
 _MODEL = MODELS / "efficientnet-lite0" / "1"
@@ -68,9 +69,9 @@ def _bare_in_process(folder: Path, limit: int) -> float:
 def _bare_loop(files: list[Path]) -> float:
     """Return the images per second of the bare loop, the model's loading and first call not counted."""
     import numpy as np  # noqa: PLC0415 -- only the process of its own pays for TensorFlow
-    import tensorflow as tf  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415
 
+    tf = import_quietly("tensorflow")
     embed = tf.saved_model.load(str(_MODEL)).signatures["serving_default"]
     size = embed.structured_input_signature[1]["images"].shape[1]
     embed(images=tf.zeros([_BATCH, size, size, 3], tf.uint8))

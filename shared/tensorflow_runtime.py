@@ -1,4 +1,4 @@
-"""Imports TensorFlow without its start-up chatter, for programs whose standard error people read."""
+"""How our programs start TensorFlow: with oneDNN on every processor, and without its messages at start."""
 
 import logging
 import os
@@ -6,15 +6,29 @@ import sys
 import tempfile
 from importlib import import_module
 from types import ModuleType
+from typing import Final
+
+ONEDNN_VARIABLE: Final = "TF_ENABLE_ONEDNN_OPTS"
+_LOG_LEVEL_VARIABLE: Final = "TF_CPP_MIN_LOG_LEVEL"
+
+
+def enable_onednn() -> None:
+    """Let TensorFlow compute with oneDNN, unless the environment says otherwise; call it before TensorFlow is loaded.
+
+    TensorFlow turns oneDNN on by itself for some Intel processors only. Others gain as much: on an AMD Zen 3 the
+    default model takes half the time. Every package of ours that imports TensorFlow or Keras calls this first.
+    """
+    os.environ.setdefault(ONEDNN_VARIABLE, "1")
 
 
 def import_quietly(name: str) -> ModuleType:
-    """Import a module that imports TensorFlow, and drop what its C++ part writes to standard error meanwhile.
+    """Import a module that imports TensorFlow, and hold back what TensorFlow writes to standard error meanwhile.
 
     TensorFlow writes notes about CPU features before any log level applies, straight to the file descriptor. If the
     import fails, what was written is passed on.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    enable_onednn()
+    os.environ.setdefault(_LOG_LEVEL_VARIABLE, "2")
     for logger in ("tensorflow", "absl"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     sys.stderr.flush()

@@ -16,6 +16,7 @@ import pytest
 
 from local.demo import sample_gallery
 from shared.settings import SETTINGS_FILE, Settings
+from shared.tensorflow_runtime import enable_onednn
 from tests.support.paths import ROOT
 
 _MODELS = ROOT / "build" / "models"  # exported once, not once a run
@@ -23,6 +24,8 @@ _PATIENCE_S = 120.0
 
 # Where the tests run in the background of a shell, SIGINT is ignored, and so would be by every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+enable_onednn()  # before any test imports TensorFlow
 
 
 def free_port() -> int:

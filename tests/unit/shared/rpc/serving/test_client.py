@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 from shared.errors import Invalid, NotFound, Unavailable
 from shared.rpc.serving.client import ServingClient
 from shared.rpc.serving.errors import ModelNotFound, ModelRefused, ModelUnavailable, ServingError, from_grpc
-from shared.tensorflow_runtime import import_quietly
 from tests.support.paths import ROOT
 
 
@@ -87,28 +85,3 @@ def test_each_status_is_retryable_or_not(code: grpc.StatusCode) -> None:
 @pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED"])
 def test_a_refusal_is_not_worth_repeating(code: str) -> None:
     assert isinstance(from_grpc(_Failure(grpc.StatusCode[code]), "host:1", "m"), ModelRefused)
-
-
-def test_a_quiet_import_holds_back_noise_but_not_what_a_failure_said(tmp_path: Path) -> None:
-    (tmp_path / "noisy_module.py").write_text("import os; os.write(2, b'noise\\n'); value = 5")
-    (tmp_path / "failing_module.py").write_text("import os; os.write(2, b'reason\\n'); raise ValueError('no')")
-    code = "from shared.tensorflow_runtime import import_quietly; import sys; print(import_quietly(sys.argv[1]).value)"
-    done = [
-        subprocess.run(
-            [sys.executable, "-c", code, module],
-            cwd=ROOT,
-            check=False,
-            capture_output=True,
-            text=True,
-            env={"PYTHONPATH": f"{ROOT}:{tmp_path}"},
-        )
-        for module in ("noisy_module", "failing_module")
-    ]
-    assert (done[0].returncode, done[0].stdout, done[0].stderr) == (0, "5\n", "")
-    assert done[1].returncode == 1
-    assert done[1].stderr.startswith("reason\n")
-    assert "ValueError: no" in done[1].stderr
-
-
-def test_a_quiet_import_returns_the_module_itself() -> None:
-    assert import_quietly("json") is sys.modules["json"]
