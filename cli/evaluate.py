@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -15,7 +15,8 @@ from rich.table import Table
 from cli.command import System, as_json_option, command, err, in_collection, out, plain, print_json
 from services.producer.ingest import reader
 from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
-from shared.evaluation.grids import settings_of
+from shared.evaluation.grids import parse_grid
+from shared.evaluation.index_setting import IndexSetting
 from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
 from shared.evaluation.reports import Evaluations
 from shared.folders import Source, walk
@@ -77,7 +78,7 @@ def evaluate(  # noqa: PLR0913 -- its options
         raise click.UsageError("--keep goes with QUERIES_DIR")
     if keep is not None:
         layout.collection_name(keep)
-    settings = settings_of(grid.read_bytes()) if grid is not None else ()
+    settings = parse_grid(grid.read_bytes()) if grid is not None else ()
     system.catalog.get(collection)
     sets, job = QuerySets(system.store, system.ledger), new_job_id()
     refused: list[Rejection] = []
@@ -235,7 +236,7 @@ def _grid_table(report: dict[str, Any]) -> Table:
         runs = {run["distractors"]: run for run in setting["runs"] if run["metric"] == "cosine"}
         with_all, labelled = runs[True], runs[False]
         grid.add_row(
-            _setting(setting["setting"]),
+            _setting_title(IndexSetting.from_json(setting["setting"])),
             f"{with_all['p_at_k']:.3f}",
             f"{with_all['recall_at_k']:.3f}",
             f"{100 * with_all['candidate_fraction']:.2f} %",
@@ -249,12 +250,21 @@ def _number(value: float | None, form: str) -> str:
     return "–" if value is None else form.format(value)
 
 
-_SHORT = {"tables": "L", "hashes": "k", "width": "w", "cells": "cells", "probes": "T"}
+_SYMBOLS: dict[Literal["tables", "hashes", "width", "cells", "probes"], str] = {
+    "tables": "L",
+    "hashes": "k",
+    "width": "w",
+    "cells": "cells",
+    "probes": "T",
+}
 
 
-def _setting(setting: dict[str, Any]) -> str:
-    plainly = [setting["family"], *(["plain"] if setting["space"] == "plain" else [])]
-    return " ".join([*plainly, *(f"{short}={setting[name]}" for name, short in _SHORT.items() if name in setting)])
+def _setting_title(setting: IndexSetting) -> str:
+    name = f"{setting.family} plain" if setting.space == "plain" else setting.family
+    given = setting.given()
+    return " ".join(
+        [name, *(f"{symbol}={given[parameter]}" for parameter, symbol in _SYMBOLS.items() if parameter in given)]
+    )
 
 
 def _notes(report: dict[str, Any]) -> Iterator[str]:

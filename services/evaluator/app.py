@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 import time
-from typing import Any
 
 from celery.exceptions import Reject
 from celery.signals import worker_process_init, worker_ready
@@ -19,7 +18,7 @@ from shared.errors import Unavailable
 from shared.health import heartbeat
 from shared.images import Limits
 from shared.logs import configure
-from shared.messaging.task_queue import EVALUATE_COLLECTION, Trial, make_app
+from shared.messaging.task_queue import EVALUATE_COLLECTION, Trial, TrialJson, make_app
 from shared.rpc.query import QueryClient
 from shared.rpc.serving import ServingClient
 from shared.settings import Settings, load_settings
@@ -90,11 +89,11 @@ def _sweep(index: Client) -> None:
 
 
 @app.task(name=EVALUATE_COLLECTION)
-def evaluate(*, job: str, collection: str, trial: dict[str, Any]) -> None:
+def evaluate(*, job: str, collection: str, trial: TrialJson) -> None:
     """Judge a collection; while a server is away, the message goes back to the queue."""
     try:
         try:
-            _evaluator().evaluate(job=job, collection=collection, trial=Trial(**trial))
+            _evaluator().evaluate(job=job, collection=collection, trial=Trial.from_json(trial))
         except Unavailable:
             raise
         except Exception as error:
@@ -106,10 +105,10 @@ def evaluate(*, job: str, collection: str, trial: dict[str, Any]) -> None:
         raise Reject(str(error), requeue=True) from error
 
 
-def _give_up(error: Exception, *, job: str, collection: str, trial: dict[str, Any]) -> None:
+def _give_up(error: Exception, *, job: str, collection: str, trial: TrialJson) -> None:
     """Report that an evaluation failed, whatever else fails: a job without an end is waited for until it expires."""
     try:
-        _evaluator().give_up(error, job=job, collection=collection, trial=Trial(**trial))
+        _evaluator().give_up(error, job=job, collection=collection, trial=Trial.from_json(trial))
     except Unavailable:
         raise
     except Exception:

@@ -22,6 +22,7 @@ from services.evaluator.scratch import LOCK_S, Scratch, lock_of
 from services.evaluator.snapshot import Snapshot
 from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
 from shared.evaluation import retrieval_metrics
+from shared.evaluation.index_setting import IndexSetting
 from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import parquet
@@ -290,7 +291,7 @@ class Evaluator:
             snapshot.close()
 
     def _setting(
-        self, job: str, made: Grid, number: int, setting: dict[str, Any], parts: Parts, progress: Progress
+        self, job: str, made: Grid, number: int, setting: IndexSetting, parts: Parts, progress: Progress
     ) -> tuple[dict[str, Any], dict[str, Answers]]:
         """Return what an earlier attempt found of a setting, or judge it and keep that."""
         names = [run.id for run in runs_of(f"grid{number}")]

@@ -12,9 +12,10 @@ from services.evaluator.run_results import Answers, Run, runs_of
 from services.evaluator.scratch import ScratchGeneration
 from services.evaluator.snapshot import Distances, Snapshot
 from shared.errors import Unavailable
-from shared.evaluation.grids import goal_of
+from shared.evaluation.grids import tuning_goal
+from shared.evaluation.index_setting import IndexSetting
 from shared.hashing import HashFamily
-from shared.hashing.pstable import PStableFamily
+from shared.hashing.pstable import plain_p_stable
 from shared.hashing.space import fit_space
 from shared.rpc.query import METRICS
 from shared.state import BucketStore
@@ -63,7 +64,7 @@ class Grid:
         return self._ranked("exact", [everything] * len(self._queries), np.zeros(len(self._queries), np.int64), {})
 
     def judge(
-        self, number: int, setting: dict[str, Any], *, step: Callable[[], None], check: Callable[[], None]
+        self, number: int, setting: IndexSetting, *, step: Callable[[], None], check: Callable[[], None]
     ) -> tuple[dict[str, Any], dict[str, Answers]]:
         """Build an index and search it; returns what is known of it, and the answers by the ids of the runs.
 
@@ -98,7 +99,7 @@ class Grid:
         seen = np.array([len(places) for places in found], dtype=np.int64)
         answers = self._ranked(f"grid{number}", found, seen, {"probe": probing, "fetch": fetching})
         told = {
-            "setting": setting,
+            "setting": setting.to_json(),
             "index": index_of(family, 0),
             "images": len(self._snapshot),
             "build_s": round(built, 3),
@@ -107,22 +108,14 @@ class Grid:
         }
         return told, answers
 
-    def _family(self, setting: dict[str, Any]) -> tuple[HashFamily, dict[str, float] | None]:
-        if setting["space"] == "plain":
+    def _family(self, setting: IndexSetting) -> tuple[HashFamily, dict[str, float] | None]:
+        if setting.space == "plain":
             some = np.unique(np.linspace(0, len(self._snapshot) - 1, min(_FOR_SPACE, len(self._snapshot))).astype(int))
             space = fit_space(self._snapshot.vectors(some), None, scaling="none")
-            family = PStableFamily.draw(
-                space,
-                tables=setting["tables"],
-                hashes=setting["hashes"],
-                width=setting["width"] / (2.0**space.exponent * space.unit),
-                probes=setting["probes"],
-                seed=self._seed,
-            )
-            return family.recording(width=setting["width"]), None
+            return plain_p_stable(space, setting, seed=self._seed), None
         if self._sample is None:
             self._sample = survey(self._snapshot.blocks, len(self._snapshot), seed=self._seed)
-        tuning = tune(self._sample, goal_of(setting, seed=self._seed))
+        tuning = tune(self._sample, tuning_goal(setting, seed=self._seed))
         return tuning.family, {"recall": tuning.chosen.recall, "candidate_share": tuning.chosen.share}
 
     def _ranked(

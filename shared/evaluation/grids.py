@@ -1,10 +1,12 @@
 """Grids: which settings of an index are to be judged side by side, as JSON says it."""
 
 import json
+from collections.abc import Mapping
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 from shared.errors import Invalid
+from shared.evaluation.index_setting import IndexSetting, SpaceName
 from shared.hashing.mixing import MAX_TABLES
 from shared.hashing.probing import MAX_PROBES
 from shared.hashing.pstable import FAMILY as P_STABLE
@@ -13,23 +15,14 @@ from shared.hashing.voronoi import FAMILY as VORONOI
 from shared.hashing.voronoi import MAX_CELLS
 from shared.tuning.tuner import FAMILIES, Goal
 
-MOST = 256
-MOST_WIDTH = 1e9
+MAX_SETTINGS = 256
+MAX_WIDTH = 1e9
 _SHOWN = 80  # characters of a value in a message
-SPACES = ("principal", "plain")
-_PARAMETERS = {
-    "family": "p-stable or voronoi",
-    "space": "principal or plain",
-    "tables": "L, the number of tables",
-    "hashes": "k, the hash functions of a table of the p-stable family",
-    "width": "w, their slot width",
-    "cells": "the cells of a table of the voronoi family",
-    "probes": "buckets of a table that a query looks into",
-}
-_NUMBERS = ("tables", "hashes", "width", "cells", "probes")
+SPACES: tuple[SpaceName, ...] = get_args(SpaceName)
+_NAMES = ("family", "space", "tables", "hashes", "width", "cells", "probes")
 
 
-def settings_of(text: str | bytes) -> tuple[dict[str, Any], ...]:
+def parse_grid(text: str | bytes) -> tuple[IndexSetting, ...]:
     """Return the settings that a grid's JSON asks for: a list of objects, or one object.
 
     A value that is a list stands for each of its values; lists of one object are crossed. What is left out or null, the
@@ -39,74 +32,93 @@ def settings_of(text: str | bytes) -> tuple[dict[str, Any], ...]:
         Invalid: It is no such JSON, or a value is out of its range; the message names it.
     """
     try:
-        asked = json.loads(text)
+        grid = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Invalid(f"the grid is not JSON: {error}") from None
-    return settings_in(asked)
+    return grid_settings(grid)
 
 
-def settings_in(asked: Any) -> tuple[dict[str, Any], ...]:
-    """Return the settings that a grid's JSON value asks for, as `settings_of` does."""
-    entries = asked if isinstance(asked, list) else [asked]
-    found: list[dict[str, Any]] = []
-    for place, entry in enumerate(entries):
+def grid_settings(grid: object) -> tuple[IndexSetting, ...]:
+    """Return the settings that a grid's JSON value asks for, as `parse_grid` does."""
+    settings: list[IndexSetting] = []
+    for place, entry in enumerate(grid if isinstance(grid, list) else [grid]):
         if not isinstance(entry, dict):
             raise Invalid(f"entry {place} of the grid is {_shown(entry)}, expected an object such as {{'tables': 8}}")
-        if strange := sorted(entry.keys() - _PARAMETERS):
-            raise Invalid(
-                f"entry {place} of the grid has {_shown(strange[0])}, expected some of {', '.join(_PARAMETERS)}"
-            )
-        lists = {name: _once(value) if isinstance(value, list) else [value] for name, value in entry.items()}
+        if unknown := sorted(entry.keys() - set(_NAMES)):
+            raise Invalid(f"entry {place} of the grid has {_shown(unknown[0])}, expected some of {', '.join(_NAMES)}")
+        lists = {name: _distinct(value) if isinstance(value, list) else [value] for name, value in entry.items()}
         if empty := [name for name, values in lists.items() if not values]:
             raise Invalid(f"entry {place} of the grid: {empty[0]} is an empty list, expected one value or several")
         for values in product(*lists.values()):
-            found.append(_checked(dict(zip(lists, values, strict=True)), place))
-            if len(found) > MOST:
-                raise Invalid(f"the grid has more than {MOST} settings: make it coarser, or several of it")
-    if not found:
+            settings.append(_setting(dict(zip(lists, values, strict=True)), f"entry {place} of the grid"))
+            if len(settings) > MAX_SETTINGS:
+                raise Invalid(f"the grid has more than {MAX_SETTINGS} settings: make it coarser, or several of it")
+    if not settings:
         raise Invalid("the grid has no settings")
-    return tuple(_once(found))
+    return tuple(dict.fromkeys(settings))
 
 
-def _once(values: list[Any]) -> list[Any]:
-    """Return JSON values without those that are there already."""
-    return list({json.dumps(one): one for one in values}.values())
+def _distinct(values: list[object]) -> list[object]:
+    """Return JSON values without repetitions."""
+    return list({json.dumps(value): value for value in values}.values())
 
 
 def _shown(value: object) -> str:
     return repr(value)[:_SHOWN]
 
 
-def _checked(setting: dict[str, Any], place: int) -> dict[str, Any]:
-    given = {name: value for name, value in setting.items() if value is not None}
-    made = {"family": P_STABLE, "space": "principal"} | given
-    where = f"entry {place} of the grid"
-    if made["family"] not in FAMILIES:
-        raise Invalid(f"{where}: family is {_shown(made['family'])}, expected one of {', '.join(FAMILIES)}")
-    if made["space"] not in SPACES:
-        raise Invalid(f"{where}: space is {_shown(made['space'])}, expected one of {', '.join(SPACES)}")
-    for name in _NUMBERS:
-        value = made.get(name)
-        whole = name != "width"
-        if whole and isinstance(value, float) and value.is_integer():  # as JSON may write an integer
-            value = made[name] = int(value)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int if whole else (int, float))):
-            raise Invalid(f"{where}: {name} is {_shown(value)}, expected {'a whole number' if whole else 'a number'}")
-    foreign = ("cells",) if made["family"] == P_STABLE else ("hashes", "width")
+def _setting(entry: Mapping[str, object], where: str) -> IndexSetting:
+    """Return the setting that one object asks for, its lists resolved.
+
+    Raises:
+        Invalid: A value is out of its range; the message names it, and says `where` it stands.
+    """
+    given = {name: value for name, value in entry.items() if value is not None}
+    family, space = given.get("family", P_STABLE), given.get("space", "principal")
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise Invalid(f"{where}: family is {_shown(family)}, expected one of {', '.join(FAMILIES)}")
+    if space not in ("principal", "plain"):
+        raise Invalid(f"{where}: space is {_shown(space)}, expected one of {', '.join(SPACES)}")
+    setting = IndexSetting(
+        family=family,
+        space="plain" if space == "plain" else "principal",
+        tables=_integer(given, "tables", where),
+        hashes=_integer(given, "hashes", where),
+        width=_width(given, where),
+        cells=_integer(given, "cells", where),
+        probes=_integer(given, "probes", where),
+    )
+    foreign = ("cells",) if family == P_STABLE else ("hashes", "width")
     for name in foreign:
-        if name in made:
-            raise Invalid(f"{where}: {name} is none of the {made['family']} family's parameters")
-    if made["space"] == "plain":
-        wanted = ("tables", "hashes", "width", "probes")
-        if made["family"] != P_STABLE or not all(name in made for name in wanted):
-            raise Invalid(f"{where}: the plain space takes the p-stable family with {', '.join(wanted)} all given")
-    if "width" in made and not 0 < made["width"] <= MOST_WIDTH:
-        raise Invalid(f"{where}: width is {_shown(made['width'])}, expected above 0 and at most {MOST_WIDTH:g}")
+        if name in given:
+            raise Invalid(f"{where}: {name} is none of the {family} family's parameters")
+    if space == "plain":
+        required = ("tables", "hashes", "width", "probes")
+        if family != P_STABLE or not all(name in given for name in required):
+            raise Invalid(f"{where}: the plain space takes the p-stable family with {', '.join(required)} all given")
+    if setting.width is not None and not 0 < setting.width <= MAX_WIDTH:
+        raise Invalid(f"{where}: width is {_shown(setting.width)}, expected above 0 and at most {MAX_WIDTH:g}")
     try:
-        goal_of(made, seed=0)
+        tuning_goal(setting, seed=0)
     except Invalid as error:
         raise Invalid(f"{where}: {error}") from None
-    return made
+    return setting
+
+
+def _integer(given: Mapping[str, object], name: str, where: str) -> int | None:
+    value = given.get(name)
+    if isinstance(value, float) and value.is_integer():  # as JSON may write an integer
+        return int(value)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise Invalid(f"{where}: {name} is {_shown(value)}, expected a whole number")
+
+
+def _width(given: Mapping[str, object], where: str) -> float | None:
+    value = given.get("width")
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise Invalid(f"{where}: width is {_shown(value)}, expected a number")
 
 
 def json_schema() -> dict[str, Any]:
@@ -120,12 +132,12 @@ def json_schema() -> dict[str, Any]:
 
     tables, probes = some(number(MAX_TABLES)), some(number(MAX_PROBES))
     hashes = some(number(MAX_HASHES))
-    width = some({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MOST_WIDTH})
+    width = some({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MAX_WIDTH})
     p_stable = {"family": some({"const": P_STABLE}), "tables": tables, "hashes": hashes, "width": width}
     plain = {
         "tables": some({**number(MAX_TABLES), "type": "integer"}),
         "hashes": some({**number(MAX_HASHES), "type": "integer"}),
-        "width": some({"type": "number", "exclusiveMinimum": 0, "maximum": MOST_WIDTH}),
+        "width": some({"type": "number", "exclusiveMinimum": 0, "maximum": MAX_WIDTH}),
         "probes": some({**number(MAX_PROBES), "type": "integer"}),
     }
     principal = some({"const": "principal"})
@@ -163,7 +175,6 @@ def json_schema() -> dict[str, Any]:
     return {"anyOf": [entry, {"type": "array", "minItems": 1, "items": entry}]}
 
 
-def goal_of(setting: dict[str, Any], *, seed: int) -> Goal:
+def tuning_goal(setting: IndexSetting, *, seed: int) -> Goal:
     """Return the tuner's goal that leaves it no choice but where the setting does."""
-    given = {name: setting[name] for name in _NUMBERS if setting.get(name) is not None}
-    return Goal(seed=seed, families=(setting["family"],), **given)
+    return Goal(seed=seed, families=(setting.family,), **setting.given())

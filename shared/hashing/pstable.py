@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.hashing.mixing import MAX_TABLES, bucket_keys, slot_multipliers, slot_sums
+from shared.hashing.parameters import FamilyParameters
 from shared.hashing.probing import MAX_PROBES, perturbations
 from shared.hashing.space import AXIS_BITS, Space, WholeNumbers, checked_array, checked_integer
 from shared.hashing.space_family import SpaceFamily
@@ -128,6 +129,20 @@ class PStableFamily(SpaceFamily):
         along = (coordinates @ self._exact_directions).astype(np.int64) + self._offsets
         slots, inside = np.divmod(along.reshape(len(coordinates), self.tables, self._hashes), self._width)
         return slots, inside
+
+
+def plain_p_stable(space: Space, parameters: FamilyParameters, *, seed: int) -> PStableFamily:
+    """Draw a family with a slot width in units of the vectors' own components: nothing is left to a tuner.
+
+    Raises:
+        HashingError: The tables, hashes, width or probes are not given, or are out of range.
+    """
+    tables, hashes, width, probes = parameters.tables, parameters.hashes, parameters.width, parameters.probes
+    if tables is None or hashes is None or width is None or probes is None:
+        raise HashingError("the plain space takes the p-stable family with tables, hashes, width, probes all given")
+    scaled = width / (2.0**space.exponent * space.unit)
+    family = PStableFamily.draw(space, tables=tables, hashes=hashes, width=scaled, probes=probes, seed=seed)
+    return family.recording(width=width)
 
 
 def _directions(size: int, tables: int, hashes: int, rng: np.random.Generator) -> npt.NDArray[np.int32]:

@@ -3,13 +3,14 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from shared.errors import BrokerUnavailable, Unavailable
+from shared.evaluation.index_setting import IndexSetting, IndexSettingJson
 from shared.settings import Settings
 from shared.state.jobs import Outcome
 
@@ -66,6 +67,17 @@ class Wish:
     metric: Literal["cosine", "euclidean"] = "cosine"
 
 
+class TrialJson(TypedDict):
+    """What a collection is judged by, as it stands on the queue."""
+
+    k: int
+    query_set: str | None
+    kept: str | None
+    sample: int
+    seed: int
+    grid: list[IndexSettingJson]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """What a collection is judged by: a query set, by its digest, or a sample of the collection's own labelled images.
@@ -76,7 +88,7 @@ class Trial:
         kept: The name that the set is kept under, if it is asked for by its name.
         sample: Images of the sample, at most.
         seed: Of the sample, the intervals and the grid.
-        grid: Settings of indexes to judge beside the one in use, as `shared.evaluation.grids` gives them.
+        grid: Settings of indexes to judge beside the one in use.
     """
 
     k: int = 10
@@ -84,7 +96,30 @@ class Trial:
     kept: str | None = None
     sample: int = 0
     seed: int = 0
-    grid: tuple[dict[str, Any], ...] = ()
+    grid: tuple[IndexSetting, ...] = ()
+
+    def to_json(self) -> TrialJson:
+        """Return the request as JSON values."""
+        return {
+            "k": self.k,
+            "query_set": self.query_set,
+            "kept": self.kept,
+            "sample": self.sample,
+            "seed": self.seed,
+            "grid": [setting.to_json() for setting in self.grid],
+        }
+
+    @classmethod
+    def from_json(cls, value: TrialJson) -> "Trial":
+        """Return the request that `to_json` gave."""
+        return cls(
+            k=value["k"],
+            query_set=value["query_set"],
+            kept=value["kept"],
+            sample=value["sample"],
+            seed=value["seed"],
+            grid=tuple(IndexSetting.from_json(setting) for setting in value["grid"]),
+        )
 
 
 def make_app(settings: Settings, *, name: str) -> Celery:
@@ -212,7 +247,7 @@ class Queue:
 
     def evaluate(self, *, job: str, collection: str, trial: Trial) -> None:
         """Have the answers of a collection judged."""
-        self._send(EVALUATE_COLLECTION, job=job, collection=collection, trial=asdict(trial))
+        self._send(EVALUATE_COLLECTION, job=job, collection=collection, trial=trial.to_json())
 
     def switch(self, *, collection: str, job: str, model: str, version: int | None) -> None:
         """Have a collection embedded anew with another model, by default with its latest version, and changed to it."""

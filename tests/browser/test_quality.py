@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from shared.evaluation.grids import settings_in
+from shared.evaluation.grids import grid_settings
 from shared.evaluation.reports import Evaluations
 from shared.messaging.task_queue import EVALUATE, make_app
 from shared.state import connect
@@ -319,7 +319,7 @@ def test_a_grid_is_judged_from_the_page(page: Page, watch: Watch, report: Report
     page.get_by_role("button", name="Take this example").click()
     expect(field).to_be_focused()
     example = json.loads(field.input_value())
-    assert len(settings_in(example)) == 7
+    assert len(grid_settings(example)) == 7
     page.get_by_label("Hits that count").fill(str(K))
     page.get_by_role("button", name="Judge now").click()
     expect(page.get_by_role("link", name="Look at it")).to_be_focused(timeout=60_000)

@@ -13,7 +13,7 @@ import pytest
 from services.evaluator.app import make_evaluator
 from services.evaluator.evaluator import Evaluator
 from services.evaluator.scratch import Scratch
-from shared.evaluation.grids import settings_of
+from shared.evaluation.grids import parse_grid
 from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
@@ -298,7 +298,7 @@ class Bench:
             k=K,
             query_set=self.sets.kept("shapes"),
             kept="shapes",
-            grid=settings_of(json.dumps({**GRID, "tables": [2, 4]})),
+            grid=parse_grid(json.dumps({**GRID, "tables": [2, 4]})),
         )
 
     def job(self) -> str:
@@ -411,7 +411,7 @@ def test_queries_that_only_a_cancelled_evaluation_used_go_with_it(bench: Bench, 
 
 
 def test_two_evaluations_at_once_do_not_disturb_each_other(bench: Bench) -> None:
-    other = Trial(k=3, sample=10, seed=4, grid=settings_of(json.dumps({**GRID, "tables": [3, 4], "width": 0.9})))
+    other = Trial(k=3, sample=10, seed=4, grid=parse_grid(json.dumps({**GRID, "tables": [3, 4], "width": 0.9})))
     alone = [figures(bench.run(bench.evaluator(), bench.job(), trial)) for trial in (bench.trial, other)]
     together: list[Any] = [None, None]
 

@@ -1,6 +1,6 @@
 """Evaluations: how good the answers of collections were found to be, and judging one now."""
 
-from typing import Any, cast
+from typing import cast
 
 from flask import request
 from flask.typing import ResponseReturnValue
@@ -29,7 +29,8 @@ from services.web.api.schemas import job_url
 from services.web.clients import parts
 from services.web.problems import FieldError, Problem, invalid
 from shared.errors import Invalid, NotFound
-from shared.evaluation.grids import settings_in
+from shared.evaluation.grids import grid_settings
+from shared.evaluation.index_setting import IndexSetting
 from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
@@ -127,11 +128,11 @@ def judge_collection() -> ResponseReturnValue:
     return response
 
 
-def _grid(asked: NewEvaluation) -> tuple[dict[str, Any], ...]:
+def _grid(asked: NewEvaluation) -> tuple[IndexSetting, ...]:
     """Return the settings that are to be judged; none if no grid is given."""
     if "grid" not in asked.model_fields_set:
         return ()
     try:
-        return settings_in(asked.grid)
+        return grid_settings(asked.grid)
     except Invalid as error:
         raise invalid([FieldError(field="body.grid", message=str(error))]) from None

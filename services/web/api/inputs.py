@@ -122,7 +122,8 @@ class EvaluationQueriesListing(Input):
 
 _GRID = grids.json_schema() | {
     "description": "Settings of an index to judge beside the one in use: a list of objects, or one. A value that is a "
-    f"list stands for each of its values, and the lists of an object are crossed; {grids.MOST} settings at most.",
+    "list stands for each of its values, and the lists of an object are crossed; "
+    f"{grids.MAX_SETTINGS} settings at most.",
     "examples": [{"tables": [4, 8], "hashes": [6, 8], "width": 1.0, "probes": 1}],
 }
 
