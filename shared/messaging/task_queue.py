@@ -9,7 +9,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from shared.errors import BrokerUnavailable, Unavailable
+from shared.errors import BrokerUnavailable, Invalid, Unavailable
 from shared.evaluation.index_setting import IndexSetting, IndexSettingJson
 from shared.settings import Settings
 from shared.state.jobs import Outcome
@@ -111,7 +111,13 @@ class Trial:
 
     @classmethod
     def from_json(cls, value: TrialJson) -> "Trial":
-        """Return the request that `to_json` gave."""
+        """Return the request that `to_json` gave.
+
+        Raises:
+            Invalid: A newer version sent it, with what this one does not know.
+        """
+        if unknown := sorted(value.keys() - TrialJson.__annotations__.keys()):
+            raise Invalid(f"the evaluation is asked for with {unknown[0]!r}, which this version does not know")
         return cls(
             k=value["k"],
             query_set=value["query_set"],
