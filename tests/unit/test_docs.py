@@ -12,6 +12,7 @@ from tests.support.paths import ROOT
 _README = ROOT / "README.md"
 _CONFIGURATION = ROOT / "docs" / "configuration.md"
 _PAGES = [_README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+_PROSE_COLUMNS = 100
 
 
 def _text(page: Path) -> str:
@@ -71,3 +72,10 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
         ahead += pages - reached
         reached |= pages
     assert {page.resolve() for page in _PAGES} <= reached
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_every_page_wraps_its_prose(page: Path) -> None:
+    lines = _without_code(_text(page)).splitlines()
+    long = [line for line in lines if len(line) > _PROSE_COLUMNS and not line.startswith(("|", "!["))]
+    assert long == []
