@@ -1,9 +1,12 @@
 # make demo: the whole system on this machine, with a sample gallery or IMAGES=folder
 # make test: every test that needs nothing but PyPI (browser tests where there is a Chromium)
+# make test-fast: the tests that start no server and train no network
 
 PORT ?= 8080
 DATA ?= ./data
 IMAGES ?=
+# Processes that run tests at the same time. A whole system may run beside each.
+JOBS ?= 2
 
 # TensorFlow has wheels for these; the first one found makes the environment.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -12,7 +15,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo up test test-unit test-integration test-browser lint format bench lock protos clean
+.PHONY: demo up test test-fast lint format bench lock protos clean
 
 demo: $(VENV)/stack
 	@$(BIN)/python -m local --demo --data "$(DATA)" --port "$(PORT)" $(if $(IMAGES),--images "$(IMAGES)")
@@ -21,16 +24,10 @@ up: $(VENV)/stack
 	@$(BIN)/artseek up --data "$(DATA)" --port "$(PORT)"
 
 test: $(VENV)/dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
-test-unit: $(VENV)/dev
-	$(BIN)/pytest tests/unit
-
-test-integration: $(VENV)/dev
-	$(BIN)/pytest tests/integration
-
-test-browser: $(VENV)/dev
-	$(BIN)/pytest tests/browser
+test-fast: $(VENV)/dev
+	$(BIN)/pytest tests/unit -m "not slow" --hypothesis-profile=fast -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
-from tests.conftest import Stack
+from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

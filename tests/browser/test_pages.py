@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tests.browser.conftest import COLLECTION, Watch
-from tests.conftest import Stack
+from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
 HOSTILE = "'><img src=x onerror=document.title='owned'><script>document.title='owned'.jpg"

@@ -19,7 +19,7 @@ from shared.state.recall_log import HourOfRecall, RecallLog, hour_of
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
 from tests.browser.conftest import Watch
-from tests.conftest import Stack
+from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
 NAME, K = "web-judged", 4

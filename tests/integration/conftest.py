@@ -1,43 +1,13 @@
-"""Valkey and SeaweedFS alone, as the local system runs them, for tests that need no more than some servers."""
+"""Servers alone, for tests that need no more: Valkey, SeaweedFS, a Valkey Cluster."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
-from local.system import DataFolder, LocalSystem
 from shared.state import Client, connect
 from shared.storage.object_store import ObjectStore
-from tests.conftest import free_port
 from tests.support.cluster_servers import ClusterServers
-from tests.support.server import Server
-
-
-class Servers:
-    """Two Valkeys and an object store, empty, and the settings that reach them."""
-
-    def __init__(self, folder: Path) -> None:
-        with patch.dict(os.environ):  # the launcher hands its settings to its children through its own environment
-            system = LocalSystem(DataFolder(folder), host="127.0.0.1", port=free_port(), models=folder / "models")
-            index, broker, objects, _ = system.stores()
-        self.settings = system.settings
-        self.index, self.broker, self.objects = (
-            Server(child, folder / "logs" / f"{child.name}.log") for child in (index, broker, objects)
-        )
-
-    def empty(self) -> None:
-        """Start what a test killed, and delete what it wrote."""
-        for url in (self.settings.index_url, self.settings.broker_url):
-            connect(url.get_secret_value()).flushall()
-        store = ObjectStore.from_settings(self.settings)
-        store.delete([item.key for item in store.list("")])
-
-    def stop(self) -> None:
-        """Kill the servers."""
-        for server in (self.index, self.broker, self.objects):
-            server.kill()
+from tests.support.servers import Servers
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.report import FIGURES, WHOLE, Results
-from tests.conftest import run
+from tests.support.processes import run_module
 
 SIZE = 700
 RIVALS = ("FAISS Flat", "hnswlib")
@@ -21,7 +21,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     centres = rng.standard_normal((12, 24))
     real = centres[rng.integers(12, size=400)] + 0.5 * rng.standard_normal((400, 24))
     np.save(folder / "real.npy", real.astype(np.float32))
-    run(
+    run_module(
         [
             *("-m", "benchmarks.index", "--quick", "--features", str(folder / "real.npy"), "--sizes", str(SIZE)),
             *("--dim", "16", "--queries", "30", "--families", "voronoi", "p-stable", "--rivals", *RIVALS),
@@ -87,6 +87,6 @@ def test_a_library_is_measured_or_said_to_be_left_out(results: Results) -> None:
 def test_the_table_is_written_and_can_be_shown_again(out: Path, tmp_path: Path) -> None:
     table = (out / "table.md").read_text(encoding="utf-8")
     assert table.count(f"| {WHOLE} |") == 3  # a row of each set, and the head of the figures
-    run(["-m", "benchmarks.index", "--read", str(out / "results.json"), "--out", str(tmp_path)])
+    run_module(["-m", "benchmarks.index", "--read", str(out / "results.json"), "--out", str(tmp_path)])
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == table
     assert json.loads((out / "results.json").read_text(encoding="utf-8"))["target"] == 0.95

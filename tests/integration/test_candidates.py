@@ -10,7 +10,7 @@ import redis as redis_py
 
 from shared.errors import IndexUnavailable
 from shared.state import BucketStore, Client, connect
-from tests.integration.conftest import Servers
+from tests.support.servers import Servers
 
 
 def test_candidates_are_counted_and_know_their_first_bucket(redis: Client) -> None:

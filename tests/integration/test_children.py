@@ -2,8 +2,7 @@
 
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -11,6 +10,7 @@ import pytest
 
 from local.child_processes import Child, Children
 from shared.stopping import StopSignal
+from tests.support.eventually import eventually
 
 LASTS = [sys.executable, "-S", "-c", "import time; print('started', flush=True); time.sleep(600)"]
 DIES = [sys.executable, "-S", "-c", "print('started', flush=True)"]
@@ -29,13 +29,6 @@ def children(logs: Path) -> Iterator[Children]:
         yield running
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 def starts(logs: Path, name: str) -> int:
     path = logs / f"{name}.log"
     return path.read_text().count("started") if path.exists() else 0
@@ -50,10 +43,10 @@ def kill(logs: Path, name: str) -> None:
 
 def test_a_child_that_dies_over_and_over_does_not_hold_up_another(children: Children, logs: Path) -> None:
     children.start([Child("dies", DIES, lambda: True), Child("lasts", LASTS, lambda: True)])
-    wait_until(lambda: starts(logs, "dies") == 6)  # the next start is seconds away
-    wait_until(lambda: starts(logs, "lasts") == 1)
+    eventually(lambda: starts(logs, "dies") == 6)  # the next start is seconds away
+    eventually(lambda: starts(logs, "lasts") == 1)
     kill(logs, "lasts")
-    wait_until(lambda: starts(logs, "lasts") == 2)
+    eventually(lambda: starts(logs, "lasts") == 2)
     assert starts(logs, "dies") == 6
 
 
@@ -61,12 +54,12 @@ def test_a_child_that_cannot_be_started_now_is_started_later_and_others_meanwhil
     children: Children, logs: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     children.start([Child("lasts", LASTS, lambda: True)])
-    wait_until(lambda: starts(logs, "lasts") == 1)
+    eventually(lambda: starts(logs, "lasts") == 1)
     away = logs.with_name("away")
     kill(logs, "lasts")
     shutil.move(logs, away)
-    wait_until(lambda: any("cannot be started" in record.getMessage() for record in caplog.records))
+    eventually(lambda: any("cannot be started" in record.getMessage() for record in caplog.records))
     shutil.move(away, logs)
-    wait_until(lambda: starts(logs, "lasts") == 2)
+    eventually(lambda: starts(logs, "lasts") == 2)
     kill(logs, "lasts")
-    wait_until(lambda: starts(logs, "lasts") == 3)
+    eventually(lambda: starts(logs, "lasts") == 3)

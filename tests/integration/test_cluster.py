@@ -30,12 +30,13 @@ from shared.state import BucketStore, Change, Changes, IndexState, Jobs, Ledger,
 from shared.state.jobs import Outcome
 from shared.stopping import StopSignal
 from shared.storage.object_store import ObjectStore
-from tests import conftest
-from tests.conftest import bare_environment, free_port
-from tests.integration.conftest import Servers
 from tests.support import rows
 from tests.support.cluster_servers import PASSWORD, SLOTS, ClusterServers, Node
+from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.indexing import Parts
+from tests.support.processes import bare_environment, free_port, run_module
+from tests.support.servers import Servers
+from tests.support.stack import exported_models
 
 BUCKETS = [b"b:%03d" % place for place in range(300)]
 
@@ -182,7 +183,7 @@ def test_a_cluster_that_stops_for_a_lost_node_is_unavailable_until_it_is_back(cl
         node.client.config_set("cluster-require-full-coverage", "yes")
     try:
         cluster.nodes[1].kill()
-        cluster.wait(lambda: cluster.nodes[2].client.execute_command("CLUSTER INFO")["cluster_state"] == "fail")
+        eventually(lambda: cluster.nodes[2].client.execute_command("CLUSTER INFO")["cluster_state"] == "fail")
         with pytest.raises(IndexUnavailable, match=r"does not answer for all keys.*cluster is down"):
             ledger.claim(here, "a", [1])
         with pytest.raises(IndexUnavailable, match=r"does not answer for all keys.*cluster is down"):
@@ -218,9 +219,9 @@ def test_a_task_that_waits_goes_on_when_the_node_is_back(cluster: ClusterServers
     worker = threading.Thread(target=work)
     worker.start()
     try:
-        assert failed.wait(60)
+        assert failed.wait(PATIENCE_S)
         cluster.revive()
-        assert done.wait(60)
+        assert done.wait(PATIENCE_S)
     finally:
         done.set()
         worker.join()
@@ -292,7 +293,7 @@ def test_a_replica_takes_over_without_a_restart_of_ours(changing: ClusterServers
     buckets.add(BUCKETS, [5] * len(BUCKETS))
     ledger.claim(away, "a", [1])
     replica.client.execute_command("CLUSTER", "REPLICATE", lost.id)
-    changing.wait(lambda: replica.client.info("replication").get("master_link_status") == "up")
+    eventually(lambda: replica.client.info("replication").get("master_link_status") == "up")
     lost.client.execute_command("WAIT", 1, 10_000)
     lost.kill()
     answers: list[object] = []
@@ -304,7 +305,7 @@ def test_a_replica_takes_over_without_a_restart_of_ours(changing: ClusterServers
             return False
         return True
 
-    changing.wait(answered)
+    eventually(answered)
     assert answers == [["a"], [len(BUCKETS)]]
     check(client)
     assert buckets.drop(b"b:") == len(BUCKETS)
@@ -362,7 +363,7 @@ def test_a_cluster_that_moved_is_found_again_by_its_url(changing: ClusterServers
             except IndexUnavailable:
                 return False
 
-        moved.wait(answered)
+        eventually(answered)
         assert [ledger.size(name) for name in names] == [0, 2, 0]
     finally:
         moved.stop()
@@ -439,13 +440,13 @@ def test_heartbeats_go_on_after_their_node_was_away(cluster: ClusterServers, mon
     monkeypatch.setattr(heartbeat, "INTERVAL_S", 0.1)
     client = connect(cluster.url, retries=0)
     heartbeat.start(connect(cluster.url, retries=0), "indexer")
-    cluster.wait(lambda: "indexer" in heartbeat.beats(client))
+    eventually(lambda: "indexer" in heartbeat.beats(client))
     cluster.holder("heartbeats").kill()
     with pytest.raises(IndexUnavailable):
         heartbeat.beats(client)
     cluster.revive()
     back = time.time()
-    cluster.wait(lambda: heartbeat.beats(client)["indexer"] < time.time() - back)
+    eventually(lambda: heartbeat.beats(client)["indexer"] < time.time() - back)
 
 
 # The whole system
@@ -461,8 +462,7 @@ class NeverStopped(StopSignal):
 @pytest.fixture
 def system(tmp_path: Path, cluster: ClusterServers) -> Iterator[dict[str, str]]:
     """The local system's parts, all but its index: that is the cluster. Gives the environment that reaches them."""
-    models = conftest._MODELS
-    conftest.run(["-m", "training.export", "--out", str(models), "--base-path", str(models)])
+    models = exported_models()
     with patch.dict(os.environ):  # the launcher hands its settings to its children through its own environment
         local = LocalSystem(DataFolder(tmp_path / "data"), host="127.0.0.1", port=free_port(), models=models)
     environment = {"ARTSEEK_INDEX_URL": cluster.url, "ARTSEEK_VISIBILITY_TIMEOUT": "10"}
@@ -488,7 +488,7 @@ def test_the_system_runs_on_a_cluster_also_through_the_loss_of_a_node(
 
     def asked(*arguments: str, check: bool = True) -> dict[str, Any]:
         command = ["-m", "cli", *arguments, "--json"]
-        return dict(json.loads(conftest.run(command, environment=system, check=check)))
+        return dict(json.loads(run_module(command, environment=system, check=check)))
 
     def found_by_index() -> bool:
         try:
@@ -501,24 +501,24 @@ def test_the_system_runs_on_a_cluster_also_through_the_loss_of_a_node(
     command = ["-m", "cli", "ingest", str(gallery), "--labels-from-folders", "--json"]
     ingestion = Popen([sys.executable, *command], env=bare_environment(**system), stdout=PIPE, text=True)
     try:
-        cluster.wait(lambda: Ledger(index).size("default") > 0)
+        eventually(lambda: Ledger(index).size("default") > 0)
         lost = cluster.holder("members:default")
         lost.kill()
         assert lost.name in asked("status", check=False)["parts"]["index"]["reason"]
         cluster.revive()
-        printed, _ = ingestion.communicate(timeout=200)
+        printed, _ = ingestion.communicate(timeout=PATIENCE_S)
     finally:
         ingestion.kill()
     summary = json.loads(printed)
     assert (summary["added"] + summary["duplicates"], summary["rejected"]) == (len(images), [])
-    cluster.wait(found_by_index)
+    eventually(found_by_index)
     assert Ledger(index).size("default") == len(images)
     next(node for node, buckets in zip(cluster.nodes, buckets_of(cluster), strict=True) if buckets).kill()
     assert not found_by_index()
     found = asked("search", str(images[3]), "--mode", "exact", "-k", "3")
     assert found["hits"][0]["name"].endswith(images[3].name)
     cluster.revive()
-    cluster.wait(found_by_index)
+    eventually(found_by_index)
 
     asked("delete", "--whole-collection")
     assert not any(buckets_of(cluster))

@@ -25,9 +25,10 @@ from shared.state.jobs import Outcome
 from shared.storage import layout, segments
 from shared.storage.catalog import Collection
 from shared.storage.object_store import ObjectStore
-from tests.integration.conftest import Servers
 from tests.support import rows
+from tests.support.eventually import PATIENCE_S
 from tests.support.indexing import DIM, Died, Mortal, Parts, parts_of
+from tests.support.servers import Servers
 
 
 @pytest.fixture
@@ -685,7 +686,7 @@ def test_inserts_deletions_and_compactions_at_the_same_time_end_in_order(parts: 
         background = [threads.submit(task, parts_of(servers.settings)) for task in (compact, read)]
         try:
             for inserted in [threads.submit(insert_and_delete, parts_of(servers.settings), start) for start in starts]:
-                inserted.result(timeout=200)
+                inserted.result(timeout=PATIENCE_S)
         finally:
             stop.append(True)
         assert all(task.result() > 2 for task in background)

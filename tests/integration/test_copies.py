@@ -18,7 +18,7 @@ from shared.messaging.task_queue import Trial
 from shared.state import Jobs, connect
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
-from tests.conftest import Stack
+from tests.support.stack import Stack
 from tests.support.web_client import picture
 
 NAME, K = "copied", 3

@@ -26,7 +26,7 @@ from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
 from shared.tuning import survey, tune
 from shared.tuning.tuner import Goal
-from tests.conftest import Stack
+from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
 NAME, K = "judged", 5

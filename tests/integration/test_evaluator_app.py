@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +14,10 @@ from shared.messaging.task_queue import EVALUATE, EVALUATE_COLLECTION, Queue, Tr
 from shared.state import Client, Jobs
 from shared.state.jobs import Job
 from shared.storage.object_store import ObjectStore
-from tests.conftest import bare_environment
-from tests.integration.conftest import Servers
+from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.paths import ROOT
+from tests.support.processes import bare_environment
+from tests.support.servers import Servers
 
 
 @contextmanager
@@ -36,15 +36,11 @@ def worker(servers: Servers, log: Path, how: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def ended(jobs: Jobs, job: str, log: Path) -> Job:
-    until = time.monotonic() + 120
-    while not (found := jobs.get(job)).done:
-        assert time.monotonic() < until, log.read_text()
-        time.sleep(0.1)
-    return found
+    return eventually(lambda: jobs.get(job), until=lambda seen: seen.done, explain=log.read_text)
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from shared.storage import layout, segments
 from shared.storage.catalog import Collection, CurrentIndex
 from shared.storage.object_store import ObjectStore
 from shared.tuning.cost_model import TYPICAL
-from tests.integration.conftest import Servers
 from tests.support import rows
 from tests.support.indexing import DIM, Died, Parts, parts_of
+from tests.support.servers import Servers
 
 
 @pytest.fixture

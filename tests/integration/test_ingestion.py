@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ from shared.state import Changes, Jobs, Ledger, connect
 from shared.storage import layout
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
-from tests.conftest import Stack
+from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.stack import Stack
 
 STYLES = {"drawing", "engraving", "iconography", "painting", "sculpture"}
 
@@ -251,10 +251,7 @@ def _embed_with_deadly_decoder(settings: Settings, job: str, items: list[Item], 
 
 
 def _until_done(jobs: Jobs, job: str) -> None:
-    until = time.monotonic() + 60
-    while not jobs.get(job).done:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    eventually(lambda: jobs.get(job), until=lambda seen: seen.done)
 
 
 def test_a_batch_that_runs_twice_counts_once(stack: Stack, tmp_path: Path) -> None:
@@ -299,7 +296,7 @@ def _error(stack: Stack, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode in {1, 2}
     assert "Traceback" not in done.stderr

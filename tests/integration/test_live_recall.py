@@ -1,7 +1,7 @@
 """Live recall: what is measured in the background is what a plain computation gives, and no search waits for it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from shared.rpc.query import Collection
 from shared.rpc.serving import ServingClient
 from shared.state import Change, Client
 from shared.state.recall_log import KEPT_DAYS, HourOfRecall, RecallLog, hour_of
-from tests.conftest import free_port
-from tests.integration.conftest import Servers
 from tests.integration.test_searching import COUNT, DIM, METRICS, System, let_through
 from tests.support import rows
+from tests.support.eventually import eventually
+from tests.support.processes import free_port
+from tests.support.servers import Servers
 
 POOR = {"tables": 2, "hashes": 4, "probes": 2}  # an index that misses some
 
@@ -53,7 +54,7 @@ class Watched:
         return self.measures.registry.get_sample_value(name, {"collection": collection}) or 0.0
 
     def wait_for(self, checked: int) -> None:
-        wait_until(lambda: self.value("artseek_live_recall_count") >= checked)
+        eventually(lambda: self.value("artseek_live_recall_count") >= checked)
 
     def read(self) -> HourOfRecall:
         """All that is kept, in one; the full hour may have come in between."""
@@ -61,13 +62,6 @@ class Watched:
         return HourOfRecall(
             0, *(sum(getattr(hour, name) for hour in hours) for name in ("sampled", "total", "dropped"))
         )
-
-
-def wait_until(done: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -115,7 +109,7 @@ def test_it_is_what_a_plain_computation_gives(watched: Watched, monkeypatch: pyt
     assert watched.value("artseek_live_recall_sum") == pytest.approx(sum(recalls), abs=1e-9)
     assert watched.value("artseek_live_recall_count") == len(recalls)
     assert watched.value("artseek_live_recall_latest") == pytest.approx(np.mean(recalls), abs=1e-9)
-    wait_until(lambda: watched.read().sampled == len(recalls))
+    eventually(lambda: watched.read().sampled == len(recalls))
     assert watched.read().total == pytest.approx(sum(recalls), abs=1e-9)
     assert watched.read().dropped == 0
 
@@ -140,7 +134,7 @@ def test_a_search_never_waits_and_what_is_too_much_is_counted(watched: Watched) 
     assert watched.value("artseek_live_recall_dropped_total") == 5
     watched.live.start()
     watched.wait_for(_ROOM)
-    wait_until(lambda: watched.read().sampled == _ROOM)
+    eventually(lambda: watched.read().sampled == _ROOM)
     assert watched.read().dropped == 5
 
 
@@ -175,7 +169,7 @@ def test_while_the_index_is_away_what_was_measured_waits(watched: Watched, serve
     watched.system.wait_for_index()
     assert watched.read().sampled == 0
     watched.search(4)
-    wait_until(lambda: watched.read().sampled == 2)
+    eventually(lambda: watched.read().sampled == 2)
     assert watched.read().total == pytest.approx(watched.value("artseek_live_recall_sum"))
 
 

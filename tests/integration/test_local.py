@@ -1,6 +1,5 @@
 """The launcher: what it refuses, what it starts and where that listens, and that nothing of it stays behind."""
 
-import contextlib
 import json
 import os
 import signal
@@ -9,7 +8,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -18,8 +17,10 @@ import pytest
 from shared.state import connect
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
-from tests.conftest import Stack, bare_environment, free_port, launch, run, start_stack
+from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.paths import ROOT
+from tests.support.processes import bare_environment, free_port, run_module
+from tests.support.stack import Stack, launch, start_stack
 
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 SERVERS = {"valkey-index", "valkey-broker", "objects", "model-server"}
@@ -40,16 +41,7 @@ def _is_on(process: psutil.Process, data: Path) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.1)
-
-
-def assert_nothing_is_left(data: Path, *, seconds: float = 0.0) -> None:
-    with contextlib.suppress(AssertionError):
-        wait_until(lambda: not processes_on(data), seconds)
+def assert_nothing_is_left(data: Path) -> None:
     left = [(process.pid, process.cmdline()) for process in processes_on(data)]
     for pid, _ in left:
         os.kill(pid, signal.SIGKILL)
@@ -64,7 +56,7 @@ def gives_up(data: Path, *arguments: str) -> str:
         env=bare_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 1
@@ -185,12 +177,12 @@ def test_a_child_that_is_killed_is_started_again(started: Stack, name: str) -> N
     before = children(started)[name]
     below = before.children(recursive=True)
     before.kill()
-    wait_until(lambda: children(started).get(name, before).pid != before.pid)
+    eventually(lambda: children(started).get(name, before).pid != before.pid)
     assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in below)
 
 
 def test_after_all_that_the_system_is_ready_again(started: Stack) -> None:
-    wait_until(lambda: bool(json.loads(started.artseek("status", "--json", check=False))["ready"]), 90)
+    eventually(lambda: json.loads(started.artseek("status", "--json", check=False))["ready"])
 
 
 def test_what_was_added_is_there_after_a_stop_and_a_start(started: Stack, gallery: Path) -> None:
@@ -203,7 +195,7 @@ def test_what_was_added_is_there_after_a_stop_and_a_start(started: Stack, galler
     started.process.send_signal(signal.SIGINT)
     time.sleep(0.05)
     started.process.send_signal(signal.SIGINT)
-    assert started.process.wait(60) == 0
+    assert started.process.wait(PATIENCE_S) == 0
     assert_nothing_is_left(started.data)
 
     again = start_stack(started.data)
@@ -220,7 +212,7 @@ def test_what_was_added_is_there_after_a_stop_and_a_start(started: Stack, galler
         again.process.kill()
         again.process.wait()
     if sys.platform == "linux":
-        assert_nothing_is_left(started.data, seconds=10)
+        eventually(lambda: not processes_on(started.data))
 
 
 # Stopped in the middle of a start
@@ -242,10 +234,10 @@ def test_a_signal_in_the_middle_of_the_start_leaves_nothing(
     data = tmp_path / "data"
     process = launch(data, port=free_port())
     launcher = psutil.Process(process.pid)
-    wait_until(lambda: len(launcher.children()) >= children_wanted)
+    eventually(lambda: len(launcher.children()) >= children_wanted)
     for number in signals:
         process.send_signal(number)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert_nothing_is_left(data)
 
 
@@ -256,11 +248,11 @@ def test_a_launcher_that_is_killed_in_the_middle_of_the_start_leaves_nothing(
 ) -> None:
     data = tmp_path / "data"
     process = launch(data, port=free_port())
-    wait_until(lambda: len(psutil.Process(process.pid).children()) >= children_wanted)
+    eventually(lambda: len(psutil.Process(process.pid).children()) >= children_wanted)
     process.kill()
     process.wait()
-    assert_nothing_is_left(data, seconds=10)
+    eventually(lambda: not processes_on(data))
 
 
 def test_the_usage_is_told() -> None:
-    assert "--port" in run(["-m", "local", "--help"])
+    assert "--port" in run_module(["-m", "local", "--help"])

@@ -26,9 +26,10 @@ from shared.state import BucketStore, Changes, Ledger, connect
 from shared.state.jobs import Outcome
 from shared.storage import layout, segments
 from shared.storage.catalog import Catalog, Collection
-from tests.integration.conftest import Servers
 from tests.integration.test_model_server import Server, serving
+from tests.support.eventually import PATIENCE_S
 from tests.support.indexing import Died, parts_of
+from tests.support.servers import Servers
 
 SIZE = 16
 DIMS = {"old": 6, "new": 9}
@@ -241,7 +242,7 @@ class Reader:
             exact_below=10,
         )
         self.follower.start()
-        assert self.follower.listed.wait(30)
+        assert self.follower.listed.wait(PATIENCE_S)
 
 
 @pytest.fixture

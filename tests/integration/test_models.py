@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from cli import models
 from shared.rpc.serving import golden
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
-from tests.conftest import Stack, run
+from tests.support.eventually import eventually
+from tests.support.processes import run_module
+from tests.support.stack import Stack
 from training.export import write_model_config
 
 MODEL = "efficientnet-lite0"
@@ -53,9 +54,7 @@ def listed(stack: Stack, model: str) -> dict[str, Any]:
 
 def test_a_model_is_taken_up_listed_and_used(stack: Stack, gallery: Path, second: str) -> None:
     assert "default" in listed(stack, MODEL)["collections"]
-    until = time.monotonic() + 60
-    while not listed(stack, second)["served"]:
-        assert time.monotonic() < until
+    eventually(lambda: listed(stack, second)["served"])
     found = listed(stack, second)
     assert (found["backbone"], found["dim"], found["recipe"]) == (MODEL, 1280, "search")
     assert found["figures"] == {"k": 10, "p_at_k": 0.75, "p_at_k_background": 0.5, "accuracy": 0.9125}
@@ -90,10 +89,10 @@ def test_wrong_use_says_what_is_expected(stack: Stack) -> None:
         command = ["-m", "cli", "models", "use", arguments[0], "--collection", arguments[1]]
         if status == 2:
             with pytest.raises(AssertionError, match="NAME:VERSION"):
-                run(command, data=stack.data)
+                run_module(command, data=stack.data)
         else:
             with pytest.raises(AssertionError, match="ended with 1"):
-                run(command, data=stack.data)
+                run_module(command, data=stack.data)
 
 
 def test_what_is_served_is_held_against_what_was_trained(stack: Stack, second: str) -> None:
@@ -101,9 +100,7 @@ def test_what_is_served_is_held_against_what_was_trained(stack: Stack, second: s
         text = stack.artseek("models", "check", *model, "--json", check=code == 0)
         return {one["model"]: one for one in json.loads(text)}
 
-    until = time.monotonic() + 60
-    while not listed(stack, second)["served"]:
-        assert time.monotonic() < until
+    eventually(lambda: listed(stack, second)["served"])
     found = checked()
     assert {MODEL, second} <= found.keys()
     assert all(one["difference"] < 1e-3 and one["error"] == "" for one in found.values())

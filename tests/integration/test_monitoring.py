@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,9 +18,11 @@ from shared.rpc.query import MODES, QueryClient, QueryRefused, SearchBatchReques
 from shared.rpc.query.query_pb2 import BatchQuery
 from shared.state import connect
 from shared.state.recall_log import HourOfRecall, RecallLog, hour_of
-from tests.conftest import Stack, bare_environment, free_port
 from tests.support import monitoring_files
+from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.paths import ROOT
+from tests.support.processes import bare_environment, free_port
+from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
 
@@ -40,7 +43,7 @@ class Query:
 
 
 def fetch(address: str) -> str:
-    with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 -- our own
+    with urllib.request.urlopen(address, timeout=PATIENCE_S) as answer:  # noqa: S310 -- our own
         return str(answer.read().decode())
 
 
@@ -61,16 +64,18 @@ def query(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qu
             [sys.executable, "-m", "services.query"], cwd=ROOT, env=environment, stdout=file, stderr=file
         )
     try:
-        until = time.monotonic() + 60
-        while "serving at" not in log.read_text():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < until, log.read_text()
-            time.sleep(0.05)
+
+        def is_serving() -> bool:
+            said = log.read_text()
+            assert process.poll() is None, said
+            return "serving at" in said
+
+        eventually(is_serving, explain=log.read_text)
         with QueryClient(listen) as client:
             yield Query(client, f"http://{shows}/metrics")
     finally:
         process.terminate()
-        assert process.wait(30) == 0, log.read_text()
+        assert process.wait(PATIENCE_S) == 0, log.read_text()
 
 
 def exposed(*texts: str) -> dict[str, set[str]]:
@@ -104,13 +109,11 @@ def test_live_recall_gets_to_its_address_and_into_the_metrics(stack: Stack, quer
     options.trial = True
     query.client.search_batch(SearchBatchRequest(options=options, queries=[BatchQuery(id=images[0].id)]))
     query.client.search(SearchRequest(collection="default", id=images[0].id, mode=MODES["exact"]))
-    until = time.monotonic() + 60
-    while query.value("artseek_live_recall_count") < 11:
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    while (found := web.call("GET /collections/{name}/recall", name="default").json)["sampled"] < 11:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    eventually(lambda: query.value("artseek_live_recall_count"), until=lambda count: count >= 11)
+    found: dict[str, Any] = eventually(
+        lambda: web.call("GET /collections/{name}/recall", name="default").json,
+        until=lambda seen: bool(seen["sampled"] >= 11),
+    )
     total = query.value("artseek_live_recall_sum", collection="default")
     assert (found["collection"], found["sampled"], found["dropped"]) == ("default", 11, 2)
     assert found["recall"] == pytest.approx(total / 11)

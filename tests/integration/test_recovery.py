@@ -2,9 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,13 +14,15 @@ from PIL import Image
 
 from shared.errors import Unavailable
 from shared.index.generations import Generation
+from shared.messaging.task_queue import EMBED
 from shared.rpc.query import QueryClient
 from shared.state import Jobs, Ledger, connect
 from shared.storage import layout
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
 from shared.storage.segments import ids_of, unpack
-from tests.conftest import Stack, bare_environment, start_stack
+from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.stack import Stack, start_stack
 
 IMAGES = 200
 BATCH = 8
@@ -66,34 +65,25 @@ class Ingestion:
 
     def __post_init__(self) -> None:
         self._jobs = Jobs(connect(self.stack.settings.index_url.get_secret_value()))
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "cli", "ingest", str(self.folder)),
-                *("--collection", self.collection, "--labels-from-folders", "--json"),
-            ],
-            env=bare_environment(ARTSEEK_DATA=str(self.stack.data), **(self.stack.environment or {})),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        self.process = self.stack.popen(
+            "ingest", str(self.folder), "--collection", self.collection, "--labels-from-folders", "--json"
         )
 
     def wait_for_images(self, count: int) -> None:
         """Wait until so many images were added, and not all."""
         redis = connect(self.stack.settings.index_url.get_secret_value())
-        until = time.monotonic() + 60
-        added = 0
-        while added < count:
-            assert time.monotonic() < until
+
+        def added() -> int:
             assert self.process.poll() is None
             ids = [key.decode().removeprefix("job:") for key in redis.scan_iter(match="job:*", count=1000)]
             jobs = [self._jobs.get(job) for job in ids if not job.endswith(":batches")]
-            added = sum(job.added for job in jobs if job.collection == self.collection)
-            time.sleep(0.01)
-        assert added < IMAGES
+            return sum(job.added for job in jobs if job.collection == self.collection)
+
+        assert eventually(added, until=lambda seen: seen >= count, interval_s=0.01) < IMAGES
 
     def summary(self) -> dict[str, object]:
         """Wait for the end and return what the command printed."""
-        out, said = self.process.communicate(timeout=150)
+        out, said = self.process.communicate(timeout=PATIENCE_S)
         assert self.process.returncode == 0, said
         return dict(json.loads(out))
 
@@ -105,9 +95,7 @@ def child(stack: Stack, name: str) -> psutil.Process:
 
 
 def wait_until_ready(stack: Stack) -> None:
-    until = time.monotonic() + 90
-    while not json.loads(stack.artseek("status", "--json", check=False))["ready"]:
-        assert time.monotonic() < until
+    eventually(lambda: json.loads(stack.artseek("status", "--json", check=False))["ready"])
 
 
 def assert_whole(stack: Stack, name: str, images: set[int]) -> None:
@@ -185,7 +173,7 @@ def test_a_command_that_is_stopped_and_run_again_adds_the_rest(
     ingestion = Ingestion(weak, name, tmp_path / "images")
     ingestion.wait_for_images(BATCH)
     ingestion.process.send_signal(number)
-    _, said = ingestion.process.communicate(timeout=60)
+    _, said = ingestion.process.communicate(timeout=PATIENCE_S)
     assert ingestion.process.returncode == (130 if number == signal.SIGINT else -9)
     assert "Traceback" not in said
     summary = Ingestion(weak, name, tmp_path / "images").summary()
@@ -198,16 +186,12 @@ def test_a_command_that_is_stopped_and_run_again_adds_the_rest(
 
 def wait_for_size(stack: Stack, name: str) -> None:
     """Wait until what an earlier command had sent is worked off."""
-    until = time.monotonic() + 60
-    while True:
-        assert time.monotonic() < until
-        try:
-            with QueryClient(stack.settings.query_target) as query:
-                if query.collection(name).images == IMAGES:
-                    return
-        except Unavailable:
-            pass
-        time.sleep(0.1)
+
+    def images() -> int:
+        with QueryClient(stack.settings.query_target) as query:
+            return query.collection(name).images
+
+    eventually(images, until=lambda seen: seen == IMAGES, trying=Unavailable)
 
 
 def test_two_commands_at_once_with_the_same_files_add_each_once(weak: Stack, tmp_path: Path) -> None:
@@ -227,11 +211,23 @@ def test_a_worker_that_hangs_until_others_have_its_task_and_then_goes_on_adds_no
     images = make_folder(tmp_path / "images", 400)
     ingestion = Ingestion(weak, "hangs", tmp_path / "images")
     ingestion.wait_for_images(BATCH)
+    broker = connect(weak.settings.broker_url.get_secret_value())
     embedder = child(weak, "embedder")
     processes = [embedder, *embedder.children()]
-    for process in processes:
-        process.suspend()
-    time.sleep(20)  # longer than the visibility timeout and the interval at which it is looked at
+
+    def batches_in_work() -> set[bytes]:
+        """Suspend the embedder; return the deliveries that it has not acknowledged, or go on if there is none."""
+        for process in processes:
+            process.suspend()
+        unacknowledged = {key for key, value in broker.hgetall("unacked").items() if EMBED.encode() in value}
+        if not unacknowledged:
+            for process in processes:
+                process.resume()
+        return unacknowledged
+
+    deliveries = eventually(batches_in_work, interval_s=0.01)
+    # When their time is over, another worker puts them back into the queue.
+    eventually(lambda: deliveries & set(broker.hkeys("unacked")), until=lambda waiting: not waiting)
     for process in processes:
         process.resume()
     summary = ingestion.summary()
@@ -244,7 +240,7 @@ def test_after_the_index_was_emptied_in_the_middle_a_second_run_adds_the_rest(we
     ingestion = Ingestion(weak, "emptied", tmp_path / "images")
     ingestion.wait_for_images(2 * BATCH)
     connect(weak.settings.index_url.get_secret_value()).flushall()
-    _, said = ingestion.process.communicate(timeout=150)
+    _, said = ingestion.process.communicate(timeout=PATIENCE_S)
     assert ingestion.process.returncode == 1
     assert "run the command again" in " ".join(said.split())
     summary = Ingestion(weak, "emptied", tmp_path / "images").summary()
@@ -263,30 +259,23 @@ def test_an_evaluation_survives_the_death_of_the_evaluator(weak: Stack, tmp_path
     weak.artseek("ingest", str(tmp_path), "--collection", name, "--labels-from-folders")
     (tmp_path / "grid.json").write_text(json.dumps({"tables": [1, 2, 4, 8], "hashes": [4, 6, 8, 10], "probes": 4}))
     command = ["evaluate", "--sample", "80", "--collection", name, "--grid", str(tmp_path / "grid.json"), "--json"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cli", *command],
-        env=bare_environment(ARTSEEK_DATA=str(weak.data), **(weak.environment or {})),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = weak.popen(*command)
     redis = connect(weak.settings.index_url.get_secret_value())
     jobs = Jobs(redis)
-    until, share = time.monotonic() + 60, 0.0
-    while share < 0.3:
-        assert time.monotonic() < until
+
+    def share_done() -> float:
         assert process.poll() is None
         ids = [key.decode().removeprefix("job:") for key in redis.scan_iter(match="job:*", count=1000)]
-        mine = [
-            job for job in map(jobs.get, (one for one in ids if ":" not in one)) if job.collection == name and job.steps
-        ]
-        share = max((job.steps / job.total for job in mine if job.total), default=0.0)
-        time.sleep(0.01)
-    assert share < 1
+        found = [jobs.get(job_id) for job_id in ids if ":" not in job_id]
+        return max(
+            (job.steps / job.total for job in found if job.collection == name and job.steps and job.total), default=0.0
+        )
+
+    assert eventually(share_done, until=lambda share: share >= 0.3, interval_s=0.01) < 1
     worker = child(weak, "evaluator")
     for victim in [worker] if whole else worker.children():
         victim.kill()
-    out, said = process.communicate(timeout=200)
+    out, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, said
     again = json.loads(weak.artseek(*command))
     keys = ("id", "p_at_k", "ap_at_k", "recall_at_k", "candidates", "per_class", "interval")

@@ -2,7 +2,6 @@
 
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +21,9 @@ from shared.state import Change, Changes, Client, Ledger, connect
 from shared.storage import layout, segments
 from shared.storage.catalog import Catalog, Collection, CurrentIndex
 from shared.storage.object_store import ObjectStore
-from tests.integration.conftest import Servers
 from tests.support import rows
+from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.servers import Servers
 
 DIM = 8
 
@@ -508,9 +508,7 @@ def test_a_deleted_image_is_never_shown_while_its_segment_is_fetched(
     def look(key: str) -> None:
         """When b is asked for, wait until a is there: what do readers see now?"""
         if key.endswith("b.arrow"):
-            until = time.monotonic() + 20
-            while not copy.view.packs and time.monotonic() < until:
-                time.sleep(0.001)
+            eventually(lambda: copy.view.packs, interval_s=0.001)
             seen.append(copy.view.counts.images)
             assert_gone(copy, 2)
 
@@ -596,19 +594,12 @@ def follow(catalog: Catalog, servers: Servers, tmp_path: Path) -> Iterator[Calla
         follower = Follower(catalog=catalog, changes=Changes(index), ledger=Ledger(index), folder=tmp_path)
         follower.start()
         started.append(follower)
-        wait_until(follower.listed.is_set)
+        eventually(follower.listed.is_set)
         return follower
 
     yield start
     for follower in started:
         follower.stop()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def size(follower: Follower, name: str = "art") -> int:
@@ -624,7 +615,7 @@ def test_every_announced_change_is_in_the_next_answer(
 ) -> None:
     """Once the follower is connected, an answer is never older than what was announced before its request."""
     follower, changes = follow(), Changes(redis)
-    wait_until(lambda: follower.connected)
+    eventually(lambda: follower.connected)
     assert size(follower) == -1
     art = catalog.create("art", model="lite", version=1, dim=DIM)
     changes.announce(Change("art", "collection"))
@@ -655,7 +646,7 @@ def test_merged_segments_and_deletions_from_them_are_in_the_next_answer(
     follow: Callable[[], Follower], catalog: Catalog, art: Collection, redis: Client
 ) -> None:
     follower, changes = follow(), Changes(redis)
-    wait_until(lambda: follower.connected)
+    eventually(lambda: follower.connected)
     numbers: set[int] = set()
     for step in range(6):
         names = [f"s{step}{letter}" for letter in "abc"]
@@ -672,7 +663,7 @@ def test_merged_segments_and_deletions_from_them_are_in_the_next_answer(
         catalog.bury("art", [(f"merged-{step}", gone)])
         changes.announce(Change("art", "deleted", f"{name}/{gone}"))
         assert_holds(follower.copy("art"), sorted(numbers))
-    wait_until(
+    eventually(
         lambda: {pack.segment for pack in follower.copies["art"].view.packs} == {f"merged-{n}" for n in range(6)}
     )
     assert_holds(follower.copy("art"), sorted(numbers))
@@ -686,19 +677,19 @@ def test_a_request_waits_for_its_own_collection_and_for_no_other(
     put(catalog, art, "a", [1])
     put(catalog, art, "b", [2])
     follower, changes = follow(), Changes(redis)
-    wait_until(lambda: follower.connected)
+    eventually(lambda: follower.connected)
     hold, fetching = threading.Event(), threading.Event()
 
     def wait(key: str) -> None:
         if "slow" in key:
             fetching.set()
-            assert hold.wait(60)
+            assert hold.wait(PATIENCE_S)
 
     watched.before = wait
     try:
         write_merged(catalog, art, "merged-slow", ["a", "b"])
         changes.announce(Change("art", "merged", "merged-slow"))
-        assert fetching.wait(30)
+        assert fetching.wait(PATIENCE_S)
         put(catalog, art, "c", [3])
         changes.announce(Change("art", "segment", "c"))
         assert_holds(follower.copy("art"), [1, 2, 3])
@@ -714,7 +705,7 @@ def test_a_request_waits_for_its_own_collection_and_for_no_other(
             assert waiting.result(60) == 1
     finally:
         hold.set()
-    wait_until(lambda: {pack.segment for pack in follower.copies["art"].view.packs} == {"merged-slow", "c", "d"})
+    eventually(lambda: {pack.segment for pack in follower.copies["art"].view.packs} == {"merged-slow", "c", "d"})
 
 
 def test_a_change_is_followed_without_a_request(
@@ -723,7 +714,7 @@ def test_a_change_is_followed_without_a_request(
     follower = follow()
     put(catalog, art, "a", range(4))
     Changes(redis).announce(Change("art", "segment", "a"))
-    wait_until(lambda: follower.copies["art"].view.images == 4)
+    eventually(lambda: follower.copies["art"].view.images == 4)
 
 
 def test_a_start_lists_what_there_is(follow: Callable[[], Follower], catalog: Catalog, art: Collection) -> None:
@@ -746,7 +737,7 @@ def test_a_lost_stream_is_made_up_for_by_a_listing(
     follow: Callable[[], Follower], catalog: Catalog, art: Collection, redis: Client
 ) -> None:
     follower, changes = follow(), Changes(redis)
-    wait_until(lambda: follower.connected)
+    eventually(lambda: follower.connected)
     put(catalog, art, "a", [1])
     changes.announce(Change("art", "segment", "a"))
     assert size(follower) == 1
@@ -754,11 +745,11 @@ def test_a_lost_stream_is_made_up_for_by_a_listing(
     catalog.bury("art", [("a", rows.image_id(1))])
     redis.flushall()  # and with it what was announced
     changes.announce(Change("music", "collection"))
-    wait_until(lambda: {pack.segment for pack in follower.copy("art").view.packs} == {"a", "b"})
+    eventually(lambda: {pack.segment for pack in follower.copy("art").view.packs} == {"a", "b"})
     assert_holds(follower.copy("art"), [2])
     put(catalog, art, "c", [3])
     changes.announce(Change("art", "segment", "c"))
-    wait_until(lambda: size(follower) == 2)
+    eventually(lambda: size(follower) == 2)
 
 
 def test_without_the_index_the_copy_answers_and_afterwards_it_follows(
@@ -767,12 +758,12 @@ def test_without_the_index_the_copy_answers_and_afterwards_it_follows(
     put(catalog, art, "a", range(4))
     follower = follow()
     servers.index.kill()
-    wait_until(lambda: not follower.connected)
+    eventually(lambda: not follower.connected)
     assert_holds(follower.copy("art"), range(4))
     put(catalog, art, "b", [4])
     servers.index.start()
     Changes(connect(servers.settings.index_url.get_secret_value())).announce(Change("art", "segment", "b"))
-    wait_until(lambda: size(follower) == 5)
+    eventually(lambda: size(follower) == 5)
     assert follower.connected
 
 
@@ -781,7 +772,7 @@ def test_a_request_in_the_moment_the_index_goes_away_is_answered(
 ) -> None:
     put(catalog, art, "a", range(4))
     follower = follow()
-    wait_until(lambda: follower.connected)
+    eventually(lambda: follower.connected)
     servers.index.kill()
     follower.connected = True  # as it is until the background thread sees it
     assert_holds(follower.copy("art"), range(4))
@@ -797,7 +788,7 @@ def test_a_start_without_the_index_lists_the_store(
     follower = follow()
     assert_holds(follower.copy("art"), range(4))
     servers.index.start()
-    wait_until(lambda: follower.connected)
+    eventually(lambda: follower.connected)
 
 
 def test_without_the_store_the_copy_answers_and_afterwards_it_follows(
@@ -805,13 +796,13 @@ def test_without_the_store_the_copy_answers_and_afterwards_it_follows(
 ) -> None:
     put(catalog, art, "a", range(4))
     follower = follow()
-    wait_until(lambda: follower.connected)
+    eventually(lambda: follower.connected)
     put(catalog, art, "b", [4])
     servers.objects.kill()
     Changes(redis).announce(Change("art", "segment", "b"))
     assert_holds(follower.copy("art"), range(4))
     servers.objects.start()
-    wait_until(lambda: size(follower) == 5)
+    eventually(lambda: size(follower) == 5)
 
 
 def test_a_collection_made_anew_under_its_name_while_nobody_listened_is_another_one(

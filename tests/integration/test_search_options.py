@@ -12,7 +12,7 @@ from shared.rpc.query import QueryClient
 from shared.state import Change, Changes, connect
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
-from tests.conftest import Stack
+from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
 

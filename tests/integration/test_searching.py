@@ -1,6 +1,5 @@
 """Searches: the index with every bucket probed equals the exact scan, and both equal a plain computation."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -23,10 +22,11 @@ from shared.state import BucketStore, Change, Changes, Ledger, connect
 from shared.storage import layout
 from shared.storage.catalog import Catalog, CurrentIndex
 from shared.storage.object_store import ObjectStore
-from tests.conftest import free_port
-from tests.integration.conftest import Servers
 from tests.support import rows
+from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.processes import free_port
 from tests.support.rows import Vectors
+from tests.support.servers import Servers
 
 DIM = 16
 COUNT = 300
@@ -71,14 +71,11 @@ class System:
             exact_below=exact_below,
         )
         self.follower.start()
-        assert self.follower.listed.wait(60)
+        assert self.follower.listed.wait(PATIENCE_S)
         self.wait_for_index()
 
     def wait_for_index(self) -> None:
-        until = time.monotonic() + 60
-        while not self.follower.connected:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        eventually(lambda: self.follower.connected)
 
     def put(self, segment: str, numbers: Sequence[int]) -> None:
         data = rows.segment(numbers, self.collection, self.vectors[list(numbers)])

@@ -19,7 +19,8 @@ from shared.health import heartbeat
 from shared.state import BucketStore, Change, Changes, Client, IndexState, Jobs, Ledger, Rejection, connect
 from shared.state.connection import servers as servers_of
 from shared.state.jobs import Outcome
-from tests.integration.conftest import Servers
+from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.servers import Servers
 
 
 @pytest.fixture(params=["one server", "a cluster"])
@@ -225,11 +226,11 @@ def test_a_lock_is_waited_for(url: str) -> None:
     def hold() -> None:
         with ledgers[0].holding("x", seconds=30):
             inside.set()
-            leave.wait(30)
+            leave.wait(PATIENCE_S)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert inside.wait(30)
+    assert inside.wait(PATIENCE_S)
     threading.Timer(0.3, leave.set).start()
     with ledgers[1].holding("x", seconds=30, wait_s=20) as held:
         assert held
@@ -402,10 +403,7 @@ def test_heartbeats_tell_how_long_ago_they_came(redis: Client) -> None:
     assert heartbeat.beats(redis) == {}
     redis.hset("heartbeats", "embedder", repr(time.time() - 100))
     heartbeat.start(redis, "indexer")
-    until = time.monotonic() + 20
-    while "indexer" not in (found := heartbeat.beats(redis)):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    found = eventually(lambda: heartbeat.beats(redis), until=lambda beats: "indexer" in beats)
     assert found["indexer"] < 20
     assert 99 < found["embedder"] < 120
 
@@ -538,7 +536,7 @@ def test_a_lock_whose_holder_was_killed_frees_itself(url: str, redis: Client) ->
     ready = fork.Event()
     holder = fork.Process(target=_hold_until_killed, args=(url, ready))
     holder.start()
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE_S)
     holder.kill()
     holder.join()
     with Ledger(redis).holding("fit:art", seconds=3, wait_s=30) as held:

@@ -1,6 +1,5 @@
 """The object store: bytes in, the same bytes out; what is missing, refused or away is told apart."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,8 +8,9 @@ from shared.errors import Invalid, NotFound, ObjectNotFound, StoreUnavailable
 from shared.settings import Settings
 from shared.storage.catalog import Catalog, Collection, CurrentIndex
 from shared.storage.object_store import ObjectStore
-from tests.integration.conftest import Servers
 from tests.support import rows
+from tests.support.eventually import eventually
+from tests.support.servers import Servers
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 6 * 2**20])  # the last one is sent in parts
@@ -105,13 +105,7 @@ def test_a_killed_store_is_unavailable_and_has_everything_when_it_is_back(server
 
 def _patiently(store: ObjectStore, key: str) -> bytes:
     """Get an object from a store that was started a moment ago: it may be unavailable, but not say it is gone."""
-    until = time.monotonic() + 30
-    while True:
-        try:
-            return store.get(key)
-        except StoreUnavailable:
-            assert time.monotonic() < until
-            time.sleep(0.1)
+    return eventually(lambda: store.get(key), until=lambda _: True, trying=StoreUnavailable)
 
 
 # The catalog

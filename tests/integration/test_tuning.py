@@ -16,10 +16,10 @@ from shared.storage import layout
 from shared.storage.catalog import Collection
 from shared.tuning import FAMILIES
 from shared.tuning.cost_model import TYPICAL
-from tests.conftest import Stack
-from tests.integration.conftest import Servers
 from tests.support import rows
 from tests.support.indexing import DIM, Parts, parts_of
+from tests.support.servers import Servers
+from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
 COUNT = 300

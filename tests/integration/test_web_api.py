@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from shared.storage.layout import image_id
-from tests.conftest import Stack
+from tests.support.stack import Stack
 from tests.support.web_client import PROBLEM, Client, File, picture
 
 SEARCH = "POST /collections/{name}/search"

@@ -24,8 +24,8 @@ from services.web.api.inputs import (
 from services.web.api.schemas import HitAnswer, SearchAnswer
 from shared.images import REASONS
 from shared.storage.layout import image_id
-from tests.conftest import Stack
 from tests.support.paths import ROOT
+from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
 COLLECTION = "web-contract"

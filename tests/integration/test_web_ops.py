@@ -6,7 +6,7 @@ import re
 import pytest
 
 from services.web.app import create_app
-from tests.conftest import Stack
+from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
 

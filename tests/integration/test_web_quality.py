@@ -7,7 +7,7 @@ import pytest
 
 from shared.evaluation.reports import Evaluations
 from shared.storage.object_store import ObjectStore
-from tests.conftest import Stack
+from tests.support.stack import Stack
 from tests.support.web_client import Client
 
 

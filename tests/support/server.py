@@ -2,12 +2,10 @@
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
 from local.child_processes import Child, tethered
-
-_PATIENCE_S = 60.0
+from tests.support.eventually import eventually
 
 
 class Server:
@@ -27,11 +25,14 @@ class Server:
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
-        until = time.monotonic() + _PATIENCE_S
-        while not self._child.ready():
-            assert self._process.poll() is None, self._log.read_text(encoding="utf-8", errors="replace")
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        eventually(self._is_ready, interval_s=0.02, explain=self._read_log)
+
+    def _is_ready(self) -> bool:
+        assert self.lives, self._read_log()
+        return self._child.ready()
+
+    def _read_log(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
 
     @property
     def pid(self) -> int:

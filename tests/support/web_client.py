@@ -3,7 +3,6 @@
 import io
 import json
 import random
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,8 @@ from urllib.parse import quote, urlencode
 import urllib3
 from jsonschema import Draft202012Validator
 from PIL import Image, ImageDraw
+
+from tests.support.eventually import PATIENCE_S, eventually
 
 PROBLEM = "application/problem+json"
 File = tuple[str, bytes]
@@ -61,7 +62,7 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = urllib3.PoolManager(retries=False, timeout=60)
+        self._http = urllib3.PoolManager(retries=False, timeout=PATIENCE_S)
         self.document: dict[str, Any] = json.loads(self.send("GET", "/api/v1/openapi.json").body)
 
     def send(
@@ -131,31 +132,23 @@ class Client:
 
     def finished(self, job: str) -> dict[str, Any]:
         """Wait until a job is done; returns it."""
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            found: dict[str, Any] = self.call("GET /jobs/{id}", id=job).json
-            if found["state"] == "done":
-                return found
-            time.sleep(0.05)
-        raise AssertionError(f"job {job} is not done: {found}")
+        found: dict[str, Any] = eventually(
+            lambda: self.call("GET /jobs/{id}", id=job).json, until=lambda seen: bool(seen["state"] == "done")
+        )
+        return found
 
     def wait_for(self, collection: str, images: int) -> list[dict[str, Any]]:
         """Wait until searches know of at least so many images; returns the latest."""
-        until = time.monotonic() + 15
-        while time.monotonic() < until:
-            reply = self.call("GET /collections/{name}/images", name=collection, query={"limit": 1000})
-            if reply.status == 200 and reply.json["total"] >= images:
-                found: list[dict[str, Any]] = reply.json["images"]
-                return found
-            time.sleep(0.05)
-        raise AssertionError(f"{collection} does not have {images} images: {reply.body[:200]!r}")
+        reply = eventually(
+            lambda: self.call("GET /collections/{name}/images", name=collection, query={"limit": 1000}),
+            until=lambda seen: bool(seen.status == 200 and seen.json["total"] >= images),
+        )
+        found: list[dict[str, Any]] = reply.json["images"]
+        return found
 
     def wait_for_index(self, collection: str) -> None:
         """Wait until the index of a collection is fitted; an LSH search before that scans all images."""
-        until = time.monotonic() + 30
-        while not self.call("GET /collections/{name}", name=collection).json["generation"]:
-            assert time.monotonic() < until, f"no index of {collection} was fitted"
-            time.sleep(0.05)
+        eventually(lambda: self.call("GET /collections/{name}", name=collection).json["generation"])
 
 
 def _closed(components: dict[str, Any]) -> dict[str, Any]:

@@ -29,9 +29,9 @@ from services.model_server.__main__ import parse as parse_model_server
 from shared.health import container_check
 from shared.messaging.task_queue import EMBED, EVALUATE, INDEX, TEND
 from shared.settings import Settings, environment_name
-from tests.conftest import free_port
 from tests.support import container_files as files
 from tests.support.paths import ROOT
+from tests.support.processes import free_port
 from training.backend import LIBRARIES, TENSORFLOW
 
 ENVIRONMENT_NAMES = {environment_name(field): field for field in Settings.model_fields}

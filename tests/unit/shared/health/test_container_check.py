@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from shared.health import container_check
-from tests.conftest import free_port
+from tests.support.eventually import PATIENCE_S
+from tests.support.processes import free_port
 
 
 def _check(service: str, **environment: str) -> tuple[int, str]:
@@ -16,7 +17,7 @@ def _check(service: str, **environment: str) -> tuple[int, str]:
         env={**os.environ, "ARTSEEK_DATA": os.devnull, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     return done.returncode, done.stderr

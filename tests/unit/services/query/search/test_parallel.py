@@ -8,6 +8,7 @@ import pytest
 
 from services.query.search import parallel
 from services.query.search.parallel import together
+from tests.support.eventually import PATIENCE_S
 
 
 def test_every_part_is_run_once_even_while_all_helpers_are_busy() -> None:
@@ -27,7 +28,7 @@ def test_every_part_is_run_once_even_while_all_helpers_are_busy() -> None:
 
 
 def test_parts_run_side_by_side() -> None:
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=PATIENCE_S)
 
     def meet() -> None:
         both.wait()

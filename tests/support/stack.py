@@ -1,0 +1,108 @@
+"""The whole system on a data folder, started as a user would start it."""
+
+import fcntl
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.settings import SETTINGS_FILE, Settings
+from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.paths import ROOT
+from tests.support.processes import bare_environment, free_port, run_module
+
+_MODELS = ROOT / "build" / "models"  # exported once, not once a run
+
+
+@dataclass
+class Stack:
+    """A running system: its page's address, its data folder, and its settings."""
+
+    process: "subprocess.Popen[str]"
+    data: Path
+    url: str
+    environment: Mapping[str, str] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that reach the system."""
+        return Settings(_env_file=self.data / SETTINGS_FILE, data=self.data)  # type: ignore[call-arg]
+
+    def artseek(self, *arguments: str, check: bool = True) -> str:
+        """Run the command against the system; returns what it printed to standard output."""
+        return run_module(["-m", "cli", *arguments], data=self.data, check=check, environment=self.environment)
+
+    def popen(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start the command against the system, with pipes for what it prints."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli", *arguments],
+            cwd=ROOT,
+            env=bare_environment(ARTSEEK_DATA=str(self.data), **(self.environment or {})),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def stop(self) -> int:
+        """Stop the system as Ctrl-C does; returns its exit status."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=PATIENCE_S)
+
+
+def exported_models() -> Path:
+    """Return a folder with the default model, as the model server reads it."""
+    _MODELS.mkdir(parents=True, exist_ok=True)
+    with _MODELS.with_name("models.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several processes may run tests at once
+        run_module(["-m", "training.export", "--out", str(_MODELS), "--base-path", str(_MODELS)])
+    return _MODELS
+
+
+def launcher_log(data: Path) -> Path:
+    """Return where the output of the system on a folder goes."""
+    return data.with_name(f"{data.name}.log")
+
+
+def launch(data: Path, *, port: int, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+    """Begin to start the whole system on a folder; its output goes to a file beside it."""
+    models = exported_models()
+    with launcher_log(data).open("w", encoding="utf-8") as log:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "local", "--data", str(data)),
+                *("--port", str(port), "--models", str(models)),
+            ],
+            cwd=ROOT,
+            env=bare_environment(**(environment or {})),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+def start_stack(data: Path, *, port: int | None = None, environment: Mapping[str, str] | None = None) -> Stack:
+    """Start the whole system on a folder and wait until it is ready; `environment` is its and its commands'.
+
+    Raises:
+        AssertionError: It ended, or was not ready in time; the message has its log.
+    """
+    port = port or free_port()
+    process = launch(data, port=port, environment=environment)
+    stack = Stack(process, data, f"http://127.0.0.1:{port}", environment)
+
+    def is_ready() -> bool:
+        assert process.poll() is None, launcher_log(data).read_text(encoding="utf-8")
+        with urllib.request.urlopen(f"{stack.url}/readyz", timeout=5):  # noqa: S310 -- our own address
+            return True
+
+    try:
+        # An HTTP error is an OSError too: /readyz answers 503 until all parts are there.
+        eventually(is_ready, trying=OSError, explain=lambda: launcher_log(data).read_text(encoding="utf-8"))
+    except BaseException:
+        process.terminate()
+        process.wait(timeout=PATIENCE_S)
+        raise
+    return stack
