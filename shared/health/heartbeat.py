@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from shared.errors import Unavailable
 from shared.state.connection import Client, guarded
@@ -11,19 +12,30 @@ INTERVAL_S = 5.0
 _KEY = "heartbeats"
 
 
-def start(client: Client, service: str) -> None:
-    """Write the time of this service into the index every few seconds, on a thread of its own."""
-    threading.Thread(target=_beat, args=(client, service), name="heartbeat", daemon=True).start()
+def start(client: Client, service: str) -> Callable[[], None]:
+    """Write the time of this service into the index every few seconds, on a thread of its own.
+
+    Returns a function that ends the thread.
+    """
+    stopped = threading.Event()
+    thread = threading.Thread(target=_beat, args=(client, service, stopped), name="heartbeat", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        stopped.set()
+        thread.join()
+
+    return stop
 
 
-def _beat(client: Client, service: str) -> None:
-    while True:
+def _beat(client: Client, service: str, stopped: threading.Event) -> None:
+    while not stopped.is_set():
         try:
             with guarded():
                 client.hset(_KEY, service, repr(time.time()))
         except Unavailable as error:
             logging.getLogger(__name__).debug("no heartbeat: %s", error)
-        time.sleep(INTERVAL_S)
+        stopped.wait(INTERVAL_S)
 
 
 def beats(client: Client) -> dict[str, float]:

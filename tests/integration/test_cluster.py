@@ -439,14 +439,17 @@ def test_readiness_names_the_lost_node(servers: Servers, cluster: ClusterServers
 def test_heartbeats_go_on_after_their_node_was_away(cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "INTERVAL_S", 0.1)
     client = connect(cluster.url, retries=0)
-    heartbeat.start(connect(cluster.url, retries=0), "indexer")
-    eventually(lambda: "indexer" in heartbeat.beats(client))
-    cluster.holder("heartbeats").kill()
-    with pytest.raises(IndexUnavailable):
-        heartbeat.beats(client)
-    cluster.revive()
-    back = time.time()
-    eventually(lambda: heartbeat.beats(client)["indexer"] < time.time() - back)
+    stop = heartbeat.start(connect(cluster.url, retries=0), "indexer")
+    try:
+        eventually(lambda: "indexer" in heartbeat.beats(client))
+        cluster.holder("heartbeats").kill()
+        with pytest.raises(IndexUnavailable):
+            heartbeat.beats(client)
+        cluster.revive()
+        back = time.time()
+        eventually(lambda: heartbeat.beats(client)["indexer"] < time.time() - back)
+    finally:
+        stop()
 
 
 # The whole system
