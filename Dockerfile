@@ -140,6 +140,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 COPY shared shared
 COPY services/__init__.py services/
 COPY services/producer services/producer
+COPY cli cli
 RUN /usr/local/bin/pip install --no-build-isolation --target /opt/artseek .
 
 FROM base AS producer

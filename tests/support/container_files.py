@@ -14,7 +14,7 @@ import yaml
 
 from tests.support.paths import ROOT
 
-PACKAGES = ("shared", "services", "training")
+PACKAGES = ("shared", "services", "cli", "local", "training")
 COMPOSE = ROOT / "docker-compose.yml"
 OVERRIDE = ROOT / "deploy" / "model-server.yml"
 
