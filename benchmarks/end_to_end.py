@@ -30,6 +30,7 @@ from shared.storage import layout, segments
 from shared.storage.catalog import Catalog, Collection
 from shared.storage.object_store import ObjectStore
 from shared.storage.segments import Entry
+from shared.tuning.report import TrialAnswer
 
 COLLECTION = "bench"
 _BULK = 4096  # rows of a segment of what is there first, as of segments that were merged
@@ -51,7 +52,7 @@ class Whole:
     dim: int
     target: float
     point: Point
-    index: dict[str, Any]
+    index: TrialAnswer
     figures: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -150,7 +151,7 @@ def measure(data: Data, folder: Path, *, seed: int, target: float, clients: Sequ
     return Whole(data.name, count, dim, target, point, index, figures)
 
 
-def _fill(system: _System, vectors: Vectors, target: float, figures: dict[str, float]) -> dict[str, Any]:
+def _fill(system: _System, vectors: Vectors, target: float, figures: dict[str, float]) -> TrialAnswer:
     """Add most of the vectors, tune and fill the index, add the rest to it, merge the segments.
 
     Returns:
@@ -166,9 +167,12 @@ def _fill(system: _System, vectors: Vectors, target: float, figures: dict[str, f
     system.jobs.create("tune", COLLECTION, kind="tune")
     wish = Wish(recall=target)
     system.indexer.tender.tune(collection=COLLECTION, job="tune", wish=wish, apply=True)
-    report = system.jobs.result("tune") or {}
-    figures |= {name: float(report[name]) for name in ("survey_s", "tuning_s", "fill_s")}
-    figures["predicted_recall"] = float(report["chosen"]["recall"])
+    report = system.catalog.current_report(COLLECTION)
+    if report is None:
+        raise RuntimeError("no index was built")
+    tuning = report.tuning
+    figures |= {"survey_s": tuning.survey_s, "tuning_s": tuning.tuning_s, "fill_s": report.fill_s}
+    figures["predicted_recall"] = tuning.chosen.recall
     figures["buckets_bytes_per_image"] = (system.memory() - without) / len(first)
 
     figures["inserted"] = added
@@ -184,7 +188,7 @@ def _fill(system: _System, vectors: Vectors, target: float, figures: dict[str, f
     figures["segments_before"] = len(system.catalog.segments(COLLECTION))
     figures["merge_s"] = _timed(lambda: system.indexer.compactor.compact(collection=COLLECTION))
     figures["segments_after"] = len(system.catalog.segments(COLLECTION))
-    return dict(report["chosen"])
+    return tuning.chosen.to_json()
 
 
 class _Searches:

@@ -19,6 +19,7 @@ from rich.table import Table
 from benchmarks.ann_libraries import versions
 from benchmarks.end_to_end import Whole
 from benchmarks.runner import Measured
+from shared.tuning.report import TrialAnswer
 
 FIGURES: dict[str, str] = {
     "indexed_without_index_per_second": "vectors indexed a second before there is an index",
@@ -288,7 +289,7 @@ def _facts_with_head(results: Results) -> list[tuple[str, ...]]:
     return [(WHOLE, *(whole.vectors for whole in results.whole)), *facts(results)] if results.whole else [("",)]
 
 
-def _chosen(index: dict[str, Any]) -> str:
+def _chosen(index: TrialAnswer) -> str:
     """Return what the tuner chose, such as ``voronoi 1 × 4096, probes 32``."""
     return (
         f"{index['family']} {index['tables']} × {index.get('cells') or index.get('hashes')}, probes {index['probes']}"

@@ -8,7 +8,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +39,8 @@ from shared.rpc.query import METRICS, MODE_NAMES, MODES, STAGES, Metric, Mode, S
 from shared.rpc.query import query_pb2 as messages
 from shared.storage.layout import ID_BITS
 from shared.tuning import FAMILIES
+from shared.tuning.report import IndexReport, Miss, TrialReport, TuningReport
+from shared.tuning.views import index_answer, tuning_answer
 
 _REJECTED = 3
 _IMAGE_ID = click.IntRange(1, 2**ID_BITS - 1)
@@ -370,11 +372,18 @@ def tune(
             collection,
             lambda job: system.queue.tune(collection=collection, job=job, wish=wish, apply=not dry_run),
         )
-    report = system.jobs.result(job.id) or {}
-    if as_json:
-        print_json(report)
+    result: Any = system.jobs.result(job.id)
+    if result is None:
+        raise ArtseekError(f"what the tuning found was lost with its job {job.id}: run it again")
+    if dry_run:
+        report, built = TuningReport.from_json(result), None
     else:
-        _print_tuning(report)
+        built = IndexReport.from_json(result)
+        report = built.tuning
+    if as_json:
+        print_json(tuning_answer(report) if built is None else index_answer(built))
+    else:
+        _print_tuning(report, built)
 
 
 @main.command()
@@ -451,53 +460,51 @@ def _print_summary(summary: Summary) -> None:
     )
 
 
-_MISSED = {
+_MISSED: dict[Miss, str] = {
     "recall": "no index within these limits reaches the recall",
     "lookups": "the recall takes more look-ups than were allowed",
     "share": "the recall takes more candidates than were allowed",
 }
 
 
-def _print_tuning(report: dict[str, Any]) -> None:
-    chosen = report["chosen"]
+def _print_tuning(report: TuningReport, built: IndexReport | None) -> None:
     table = Table("", "family", "tables", "look-ups", "recall@10", "candidates", "cost")
-    for trial in _thinned(report["pareto"], chosen):
-        size = f"{trial['cells']} cells" if "cells" in trial else f"{trial['hashes']} hashes"
+    for trial in _thinned(report.pareto, report.chosen):
+        size = f"{trial.hashes} hashes" if trial.cells is None else f"{trial.cells} cells"
         table.add_row(
-            "▸" if trial == chosen else "",
-            trial["family"],
-            f"{trial['tables']} × {size}",
-            str(trial["lookups"]),
-            f"{trial['recall']:.3f}",
-            f"{100 * trial['candidate_share']:.2f} %",
-            f"{trial['cost_ms']:.2f} ms",
-            style="bold" if trial == chosen else None,
+            "▸" if trial == report.chosen else "",
+            trial.family,
+            f"{trial.tables} × {size}",
+            str(trial.lookups),
+            f"{trial.recall:.3f}",
+            f"{100 * trial.candidate_share:.2f} %",
+            f"{trial.cost_ms:.2f} ms",
+            style="bold" if trial == report.chosen else None,
         )
     out.print(table)
     out.print(
         "Nothing tried finds more at the same cost. --json has all of it, and each family's own curve.", style="dim"
     )
-    for missed in report["misses"]:
+    for missed in report.misses:
         out.print(f"[yellow]{_MISSED[missed]}[/]")
-    if "generation" not in report:
+    if built is None:
         out.print("Nothing was written. Without --dry-run, the marked one is built.")
         return
-    measured = report["measured"]
-    if measured["queries"]:
+    measured = built.measured
+    if measured.recall is not None and measured.candidate_share is not None:
         out.print(
-            f"Generation {report['generation']} answers: measured on {measured['queries']} images, recall@10 "
-            f"{measured['recall']:.3f} with {100 * measured['candidate_share']:.2f} % of {report['images']} images as "
-            "candidates."
+            f"Generation {built.generation} answers: measured on {measured.queries} images, recall@10 "
+            f"{measured.recall:.3f} with {100 * measured.candidate_share:.2f} % of {built.images} images as candidates."
         )
 
 
-def _thinned(curve: list[dict[str, Any]], chosen: dict[str, Any]) -> list[dict[str, Any]]:
+def _thinned(curve: Sequence[TrialReport], chosen: TrialReport) -> list[TrialReport]:
     """Return the chosen trial and those of a curve that differ clearly from the one before."""
-    shown: list[dict[str, Any]] = []
+    shown: list[TrialReport] = []
     for trial in curve:
-        if not shown or trial["cost_ms"] > 1.2 * shown[-1]["cost_ms"] or trial["recall"] > shown[-1]["recall"] + 0.05:
+        if not shown or trial.cost_ms > 1.2 * shown[-1].cost_ms or trial.recall > shown[-1].recall + 0.05:
             shown.append(trial)
-    return sorted([*(trial for trial in shown if trial != chosen), chosen], key=lambda trial: float(trial["cost_ms"]))
+    return sorted([*(trial for trial in shown if trial != chosen), chosen], key=lambda trial: trial.cost_ms)
 
 
 def _print_hits(answer: SearchResponse) -> None:

@@ -7,7 +7,6 @@ the end. One that is cancelled leaves nothing behind.
 import logging
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +32,7 @@ from shared.state import BucketStore, Jobs, Ledger, Rejection
 from shared.state.jobs import Outcome
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
+from shared.timestamps import rfc3339
 
 _log = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ class Evaluator:
         after = self._query.collection(name)
         report = {
             "id": job,
-            "created": datetime.fromtimestamp(started, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "created": rfc3339(started),
             "seconds": round(time.time() - started, 3),
             "program": self._program,
             "k": trial.k,

@@ -24,6 +24,7 @@ from shared.state.jobs import Outcome
 from shared.storage.catalog import Catalog, Collection, CurrentIndex
 from shared.storage.object_store import ObjectStore
 from shared.tuning import Goal, Sample, Tuning, survey, tune
+from shared.tuning.report import IndexReport, MeasuredIndex, TuningReport
 
 _log = logging.getLogger(__name__)
 
@@ -99,48 +100,47 @@ class Tender:
         manifest = self._catalog.get(collection)
         self.known(manifest)
         with self._holding(manifest):
-            report = self.build(manifest, wish) if apply else self._tuned(manifest, wish)[1]
-        if not report:
+            report = self.build(manifest, wish) if apply else self._predicted(manifest, wish)
+        if report is None:
             raise Invalid(f"the collection {collection!r} has no image to tune an index to: add some first")
-        self._jobs.set_result(job, report)
+        self._jobs.set_result(job, report.to_json())
         self._jobs.report(job, 0, Outcome(affected=self._ledger.size(manifest.space)))
 
-    def _tuned(self, collection: Collection, wish: Wish) -> tuple[tuple[Sample, Tuning] | None, dict[str, Any]]:
-        """Return survey, tuning, and the report on them; no survey and an empty report where there is no image."""
+    def _predicted(self, collection: Collection, wish: Wish) -> TuningReport | None:
+        """Return what would be chosen, and is not built; None where there is no image."""
+        tuned = self._tuned(collection, wish)
+        return None if tuned is None else tuned[2]
+
+    def _tuned(self, collection: Collection, wish: Wish) -> tuple[Sample, Tuning, TuningReport] | None:
+        """Return survey, tuning, and the report on them; None where there is no image."""
         size = self._ledger.size(collection.space)
         if not size or next(self._rows(collection), None) is None:
-            return None, {}
+            return None
         started = time.monotonic()
         seed = self._new_seed()
         sample = survey(lambda: self._rows(collection), size, seed=seed, metric=wish.metric)
         surveyed = time.monotonic()
         model = cost_measurement.measure(self._buckets, collection.dim)
         tuning = tune(sample, _goal(wish, seed), costs=model)
-        report = tuning.to_json() | {
-            "metric": wish.metric,
-            "cost_model": model.to_json(),
-            "queries": len(sample.queries),
-            "survey_s": round(surveyed - started, 2),
-            "tuning_s": round(time.monotonic() - surveyed, 2),
-        }
-        return (sample, tuning), report
+        report = tuning.report(sample, costs=model, survey_s=surveyed - started, tuning_s=time.monotonic() - surveyed)
+        return sample, tuning, report
 
     def _rows(self, collection: Collection) -> Iterator[tuple[Any, Any]]:
         return ((ids, vectors) for _, ids, vectors in self.contents.live_rows(collection))
 
     # Building
 
-    def build(self, collection: Collection, wish: Wish) -> dict[str, Any]:
+    def build(self, collection: Collection, wish: Wish) -> IndexReport | None:
         """Tune, fill a generation beside the one in use, check it, switch to it; the caller holds the lock.
 
         Returns:
-            The report; empty where there is no image.
+            The report; None where there is no image.
         """
         self._clear_away(collection)
-        tuned, report = self._tuned(collection, wish)
+        tuned = self._tuned(collection, wish)
         if tuned is None:
-            return report
-        sample, tuning = tuned
+            return None
+        sample, tuning, tuning_report = tuned
         started = time.monotonic()
         number = self._catalog.next_generation(collection.space)
         generation = Generation(collection, number, tuning.family)
@@ -150,19 +150,21 @@ class Tender:
         self._ledger.set_state(collection.space, IndexState(state.active, number, state.trained_on))
         try:
             count = self._fill(generation)
-            report |= self._check(generation, sample, tuning) | {
-                "generation": number,
-                "images": count,
-                "fill_s": round(time.monotonic() - started, 2),
-                "built": time.time(),
-            }
-            self._catalog.set_index_report(collection.space, number, report)
+            report = IndexReport(
+                tuning=tuning_report,
+                measured=self._check(generation, sample, tuning),
+                generation=number,
+                images=count,
+                fill_s=round(time.monotonic() - started, 2),
+                built=time.time(),
+            )
+            self._catalog.set_index_report(collection.space, report)
             self._switch(generation, count)
         except Exception:
             with suppress(Unavailable):  # whoever comes next clears it away
                 self._clear_away(collection)
             raise
-        _log.info("%s: generation %d, tuned to %d images: %s", collection.space, number, count, report["chosen"])
+        _log.info("%s: generation %d, tuned to %d images: %s", collection.space, number, count, tuning_report.chosen)
         return report
 
     def _clear_away(self, collection: Collection) -> None:
@@ -190,7 +192,7 @@ class Tender:
             count -= len(rows)
         return count
 
-    def _check(self, generation: Generation, sample: Sample, tuning: Tuning) -> dict[str, Any]:
+    def _check(self, generation: Generation, sample: Sample, tuning: Tuning) -> MeasuredIndex:
         """Search the generation as filled for neighbours that the exact scan found; returns what was measured.
 
         Raises:
@@ -204,17 +206,16 @@ class Tender:
                 candidates = self._buckets.candidates(generation.probed(query)).best(generation.budget(sample.size))
                 found.append(float(np.isin(wanted, candidates).mean()))
                 shares.append(len(candidates) / sample.size)
-        measured = {
-            "recall": round(float(np.mean(found)), 4) if found else None,
-            "candidate_share": round(float(np.mean(shares)), 6) if shares else None,
-            "queries": len(found),
-        }
         if len(found) >= _SURE and float(np.mean(found)) < tuning.chosen.recall - _SLACK:
             raise Invalid(
                 f"generation {generation.number} of {generation.collection.name!r} finds {np.mean(found):.3f} of the "
                 f"neighbours instead of {tuning.chosen.recall:.3f}, so it is not taken into use: the one before goes on"
             )
-        return {"measured": measured}
+        return MeasuredIndex(
+            recall=round(float(np.mean(found)), 4) if found else None,
+            candidate_share=round(float(np.mean(shares)), 6) if shares else None,
+            queries=len(found),
+        )
 
     def _switch(self, generation: Generation, trained_on: int) -> None:
         """Have a filled generation used, and drop all others."""

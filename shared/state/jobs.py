@@ -6,7 +6,7 @@ Each batch of a job reports its outcome under its own number, so that a batch wh
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -186,7 +186,7 @@ class Jobs:
             rejected={what.partition(" ")[2]: count for what, count in found.items() if what.startswith("rejected ")},
         )
 
-    def set_result(self, job: str, result: dict[str, Any]) -> None:
+    def set_result(self, job: str, result: Mapping[str, Any]) -> None:
         """Write what a job found out, before it reports."""
         with guarded():
             self._redis.set(f"job:{job}:result", json.dumps(result), ex=_KEPT_S)

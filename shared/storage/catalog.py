@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from shared.errors import Invalid, NotFound, ObjectNotFound
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
+from shared.tuning.report import IndexReport
 
 _JSON = "application/json"
 _WRITES = 8  # at a time: a server waits for its disk, not for its processor
@@ -224,18 +224,19 @@ class Catalog:
         numbers = (layout.generation_of(item.key) for item in self.store.list(layout.indexes_prefix(space)))
         return max((number for number in numbers if number is not None), default=0) + 1
 
-    def set_index_report(self, space: str, generation: int, report: dict[str, Any]) -> None:
+    def set_index_report(self, space: str, report: IndexReport) -> None:
         """Write what was predicted and measured of an index generation."""
-        self.store.put(layout.generation_report_key(space, generation), json.dumps(report).encode(), _JSON)
+        data = json.dumps(report.to_json()).encode()
+        self.store.put(layout.generation_report_key(space, report.generation), data, _JSON)
 
-    def index_report(self, space: str, generation: int) -> dict[str, Any] | None:
+    def index_report(self, space: str, generation: int) -> IndexReport | None:
         """Return what was predicted and measured of an index generation; None for one that was never checked."""
         try:
-            return dict(json.loads(self.store.get(layout.generation_report_key(space, generation))))
+            return IndexReport.from_json(json.loads(self.store.get(layout.generation_report_key(space, generation))))
         except ObjectNotFound:
             return None
 
-    def current_report(self, name: str) -> dict[str, Any] | None:
+    def current_report(self, name: str) -> IndexReport | None:
         """Return the report on the index generation that a collection uses; None if none is, or it was never checked.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from shared.tuning.cost_model import CostModel
 from shared.tuning.fitting import RECALL_TARGET, fit
-from shared.tuning.sampling import Metric, Sample, survey
+from shared.tuning.sampling import Sample, survey
 from shared.tuning.tuner import FAMILIES, Goal, Tuning, tune
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "RECALL_TARGET",
     "CostModel",
     "Goal",
-    "Metric",
     "Sample",
     "Tuning",
     "fit",

@@ -1,6 +1,17 @@
 """What a search by the index costs: the model that the tuner weighs candidates and bucket look-ups by."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import TypedDict
+
+
+class CostModelJson(TypedDict):
+    """A `CostModel` as JSON."""
+
+    base_ms: float
+    lookup_ms: float
+    member_ms: float
+    candidate_ms: float
+    hash_ms: float
 
 
 @dataclass(frozen=True)
@@ -31,9 +42,15 @@ class CostModel:
             + self.candidate_ms * candidates
         )
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> CostModelJson:
         """Return the model as JSON values."""
-        return asdict(self)
+        return {
+            "base_ms": self.base_ms,
+            "lookup_ms": self.lookup_ms,
+            "member_ms": self.member_ms,
+            "candidate_ms": self.candidate_ms,
+            "hash_ms": self.hash_ms,
+        }
 
 
 TYPICAL = CostModel(base_ms=0.2, lookup_ms=0.008, member_ms=0.0003, candidate_ms=0.001, hash_ms=0.2)

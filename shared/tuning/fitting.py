@@ -2,8 +2,9 @@
 
 from shared.hashing import voronoi
 from shared.hashing.types import FloatArray, HashFamily, HashingError
+from shared.similarity import Metric
 from shared.tuning.cost_model import TYPICAL, CostModel
-from shared.tuning.sampling import Metric, sample_of
+from shared.tuning.sampling import sample_of
 from shared.tuning.tuner import Goal, tune
 
 RECALL_TARGET = 0.95

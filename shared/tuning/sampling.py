@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from shared.hashing.space import Space, WholeNumbers, checked_vectors, fit_space
 from shared.hashing.types import FloatArray, HashingError
+from shared.similarity import Metric
 
-Metric = Literal["cosine", "euclidean"]
 Ids = npt.NDArray[np.int64]
 Rows = tuple[Ids, FloatArray]
 """Ids and embeddings of some images: int64 [n], float32 [n, dim]."""
@@ -43,6 +43,7 @@ class Sample:
         size: The number of images.
         query_vectors: The queries as embeddings, float32 [q, dim].
         neighbour_ids: The ids of the neighbours, [q, at most k].
+        metric: Whose neighbours they are.
     """
 
     space: Space
@@ -53,6 +54,7 @@ class Sample:
     size: int
     query_vectors: FloatArray
     neighbour_ids: Ids
+    metric: Metric
 
     def on_axes(self, count: int) -> "Sample":
         """Return the sample on its first principal axes, or itself where it has none or no more."""
@@ -128,6 +130,7 @@ def survey(
         max(size, filled),
         query_vectors=queries,
         neighbour_ids=found_ids,
+        metric=metric,
     )
 
 

@@ -11,6 +11,7 @@ from shared.hashing.space import WholeNumbers
 from shared.hashing.space_family import SpaceFamily
 from shared.hashing.types import BucketKeys
 from shared.tuning.cost_model import CostModel
+from shared.tuning.report import TrialReport
 from shared.tuning.sampling import Sample
 
 _COUNTED = 8_192  # rows that candidates are counted among
@@ -54,24 +55,23 @@ class Trial:
         """What the recall is at least with 95 % confidence: the queries are themselves but a sample."""
         return self.recall - _ONE_SIDED * self.error
 
-    def to_json(self) -> dict[str, object]:
-        """Return the trial as JSON values."""
+    def report(self) -> TrialReport:
+        """Return the trial as it is reported, its figures rounded."""
         parameters = self.family.parameters()
-        shape: dict[str, object] = {
-            name: parameters[name] for name in ("cells", "hashes", "width") if name in parameters
-        }
-        return {
-            "family": self.family.family,
-            "tables": self.family.tables,
-            **shape,
-            "probes": self.probes,
-            "lookups": self.lookups,
-            "budget_share": self.budget_share,
-            "recall": round(self.recall, 4),
-            "recall_error": round(self.error, 4),
-            "candidate_share": round(self.share, 6),
-            "cost_ms": round(self.cost_ms, 4),
-        }
+        return TrialReport(
+            family=self.family.family,
+            tables=self.family.tables,
+            cells=parameters.get("cells"),
+            hashes=parameters.get("hashes"),
+            width=parameters.get("width"),
+            probes=self.probes,
+            lookups=self.lookups,
+            budget_share=self.budget_share,
+            recall=round(self.recall, 4),
+            recall_error=round(self.error, 4),
+            candidate_share=round(self.share, 6),
+            cost_ms=round(self.cost_ms, 4),
+        )
 
 
 def trials(

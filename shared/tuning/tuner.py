@@ -6,7 +6,6 @@ cost model, and chooses the cheapest that keeps to the goal. Nothing is written.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from shared.hashing import pstable, voronoi
 from shared.hashing.mixing import MAX_TABLES
@@ -14,6 +13,7 @@ from shared.hashing.probing import MAX_PROBES
 from shared.hashing.types import HashFamily, HashingError
 from shared.tuning.cost_model import TYPICAL, CostModel
 from shared.tuning.pstable_trials import try_pstable
+from shared.tuning.report import Miss, TuningReport
 from shared.tuning.sampling import Sample
 from shared.tuning.trials import Trial
 from shared.tuning.voronoi_trials import try_voronoi
@@ -98,37 +98,44 @@ class Tuning:
         )
 
     @property
-    def misses(self) -> tuple[str, ...]:
-        """What of the goal no trial could keep to together with the rest: "recall", "lookups", "share"."""
+    def misses(self) -> tuple[Miss, ...]:
+        """What of the goal no trial could keep to together with the rest."""
         return _misses(self.chosen, self.goal)
 
-    def pareto(self) -> list[Trial]:
-        """Return the trials that no other beats in both recall and cost, the cheapest first."""
+    def pareto(self, family: str | None = None) -> list[Trial]:
+        """Return the trials, of a family or of all, that no other beats in both recall and cost, the cheapest first."""
+        trials = [trial for trial in self.trials if family is None or trial.family.family == family]
         best: list[Trial] = []
-        for trial in sorted(self.trials, key=lambda trial: (trial.cost_ms, -trial.recall)):
+        for trial in sorted(trials, key=lambda trial: (trial.cost_ms, -trial.recall)):
             if not best or trial.recall > best[-1].recall:
                 best.append(trial)
         return best
 
-    def to_json(self) -> dict[str, Any]:
-        """Return choice and Pareto curves, over all families and of each, as JSON values."""
+    def report(self, sample: Sample, *, costs: CostModel, survey_s: float, tuning_s: float) -> TuningReport:
+        """Return choice and Pareto curves, over all families and of each.
+
+        Args:
+            sample: The survey that the families were tried on.
+            costs: What they were priced by.
+            survey_s: Seconds that the survey took.
+            tuning_s: Seconds that the trials took.
+        """
         families = dict.fromkeys(trial.family.family for trial in self.trials)
-        curves = {
-            name: Tuning(
-                self.goal, tuple(one for one in self.trials if one.family.family == name), self.chosen, self.size
-            ).pareto()
-            for name in families
-        }
-        return {
-            "target": self.goal.recall,
-            "max_lookups": self.goal.max_lookups,
-            "max_candidate_share": self.goal.max_share,
-            "size": self.size,
-            "chosen": self.chosen.to_json(),
-            "misses": list(self.misses),
-            "pareto": [trial.to_json() for trial in self.pareto()],
-            "families": {name: [trial.to_json() for trial in curve] for name, curve in curves.items()},
-        }
+        return TuningReport(
+            target=self.goal.recall,
+            max_lookups=self.goal.max_lookups,
+            max_candidate_share=self.goal.max_share,
+            size=self.size,
+            chosen=self.chosen.report(),
+            misses=self.misses,
+            pareto=tuple(trial.report() for trial in self.pareto()),
+            families={name: tuple(trial.report() for trial in self.pareto(name)) for name in families},
+            metric=sample.metric,
+            cost_model=costs,
+            queries=len(sample.queries),
+            survey_s=round(survey_s, 2),
+            tuning_s=round(tuning_s, 2),
+        )
 
 
 def tune(
@@ -156,7 +163,9 @@ def tune(
             progress(f"{trial.family.family}: {len(tried)} trials")
     if not tried:
         raise HashingError("nothing could be tried: no family was named")
-    for allowed in (set[str](), {"lookups"}, {"lookups"} if goal.keep_share else {"lookups", "share"}):
+    more_lookups: set[Miss] = {"lookups"}
+    more_of_both: set[Miss] = {"lookups"} if goal.keep_share else {"lookups", "share"}
+    for allowed in (set[Miss](), more_lookups, more_of_both):
         fitting = [trial for trial in tried if not set(_misses(trial, goal)) - allowed]
         if fitting:
             return Tuning(goal, tuple(tried), _cheapest(fitting if allowed else _ample(fitting, goal)), sample.size)
@@ -205,8 +214,8 @@ def _try_all(sample: Sample, goal: Goal, costs: CostModel) -> Iterator[Trial]:
             )
 
 
-def _misses(trial: Trial, goal: Goal) -> tuple[str, ...]:
-    kept = {
+def _misses(trial: Trial, goal: Goal) -> tuple[Miss, ...]:
+    kept: dict[Miss, bool] = {
         "recall": trial.sure_recall >= goal.recall,
         "lookups": trial.lookups <= goal.max_lookups,
         "share": trial.share <= goal.max_share,

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.hashing import FloatArray, HashFamily
-from shared.tuning.sampling import Metric
+from shared.similarity import Metric
 
 DIM = 96
 

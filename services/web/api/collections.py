@@ -5,9 +5,10 @@ from flask.typing import ResponseReturnValue
 from services.web.api.inputs import CollectionPath
 from services.web.api.openapi import Answer
 from services.web.api.operations import api, reply
-from services.web.api.schemas import CollectionAnswer, CollectionsAnswer, IndexAnswer, collection_answer, index_answer
+from services.web.api.schemas import CollectionAnswer, CollectionsAnswer, collection_answer
 from services.web.clients import parts
 from shared.errors import NotFound
+from shared.tuning.views import IndexAnswer, index_answer
 
 
 @api.operation("GET", "/collections", answers={200: Answer("The collections.", CollectionsAnswer)}, problems=(503,))

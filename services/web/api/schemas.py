@@ -1,7 +1,6 @@
 """What the API answers: typed dictionaries, which are also its documentation, made from the services' messages."""
 
-from datetime import UTC, datetime
-from typing import Any, Literal, NotRequired
+from typing import Literal
 
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
@@ -9,6 +8,7 @@ from services.web.problems import Refusal
 from shared.rpc.query import METRIC_NAMES, MODE_NAMES, Collection, Image, SearchResponse
 from shared.state import Job
 from shared.state.jobs import Kind
+from shared.timestamps import rfc3339
 
 API = "/api/v1"
 
@@ -113,56 +113,6 @@ class CollectionsAnswer(TypedDict):
     collections: list[CollectionAnswer]
 
 
-class TrialAnswer(TypedDict):
-    """A hash family with its parameters, and what the tuner predicted of it before anything was written.
-
-    `recall` is the share of the 10 nearest that are found, `recall_error` its standard error; `candidate_share` the
-    share of the collection that is ranked, `cost_ms` the time by the cost model.
-    """
-
-    family: str
-    tables: int
-    cells: NotRequired[int]
-    hashes: NotRequired[int]
-    width: NotRequired[float]
-    probes: int
-    lookups: int
-    budget_share: float | None
-    recall: float
-    recall_error: float
-    candidate_share: float
-    cost_ms: float
-
-
-class MeasuredAnswer(TypedDict):
-    """What an index did once it was filled, in searches for some of the collection's images."""
-
-    recall: float | None
-    candidate_share: float | None
-    queries: int
-
-
-class IndexAnswer(TypedDict):
-    """The index in use: what it was tuned to, what was predicted and measured, and what else could be had.
-
-    `misses` names what of the goal could not be kept to. `pareto` has the trials that no other beats in both recall and
-    cost, over all families; `families` has them for each.
-    """
-
-    generation: int
-    images: int
-    metric: Literal["cosine", "euclidean"]
-    target: float
-    max_lookups: int
-    max_candidate_share: float
-    chosen: TrialAnswer
-    misses: list[Literal["recall", "lookups", "share"]]
-    measured: MeasuredAnswer
-    built: str
-    pareto: list[TrialAnswer]
-    families: dict[str, list[TrialAnswer]]
-
-
 class JobAnswer(TypedDict):
     """What became of a job: images handed in together, or work of another kind on a collection.
 
@@ -251,7 +201,7 @@ def image_answer(collection: str, image: Image) -> ImageAnswer:
         media_type=image.media_type,
         width=image.width,
         height=image.height,
-        added=_time(image.added),
+        added=rfc3339(image.added),
         image=image_url(collection, image.id, "/original"),
         thumbnail=image_url(collection, image.id, "/thumbnail"),
     )
@@ -269,7 +219,7 @@ def collection_answer(collection: Collection) -> CollectionAnswer:
         model_version=collection.model_version,
         dim=collection.dim,
         generation=collection.generation,
-        created=_time(collection.created),
+        created=rfc3339(collection.created),
         damaged=list(collection.damaged),
         change=ChangeAnswer(
             model=collection.change.model,
@@ -281,24 +231,6 @@ def collection_answer(collection: Collection) -> CollectionAnswer:
     )
 
 
-def index_answer(report: dict[str, Any]) -> IndexAnswer:
-    """Return the report on the index in use."""
-    return IndexAnswer(
-        generation=report["generation"],
-        images=report["images"],
-        metric=report["metric"],
-        target=report["target"],
-        max_lookups=report["max_lookups"],
-        max_candidate_share=report["max_candidate_share"],
-        chosen=report["chosen"],
-        misses=report["misses"],
-        measured=report["measured"],
-        built=_time(report["built"]),
-        pareto=report["pareto"],
-        families=report["families"],
-    )
-
-
 def job_answer(job: Job) -> JobAnswer:
     """Return a job as it stands."""
     return JobAnswer(
@@ -306,7 +238,7 @@ def job_answer(job: Job) -> JobAnswer:
         kind=job.kind,
         collection=job.collection,
         state=("cancelled" if job.cancelled else "done") if job.done else "running" if job.closed else "open",
-        created=_time(job.created),
+        created=rfc3339(job.created),
         total=job.total,
         finished=job.steps if job.kind in {"evaluate", "switch"} else job.outcome.images,
         added=job.added,
@@ -315,8 +247,3 @@ def job_answer(job: Job) -> JobAnswer:
         rejected=[Refusal(name=item.name, code=item.code, reason=item.reason) for item in job.outcome.rejected],
         classes={label: count for label, count in job.outcome.added.items() if label},
     )
-
-
-def _time(seconds: float) -> str:
-    """Return a time as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

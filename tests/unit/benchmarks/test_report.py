@@ -13,8 +13,20 @@ from benchmarks.end_to_end import Whole
 from benchmarks.report import Results, exponent, growth, left_out, markdown, rows, show
 from benchmarks.runner import Data, Measured, Point, tenth_similarity
 from benchmarks.simulation import Vectors, unit
+from shared.tuning.report import TrialReport
 
-CHOSEN = {"family": "voronoi", "tables": 2, "cells": 64, "probes": 8}
+CHOSEN = TrialReport(
+    family="voronoi",
+    tables=2,
+    cells=64,
+    probes=8,
+    lookups=16,
+    budget_share=None,
+    recall=0.97,
+    recall_error=0.002,
+    candidate_share=0.02,
+    cost_ms=0.5,
+)
 
 
 def vectors(count: int, dim: int, seed: int = 0) -> Vectors:
@@ -36,7 +48,7 @@ def results(*some: Measured, wholes: tuple[Whole, ...] = ()) -> Results:
 
 
 def whole(count: int, share: float) -> Whole:
-    return Whole(f"{count:,}", count, 16, 0.95, point(0.96, share=share), CHOSEN, {"merge_s": 0.0123})
+    return Whole(f"{count:,}", count, 16, 0.95, point(0.96, share=share), CHOSEN.to_json(), {"merge_s": 0.0123})
 
 
 # Recall

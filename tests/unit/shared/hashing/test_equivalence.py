@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from shared.hashing import FloatArray, HashFamily, loads
 from shared.hashing.families import dumps
+from shared.similarity import Metric
 from shared.tuning import fit
-from shared.tuning.sampling import Metric
 from tests.support.clusters import candidates, clustered, distances
 
 FAMILIES = ("voronoi", "p-stable")

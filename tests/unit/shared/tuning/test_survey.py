@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from shared.hashing import FloatArray, HashingError
+from shared.similarity import Metric
 from shared.tuning import Goal, sampling, survey, tune
-from shared.tuning.sampling import Metric, Rows, Sample, sample_of
+from shared.tuning.sampling import Rows, Sample, sample_of
 from tests.support.clusters import clustered, distances
 
 METRICS: tuple[Metric, ...] = ("cosine", "euclidean")

@@ -12,6 +12,7 @@ from shared.hashing import FloatArray, HashingError, dumps
 from shared.hashing.pstable import PStableFamily
 from shared.tuning import Goal, Sample, Tuning, sampling, survey, trials, tune
 from shared.tuning.cost_model import TYPICAL, CostModel
+from shared.tuning.report import TuningReport
 from shared.tuning.sampling import sample_of
 from shared.tuning.trials import Trial
 from tests.support.clusters import clustered, distances, measured
@@ -293,7 +294,7 @@ def test_a_trial_costs_what_its_counts_cost(surveyed: Sample) -> None:
 def test_a_tuning_is_decided_by_sample_and_goal(surveyed: Sample, vectors: FloatArray) -> None:
     goal = Goal(seed=1, tables=2, cells=100, hashes=8)
     one, again = tune(surveyed, goal), tune(sample_of(vectors, seed=1), goal)
-    assert one.to_json() == again.to_json()
+    assert report_of(one, surveyed) == report_of(again, surveyed)
     assert dumps(one.family) == dumps(again.family)
     other = tune(surveyed, replace(goal, seed=2))
     assert dumps(one.family) != dumps(other.family)
@@ -311,10 +312,14 @@ def test_progress_is_told_for_each_trial(surveyed: Sample) -> None:
     assert told[-1] == f"voronoi: {len(told)} trials"
 
 
-def test_the_report_is_json(tuning: Tuning) -> None:
-    report = tuning.to_json()
+def report_of(tuning: Tuning, sample: Sample) -> TuningReport:
+    return tuning.report(sample, costs=TYPICAL, survey_s=1.0, tuning_s=2.0)
+
+
+def test_the_report_is_json(tuning: Tuning, surveyed: Sample) -> None:
+    report = report_of(tuning, surveyed).to_json()
     assert json.loads(json.dumps(report)) == report
-    assert report["chosen"] == tuning.chosen.to_json()
+    assert report["chosen"] == tuning.chosen.report().to_json()
     assert (report["target"], report["max_lookups"], report["max_candidate_share"]) == (0.95, 64, 0.027)
     assert (report["size"], report["misses"]) == (3000, [])
     assert len(report["pareto"]) == len(tuning.pareto())
@@ -365,9 +370,11 @@ def degenerate(name: str) -> FloatArray:
 def test_collections_with_little_to_tune_to_are_tuned(name: str, metric: Any) -> None:
     few = degenerate(name)
     goal = Goal(seed=0, hashes=6, tables=2)
-    tuned = tune(sample_of(few, seed=0, metric=metric), goal)
+    sample = sample_of(few, seed=0, metric=metric)
+    tuned = tune(sample, goal)
     assert "recall" not in tuned.misses
-    assert json.loads(json.dumps(tuned.to_json())) == tuned.to_json()
+    report = report_of(tuned, sample)
+    assert TuningReport.from_json(json.loads(json.dumps(report.to_json()))) == report
     keys = tuned.family.keys(few)
     shares = []
     for vector in few[:: max(1, len(few) // 20)]:
