@@ -23,11 +23,16 @@ demo: $(VENV)/stack
 up: $(VENV)/stack
 	@$(BIN)/artseek up --data "$(DATA)" --port "$(PORT)"
 
+# The processes share the cores: threads of their own would only wait for each other. And they are many, so that byte
+# code is kept whatever the environment says.
+test-fast: export OPENBLAS_NUM_THREADS = 1
+test test-fast: export PYTHONDONTWRITEBYTECODE =
+
 test: $(VENV)/dev
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 test-fast: $(VENV)/dev
-	$(BIN)/pytest tests/unit -m "not slow" --hypothesis-profile=fast -n $(JOBS) --dist loadfile
+	$(BIN)/pytest tests/unit -m "not slow" --hypothesis-profile=fast -p no:schemathesis -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

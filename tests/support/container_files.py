@@ -140,6 +140,12 @@ def tree_of(module: str) -> ast.Module:
     return ast.parse(file.read_text("utf-8"))
 
 
+@cache
+def all_imports_of(module: str) -> tuple[str, ...]:
+    """The modules that running all of a module of ours imports."""
+    return tuple(imports_of(tree_of(module), module))
+
+
 def closure(entries: Mapping[str, ast.AST | None]) -> tuple[set[str], set[str]]:
     """What running modules needs: the modules of ours, and the names imported from elsewhere.
 
@@ -147,17 +153,17 @@ def closure(entries: Mapping[str, ast.AST | None]) -> tuple[set[str], set[str]]:
     """
     seen: set[str] = set()
     foreign: set[str] = set()
-    waiting: list[tuple[str, ast.AST]] = [(module, tree or tree_of(module)) for module, tree in entries.items()]
+    waiting: dict[str, ast.AST | None] = dict(entries)
     while waiting:
-        module, tree = waiting.pop()
+        module, tree = waiting.popitem()
         seen.add(module)
         # The packages that a module lies in are run before it.
         parents = [module.rsplit(".", depth)[0] for depth in range(1, module.count(".") + 1)]
-        for name in [*parents, *imports_of(tree, module)]:
+        for name in [*parents, *(imports_of(tree, module) if tree else all_imports_of(module))]:
             if name.split(".")[0] not in PACKAGES:
                 foreign.add(name)
                 continue
             inner = name if file_of(name) else name.rpartition(".")[0]
-            if inner not in seen and inner not in (queued for queued, _ in waiting):
-                waiting.append((inner, tree_of(inner)))
+            if inner not in seen:
+                waiting.setdefault(inner, None)
     return seen, {name for name in foreign if name.split(".")[0] not in sys.stdlib_module_names}

@@ -213,6 +213,7 @@ def test_clients_of_the_model_server_go_without_tensorflow(target: str) -> None:
     assert not {name for name in locked(target) if name.startswith(("tensorflow", "keras", "tensorboard"))}
 
 
+@pytest.mark.slow
 def test_a_package_takes_along_the_files_that_are_no_code(tmp_path: Path) -> None:
     source, installed = tmp_path / "source", tmp_path / "installed"
     for path in [*files.copied("web"), "pyproject.toml", "README.md", "LICENSE"]:
@@ -270,6 +271,7 @@ def test_workers_run_as_the_local_system_runs_them(tmp_path: Path, monkeypatch: 
     assert tender["environment"] == files.services()["indexer"]["environment"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("service", "queues"), [("embedder", {EMBED}), ("indexer", {INDEX, TEND}), ("evaluator", {EVALUATE})]
 )

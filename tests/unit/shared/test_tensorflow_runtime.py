@@ -33,7 +33,9 @@ def imported(path: Path) -> Iterator[str]:
 def packages_with_tensorflow() -> list[str]:
     """Return the packages of which a module imports TensorFlow or Keras by an import statement."""
     files = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-    folders = {path.parent.relative_to(ROOT) for path in files if LIBRARIES & set(imported(path))}
+    # To parse every file would take seconds.
+    likely = (path for path in files if any(library in path.read_text("utf-8") for library in LIBRARIES))
+    folders = {path.parent.relative_to(ROOT) for path in likely if LIBRARIES & set(imported(path))}
     return sorted(folder.as_posix().replace("/", ".") for folder in folders)
 
 
@@ -61,11 +63,13 @@ def test_packages_that_import_tensorflow_are_found() -> None:
     assert {"training", "services.model_server"} <= set(packages_with_tensorflow())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", packages_with_tensorflow())
 def test_a_package_that_imports_tensorflow_enables_onednn_first(package: str) -> None:
     assert onednn_after(f"import {package}") == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["training.export", "training.command", "reproduction.command", "services.model_server.__main__"]
 )
@@ -73,10 +77,12 @@ def test_a_program_that_runs_tensorflow_enables_onednn_before_it_loads_it(module
     assert onednn_after(f"import {module}") == "1"
 
 
+@pytest.mark.slow
 def test_a_quiet_import_enables_onednn() -> None:
     assert onednn_after("from shared.tensorflow_runtime import import_quietly; import_quietly('json')") == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["0", "1"])
 def test_the_users_own_choice_of_onednn_wins(value: str) -> None:
     assert onednn_after("import training, services.model_server", **{ONEDNN_VARIABLE: value}) == value
@@ -90,6 +96,7 @@ def test_the_serving_container_runs_with_onednn() -> None:
     assert container_files.services()["serving"]["environment"][ONEDNN_VARIABLE] == "1"
 
 
+@pytest.mark.slow
 def test_a_quiet_import_holds_back_noise_but_not_what_a_failure_said(tmp_path: Path) -> None:
     (tmp_path / "noisy_module.py").write_text("import os; os.write(2, b'noise\\n'); value = 5")
     (tmp_path / "failing_module.py").write_text("import os; os.write(2, b'reason\\n'); raise ValueError('no')")

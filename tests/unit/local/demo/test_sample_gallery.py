@@ -10,6 +10,8 @@ from local.demo import sample_gallery
 from local.demo.sample_styles import STYLES
 from shared.images import decode, identify
 
+pytestmark = pytest.mark.slow  # a work takes a third of a second
+
 
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.hashing import FloatArray, HashFamily, loads
@@ -14,6 +14,7 @@ from shared.hashing.families import dumps
 from shared.similarity import Metric
 from shared.tuning import fit
 from tests.support.clusters import candidates, clustered, distances
+from tests.support.examples import examples
 
 FAMILIES = ("voronoi", "p-stable")
 EVERY = {"voronoi": 65_536, "p-stable": 3**4}
@@ -34,7 +35,7 @@ def small(kind: str, vectors: FloatArray, metric: Metric, *, tables: int, cells:
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
-@settings(max_examples=60)
+@examples(60)
 @given(
     collections(),
     st.sampled_from(("cosine", "euclidean")),
@@ -75,7 +76,7 @@ def change(buckets: Buckets, ids: npt.NDArray[np.int64], keys: npt.NDArray[np.ui
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
-@settings(max_examples=40)
+@examples(40)
 @given(collections(), st.sampled_from(("cosine", "euclidean")), st.integers(1, 3), st.data())
 def test_insertions_and_removals_in_any_order_leave_what_is_left(
     kind: str, vectors: FloatArray, metric: Metric, tables: int, data: st.DataObject

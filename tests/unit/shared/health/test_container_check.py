@@ -23,12 +23,14 @@ def _check(service: str, **environment: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", ["embedder", "indexer", "tender", "evaluator"])
 def test_a_worker_without_a_broker_is_not_well(service: str) -> None:
     status, said = _check(service, ARTSEEK_BROKER_URL=f"redis://127.0.0.1:{free_port()}/0")
     assert (status, "broker" in said, "Traceback" in said) == (1, True, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", ["query", "web"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104
 def test_a_server_that_does_not_listen_is_not_well(service: str, host: str) -> None:
@@ -37,6 +39,7 @@ def test_a_server_that_does_not_listen_is_not_well(service: str, host: str) -> N
     assert (status, f"nothing answers at 127.0.0.1:{port}" in said, "Traceback" in said) == (1, True, False)
 
 
+@pytest.mark.slow
 def test_a_setting_that_does_not_fit_is_named() -> None:
     status, said = _check("web", ARTSEEK_WEB_THREADS="many")
     assert (status, "web_threads" in said) == (1, True)

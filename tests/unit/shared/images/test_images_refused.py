@@ -342,6 +342,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts KiB on Linux")
 @pytest.mark.parametrize(("mode", "kind", "options", "allowed"), [
     ("RGBA", "PNG", {"compress_level": 1}, 4), ("RGB", "JPEG", {}, 0.5), ("CMYK", "JPEG", {}, 0.5), ("P", "PNG", {}, 1),

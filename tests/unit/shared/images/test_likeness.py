@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from shared.images import ImageRefused, grey
 from shared.images.likeness import NEAR_COPY, SIDE, Floats, likeness, looks
+from tests.support.examples import examples
 
 
 def painted(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
@@ -89,7 +90,7 @@ def test_a_picture_of_one_shade_is_like_none() -> None:
     assert likeness(blank, seen(painted(0)))[0] == 0.0
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(0, 2**32 - 1))
 def test_every_picture_is_a_copy_of_itself(seed: int) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)

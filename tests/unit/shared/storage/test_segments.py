@@ -5,20 +5,21 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Invalid
 from shared.storage import segments
 from shared.storage.catalog import Collection
 from tests.support import rows
+from tests.support.examples import examples
 
 DIM = 12
 COLLECTION = Collection("art", "00ff00ff", "lite", 3, DIM, 0.0)
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=20, unique=True))
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_what_is_packed_comes_out_bit_for_bit(numbers: list[int]) -> None:
     batch = segments.unpack(rows.segment(numbers, COLLECTION))
     assert segments.ids_of(batch).tolist() == rows.ids(numbers)
@@ -158,7 +159,7 @@ Parts = list[tuple[list[int], set[int]]]
     ),
     st.sets(st.integers(0, 4)),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_a_merged_segment_has_the_live_rows_of_its_inputs_each_image_once(parts: Parts, narrow: set[int]) -> None:
     inputs = []
     for place, (numbers, dead) in enumerate(parts):

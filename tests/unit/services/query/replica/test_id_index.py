@@ -2,16 +2,17 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.query.replica.id_index import Directory, distinct
+from tests.support.examples import examples
 
 ids = st.one_of(st.integers(1, 40), st.integers(1, 2**53 - 1), st.integers(0, 100).map(lambda step: 1 + step * 2**20))
 
 
 @given(st.lists(ids, max_size=200), st.data())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_look_ups_are_those_of_a_plain_dictionary(held: list[int], data: st.DataObject) -> None:
     column = np.array(held, dtype=np.int64)
     directory = Directory(len(held))

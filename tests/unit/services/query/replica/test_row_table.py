@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.query.replica import row_table
@@ -17,6 +17,7 @@ from services.query.replica.view import Filter, Gate, View
 from shared.storage import segments
 from shared.storage.catalog import Collection
 from tests.support import rows
+from tests.support.examples import examples
 
 DIM = 4
 COLLECTION = Collection("art", "00ff00ff", "lite", 3, DIM, 0.0)
@@ -217,7 +218,7 @@ def test_whatever_happens_every_view_is_what_a_plain_model_says(folder: Path, se
     st.one_of(st.none(), st.lists(st.integers(0, 70), max_size=40)),
     st.lists(st.integers(0, 59), unique=True),
 )
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_a_filter_lets_through_what_it_says(
     view: View, labels: set[str], among: list[int] | None, asked: list[int]
 ) -> None:
