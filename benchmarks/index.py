@@ -31,6 +31,7 @@ from benchmarks.servers import Servers
 from benchmarks.simulation import Simulated, SimulationError, Vectors, measure, reduced, simulate, unit
 from benchmarks.subprocess_runner import in_process
 from shared.state import connect
+from shared.tuning import RECALL_TARGET
 
 _ROOT = Path(__file__).resolve().parent.parent
 _BUILD = _ROOT / "build"
@@ -75,7 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", help="numbers of simulated vectors")
     parser.add_argument("--dim", type=int, default=256, help="dimensions of the simulated vectors")
     parser.add_argument("--contrast", type=float, help="contrast of the largest simulated set, at most")
-    parser.add_argument("--target", type=float, default=0.95, help="recall@10 that indexes are to reach")
+    parser.add_argument("--target", type=float, default=RECALL_TARGET, help="recall@10 that indexes are to reach")
     parser.add_argument("--queries", type=int, default=500, help="queries of each set")
     parser.add_argument("--threads", type=int, default=_cores(), help="of every library, for building and many queries")
     parser.add_argument("--rivals", nargs="*", choices=tuple(RIVALS), help="other libraries' indexes; default: all")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -20,6 +20,7 @@ from shared.evaluation.index_setting import IndexSetting
 from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
 from shared.evaluation.reports import Evaluations
 from shared.folders import Source, walk
+from shared.hashing.parameters import PARAMETERS
 from shared.messaging.intake import new_job_id
 from shared.messaging.task_queue import Trial
 from shared.rpc.query import MAX_K
@@ -250,21 +251,12 @@ def _number(value: float | None, form: str) -> str:
     return "–" if value is None else form.format(value)
 
 
-_SYMBOLS: dict[Literal["tables", "hashes", "width", "cells", "probes"], str] = {
-    "tables": "L",
-    "hashes": "k",
-    "width": "w",
-    "cells": "cells",
-    "probes": "T",
-}
-
-
 def _setting_title(setting: IndexSetting) -> str:
+    """Return a setting such as ``p-stable plain L=4 k=8 w=1.5``."""
     name = f"{setting.family} plain" if setting.space == "plain" else setting.family
     given = setting.given()
-    return " ".join(
-        [name, *(f"{symbol}={given[parameter]}" for parameter, symbol in _SYMBOLS.items() if parameter in given)]
-    )
+    values = (f"{parameter.symbol}={given[parameter.name]}" for parameter in PARAMETERS if parameter.name in given)
+    return " ".join([name, *values])
 
 
 def _notes(report: dict[str, Any]) -> Iterator[str]:

@@ -38,7 +38,7 @@ from shared.messaging.task_queue import Wish
 from shared.rpc.query import METRICS, MODE_NAMES, MODES, STAGES, Metric, Mode, SearchRequest, SearchResponse
 from shared.rpc.query import query_pb2 as messages
 from shared.storage.layout import ID_BITS
-from shared.tuning import FAMILIES
+from shared.tuning import FAMILIES, MAX_CANDIDATE_SHARE, MAX_LOOKUPS, RECALL_TARGET
 from shared.tuning.report import IndexReport, Miss, TrialReport, TuningReport
 from shared.tuning.views import index_answer, tuning_answer
 
@@ -333,14 +333,18 @@ def compact(system: System, collection: str | None, *, as_json: bool) -> int:
 @main.command()
 @in_collection
 @click.option(
-    "--recall", type=click.FloatRange(0, 1, min_open=True), help="Share of the 10 nearest to be found.  [default: 0.95]"
+    "--recall",
+    type=click.FloatRange(0, 1, min_open=True),
+    help=f"Share of the 10 nearest to be found.  [default: {RECALL_TARGET}]",
 )
-@click.option("--max-lookups", type=click.IntRange(1), help="Buckets that a search may look into.  [default: 64]")
+@click.option(
+    "--max-lookups", type=click.IntRange(1), help=f"Buckets that a search may look into.  [default: {MAX_LOOKUPS}]"
+)
 @click.option(
     "--max-candidates",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the collection that a search may rank, kept to even at the cost of recall.  [default: 0.027 if the "
-    "recall allows]",
+    help="Share of the collection that a search may rank, kept to even at the cost of recall.  "
+    f"[default: {MAX_CANDIDATE_SHARE} if the recall allows]",
 )
 @click.option("--family", "families", multiple=True, type=click.Choice(FAMILIES), help="Only this family; repeatable.")
 @click.option("--metric", type=click.Choice(list(METRICS)), default="cosine", show_default=True)

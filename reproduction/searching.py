@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from reproduction.theory import meeting
 from shared.evaluation import retrieval_metrics
-from shared.hashing.pstable import PStableFamily
+from shared.hashing.families.p_stable import PStableFamily
 from shared.hashing.space import AXIS_BITS, Space, WholeNumbers, fit_space
 from shared.similarity import Metric
 from shared.tuning import fit

@@ -13,6 +13,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SETTINGS_FILE = "settings.env"
 
+EXACT_BELOW = 20_000
+"""Images of a collection under which `mode=auto` scans exactly."""
+
+BUCKET_LIMIT = 20_000
+"""Images that a search takes from one bucket."""
+
 
 class Settings(BaseSettings):
     """All settings; the environment name of a field is ``ARTSEEK_`` and its name in capitals."""
@@ -51,8 +57,12 @@ class Settings(BaseSettings):
         "127.0.0.1:8601", description="host:port at which the query service shows its metrics to Prometheus."
     )
     query_copy: Path = Field(Path("data/query"), description="Folder of the query service's copy of the segments.")
-    exact_below: int = Field(20_000, ge=0, description="`mode=auto` scans collections under this many images exactly.")
-    bucket_limit: int = Field(20_000, ge=1, description="Most images that a search takes from one bucket of the index.")
+    exact_below: int = Field(
+        EXACT_BELOW, ge=0, description="`mode=auto` scans collections under this many images exactly."
+    )
+    bucket_limit: int = Field(
+        BUCKET_LIMIT, ge=1, description="Most images that a search takes from one bucket of the index."
+    )
 
     recall_sample: float = Field(
         0.01,

@@ -11,11 +11,11 @@ from services.evaluator.queries import Queries
 from services.evaluator.run_results import Answers, Run, runs_of
 from services.evaluator.scratch import ScratchGeneration
 from services.evaluator.snapshot import Distances, Snapshot
-from shared.errors import Unavailable
+from shared.errors import Invalid, Unavailable
 from shared.evaluation.grids import tuning_goal
 from shared.evaluation.index_setting import IndexSetting
 from shared.hashing import HashFamily
-from shared.hashing.pstable import plain_p_stable
+from shared.hashing.families import REGISTRY
 from shared.hashing.space import fit_space
 from shared.rpc.query import METRICS
 from shared.state import BucketStore
@@ -110,13 +110,19 @@ class Grid:
 
     def _family(self, setting: IndexSetting) -> tuple[HashFamily, dict[str, float] | None]:
         if setting.space == "plain":
-            some = np.unique(np.linspace(0, len(self._snapshot) - 1, min(_FOR_SPACE, len(self._snapshot))).astype(int))
-            space = fit_space(self._snapshot.vectors(some), None, scaling="none")
-            return plain_p_stable(space, setting, seed=self._seed), None
+            return self._drawn_in_plain_space(setting), None
         if self._sample is None:
             self._sample = survey(self._snapshot.blocks, len(self._snapshot), seed=self._seed)
         tuning = tune(self._sample, tuning_goal(setting, seed=self._seed))
-        return tuning.family, {"recall": tuning.chosen.recall, "candidate_share": tuning.chosen.share}
+        return tuning.family, {"recall": tuning.chosen.recall, "candidate_share": tuning.chosen.candidate_share}
+
+    def _drawn_in_plain_space(self, setting: IndexSetting) -> HashFamily:
+        draw = REGISTRY[setting.family].draw_in_plain_space
+        if draw is None:
+            raise Invalid(f"the {setting.family} family is not drawn in the plain space: give another space or family")
+        places = np.unique(np.linspace(0, len(self._snapshot) - 1, min(_FOR_SPACE, len(self._snapshot))).astype(int))
+        space = fit_space(self._snapshot.vectors(places), None, scaling="none")
+        return draw(space, setting, seed=self._seed)
 
     def _ranked(
         self,

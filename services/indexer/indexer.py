@@ -16,13 +16,14 @@ import pyarrow as pa
 
 from services.maintenance.compaction import Compactor
 from services.maintenance.model_change import Switcher, item_of
-from services.maintenance.tuning import EXACT_BELOW, Tender
+from services.maintenance.tuning import Tender
 from shared.errors import Closed, Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.index.contents import Contents, float32
 from shared.index.generations import collection_prefix
 from shared.index.row_lookup import Lookup, Row
 from shared.messaging.task_queue import Queue
 from shared.rpc.serving import ServingClient
+from shared.settings import EXACT_BELOW
 from shared.state import BucketStore, Change, Changes, IndexState, Jobs, Ledger, Rejection
 from shared.state.jobs import Outcome
 from shared.storage import layout, segments

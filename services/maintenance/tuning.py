@@ -28,9 +28,6 @@ from shared.tuning.report import IndexReport, MeasuredIndex, TuningReport
 
 _log = logging.getLogger(__name__)
 
-EXACT_BELOW = 20_000
-"""Images under which `mode=auto` scans exactly, unless a setting says otherwise."""
-
 _GROWN_SMALL, _GROWN = 2, 4  # times what the index was tuned to, below the exact-scan size and above it
 _LOCK_S = 15.0
 _CHECKED = 200  # queries

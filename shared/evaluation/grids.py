@@ -1,25 +1,25 @@
-"""Grids: which settings of an index are to be judged side by side, as JSON says it."""
+"""Grids: the settings of an index that an evaluation compares, read from JSON and checked."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any, get_args
 
 from shared.errors import Invalid
 from shared.evaluation.index_setting import IndexSetting, SpaceName
-from shared.hashing.mixing import MAX_TABLES
-from shared.hashing.probing import MAX_PROBES
-from shared.hashing.pstable import FAMILY as P_STABLE
-from shared.hashing.pstable import MAX_HASHES
-from shared.hashing.voronoi import FAMILY as VORONOI
-from shared.hashing.voronoi import MAX_CELLS
-from shared.tuning.tuner import FAMILIES, Goal
+from shared.hashing.families import FAMILIES, REGISTRY, p_stable
+from shared.hashing.parameters import PARAMETERS, Parameter, ParameterName
+from shared.hashing.registration import FamilyRegistration
+from shared.tuning.goal import Goal
 
 MAX_SETTINGS = 256
-MAX_WIDTH = 1e9
-_SHOWN = 80  # characters of a value in a message
 SPACES: tuple[SpaceName, ...] = get_args(SpaceName)
-_NAMES = ("family", "space", "tables", "hashes", "width", "cells", "probes")
+DEFAULT_FAMILY = p_stable.FAMILY
+"""The family of a setting that names none."""
+
+_SHOWN = 80  # characters of a value in a message
+_NAMES = ("family", "space", *(parameter.name for parameter in PARAMETERS))
+_PARAMETERS = {parameter.name: parameter for parameter in PARAMETERS}
 
 
 def parse_grid(text: str | bytes) -> tuple[IndexSetting, ...]:
@@ -74,30 +74,29 @@ def _setting(entry: Mapping[str, object], where: str) -> IndexSetting:
         Invalid: A value is out of its range; the message names it, and says `where` it stands.
     """
     given = {name: value for name, value in entry.items() if value is not None}
-    family, space = given.get("family", P_STABLE), given.get("space", "principal")
+    family, space = given.get("family", DEFAULT_FAMILY), given.get("space", "principal")
     if not isinstance(family, str) or family not in FAMILIES:
         raise Invalid(f"{where}: family is {_shown(family)}, expected one of {', '.join(FAMILIES)}")
-    if space not in ("principal", "plain"):
+    if space not in SPACES:
         raise Invalid(f"{where}: space is {_shown(space)}, expected one of {', '.join(SPACES)}")
     setting = IndexSetting(
         family=family,
         space="plain" if space == "plain" else "principal",
         tables=_integer(given, "tables", where),
         hashes=_integer(given, "hashes", where),
-        width=_width(given, where),
+        width=_number(given, "width", where),
         cells=_integer(given, "cells", where),
         probes=_integer(given, "probes", where),
     )
-    foreign = ("cells",) if family == P_STABLE else ("hashes", "width")
-    for name in foreign:
-        if name in given:
-            raise Invalid(f"{where}: {name} is none of the {family} family's parameters")
-    if space == "plain":
-        required = ("tables", "hashes", "width", "probes")
-        if family != P_STABLE or not all(name in given for name in required):
-            raise Invalid(f"{where}: the plain space takes the p-stable family with {', '.join(required)} all given")
-    if setting.width is not None and not 0 < setting.width <= MAX_WIDTH:
-        raise Invalid(f"{where}: width is {_shown(setting.width)}, expected above 0 and at most {MAX_WIDTH:g}")
+    registration = REGISTRY[family]
+    for parameter in PARAMETERS:
+        if parameter.name in given and parameter.name not in registration.parameters:
+            raise Invalid(f"{where}: {parameter.name} is none of the {family} family's parameters")
+    if setting.space == "plain" and not _fits_plain_space(registration, given):
+        families = (
+            f"the {other.name} family with {', '.join(other.parameters)} all given" for other in _of_plain_space()
+        )
+        raise Invalid(f"{where}: the plain space takes {' or '.join(families)}")
     try:
         tuning_goal(setting, seed=0)
     except Invalid as error:
@@ -105,7 +104,17 @@ def _setting(entry: Mapping[str, object], where: str) -> IndexSetting:
     return setting
 
 
-def _integer(given: Mapping[str, object], name: str, where: str) -> int | None:
+def _of_plain_space() -> list[FamilyRegistration]:
+    """Return the families that can be drawn in the plain space."""
+    return [registration for registration in REGISTRY.values() if registration.draw_in_plain_space is not None]
+
+
+def _fits_plain_space(registration: FamilyRegistration, given: Mapping[str, object]) -> bool:
+    """Return whether a family can be drawn in the plain space by what is given: the tuner has no say there."""
+    return registration in _of_plain_space() and all(name in given for name in registration.parameters)
+
+
+def _integer(given: Mapping[str, object], name: ParameterName, where: str) -> int | None:
     value = given.get(name)
     if isinstance(value, float) and value.is_integer():  # as JSON may write an integer
         return int(value)
@@ -114,65 +123,78 @@ def _integer(given: Mapping[str, object], name: str, where: str) -> int | None:
     raise Invalid(f"{where}: {name} is {_shown(value)}, expected a whole number")
 
 
-def _width(given: Mapping[str, object], where: str) -> float | None:
-    value = given.get("width")
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return value
-    raise Invalid(f"{where}: width is {_shown(value)}, expected a number")
+def _number(given: Mapping[str, object], name: ParameterName, where: str) -> float | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Invalid(f"{where}: {name} is {_shown(value)}, expected a number")
+    most = _PARAMETERS[name].most
+    if not 0 < value <= most:
+        raise Invalid(f"{where}: {name} is {_shown(value)}, expected above 0 and at most {most:g}")
+    return value
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of a grid."""
-
-    def some(kind: dict[str, Any]) -> dict[str, Any]:
-        return {"anyOf": [kind, {"type": "array", "minItems": 1, "items": kind}]}
-
-    def number(most: int) -> dict[str, Any]:
-        return {"type": ["integer", "null"], "minimum": 1, "maximum": most}
-
-    tables, probes = some(number(MAX_TABLES)), some(number(MAX_PROBES))
-    hashes = some(number(MAX_HASHES))
-    width = some({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MAX_WIDTH})
-    p_stable = {"family": some({"const": P_STABLE}), "tables": tables, "hashes": hashes, "width": width}
-    plain = {
-        "tables": some({**number(MAX_TABLES), "type": "integer"}),
-        "hashes": some({**number(MAX_HASHES), "type": "integer"}),
-        "width": some({"type": "number", "exclusiveMinimum": 0, "maximum": MAX_WIDTH}),
-        "probes": some({**number(MAX_PROBES), "type": "integer"}),
+    default_first = sorted(REGISTRY.values(), key=lambda registration: registration.name != DEFAULT_FAMILY)
+    kinds = [kind for registration in default_first for kind in _schemas_of_family(registration)]
+    common = [
+        parameter
+        for parameter in PARAMETERS
+        if all(parameter.name in registration.parameters for registration in REGISTRY.values())
+    ]
+    properties: dict[str, Any] = {
+        "family": _value_or_list({"enum": list(FAMILIES)}),
+        "space": _value_or_list({"const": "principal"}),
+        **{parameter.name: _value_or_list(_nullable(parameter)) for parameter in common},
     }
-    principal = some({"const": "principal"})
-
-    def setting(said: str, properties: dict[str, Any], required: tuple[str, ...] = ()) -> dict[str, Any]:
-        made = {"description": said, "type": "object", "additionalProperties": False, "properties": properties}
-        return {**made, "required": list(required)} if required else made
-
-    entry = {
-        "anyOf": [
-            setting("The p-stable family.", {**p_stable, "space": principal, "probes": probes}),
-            setting(
-                "The p-stable family on the embeddings themselves.",
-                {"family": p_stable["family"], "space": some({"enum": list(SPACES)}), **plain},
-                ("space", *plain),
-            ),
-            setting(
-                "The voronoi family.",
-                {
-                    "family": some({"const": VORONOI}),
-                    "space": principal,
-                    "tables": tables,
-                    "cells": some(number(MAX_CELLS)),
-                    "probes": probes,
-                },
-                ("family",),
-            ),
-            setting(
-                "Several families.",
-                {"family": some({"enum": list(FAMILIES)}), "space": principal, "tables": tables, "probes": probes},
-                ("family",),
-            ),
-        ]
-    }
+    entry = {"anyOf": [*kinds, _schema_of_object("Several families.", properties, ("family",))]}
     return {"anyOf": [entry, {"type": "array", "minItems": 1, "items": entry}]}
+
+
+def _schemas_of_family(registration: FamilyRegistration) -> Iterator[dict[str, Any]]:
+    """Yield the schema of the settings of a family, and of those in the plain space if it can be drawn there."""
+    parameters = [parameter for parameter in PARAMETERS if parameter.name in registration.parameters]
+    family = _value_or_list({"const": registration.name})
+    required = () if registration.name == DEFAULT_FAMILY else ("family",)
+    properties: dict[str, Any] = {
+        "family": family,
+        "space": _value_or_list({"const": "principal"}),
+        **{parameter.name: _value_or_list(_nullable(parameter)) for parameter in parameters},
+    }
+    yield _schema_of_object(f"The {registration.name} family.", properties, required)
+    if registration.draw_in_plain_space is not None:
+        properties = {
+            "family": family,
+            "space": _value_or_list({"enum": list(SPACES)}),
+            **{parameter.name: _value_or_list(_schema_of(parameter)) for parameter in parameters},
+        }
+        yield _schema_of_object(
+            f"The {registration.name} family on the embeddings themselves.",
+            properties,
+            (*required, "space", *registration.parameters),
+        )
+
+
+def _schema_of_object(description: str, properties: dict[str, Any], required: tuple[str, ...] = ()) -> dict[str, Any]:
+    schema = {"description": description, "type": "object", "additionalProperties": False, "properties": properties}
+    return {**schema, "required": list(required)} if required else schema
+
+
+def _value_or_list(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "array", "minItems": 1, "items": schema}]}
+
+
+def _schema_of(parameter: Parameter) -> dict[str, Any]:
+    if parameter.whole:
+        return {"type": "integer", "minimum": 1, "maximum": parameter.most}
+    return {"type": "number", "exclusiveMinimum": 0, "maximum": parameter.most}
+
+
+def _nullable(parameter: Parameter) -> dict[str, Any]:
+    schema = _schema_of(parameter)
+    return {**schema, "type": [schema["type"], "null"]}
 
 
 def tuning_goal(setting: IndexSetting, *, seed: int) -> Goal:

@@ -1,8 +1,47 @@
-"""The parameters that hash families have: what may be fixed, or left for the tuner to choose."""
+"""The parameters that hash families have: what each means, its range, and which of them are given.
+
+A family with a parameter of a new kind adds it here, to `Parameter` names, `ParametersJson` and `FamilyParameters`.
+"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+
+from shared.hashing.bucket_keys import MAX_TABLES
+from shared.hashing.multi_probe import MAX_PROBES
+
+MAX_HASHES = 64
+MAX_CELLS = 1 << 16
+
+ParameterName = Literal["tables", "hashes", "width", "cells", "probes"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of hash families.
+
+    Attributes:
+        name: Its name, as grids and reports have it.
+        symbol: What it is called in formulas and tables.
+        most: The largest value. Whole numbers begin at 1; others are above 0.
+        whole: Whether it is a whole number.
+    """
+
+    name: ParameterName
+    symbol: str
+    most: float
+    whole: bool = True
+
+
+PARAMETERS = (
+    Parameter("tables", "L", MAX_TABLES),
+    Parameter("hashes", "k", MAX_HASHES),
+    Parameter("width", "w", 1e9, whole=False),
+    Parameter("cells", "cells", MAX_CELLS),
+    Parameter("probes", "T", MAX_PROBES),
+)
+"""All parameters, in the order in which they are shown."""
 
 
 class ParametersJson(TypedDict, total=False):
@@ -24,7 +63,7 @@ class FamilyParameters:
         hashes: k, the hash functions of a table of the p-stable family.
         width: w, the slot width of the p-stable family.
         cells: The cells of a table of the Voronoi family.
-        probes: Buckets of a table that a query looks into.
+        probes: T, the buckets of a table that a query looks into.
     """
 
     tables: int | None = None

@@ -49,7 +49,7 @@ class SpaceFamily(ABC):
         """Return the parameters, as `HashFamily.parameters`."""
         return dict(self._parameters)
 
-    def recording(self, **parameters: object) -> Self:
+    def with_parameters(self, **parameters: object) -> Self:
         """Return the same hash with further parameters, or others for those that change no key."""
         made = copy.copy(self)  # with the same arrays: a trial of each number of probes keeps one of these
         made._parameters = self._parameters | parameters  # noqa: SLF001 -- of its own class

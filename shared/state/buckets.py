@@ -9,12 +9,12 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
+from shared.settings import BUCKET_LIMIT
 from shared.state.connection import Client, guarded, servers
 from shared.state.set_members import Members, change, members
 
 Ids = npt.NDArray[np.int64]
 
-BUCKET_LIMIT = 20_000  # ids that a search takes from one bucket
 _LARGE_KNOWN = 10_000  # names of buckets that are remembered as large
 
 

@@ -1,13 +1,12 @@
 """Fitting one hash family to a sample, with some of its parameters given."""
 
-from shared.hashing import voronoi
+from shared.hashing.families import voronoi
 from shared.hashing.types import FloatArray, HashFamily, HashingError
 from shared.similarity import Metric
 from shared.tuning.cost_model import TYPICAL, CostModel
-from shared.tuning.sampling import sample_of
-from shared.tuning.tuner import Goal, tune
-
-RECALL_TARGET = 0.95
+from shared.tuning.goal import MAX_CANDIDATE_SHARE, MAX_LOOKUPS, RECALL_TARGET, Goal
+from shared.tuning.sampling import survey_vectors
+from shared.tuning.tuner import tune
 
 
 def fit(  # noqa: PLR0913 -- the parameters of a family are many
@@ -21,8 +20,8 @@ def fit(  # noqa: PLR0913 -- the parameters of a family are many
     width: float | None = None,
     probes: int | None = None,
     recall_target: float = RECALL_TARGET,
-    max_lookups: int = 64,
-    max_share: float = 0.027,
+    max_lookups: int = MAX_LOOKUPS,
+    max_share: float = MAX_CANDIDATE_SHARE,
     keep_share: bool = False,
     size: int | None = None,
     metric: Metric = "cosine",
@@ -33,12 +32,12 @@ def fit(  # noqa: PLR0913 -- the parameters of a family are many
     Args:
         vectors: float32 [n, dim], n ≥ 1.
         seed: Of all that is drawn.
-        family: The kind: "voronoi" or "p-stable".
-        tables: L, at most 256. This and the next four: None lets the sample decide.
+        family: Name of the family.
+        tables: L. This and the next four are as in `FamilyParameters`: None lets the sample decide.
         cells: Cells of a table of the Voronoi family.
-        hashes: k, the hash functions of a table of the p-stable family, at most 64.
-        width: w, the slot width of the p-stable family, in units of the length that points are scaled to.
-        probes: Buckets per table that a query looks into.
+        hashes: k of the p-stable family.
+        width: w of the p-stable family, in units of the length that points are scaled to.
+        probes: Buckets of a table that a query looks into.
         recall_target: Share of the 10 nearest that the candidates are to hold, above 0 and at most 1.
         max_lookups: Buckets that a query may look into over all tables.
         max_share: Share of the collection that may be ranked.
@@ -68,4 +67,4 @@ def fit(  # noqa: PLR0913 -- the parameters of a family are many
         width=width,
         probes=probes,
     )
-    return tune(sample_of(vectors, seed=seed, size=size, metric=metric), goal, costs=costs).family
+    return tune(survey_vectors(vectors, seed=seed, size=size, metric=metric), goal, costs=costs).family

@@ -6,12 +6,11 @@ though only a sample of it is hashed.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from shared.hashing.space import Space, WholeNumbers, checked_vectors, fit_space
+from shared.hashing.space import Scaling, Space, WholeNumbers, checked_vectors, fit_space
 from shared.hashing.types import FloatArray, HashingError
 from shared.similarity import Metric
 
@@ -20,11 +19,11 @@ Rows = tuple[Ids, FloatArray]
 """Ids and embeddings of some images: int64 [n], float32 [n, dim]."""
 
 QUERIES = 512
-_MAX_AXES = 128
-_MIN_FOR_AXES = 64  # vectors: fewer do not tell the principal axes
-_FOR_AXES = 64 * 2**20  # bytes of vectors that the axes are found from, at most
-_MOST_FOR_AXES = 8192
-_ROWS = 64 * 2**20  # bytes of coordinates, at most
+MAX_AXES = 128
+_MIN_VECTORS_FOR_AXES = 64  # fewer do not tell the principal axes
+_MAX_VECTORS_FOR_AXES = 8192
+_AXES_BYTES = 64 * 2**20  # of vectors that the axes are found from, at most
+_ROWS_BYTES = 64 * 2**20  # of coordinates, at most
 _BLOCK = 8192  # vectors worked on at a time, at most
 _BLOCK_BYTES = 16 * 2**20  # of them, at most
 _TINY = float(np.finfo(np.float32).tiny)
@@ -38,7 +37,7 @@ class Sample:
         space: Its principal axes, or all components where there are too few vectors to tell them.
         rows: Coordinates of images drawn at random, float32 [n, coordinates].
         queries: Coordinates of queries, [q, coordinates].
-        own: Which of the rows each query is, [q]; -1 where it is none of them.
+        query_rows: Which of the rows each query is, [q]; -1 where it is none of them.
         neighbours: Coordinates of each query's nearest others in the collection, [q, at most k, coordinates].
         size: The number of images.
         query_vectors: The queries as embeddings, float32 [q, dim].
@@ -49,7 +48,7 @@ class Sample:
     space: Space
     rows: FloatArray
     queries: WholeNumbers
-    own: npt.NDArray[np.int64]
+    query_rows: npt.NDArray[np.int64]
     neighbours: WholeNumbers
     size: int
     query_vectors: FloatArray
@@ -76,7 +75,7 @@ def survey(
     seed: int,
     k: int = 10,
     metric: Metric = "cosine",
-    axes: int = _MAX_AXES,
+    axes: int = MAX_AXES,
 ) -> Sample:
     """Survey a collection in two passes, in bounded memory: the same for the same vectors and seed.
 
@@ -92,50 +91,36 @@ def survey(
         HashingError: There is no vector, or they are no [n, dim] of finite numbers.
     """
     rng = np.random.default_rng(seed)
-    vectors, queries = _draw(read(), size, rng)
+    vectors, queries = _first_pass(read(), size, rng)
     dim = vectors.shape[1]
     count = min(axes, dim, len(vectors) // 8)
-    scaling: Literal["before", "none"] = "before" if metric == "cosine" else "none"
-    space = fit_space(vectors, count if len(vectors) >= _MIN_FOR_AXES else None, scaling=scaling)
+    scaling: Scaling = "before" if metric == "cosine" else "none"
+    space = fit_space(vectors, count if len(vectors) >= _MIN_VECTORS_FOR_AXES else None, scaling=scaling)
     del vectors  # tens of megabytes
-    most = _ROWS // (4 * space.size)
-    rows = np.empty((min(most, max(1, size)), space.size), dtype=np.float32)
-    nearest = _Nearest(queries, k, metric)
-    own = np.full(len(queries), -1, dtype=np.int64)
-    filled = 0
-    wanted = _spread(size, len(rows), rng)
-    start = 0
-    for ids, batch in _blocks(read()):
-        nearest.add(ids, batch)
-        taken = np.flatnonzero(wanted[start : start + len(batch)])[: len(rows) - filled]
-        start += len(batch)
-        if len(taken):
-            part = batch[taken]
-            rows[filled : filled + len(taken)] = space.coordinates(part)
-            for query in np.flatnonzero(own < 0):
-                same = _same(part, queries[query])
-                if len(same):
-                    own[query] = filled + same[0]
-            filled += len(taken)
-    if not filled:
-        raise HashingError(f"none of the {size} vectors that were to be surveyed is left: survey them again")
-    found_ids, found = nearest.found()
-    neighbours = space.coordinates(found.reshape(-1, dim)).reshape(*found.shape[:2], space.size)
+    neighbours = _Neighbours(queries, k, metric)
+    rows, query_rows = _second_pass(read(), size, space, neighbours, rng)
+    ids, found = neighbours.sorted()
     return Sample(
-        space,
-        rows[:filled],
-        space.coordinates(queries),
-        own,
-        neighbours,
-        max(size, filled),
+        space=space,
+        rows=rows,
+        queries=space.coordinates(queries),
+        query_rows=query_rows,
+        neighbours=space.coordinates(found.reshape(-1, dim)).reshape(*found.shape[:2], space.size),
+        size=max(size, len(rows)),
         query_vectors=queries,
-        neighbour_ids=found_ids,
+        neighbour_ids=ids,
         metric=metric,
     )
 
 
-def sample_of(
-    vectors: FloatArray, *, seed: int, size: int | None = None, k: int = 10, metric: Metric = "cosine", axes: int = 128
+def survey_vectors(
+    vectors: FloatArray,
+    *,
+    seed: int,
+    size: int | None = None,
+    k: int = 10,
+    metric: Metric = "cosine",
+    axes: int = MAX_AXES,
 ) -> Sample:
     """Return the survey of vectors that are at hand, float32 [n, dim], as those of a collection of `size`.
 
@@ -148,35 +133,64 @@ def sample_of(
     return replace(made, size=max(size or 0, len(vectors)))
 
 
-def _draw(batches: Iterable[Rows], size: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+def _first_pass(batches: Iterable[Rows], size: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Return vectors to find the axes from, and queries: both drawn at random."""
     parts: list[FloatArray] = []
-    wanted: npt.NDArray[np.bool_] | None = None
+    marked: npt.NDArray[np.bool_] | None = None
     start = 0
     for _, batch in _blocks(batches):
-        if wanted is None:
-            most = min(_MOST_FOR_AXES, max(QUERIES, _FOR_AXES // (4 * batch.shape[1])))
-            wanted = _spread(size, most, rng)
-        parts.append(batch[np.flatnonzero(wanted[start : start + len(batch)])])
+        if marked is None:
+            most = min(_MAX_VECTORS_FOR_AXES, max(QUERIES, _AXES_BYTES // (4 * batch.shape[1])))
+            marked = _mark_at_random(size, most, rng)
+        parts.append(batch[np.flatnonzero(marked[start : start + len(batch)])])
         start += len(batch)
     vectors = checked_vectors(np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32), None)
     chosen = np.sort(rng.choice(len(vectors), min(QUERIES, len(vectors)), replace=False))
     return vectors, vectors[chosen]
 
 
-def _spread(size: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Mark `count` of `size` places at random; what comes beyond `size` is not marked."""
+def _second_pass(
+    batches: Iterable[Rows], size: int, space: Space, neighbours: "_Neighbours", rng: np.random.Generator
+) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+    """Search all vectors for neighbours of the queries; returns `Sample.rows` and `Sample.query_rows`.
+
+    Raises:
+        HashingError: No vector is left of those that were there at the first pass.
+    """
+    most = _ROWS_BYTES // (4 * space.size)
+    rows = np.empty((min(most, max(1, size)), space.size), dtype=np.float32)
+    query_rows = np.full(len(neighbours.queries), -1, dtype=np.int64)
+    marked = _mark_at_random(size, len(rows), rng)
+    start = filled = 0
+    for ids, batch in _blocks(batches):
+        neighbours.add(ids, batch)
+        drawn = batch[np.flatnonzero(marked[start : start + len(batch)])[: len(rows) - filled]]
+        start += len(batch)
+        if len(drawn):
+            rows[filled : filled + len(drawn)] = space.coordinates(drawn)
+            for query in np.flatnonzero(query_rows < 0):
+                equal = _equal_rows(drawn, neighbours.queries[query])
+                if len(equal):
+                    query_rows[query] = filled + equal[0]
+            filled += len(drawn)
+    if not filled:
+        raise HashingError(f"none of the {size} vectors that were to be surveyed is left: survey them again")
+    return rows[:filled], query_rows
+
+
+def _mark_at_random(size: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Mark `count` of `size` places; what comes beyond `size` is not marked."""
     marked = np.zeros(size, dtype=np.bool_)
     marked[rng.choice(size, min(count, size), replace=False)] = True
     return marked
 
 
-class _Nearest:
+class _Neighbours:
     """The nearest vectors to each query among all that were added, the query itself left out."""
 
     def __init__(self, queries: FloatArray, k: int, metric: Metric) -> None:
         self._k, self._metric = k, metric
-        self._queries = queries
+        self.queries = queries
         lengths = np.linalg.norm(queries, axis=1, keepdims=True)
         # Distances do not change with the origin, but squares of vectors far from it would drown them.
         self._origin = queries.mean(axis=0)
@@ -184,15 +198,16 @@ class _Nearest:
         self._scores = np.empty((len(queries), 0), dtype=np.float32)
         self._vectors = np.empty((len(queries), 0, queries.shape[1]), dtype=np.float32)
         self._ids = np.empty((len(queries), 0), dtype=np.int64)
-        self._met = np.zeros(len(queries), dtype=np.bool_)
+        self._left_out = np.zeros(len(queries), dtype=np.bool_)  # whether the query itself has been met
 
     def add(self, ids: Ids, part: FloatArray) -> None:
+        """Compare more vectors, [n, dim], with each query."""
         if self._metric == "cosine":
             scores = self._targets @ (part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), _TINY)).T
         else:
             points = part - self._origin
             scores = 2 * (self._targets @ points.T) - np.square(points).sum(axis=1)
-        self._leave_out(part, scores)
+        self._leave_out_queries(part, scores)
         keep = min(self._k, scores.shape[1])
         best = np.argpartition(scores, scores.shape[1] - keep, axis=1)[:, scores.shape[1] - keep :]
         top = np.take_along_axis(scores, best, axis=1)
@@ -209,27 +224,27 @@ class _Nearest:
         self._scores, self._vectors = np.take_along_axis(merged, chosen, axis=1), vectors
         self._ids = np.take_along_axis(np.concatenate([self._ids, ids[best]], axis=1), chosen, axis=1)
 
-    def _leave_out(self, part: FloatArray, scores: FloatArray) -> None:
-        """Take each query itself out of its scores: once, since what is alike counts as a neighbour."""
-        for query in np.flatnonzero(~self._met):
-            same = _same(part, self._queries[query])
-            if len(same):
-                scores[query, same[0]] = -np.inf
-                self._met[query] = True
+    def _leave_out_queries(self, part: FloatArray, scores: FloatArray) -> None:
+        """Take each query itself out of its scores: once, since a copy of it counts as a neighbour."""
+        for query in np.flatnonzero(~self._left_out):
+            equal = _equal_rows(part, self.queries[query])
+            if len(equal):
+                scores[query, equal[0]] = -np.inf
+                self._left_out[query] = True
 
-    def found(self) -> Rows:
+    def sorted(self) -> Rows:
         """Return the neighbours, as many as every query has, the nearest first: ids [q, n], vectors [q, n, dim]."""
         count = int(np.isfinite(self._scores).sum(axis=1).min()) if self._scores.size else 0
         order = np.argsort(-self._scores, axis=1)[:, :count]
         return np.take_along_axis(self._ids, order, axis=1), np.take_along_axis(self._vectors, order[..., None], axis=1)
 
 
-def _same(vectors: FloatArray, vector: FloatArray) -> npt.NDArray[np.intp]:
+def _equal_rows(vectors: FloatArray, vector: FloatArray) -> npt.NDArray[np.intp]:
     """Return which of the vectors equal one; its greatest component tells it from most others, a zero would not."""
     column = np.abs(vector).argmax()
-    alike = np.flatnonzero(vectors[:, column] == vector[column])
-    same: npt.NDArray[np.intp] = alike[(vectors[alike] == vector).all(axis=1)]
-    return same
+    candidates = np.flatnonzero(vectors[:, column] == vector[column])
+    equal: npt.NDArray[np.intp] = candidates[(vectors[candidates] == vector).all(axis=1)]
+    return equal
 
 
 def _blocks(batches: Iterable[Rows]) -> Iterator[Rows]:
@@ -239,8 +254,8 @@ def _blocks(batches: Iterable[Rows]) -> Iterator[Rows]:
     for ids, vectors in batches:
         most = max(1, min(_BLOCK, _BLOCK_BYTES // (4 * max(1, vectors.shape[-1]))))
         for start in range(0, len(vectors), most):
-            some = slice(start, start + most)
-            parts.append((ids[some], checked_vectors(vectors[some], None)))
+            part = slice(start, start + most)
+            parts.append((ids[part], checked_vectors(vectors[part], None)))
             count += len(parts[-1][0])
             if count >= most:
                 yield _joined(parts)

@@ -4,83 +4,28 @@ It tries families on a survey of the collection, predicts recall, candidates and
 cost model, and chooses the cheapest that keeps to the goal. Nothing is written.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from shared.hashing import pstable, voronoi
-from shared.hashing.mixing import MAX_TABLES
-from shared.hashing.probing import MAX_PROBES
 from shared.hashing.types import HashFamily, HashingError
 from shared.tuning.cost_model import TYPICAL, CostModel
-from shared.tuning.pstable_trials import try_pstable
+from shared.tuning.families import TRIALS
+from shared.tuning.goal import Goal
 from shared.tuning.report import Miss, TuningReport
 from shared.tuning.sampling import Sample
 from shared.tuning.trials import Trial
-from shared.tuning.voronoi_trials import try_voronoi
-
-_AMPLE = 0.8  # of the misses that the goal allows: what the collection's own images may miss
-FAMILIES = (voronoi.FAMILY, pstable.FAMILY)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Goal:
-    """What an index is to be and to reach.
-
-    Attributes:
-        seed: Of all that is drawn.
-        recall: Share of the nearest by the exact scan that the candidates are to hold.
-        max_lookups: Buckets that a query may look into.
-        max_share: Share of the collection that may be ranked.
-        keep_share: Whether the share is kept to even where the recall is then missed, instead of the other way round.
-        families: Which may be chosen.
-        tables, cells, hashes, width, probes: Fixed parameters; None lets the tuner choose.
-    """
-
-    seed: int
-    recall: float = 0.95
-    max_lookups: int = 64
-    max_share: float = 0.027
-    keep_share: bool = False
-    families: Sequence[str] = FAMILIES
-    tables: int | None = None
-    cells: int | None = None
-    hashes: int | None = None
-    width: float | None = None
-    probes: int | None = None
-
-    @property
-    def ample_recall(self) -> float:
-        """What the collection's own images are to find, so that queries from elsewhere find `recall`."""
-        return 1 - _AMPLE * (1 - self.recall)
-
-    def __post_init__(self) -> None:
-        """Refuse what is out of range.
-
-        Raises:
-            HashingError: A number is; the message names it.
-        """
-        for name, low, high in (
-            ("seed", 0, None),
-            ("max_lookups", 1, None),
-            ("tables", 1, MAX_TABLES),
-            ("cells", 1, voronoi.MAX_CELLS),
-            ("hashes", 1, pstable.MAX_HASHES),
-            ("probes", 1, MAX_PROBES),
-        ):
-            value = getattr(self, name)
-            if value is not None and (value < low or (high is not None and value > high)):
-                raise HashingError(f"{name} is {value}, expected {f'{low} to {high}' if high else f'at least {low}'}")
-        for name in ("recall", "max_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise HashingError(f"{name} is {getattr(self, name)}, expected above 0 and at most 1")
-        for family in self.families:
-            if family not in FAMILIES:
-                raise HashingError(f"hash family {family!r} is unknown, expected one of {', '.join(FAMILIES)}")
 
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
-    """What was tried, and what was chosen of it."""
+    """What was tried, and what was chosen of it.
+
+    Attributes:
+        goal: What the index is to reach.
+        trials: All that was tried.
+        chosen: The trial that was chosen.
+        size: Images of the collection.
+    """
 
     goal: Goal
     trials: tuple[Trial, ...]
@@ -90,11 +35,11 @@ class Tuning:
     @property
     def family(self) -> HashFamily:
         """The family that was chosen; its parameters tell what is predicted of it."""
-        return self.chosen.family.recording(
+        return self.chosen.family.with_parameters(
             size=self.size,
             recall_target=self.goal.recall,
             recall=self.chosen.recall,
-            candidate_fraction=self.chosen.share,
+            candidate_fraction=self.chosen.candidate_share,
         )
 
     @property
@@ -138,46 +83,41 @@ class Tuning:
         )
 
 
-def tune(
-    sample: Sample,
-    goal: Goal,
-    *,
-    costs: CostModel = TYPICAL,
-    progress: Callable[[str], None] | None = None,
-) -> Tuning:
+def tune(sample: Sample, goal: Goal, *, costs: CostModel = TYPICAL) -> Tuning:
     """Return what was tried on a survey and the cheapest that keeps to the goal: the same for the same arguments.
 
-    Queries from elsewhere may miss more than the collection's own images do, so the cheapest is sought among those that
-    miss a fifth less than the goal allows; where none within the limits does, among those that find as much as the best
-    but for its standard error. Where nothing keeps to all of the goal, look-ups may be more, then the share (unless
-    the goal keeps to it): of these the cheapest is taken, with nothing to spare. At last the best recall is taken
-    (within the share, if the goal keeps to it and anything does).
+    Queries from elsewhere may miss more than the collection's own images do. So the cheapest is sought among the trials
+    that miss a fifth less than the goal allows; where none within the limits does, among those that find as much as the
+    best but for its standard error.
+
+    Where nothing keeps to all of the goal, look-ups may be more, then the share of candidates too, unless the goal
+    keeps to it. Of these trials the cheapest is taken, with nothing to spare. Where they too miss the recall, the trial
+    of the best recall is taken: within the share, if the goal keeps to it and any trial does.
 
     Raises:
-        HashingError: The slot width asked for is out of range.
+        HashingError: The slot width asked for is out of range, or no family is named.
     """
-    tried: list[Trial] = []
-    for trial in _try_all(sample, goal, costs):
-        tried.append(trial)
-        if progress is not None:
-            progress(f"{trial.family.family}: {len(tried)} trials")
+    tried = tuple(_trials(sample, goal, costs))
     if not tried:
         raise HashingError("nothing could be tried: no family was named")
+    within_limits = [trial for trial in tried if not _misses(trial, goal)]
+    if within_limits:
+        return Tuning(goal, tried, _cheapest(_with_margin(within_limits, goal)), sample.size)
     more_lookups: set[Miss] = {"lookups"}
     more_of_both: set[Miss] = {"lookups"} if goal.keep_share else {"lookups", "share"}
-    for allowed in (set[Miss](), more_lookups, more_of_both):
-        fitting = [trial for trial in tried if not set(_misses(trial, goal)) - allowed]
+    for allowed in (more_lookups, more_of_both):
+        fitting = [trial for trial in tried if set(_misses(trial, goal)) <= allowed]
         if fitting:
-            return Tuning(goal, tuple(tried), _cheapest(fitting if allowed else _ample(fitting, goal)), sample.size)
-    within = [trial for trial in tried if goal.keep_share and "share" not in _misses(trial, goal)] or tried
-    return Tuning(goal, tuple(tried), max(within, key=_finding), sample.size)
+            return Tuning(goal, tried, _cheapest(fitting), sample.size)
+    within_share = [trial for trial in tried if goal.keep_share and "share" not in _misses(trial, goal)]
+    return Tuning(goal, tried, max(within_share or tried, key=_recall_then_cost), sample.size)
 
 
-def _ample(fitting: Sequence[Trial], goal: Goal) -> list[Trial]:
+def _with_margin(fitting: Sequence[Trial], goal: Goal) -> list[Trial]:
     """Return the trials that have misses to spare, or those that find as much as the best."""
-    best = max(fitting, key=_finding)
-    return [trial for trial in fitting if trial.sure_recall >= goal.ample_recall] or [
-        trial for trial in fitting if trial.recall >= best.recall - best.error
+    best = max(fitting, key=_recall_then_cost)
+    return [trial for trial in fitting if trial.recall_lower_bound >= goal.survey_recall] or [
+        trial for trial in fitting if trial.recall >= best.recall - best.recall_error
     ]
 
 
@@ -185,39 +125,19 @@ def _cheapest(trials: Sequence[Trial]) -> Trial:
     return min(trials, key=lambda trial: trial.cost_ms)
 
 
-def _finding(trial: Trial) -> tuple[float, float]:
+def _recall_then_cost(trial: Trial) -> tuple[float, float]:
     return trial.recall, -trial.cost_ms
 
 
-def _try_all(sample: Sample, goal: Goal, costs: CostModel) -> Iterator[Trial]:
+def _trials(sample: Sample, goal: Goal, costs: CostModel) -> Iterator[Trial]:
     for name in goal.families:
-        if name == voronoi.FAMILY:
-            yield from try_voronoi(
-                sample,
-                seed=goal.seed,
-                tables=goal.tables,
-                cells=goal.cells,
-                probes=goal.probes,
-                costs=costs,
-            )
-        else:
-            yield from try_pstable(
-                sample,
-                seed=goal.seed,
-                recall=goal.recall,
-                tables=goal.tables,
-                hashes=goal.hashes,
-                width=goal.width,
-                probes=goal.probes,
-                budget_share=goal.max_share if goal.keep_share else None,
-                costs=costs,
-            )
+        yield from TRIALS[name](sample, goal, costs)
 
 
 def _misses(trial: Trial, goal: Goal) -> tuple[Miss, ...]:
     kept: dict[Miss, bool] = {
-        "recall": trial.sure_recall >= goal.recall,
+        "recall": trial.recall_lower_bound >= goal.recall,
         "lookups": trial.lookups <= goal.max_lookups,
-        "share": trial.share <= goal.max_share,
+        "share": trial.candidate_share <= goal.max_share,
     }
     return tuple(name for name, holds in kept.items() if not holds)

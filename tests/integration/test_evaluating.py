@@ -25,7 +25,7 @@ from shared.storage import layout, segments
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
 from shared.tuning import survey, tune
-from shared.tuning.tuner import Goal
+from shared.tuning.goal import Goal
 from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.hashing import FloatArray, HashFamily, loads
-from shared.hashing.families import dumps
+from shared.hashing.serialization import dumps
 from shared.similarity import Metric
 from shared.tuning import fit
 from tests.support.clusters import candidates, clustered, distances

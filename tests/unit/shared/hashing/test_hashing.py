@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import Invalid
 from shared.hashing import FloatArray, HashFamily, HashingError, dumps, from_parts, key_names, loads
-from shared.hashing.pstable import PStableFamily
+from shared.hashing.families.p_stable import PStableFamily
 from shared.hashing.space import Scaling, Space, fit_space, input_bits
 from shared.tuning import fit
 

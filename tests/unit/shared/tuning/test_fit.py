@@ -8,7 +8,7 @@ import pytest
 
 from shared.hashing import FloatArray, HashFamily, HashingError, dumps
 from shared.tuning import RECALL_TARGET, fit
-from shared.tuning.pstable_trials import TABLES
+from shared.tuning.families.p_stable import TABLES
 from tests.support.clusters import DIM, candidates, clustered, measured, nearest
 
 FAMILIES = ("voronoi", "p-stable")

@@ -8,7 +8,7 @@ import pytest
 from shared.hashing import FloatArray, HashingError
 from shared.similarity import Metric
 from shared.tuning import Goal, sampling, survey, tune
-from shared.tuning.sampling import Rows, Sample, sample_of
+from shared.tuning.sampling import Rows, Sample, survey_vectors
 from tests.support.clusters import clustered, distances
 
 METRICS: tuple[Metric, ...] = ("cosine", "euclidean")
@@ -36,10 +36,10 @@ def rows_of(made: Sample) -> list[list[int]]:
 
 def test_bits_of_the_collection_come_to_the_same_as_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = unlike_lengths(1, 5000, 60)
-    monkeypatch.setattr(sampling, "_ROWS", 4 * 60 * 3000)
-    monkeypatch.setattr(sampling, "_FOR_AXES", 4 * 60 * 2000)
+    monkeypatch.setattr(sampling, "_ROWS_BYTES", 4 * 60 * 3000)
+    monkeypatch.setattr(sampling, "_AXES_BYTES", 4 * 60 * 2000)
     for metric in METRICS:
-        whole = sample_of(vectors, seed=3, metric=metric)
+        whole = survey_vectors(vectors, seed=3, metric=metric)
         pieces = survey(lambda: batches(vectors), 5000, seed=3, metric=metric)
         assert pieces.space.parameters() == whole.space.parameters()
         for name, array in whole.space.arrays().items():
@@ -48,7 +48,7 @@ def test_bits_of_the_collection_come_to_the_same_as_all_of_it(monkeypatch: pytes
         assert (pieces.rows == whole.rows).all()
         assert (pieces.queries == whole.queries).all()
         assert (pieces.query_vectors == whole.query_vectors).all()
-        assert (pieces.own == whole.own).all()
+        assert (pieces.query_rows == whole.query_rows).all()
         assert pieces.size == whole.size == 5000
         # Scores of single precision may exchange two that are as near.
         same = [
@@ -80,7 +80,7 @@ def test_neighbours_are_those_of_brute_force(metric: Metric, origin: float) -> N
 
 def test_queries_and_rows_are_the_collections_own(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = unlike_lengths(1, 4000, 32)
-    monkeypatch.setattr(sampling, "_ROWS", 4 * 32 * 1000)
+    monkeypatch.setattr(sampling, "_ROWS_BYTES", 4 * 32 * 1000)
     made = survey(lambda: batches(vectors), 4000, seed=0)
     assert (made.rows.shape, made.queries.shape, made.size) == ((1000, 32), (sampling.QUERIES, 32), 4000)
     coordinates = made.space.coordinates(vectors).astype(np.float32)
@@ -90,24 +90,24 @@ def test_queries_and_rows_are_the_collections_own(monkeypatch: pytest.MonkeyPatc
     assert np.histogram(numbers, 4, (0, 4000))[0] == pytest.approx(250, rel=0.25)
     asked = [places[query.tobytes()] for query in made.queries.astype(np.float32)]
     assert len(set(asked)) == sampling.QUERIES
-    assert [numbers[own] for own in made.own if own >= 0] == [
-        one for one, own in zip(asked, made.own, strict=True) if own >= 0
+    assert [numbers[own] for own in made.query_rows if own >= 0] == [
+        one for one, own in zip(asked, made.query_rows, strict=True) if own >= 0
     ]
-    assert set(asked) & set(numbers) == {one for one, own in zip(asked, made.own, strict=True) if own >= 0}
-    assert 0.15 < (made.own >= 0).mean() < 0.35
+    assert set(asked) & set(numbers) == {one for one, own in zip(asked, made.query_rows, strict=True) if own >= 0}
+    assert 0.15 < (made.query_rows >= 0).mean() < 0.35
 
 
 @pytest.mark.parametrize(
     ("n", "dim", "axes"), [(63, 200, 200), (64, 200, 8), (400, 200, 50), (1040, 132, 128), (2000, 30, 30)]
 )
 def test_there_are_axes_as_soon_as_there_are_vectors_to_tell_them(n: int, dim: int, axes: int) -> None:
-    made = sample_of(unlike_lengths(0, n, dim), seed=0)
+    made = survey_vectors(unlike_lengths(0, n, dim), seed=0)
     assert made.space.size == axes
     assert (made.space.axes is None) == (n < 64)
 
 
 def test_the_first_axes_are_those_of_the_sample() -> None:
-    made = sample_of(unlike_lengths(0, 500, 100), seed=0)
+    made = survey_vectors(unlike_lengths(0, 500, 100), seed=0)
     few = made.on_axes(12)
     assert few.space.size == few.rows.shape[1] == few.queries.shape[1] == few.neighbours.shape[2] == 12
     assert (few.space.coordinates(few.query_vectors) == few.queries).all()
@@ -119,22 +119,22 @@ def test_the_first_axes_are_those_of_the_sample() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 5, 11, 12])
 def test_small_collections_have_as_many_neighbours_as_there_are(n: int) -> None:
-    made = sample_of(unlike_lengths(0, n, 24), seed=0)
+    made = survey_vectors(unlike_lengths(0, n, 24), seed=0)
     assert made.neighbour_ids.shape == (n, min(10, n - 1))
     for query, ids in enumerate(made.neighbour_ids.tolist()):
         assert query not in ids
         assert len(set(ids)) == len(ids)
-    assert made.own.tolist() == list(range(n))
+    assert made.query_rows.tolist() == list(range(n))
 
 
 def test_a_size_to_come_is_kept() -> None:
-    assert sample_of(unlike_lengths(0, 50, 24), seed=0, size=9000).size == 9000
-    assert sample_of(unlike_lengths(0, 50, 24), seed=0, size=20).size == 50
+    assert survey_vectors(unlike_lengths(0, 50, 24), seed=0, size=9000).size == 9000
+    assert survey_vectors(unlike_lengths(0, 50, 24), seed=0, size=20).size == 50
 
 
 def test_half_precision_is_surveyed_as_what_it_stands_for() -> None:
     halves = unlike_lengths(0, 300, 16).astype(np.float16)
-    one, other = sample_of(halves, seed=0), sample_of(halves.astype(np.float32), seed=0)  # type: ignore[arg-type]
+    one, other = survey_vectors(halves, seed=0), survey_vectors(halves.astype(np.float32), seed=0)  # type: ignore[arg-type]
     assert (one.rows == other.rows).all()
     assert (one.neighbour_ids == other.neighbour_ids).all()
 
@@ -156,7 +156,7 @@ def test_images_that_come_and_go_between_the_passes_do_no_harm(
     assert made.size == announced
     assert 1 <= len(made.rows) <= min(announced, second)
     assert (np.array(rows_of(made)) < second).all()
-    assert (made.own < len(made.rows)).all()
+    assert (made.query_rows < len(made.rows)).all()
     tuning = tune(made, Goal(seed=0, families=(family,), tables=2, cells=20, hashes=8))
     assert 0 < tuning.chosen.recall <= 1
     tuning.family.keys(vectors)
@@ -165,7 +165,7 @@ def test_images_that_come_and_go_between_the_passes_do_no_harm(
 def test_other_vectors_under_the_same_number_do_no_harm() -> None:
     vectors = iter((unlike_lengths(1, 600, 24), unlike_lengths(2, 600, 24)))
     made = survey(lambda: batches(next(vectors)), 600, seed=0)
-    assert (made.own == -1).all()
+    assert (made.query_rows == -1).all()
     assert made.neighbour_ids.shape == (sampling.QUERIES, 10)
     assert 0 < tune(made, Goal(seed=0, tables=1, cells=20, hashes=8)).chosen.recall <= 1
 
@@ -179,8 +179,8 @@ def test_a_collection_without_vectors_is_refused() -> None:
 
 
 def test_a_number_that_is_not_finite_is_refused_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "_MOST_FOR_AXES", 400)
-    monkeypatch.setattr(sampling, "_ROWS", 4 * 24 * 10)
+    monkeypatch.setattr(sampling, "_MAX_VECTORS_FOR_AXES", 400)
+    monkeypatch.setattr(sampling, "_ROWS_BYTES", 4 * 24 * 10)
     vectors = unlike_lengths(1, 3000, 24)
     for row in (0, 1234, 2999):
         broken = vectors.copy()

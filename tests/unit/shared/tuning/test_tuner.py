@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from shared.hashing import FloatArray, HashingError, dumps
-from shared.hashing.pstable import PStableFamily
+from shared.hashing.families.p_stable import PStableFamily
 from shared.tuning import Goal, Sample, Tuning, sampling, survey, trials, tune
 from shared.tuning.cost_model import TYPICAL, CostModel
 from shared.tuning.report import TuningReport
-from shared.tuning.sampling import sample_of
+from shared.tuning.sampling import survey_vectors
 from shared.tuning.trials import Trial
 from tests.support.clusters import clustered, distances, measured
 
@@ -36,7 +36,7 @@ def queries() -> FloatArray:
 
 @pytest.fixture(scope="module")
 def surveyed(vectors: FloatArray) -> Sample:
-    return sample_of(vectors, seed=1)
+    return survey_vectors(vectors, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,12 @@ def tuning(surveyed: Sample) -> Tuning:
 def test_new_queries_find_what_was_predicted(tuning: Tuning, vectors: FloatArray, queries: FloatArray) -> None:
     recall, share = measured(tuning.family, vectors, queries)
     assert tuning.misses == ()
-    assert tuning.chosen.sure_recall >= 0.95
+    assert tuning.chosen.recall_lower_bound >= 0.95
     assert tuning.chosen.recall == pytest.approx(recall, abs=0.02)
-    assert tuning.chosen.share == pytest.approx(share, rel=0.12)
+    assert tuning.chosen.candidate_share == pytest.approx(share, rel=0.12)
     parameters = tuning.family.parameters()
-    assert (parameters["recall"], parameters["candidate_fraction"]) == (tuning.chosen.recall, tuning.chosen.share)
+    assert parameters["recall"] == tuning.chosen.recall
+    assert parameters["candidate_fraction"] == tuning.chosen.candidate_share
     assert (parameters["probes"], parameters["size"]) == (tuning.chosen.probes, 3000)
 
 
@@ -62,7 +63,7 @@ def test_new_queries_find_what_was_predicted(tuning: Tuning, vectors: FloatArray
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_sample_of_the_rows_predicts_what_all_of_them_give(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     many, asked = clustered(1, 60_000, 32), clustered(2, 80, 32)
-    monkeypatch.setattr(sampling, "_ROWS", 4 * 32 * 6000)
+    monkeypatch.setattr(sampling, "_ROWS_BYTES", 4 * 32 * 6000)
 
     def read() -> Any:
         return ((np.arange(start, start + 5000), many[start : start + 5000]) for start in range(0, 60_000, 5000))
@@ -73,7 +74,7 @@ def test_a_sample_of_the_rows_predicts_what_all_of_them_give(kind: str, monkeypa
     tuned = tune(made, Goal(seed=0, families=(kind,), **fixed))
     recall, share = measured(tuned.family, many, asked)
     assert tuned.chosen.recall == pytest.approx(recall, abs=0.025)
-    assert tuned.chosen.share == pytest.approx(share, rel=0.15)
+    assert tuned.chosen.candidate_share == pytest.approx(share, rel=0.15)
     if kind == "voronoi":
         assert "recall" not in tuned.misses
         assert tuned.family.parameters()["cells"] <= 6000 // 8  # so that each has points to be made from
@@ -88,10 +89,10 @@ def test_every_trial_predicts_what_its_number_of_probes_gives(
     assert [trial.probes for trial in tuned.trials] == sorted({trial.probes for trial in tuned.trials})
     for trial in tuned.trials[::4]:
         recall, share = measured(trial.family, vectors, queries, trial.probes)
-        assert trial.recall == pytest.approx(recall, abs=max(0.015, 6 * trial.error))
-        assert trial.share == pytest.approx(share, rel=0.15)
+        assert trial.recall == pytest.approx(recall, abs=max(0.015, 6 * trial.recall_error))
+        assert trial.candidate_share == pytest.approx(share, rel=0.15)
         assert trial.lookups == trial.family.tables * trial.probes
-    for name in ("recall", "share", "seen_share", "cost_ms"):
+    for name in ("recall", "candidate_share", "member_share", "cost_ms"):
         rising = [getattr(trial, name) for trial in tuned.trials]
         assert rising == sorted(rising)
 
@@ -105,7 +106,7 @@ def test_a_budget_keeps_what_was_seen_most_often_and_then_earliest(
     cut = [trial for trial in tune(surveyed, goal).trials if trial.budget_share is not None and trial.probes <= 32]
     assert cut
     for trial in (cut[0], cut[len(cut) // 2], cut[-1]):
-        assert trial.share == trial.budget_share == 0.03
+        assert trial.candidate_share == trial.budget_share == 0.03
         assert trial.family.parameters()["budget_share"] == 0.03
         recall, share = measured(trial.family, vectors, queries, trial.probes, budget=round(0.03 * len(vectors)))
         assert share <= 0.03
@@ -125,10 +126,10 @@ def test_the_metric_is_that_of_the_survey(kind: str) -> None:
     lengths = np.random.default_rng(0).lognormal(0, 0.7, (2500, 1))
     unlike = np.asarray(clustered(1, 2500, 32) * lengths, dtype=np.float32)
     asked, some = unlike[2300:], unlike[:2300]
-    tuned = tune(sample_of(some, seed=0, metric="euclidean"), Goal(seed=0, **SMALL[kind] | {"width": None}))
+    tuned = tune(survey_vectors(some, seed=0, metric="euclidean"), Goal(seed=0, **SMALL[kind] | {"width": None}))
     recall, share = measured(tuned.family, some, asked, metric="euclidean")
     assert tuned.chosen.recall == pytest.approx(recall, abs=0.03)
-    assert tuned.chosen.share == pytest.approx(share, rel=0.25)
+    assert tuned.chosen.candidate_share == pytest.approx(share, rel=0.25)
 
 
 def test_more_probes_than_cells_are_counted_as_all_cells(surveyed: Sample) -> None:
@@ -140,11 +141,11 @@ def test_what_is_counted_is_bounded_however_many_tables_there_are(
     surveyed: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = tune(surveyed, Goal(seed=0, probes=2, **SMALL["p-stable"])).chosen
-    monkeypatch.setattr(trials, "_RANKS", 8 * 192 * 800)
+    monkeypatch.setattr(trials, "_MAX_RANKS", 8 * 192 * 800)
     part = tune(surveyed, Goal(seed=0, probes=2, **SMALL["p-stable"])).chosen
     assert part.recall == whole.recall
-    assert part.share != whole.share
-    assert part.share == pytest.approx(whole.share, rel=0.15)
+    assert part.candidate_share != whole.candidate_share
+    assert part.candidate_share == pytest.approx(whole.candidate_share, rel=0.15)
 
 
 def test_trials_of_a_family_share_its_arrays(surveyed: Sample) -> None:
@@ -174,7 +175,7 @@ def test_no_trial_beats_one_of_the_pareto_curve(tuning: Tuning) -> None:
 def test_the_cheapest_that_keeps_to_the_goal_is_chosen(tuning: Tuning) -> None:
     assert tuning.chosen is expected(tuning)
     assert tuning.chosen.lookups <= 64
-    assert tuning.chosen.share <= 0.027
+    assert tuning.chosen.candidate_share <= 0.027
 
 
 def expected(tuning: Tuning) -> Trial:
@@ -185,23 +186,23 @@ def expected(tuning: Tuning) -> Trial:
         fitting = [
             trial
             for trial in tuning.trials
-            if trial.sure_recall >= goal.recall
+            if trial.recall_lower_bound >= goal.recall
             and (not lookups or trial.lookups <= goal.max_lookups)
-            and (not share or trial.share <= goal.max_share)
+            and (not share or trial.candidate_share <= goal.max_share)
         ]
         if not (lookups and share):  # what is beyond the limits already has nothing to spare
             return min(fitting, key=lambda trial: trial.cost_ms, default=None)
         # A fifth less than the misses that are allowed, if that can be had; if not, as few as can be.
-        ample = [trial for trial in fitting if trial.sure_recall >= 1 - 0.8 * (1 - goal.recall)]
+        ample = [trial for trial in fitting if trial.recall_lower_bound >= 1 - 0.8 * (1 - goal.recall)]
         most = max(fitting, key=lambda trial: (trial.recall, -trial.cost_ms), default=None)
-        alike = [trial for trial in fitting if most and trial.recall >= most.recall - most.error]
+        alike = [trial for trial in fitting if most and trial.recall >= most.recall - most.recall_error]
         return min(ample or alike, key=lambda trial: trial.cost_ms, default=None)
 
     kept = best(lookups=True, share=True) or best(lookups=False, share=True)
     if kept is None and not goal.keep_share:
         kept = best(lookups=False, share=False)
     if kept is None:
-        within = [trial for trial in tuning.trials if goal.keep_share and trial.share <= goal.max_share]
+        within = [trial for trial in tuning.trials if goal.keep_share and trial.candidate_share <= goal.max_share]
         kept = max(within or tuning.trials, key=lambda trial: (trial.recall, -trial.cost_ms))
     return kept
 
@@ -209,7 +210,7 @@ def expected(tuning: Tuning) -> Trial:
 @pytest.mark.parametrize("keep_share", [False, True])
 def test_what_cannot_be_had_is_given_up_in_order(surveyed: Sample, keep_share: bool) -> None:  # noqa: FBT001
     made = tune(surveyed, Goal(seed=0, **SMALL["p-stable"]))
-    some = sorted(trial.share for trial in made.trials)
+    some = sorted(trial.candidate_share for trial in made.trials)
     misses = set()
     for recall, lookups, share in itertools.product(
         (0.3, 0.9, 0.99, 1.0), (1, 16, 64, 4096), (some[0] / 2, some[2], some[6], 1.0)
@@ -232,11 +233,11 @@ def test_what_cannot_be_had_is_given_up_in_order(surveyed: Sample, keep_share: b
 def tune_again(made: Tuning, goal: Goal) -> Tuning:
     """Choose anew among the same trials."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shared.tuning.tuner._try_all", lambda *_: iter(made.trials))
+        patch.setattr("shared.tuning.tuner._trials", lambda *_: iter(made.trials))
         return tune(replace(EMPTY, size=made.size), goal)
 
 
-EMPTY = sample_of(np.ones((1, 1), dtype=np.float32), seed=0)
+EMPTY = survey_vectors(np.ones((1, 1), dtype=np.float32), seed=0)
 
 
 def test_recall_that_cannot_be_had_is_had_as_far_as_possible(surveyed: Sample) -> None:
@@ -245,25 +246,25 @@ def test_recall_that_cannot_be_had_is_had_as_far_as_possible(surveyed: Sample) -
     tuned = tune(surveyed, few)
     assert tuned.chosen.recall == max(trial.recall for trial in tuned.trials)
     kept = tune(surveyed, replace(few, keep_share=True, probes=None))
-    assert kept.chosen.share <= 0.001
+    assert kept.chosen.candidate_share <= 0.001
     assert kept.misses[0] == "recall"
 
 
 def test_a_fifth_of_the_neighbours_that_may_be_missed_is_left_to_spare(surveyed: Sample) -> None:
     """Where one within the limits finds as many; else the one that finds the most is taken."""
-    assert Goal(seed=0, recall=0.9).ample_recall == pytest.approx(0.92)
-    assert Goal(seed=0, recall=1.0).ample_recall == 1.0
+    assert Goal(seed=0, recall=0.9).survey_recall == pytest.approx(0.92)
+    assert Goal(seed=0, recall=1.0).survey_recall == 1.0
     made = tune(surveyed, Goal(seed=0, **SMALL["voronoi"]))
     free = tune_again(made, Goal(seed=0, recall=0.9, max_share=1.0, max_lookups=4096, **SMALL["voronoi"]))
     cheaper = [trial for trial in made.trials if trial.cost_ms < free.chosen.cost_ms]
-    assert free.chosen.sure_recall >= 0.92 > max(trial.sure_recall for trial in cheaper)
-    share = 0.99 * min(trial.share for trial in made.trials if trial.sure_recall >= 0.92)
-    within = [trial for trial in made.trials if trial.share <= share]
+    assert free.chosen.recall_lower_bound >= 0.92 > max(trial.recall_lower_bound for trial in cheaper)
+    share = 0.99 * min(trial.candidate_share for trial in made.trials if trial.recall_lower_bound >= 0.92)
+    within = [trial for trial in made.trials if trial.candidate_share <= share]
     narrow = tune_again(made, Goal(seed=0, recall=0.9, max_share=share, max_lookups=4096, **SMALL["voronoi"]))
-    if any(trial.sure_recall >= 0.9 for trial in within):
+    if any(trial.recall_lower_bound >= 0.9 for trial in within):
         assert narrow.misses == ()
-        best = max((trial for trial in within if trial.sure_recall >= 0.9), key=lambda trial: trial.recall)
-        assert narrow.chosen.recall >= best.recall - best.error
+        best = max((trial for trial in within if trial.recall_lower_bound >= 0.9), key=lambda trial: trial.recall)
+        assert narrow.chosen.recall >= best.recall - best.recall_error
 
 
 def test_costs_decide(surveyed: Sample) -> None:
@@ -271,8 +272,8 @@ def test_costs_decide(surveyed: Sample) -> None:
     dear_lookups = tune(surveyed, goal, costs=replace(TYPICAL, lookup_ms=1.0, candidate_ms=0.0, member_ms=0.0)).chosen
     dear_candidates = tune(surveyed, goal, costs=replace(TYPICAL, lookup_ms=0.0, candidate_ms=1.0)).chosen
     assert dear_lookups.lookups < dear_candidates.lookups
-    assert dear_lookups.share > dear_candidates.share
-    assert min(dear_lookups.sure_recall, dear_candidates.sure_recall) >= 0.95
+    assert dear_lookups.candidate_share > dear_candidates.candidate_share
+    assert min(dear_lookups.recall_lower_bound, dear_candidates.recall_lower_bound) >= 0.95
 
 
 def test_costs_are_added_up() -> None:
@@ -287,7 +288,7 @@ def test_a_trial_costs_what_its_counts_cost(surveyed: Sample) -> None:
     model = CostModel(base_ms=1, lookup_ms=0.1, member_ms=0.01, candidate_ms=0.001, hash_ms=0.5)
     for trial in tune(surveyed, Goal(seed=0, **SMALL["voronoi"]), costs=model).trials:
         products = 2 * 120 * surveyed.space.size
-        candidates, members = trial.share * 3000, trial.seen_share * 3000
+        candidates, members = trial.candidate_share * 3000, trial.member_share * 3000
         assert trial.cost_ms == pytest.approx(
             1 + 0.5 * products / 1e6 + 0.1 * trial.lookups + 0.01 * members + 0.001 * candidates
         )
@@ -296,7 +297,7 @@ def test_a_trial_costs_what_its_counts_cost(surveyed: Sample) -> None:
 
 def test_a_tuning_is_decided_by_sample_and_goal(surveyed: Sample, vectors: FloatArray) -> None:
     goal = Goal(seed=1, tables=2, cells=100, hashes=8)
-    one, again = tune(surveyed, goal), tune(sample_of(vectors, seed=1), goal)
+    one, again = tune(surveyed, goal), tune(survey_vectors(vectors, seed=1), goal)
     assert report_of(one, surveyed) == report_of(again, surveyed)
     assert dumps(one.family) == dumps(again.family)
     other = tune(surveyed, replace(goal, seed=2))
@@ -305,14 +306,7 @@ def test_a_tuning_is_decided_by_sample_and_goal(surveyed: Sample, vectors: Float
 
 def test_a_recall_is_sure_with_95_percent_confidence(tuning: Tuning) -> None:
     for trial in tuning.trials:
-        assert trial.sure_recall == pytest.approx(trial.recall - 1.645 * trial.error)
-
-
-def test_progress_is_told_for_each_trial(surveyed: Sample) -> None:
-    told: list[str] = []
-    tuned = tune(surveyed, Goal(seed=0, **SMALL["voronoi"]), progress=told.append)
-    assert len(told) == len(tuned.trials)
-    assert told[-1] == f"voronoi: {len(told)} trials"
+        assert trial.recall_lower_bound == pytest.approx(trial.recall - 1.645 * trial.recall_error)
 
 
 def report_of(tuning: Tuning, sample: Sample) -> TuningReport:
@@ -373,7 +367,7 @@ def degenerate(name: str) -> FloatArray:
 def test_collections_with_little_to_tune_to_are_tuned(name: str, metric: Any) -> None:
     few = degenerate(name)
     goal = Goal(seed=0, hashes=6, tables=2)
-    sample = sample_of(few, seed=0, metric=metric)
+    sample = survey_vectors(few, seed=0, metric=metric)
     tuned = tune(sample, goal)
     assert "recall" not in tuned.misses
     report = report_of(tuned, sample)
@@ -391,7 +385,7 @@ def test_collections_with_little_to_tune_to_are_tuned(name: str, metric: Any) ->
 
 def test_a_hundred_copies_of_each_do_not_hide_the_others() -> None:
     copies = np.repeat(clustered(1, 30), 100, axis=0)
-    tuned = tune(sample_of(copies, seed=0), Goal(seed=0, families=("voronoi",)))
+    tuned = tune(survey_vectors(copies, seed=0), Goal(seed=0, families=("voronoi",)))
     assert tuned.chosen.recall == 1.0
     keys = tuned.family.keys(copies)
     assert len(np.unique(keys[:, 0])) <= 30

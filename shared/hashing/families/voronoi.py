@@ -1,5 +1,7 @@
 """The Voronoi family: the bucket of a vector is the cell of the nearest centroid, in one table or several.
 
+With one table it is what FAISS and others call IVF, an inverted file: cells are its lists, probes its ``nprobe``.
+
 Paulevé, Jégou, Amsaleg: Locality sensitive hashing: a comparison of hash function types and querying mechanisms,
 Pattern Recognition Letters 31 (2010). The centroids of each table come from a k-means of its own; a query looks into
 the cells of the nearest centroids, in the order of their distances.
@@ -14,13 +16,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.hashing.mixing import MAX_TABLES
+from shared.hashing.bucket_keys import MAX_TABLES
+from shared.hashing.parameters import MAX_CELLS
+from shared.hashing.registration import FamilyRegistration
 from shared.hashing.space import Space, WholeNumbers, checked_array, checked_integer
 from shared.hashing.space_family import SpaceFamily
 from shared.hashing.types import BucketKeys, FloatArray, HashingError
 
 FAMILY = "voronoi"
-MAX_CELLS = 1 << 16
 _BITS = 18  # of a coordinate: the length of a point is 2**18 steps, so that every sum stays below 2**53
 _LIMIT = 1 << (_BITS + 1)  # of a centroid's coordinate
 _SCORES = 1 << 22  # computed at a time: 16 MB
@@ -28,7 +31,7 @@ _ROUNDING = 2.0**-24
 
 
 class VoronoiFamily(SpaceFamily):
-    """Cells of k-means centroids, made by `of` or `from_parts`."""
+    """Cells of k-means centroids, made by `from_centroids` or `from_parts`."""
 
     family = FAMILY
 
@@ -51,7 +54,7 @@ class VoronoiFamily(SpaceFamily):
         self._longest = float(np.sqrt(squares.max()))
 
     @classmethod
-    def of(cls, space: Space, centroids: npt.NDArray[np.float64], *, probes: int, seed: int) -> Self:
+    def from_centroids(cls, space: Space, centroids: npt.NDArray[np.float64], *, probes: int, seed: int) -> Self:
         """Make a family of centroids, [tables, cells, coordinates] in units of the space."""
         tables, cells, _ = centroids.shape
         parameters = {"family": FAMILY, "tables": tables, "cells": cells, "probes": probes, "seed": seed}
@@ -162,3 +165,6 @@ def _assign(points: FloatArray, centroids: FloatArray) -> npt.NDArray[np.intp]:
         scores -= half
         home[start : start + batch] = scores.argmax(axis=1)
     return home
+
+
+REGISTRATION = FamilyRegistration(FAMILY, parameters=("tables", "cells", "probes"), restore=VoronoiFamily.from_parts)

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from shared.hashing.families.voronoi import VoronoiFamily, k_means
 from shared.hashing.types import FloatArray
-from shared.hashing.voronoi import VoronoiFamily, k_means
 from shared.tuning.cost_model import CostModel
+from shared.tuning.goal import Goal
 from shared.tuning.sampling import Sample
 from shared.tuning.trials import Trial, trials
 
@@ -25,60 +26,52 @@ _PROBES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 6
 _MOST_LOOKUPS = 256  # tried, beyond what is wanted: a recall that takes so many is still had cheaper than by p-stable
 
 
-def try_voronoi(
-    sample: Sample,
-    *,
-    seed: int,
-    tables: int | None,
-    cells: int | None,
-    probes: int | None,
-    costs: CostModel,
-) -> Iterator[Trial]:
-    """Yield what the family does on a sample with these parameters, or with those worth trying where they are None."""
-    points, share = _points(sample)
+def try_voronoi(sample: Sample, goal: Goal, costs: CostModel) -> Iterator[Trial]:
+    """Yield what the family does on a sample with the goal's tables, cells and probes, or with those worth trying."""
+    points, distinct_share = _training_points(sample)
     work = 0.0
-    for number in _cells(sample, len(points), share, cells):
-        iterations = _ITERATIONS_OF_MANY if number > _MANY_CELLS else _ITERATIONS
-        trained: list[np.ndarray] = []
-        for count in (tables,) if tables is not None else _TABLES:
-            each = number * sample.space.size
-            work += (count - len(trained)) * float(len(points)) * each * iterations
-            if tables is None and count > 1 and (count * each > _PRODUCTS or work > _TRAINING):
+    for cells in _cell_counts(sample, len(points), distinct_share, goal.cells):
+        iterations = _ITERATIONS_OF_MANY if cells > _MANY_CELLS else _ITERATIONS
+        products = cells * sample.space.size  # of a table
+        centroids: list[np.ndarray] = []  # of each table
+        for tables in (goal.tables,) if goal.tables is not None else _TABLES:
+            work += (tables - len(centroids)) * float(len(points)) * products * iterations
+            if goal.tables is None and tables > 1 and (tables * products > _PRODUCTS or work > _TRAINING):
                 break
-            while len(trained) < count:
-                rng = np.random.default_rng([seed, number, len(trained)])
-                trained.append(k_means(points, number, rng=rng, iterations=iterations))
-            family = VoronoiFamily.of(sample.space, np.stack(trained), probes=1, seed=seed)
+            while len(centroids) < tables:
+                rng = np.random.default_rng([goal.seed, cells, len(centroids)])
+                centroids.append(k_means(points, cells, rng=rng, iterations=iterations))
+            family = VoronoiFamily.from_centroids(sample.space, np.stack(centroids), probes=1, seed=goal.seed)
             yield from trials(
                 family,
                 sample,
-                _probe_counts(probes, number, _MOST_LOOKUPS // count),
-                products=count * each,
+                _probe_counts(goal.probes, cells, _MOST_LOOKUPS // tables),
+                products=tables * products,
                 costs=costs,
             )
 
 
-def _points(sample: Sample) -> tuple[FloatArray, float]:
+def _training_points(sample: Sample) -> tuple[FloatArray, float]:
     """Return the distinct points that k-means is given, in units of the space, and their share of all points.
 
     Copies are left out, since no cells are to be spent on telling them apart. So are the queries, where they are but
     few: a query that had a part in its cell meets its neighbours there more often than a new one would.
     """
-    own = sample.own[sample.own >= 0]
-    few = len(own) * _PER_QUERY <= len(sample.rows)
-    points = np.delete(sample.rows, own, axis=0) if few else sample.rows.copy()
+    query_rows = sample.query_rows[sample.query_rows >= 0]
+    few = len(query_rows) * _PER_QUERY <= len(sample.rows)
+    points = np.delete(sample.rows, query_rows, axis=0) if few else sample.rows.copy()
     points /= np.float32(sample.space.unit)
     first = np.unique(points.view(np.dtype((np.void, points.itemsize * points.shape[1]))), return_index=True)[1]
     share = len(first) / len(points)
     return points if share == 1 else points[np.sort(first)], share
 
 
-def _cells(sample: Sample, points: int, share: float, cells: int | None) -> list[int]:
+def _cell_counts(sample: Sample, points: int, distinct_share: float, cells: int | None) -> list[int]:
     """Return the numbers of cells to try, the fewest first; a cell has one of the points at least."""
     if cells is not None:
         return [min(cells, points)]
     most = points // _PER_CELL if len(sample.rows) < sample.size else points
-    distinct = int(sample.size * share)
+    distinct = int(sample.size * distinct_share)
     return sorted({max(1, min(_MOST_CELLS, most, distinct // occupancy)) for occupancy in _OCCUPANCIES})
 
 

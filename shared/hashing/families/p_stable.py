@@ -13,15 +13,15 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.hashing.mixing import MAX_TABLES, bucket_keys, slot_multipliers, slot_sums
-from shared.hashing.parameters import FamilyParameters
-from shared.hashing.probing import MAX_PROBES, perturbations
+from shared.hashing.bucket_keys import MAX_TABLES, bucket_keys, slot_multipliers, slot_sums
+from shared.hashing.multi_probe import MAX_PROBES, perturbations
+from shared.hashing.parameters import MAX_HASHES, FamilyParameters
+from shared.hashing.registration import FamilyRegistration
 from shared.hashing.space import AXIS_BITS, Space, WholeNumbers, checked_array, checked_integer
 from shared.hashing.space_family import SpaceFamily
 from shared.hashing.types import BucketKeys, HashingError, IntArray
 
 FAMILY = "p-stable"
-MAX_HASHES = 64
 _MAX_WIDTH = 1 << 60
 _BATCH = 1024  # vectors hashed at a time, and at most: bounds the memory
 
@@ -131,7 +131,15 @@ class PStableFamily(SpaceFamily):
         return slots, inside
 
 
-def plain_p_stable(space: Space, parameters: FamilyParameters, *, seed: int) -> PStableFamily:
+def _directions(size: int, tables: int, hashes: int, rng: np.random.Generator) -> npt.NDArray[np.int32]:
+    """Draw directions, those of a table orthogonal in blocks of `size`: [size, tables * hashes], of length 2**26."""
+    blocks = -(-hashes // size)
+    orthogonal = np.linalg.qr(rng.standard_normal((tables, blocks, size, min(size, hashes))))[0]
+    columns = orthogonal.transpose(2, 0, 1, 3).reshape(size, tables, -1)[..., :hashes].reshape(size, tables * hashes)
+    return np.rint(columns * 2.0**AXIS_BITS).astype(np.int32)
+
+
+def draw_in_plain_space(space: Space, parameters: FamilyParameters, *, seed: int) -> PStableFamily:
     """Draw a family with a slot width in units of the vectors' own components: nothing is left to a tuner.
 
     Raises:
@@ -142,12 +150,12 @@ def plain_p_stable(space: Space, parameters: FamilyParameters, *, seed: int) -> 
         raise HashingError("the plain space takes the p-stable family with tables, hashes, width, probes all given")
     scaled = width / (2.0**space.exponent * space.unit)
     family = PStableFamily.draw(space, tables=tables, hashes=hashes, width=scaled, probes=probes, seed=seed)
-    return family.recording(width=width)
+    return family.with_parameters(width=width)
 
 
-def _directions(size: int, tables: int, hashes: int, rng: np.random.Generator) -> npt.NDArray[np.int32]:
-    """Draw directions, those of a table orthogonal in blocks of `size`: [size, tables * hashes], of length 2**26."""
-    blocks = -(-hashes // size)
-    orthogonal = np.linalg.qr(rng.standard_normal((tables, blocks, size, min(size, hashes))))[0]
-    columns = orthogonal.transpose(2, 0, 1, 3).reshape(size, tables, -1)[..., :hashes].reshape(size, tables * hashes)
-    return np.rint(columns * 2.0**AXIS_BITS).astype(np.int32)
+REGISTRATION = FamilyRegistration(
+    FAMILY,
+    parameters=("tables", "hashes", "width", "probes"),
+    restore=PStableFamily.from_parts,
+    draw_in_plain_space=draw_in_plain_space,
+)

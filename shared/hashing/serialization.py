@@ -1,4 +1,4 @@
-"""The hash families there are: restoring one from its parts, and the bytes in which one is stored."""
+"""Hash families as they are stored: parameters and arrays, and the bytes that hold them."""
 
 import io
 import json
@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.hashing import pstable, voronoi
-from shared.hashing.pstable import PStableFamily
+from shared.hashing.families import FAMILIES, REGISTRY
 from shared.hashing.types import HashFamily, HashingError
-from shared.hashing.voronoi import VoronoiFamily
 
 _PARAMETERS = "parameters"
 
@@ -22,15 +20,14 @@ def from_parts(parameters: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) 
     Raises:
         HashingError: The family is unknown, or a part is missing or does not fit; the message names it.
     """
-    family = parameters.get("family")
-    if family == voronoi.FAMILY:
-        return VoronoiFamily.from_parts(parameters, arrays)
-    if family == pstable.FAMILY:
-        return PStableFamily.from_parts(parameters, arrays)
-    raise HashingError(
-        f"hash family {family!r} is unknown, expected {voronoi.FAMILY!r} or {pstable.FAMILY!r}: "
-        "it was made by another version; run `artseek rebuild --fit`"
-    )
+    name = parameters.get("family")
+    registration = REGISTRY.get(name) if isinstance(name, str) else None
+    if registration is None:
+        raise HashingError(
+            f"hash family {name!r} is unknown, expected {' or '.join(map(repr, FAMILIES))}: "
+            "it was made by another version; run `artseek rebuild --fit`"
+        )
+    return registration.restore(parameters, arrays)
 
 
 def dumps(family: HashFamily) -> bytes:

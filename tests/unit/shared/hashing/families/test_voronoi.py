@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.hashing import FloatArray, HashFamily, HashingError, dumps, from_parts, loads, voronoi
+from shared.hashing import FloatArray, HashFamily, HashingError, dumps, from_parts, loads
+from shared.hashing.families import voronoi
+from shared.hashing.families.voronoi import VoronoiFamily, k_means
 from shared.hashing.space import Space, fit_space, input_bits
-from shared.hashing.voronoi import VoronoiFamily, k_means
 from shared.tuning import fit
 from tests.support.clusters import clustered, measured
 
@@ -251,8 +252,8 @@ def test_a_family_with_other_probes_has_the_same_keys(collection: FloatArray) ->
     space = fit_space(collection, 16)
     points = (space.coordinates(collection) / space.unit).astype(np.float32)
     centroids = k_means(points, 30, rng=np.random.default_rng(0))
-    family = VoronoiFamily.of(space, centroids[None], probes=2, seed=0)
-    other = family.recording(probes=5, note="more")
+    family = VoronoiFamily.from_centroids(space, centroids[None], probes=2, seed=0)
+    other = family.with_parameters(probes=5, note="more")
     assert (other.keys(collection) == family.keys(collection)).all()
     assert family.probes(collection[0]).shape == (1, 2)
     assert other.probes(collection[0]).shape == (1, 5)
@@ -400,6 +401,6 @@ def test_a_vector_far_longer_than_those_the_space_was_fitted_to_has_a_cell() -> 
     points = (space.coordinates(np.concatenate([sample, far])) / space.unit).astype(np.float32)
     centroids = k_means(points, 301, rng=np.random.default_rng(0))
     assert np.abs(centroids).max() > 2
-    family = VoronoiFamily.of(space, centroids[None], probes=1, seed=0)
+    family = VoronoiFamily.from_centroids(space, centroids[None], probes=1, seed=0)
     assert family.keys(far)[0, 0] not in family.keys(sample)
     assert len(np.unique(family.keys(sample))) == 300

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from shared.hashing.pstable import PStableFamily
+from shared.hashing.families.p_stable import PStableFamily
 from shared.hashing.space import WholeNumbers
 from shared.tuning.cost_model import CostModel
+from shared.tuning.goal import Goal
 from shared.tuning.sampling import Sample
 from shared.tuning.trials import Trial, spread, trials
 
@@ -31,84 +32,51 @@ _OCCUPANCY_ROWS = 6144
 _COARSER = 2  # steps to the next slot width, if one does not reach the target
 
 
-def try_pstable(
-    sample: Sample,
-    *,
-    seed: int,
-    recall: float,
-    tables: int | None,
-    hashes: int | None,
-    width: float | None,
-    probes: int | None,
-    budget_share: float | None,
-    costs: CostModel,
-) -> Iterator[Trial]:
-    """Yield what the family does on a sample with these parameters, or with those worth trying where they are None.
+def try_p_stable(sample: Sample, goal: Goal, costs: CostModel) -> Iterator[Trial]:
+    """Yield what the family does on a sample with the goal's tables, hashes, width and probes, or those worth trying.
 
     For each number of hashes, slots are as narrow as the occupancy of buckets allows, and wider until the probes
-    allowed reach the recall.
-
-    With a budget each is also tried with its candidates cut to that share of the collection.
+    allowed reach the recall. Where the goal keeps to its share of candidates, each is also tried with its candidates
+    cut to that share.
 
     Raises:
         HashingError: The slot width is out of range.
     """
-    tables = tables or TABLES
     tried = HASHES if sample.space.axes is not None else HASHES[:1]
-    for count in (hashes,) if hashes is not None else tried:
-        yield from _narrowest(
-            sample.on_axes(count),
-            count,
-            seed=seed,
-            recall=recall,
-            tables=tables,
-            width=width,
-            probes=probes,
-            budget_share=budget_share,
-            costs=costs,
-        )
+    for hashes in (goal.hashes,) if goal.hashes is not None else tried:
+        yield from _narrowest(sample.on_axes(hashes), hashes, goal, costs)
 
 
-def _narrowest(
-    sample: Sample,
-    hashes: int,
-    *,
-    seed: int,
-    recall: float,
-    tables: int,
-    width: float | None,
-    probes: int | None,
-    budget_share: float | None,
-    costs: CostModel,
-) -> list[Trial]:
+def _narrowest(sample: Sample, hashes: int, goal: Goal, costs: CostModel) -> list[Trial]:
     """Return the trials of the narrowest slots that reach the recall with buckets full enough, or of the widest."""
+    tables = goal.tables or TABLES
     rows = sample.rows[spread(len(sample.rows), _OCCUPANCY_ROWS)].astype(np.float64)
 
     def drawn(width: float, tables: int) -> PStableFamily:
-        return PStableFamily.draw(sample.space, tables=tables, hashes=hashes, width=width, probes=1, seed=seed)
+        return PStableFamily.draw(sample.space, tables=tables, hashes=hashes, width=width, probes=1, seed=goal.seed)
 
     def occupancy(width: float) -> float:
         return _occupancy(drawn(width, min(tables, _COUNTED_TABLES)), rows, sample.size)
 
     distance = _neighbour_distance(sample)
-    widths = [factor * distance for factor in WIDTH_FACTORS] if width is None else [width]
+    widths = [factor * distance for factor in WIDTH_FACTORS] if goal.width is None else [goal.width]
     first = bisect_left(widths, MIN_OCCUPANCY, hi=len(widths) - 1, key=occupancy)
     found: list[Trial] = []
-    for slot in widths[first::_COARSER]:
-        family = drawn(slot, tables).recording(
-            neighbour_distance=distance, width_factor=slot / distance, occupancy=occupancy(slot)
+    for width in widths[first::_COARSER]:
+        family = drawn(width, tables).with_parameters(
+            neighbour_distance=distance, width_factor=width / distance, occupancy=occupancy(width)
         )
         found = list(
             trials(
                 family,
                 sample,
-                _probe_counts(probes, tables),
+                _probe_counts(goal.probes, tables),
                 products=float(sample.space.size * tables * hashes),
                 costs=costs,
-                budget_share=budget_share,
+                budget_share=goal.max_share if goal.keep_share else None,
             )
         )
-        if any(trial.sure_recall >= recall for trial in found):
+        if any(trial.recall_lower_bound >= goal.recall for trial in found):
             break
     return found
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from shared.hashing.mixing import slot_multipliers
-from shared.hashing.probing import perturbations
+from shared.hashing.bucket_keys import slot_multipliers
+from shared.hashing.multi_probe import perturbations
 
 
 def brute_force(positions: npt.NDArray[np.float64]) -> list[tuple[float, tuple[int, ...]]]:
