@@ -74,6 +74,22 @@ USER 10001:10001
 CMD ["python", "-m", "celery", "-A", "services.indexer.app", "worker", "-Q", "index", "-n", "indexer@%h", "--concurrency", "1", "--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
 
 
+FROM builder AS maintenance-builder
+COPY requirements/maintenance.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /usr/local/bin/pip --python /opt/packages install --require-hashes --requirement requirements/maintenance.txt
+COPY shared shared
+COPY services/__init__.py services/
+COPY services/maintenance services/maintenance
+RUN /usr/local/bin/pip install --no-build-isolation --target /opt/artseek .
+
+FROM base AS maintenance
+COPY --from=maintenance-builder /opt/packages /opt/packages
+COPY --from=maintenance-builder /opt/artseek /opt/artseek
+USER 10001:10001
+CMD ["python", "-m", "celery", "-A", "services.maintenance.app", "worker", "-Q", "maintenance", "-n", "maintenance@%h", "--concurrency", "1", "--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+
+
 FROM builder AS evaluator-builder
 COPY requirements/evaluator.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \

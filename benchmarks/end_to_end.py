@@ -18,16 +18,18 @@ from benchmarks.runner import Data, K, Point, anonymous_bytes
 from benchmarks.servers import Servers
 from benchmarks.simulation import Rows, Vectors
 from services.indexer.indexer import Indexer
+from services.maintenance.maintenance import Maintenance
 from shared.errors import Unavailable
-from shared.messaging.task_queue import Queue, Wish, make_app
+from shared.messaging.task_queue import TaskQueue, TuningRequest, make_app
+from shared.messaging.worker import WorkerClients
 from shared.rpc.query import MODES, Mode
 from shared.rpc.query import query_pb2 as messages
 from shared.rpc.query.client import QueryClient
 from shared.rpc.serving import ServingClient
-from shared.state import BucketStore, Changes, IndexState, Jobs, Ledger, connect
+from shared.state import IndexState, Jobs, State, connect
 from shared.state.jobs import Outcome
 from shared.storage import layout, segments
-from shared.storage.catalog import Catalog, Collection
+from shared.storage.catalog import Catalog, EmbeddingSet
 from shared.storage.object_store import ObjectStore
 from shared.storage.segments import Entry
 from shared.tuning.report import TrialAnswer
@@ -70,52 +72,51 @@ class _System:
         self.redis = connect(settings.index_url.get_secret_value())
         self.store = ObjectStore.from_settings(settings, connections=16)
         self.catalog = Catalog(self.store)
-        self.ledger, self.jobs = Ledger(self.redis), Jobs(self.redis)
-        self.queue = Queue(make_app(settings, name="bench"))
-        self.indexer = Indexer(
+        self.state, self.jobs = State.of(self.redis), Jobs(self.redis)
+        self.queue = TaskQueue(make_app(settings, name="bench"))
+        clients = WorkerClients(
             connect_model=lambda model, version: ServingClient("", model, version=version),  # which nothing here asks
             store=self.store,
-            buckets=BucketStore(self.redis),
-            ledger=self.ledger,
-            jobs=self.jobs,
-            changes=Changes(self.redis),
+            state=self.state,
             queue=self.queue,
-            new_seed=lambda: seed,
         )
+        self.indexer, self.maintenance = Indexer.of(clients), Maintenance.of(clients, new_seed=lambda: seed)
 
-    def collection(self, dim: int) -> Collection:
-        self.ledger.set_state(COLLECTION, IndexState())
+    def collection(self, dim: int) -> EmbeddingSet:
+        self.state.index_states.set(COLLECTION, IndexState())
         return self.catalog.create(COLLECTION, model="bench", version=1, dim=dim)
 
-    def write(self, collection: Collection, prefix: str, vectors: Vectors, rows: range, size: int) -> list[str]:
+    def write(self, embedding_set: EmbeddingSet, prefix: str, vectors: Vectors, rows: range, size: int) -> list[str]:
         """Write the rows as segments of `size`, claimed, as the embedder does; returns their names."""
         parts = _parts(rows, size)
         names = [f"{prefix}-{part.start:08d}" for part in parts]
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda name, part: self._write(collection, name, vectors, part), names, parts))
+            list(pool.map(lambda name, part: self._write(embedding_set, name, vectors, part), names, parts))
         return names
 
-    def _write(self, collection: Collection, name: str, vectors: Vectors, rows: range) -> None:
+    def _write(self, embedding_set: EmbeddingSet, name: str, vectors: Vectors, rows: range) -> None:
         entries = [_entry(row) for row in rows]
-        self.ledger.claim(collection.name, name, [entry.id for entry in entries])
+        self.state.claims.claim(embedding_set.collection, name, [entry.id for entry in entries])
         data = segments.pack(
             entries,
             np.asarray(vectors[rows.start : rows.stop]),
-            collection=collection.name,
-            model=collection.model,
-            version=collection.version,
+            collection=embedding_set.collection,
+            model=embedding_set.model,
+            version=embedding_set.version,
         )
-        self.store.put(layout.segment_key(collection.name, name), data)
+        self.store.put(layout.segment_key(embedding_set.collection, name), data)
 
-    def index(self, collection: Collection, names: Sequence[str], rows: range, size: int) -> float:
+    def index(self, embedding_set: EmbeddingSet, names: Sequence[str], rows: range, size: int) -> float:
         """Have the segments that `write` wrote indexed, as one job; returns the seconds that it takes."""
         job = names[0]
-        self.jobs.create(job, collection.name)
+        self.jobs.create(job, embedding_set.collection)
         self.jobs.extend(job, batches=len(names), total=len(rows), closed=True)
         started = time.perf_counter()
         for batch, (name, part) in enumerate(zip(names, _parts(rows, size), strict=True)):
             outcome = Outcome({"": len(part)})
-            self.indexer.index(collection=collection.name, segment=name, job=job, batch=batch, outcome=outcome)
+            self.indexer.segments.index(
+                set_name=embedding_set.name, segment=name, job=job, batch=batch, outcome=outcome
+            )
         return time.perf_counter() - started
 
     def memory(self) -> int:
@@ -146,7 +147,7 @@ def measure(data: Data, folder: Path, *, seed: int, target: float, clients: Sequ
         gone = np.random.default_rng(seed).choice(count, min(_DELETED, count // 10), replace=False)
         ids = [layout.image_id(digest(row)) for row in gone.tolist()]
         system.jobs.create("delete", COLLECTION, kind="delete")
-        seconds = _timed(lambda: system.indexer.delete(job="delete", collection=COLLECTION, ids=ids))
+        seconds = _timed(lambda: system.indexer.deletion.delete(job="delete", collection=COLLECTION, image_ids=ids))
         figures["deletes_per_second"] = len(ids) / seconds
     return Whole(data.name, count, dim, target, point, index, figures)
 
@@ -165,8 +166,8 @@ def _fill(system: _System, vectors: Vectors, target: float, figures: dict[str, f
     figures["indexed_without_index_per_second"] = len(first) / system.index(collection, names, first, _BULK)
     without = system.memory()
     system.jobs.create("tune", COLLECTION, kind="tune")
-    wish = Wish(recall=target)
-    system.indexer.tender.tune(collection=COLLECTION, job="tune", wish=wish, apply=True)
+    request = TuningRequest(recall=target)
+    system.maintenance.tuner.tune(collection=COLLECTION, job="tune", request=request, apply=True)
     report = system.catalog.current_report(COLLECTION)
     if report is None:
         raise RuntimeError("no index was built")
@@ -186,7 +187,7 @@ def _fill(system: _System, vectors: Vectors, target: float, figures: dict[str, f
     figures["valkey_bytes_per_image"] = system.memory() / count
 
     figures["segments_before"] = len(system.catalog.segments(COLLECTION))
-    figures["merge_s"] = _timed(lambda: system.indexer.compactor.compact(collection=COLLECTION))
+    figures["merge_s"] = _timed(lambda: system.maintenance.compactor.compact(collection=COLLECTION))
     figures["segments_after"] = len(system.catalog.segments(COLLECTION))
     return tuning.chosen.to_json()
 

@@ -15,7 +15,7 @@ from services.maintenance import cost_measurement
 from shared.index.generations import Generation
 from shared.state import BucketStore, connect
 from shared.storage import layout
-from shared.storage.catalog import Collection
+from shared.storage.catalog import EmbeddingSet
 from shared.tuning import Goal, survey, tune
 
 MAX_LOOKUPS = 512
@@ -66,7 +66,7 @@ class Family:
 
         sample = survey(read, len(vectors), seed=self._goal.seed)
         tuning = tune(sample, self._goal, costs=cost_measurement.measure(self._store, vectors.shape[1]))
-        collection = Collection("bench", "0" * 8, "bench", 1, vectors.shape[1], 0.0)
+        collection = EmbeddingSet("bench", "0" * 8, "bench", 1, vectors.shape[1], 0.0)
         self._generation = Generation(collection, 1, tuning.family)
         self._budget = self._generation.budget(len(vectors))
         for some, rows in read():

@@ -12,12 +12,11 @@ from rich.console import Console
 
 from shared.errors import ArtseekError, Unavailable
 from shared.logs import configure
-from shared.messaging.intake import new_job_id
-from shared.messaging.task_queue import Queue, make_app
+from shared.messaging.task_queue import TaskQueue, make_app
 from shared.rpc.query import QueryClient
 from shared.settings import Settings, load_settings
-from shared.state import Job, Jobs, Ledger, connect
-from shared.state.jobs import Kind
+from shared.state import Job, Jobs, State, connect
+from shared.state.jobs import Kind, new_job_id
 from shared.storage.catalog import Catalog
 from shared.storage.layout import collection_name
 from shared.storage.object_store import ObjectStore
@@ -37,9 +36,9 @@ class System:
         index = connect(settings.index_url.get_secret_value())
         self.store = ObjectStore.from_settings(settings)
         self.catalog = Catalog(self.store)
-        self.ledger = Ledger(index)
+        self.state = State.of(index)
         self.jobs = Jobs(index)
-        self.queue = Queue(make_app(settings, name="producer"))
+        self.queue = TaskQueue(make_app(settings, name="producer"))
 
     def query(self) -> QueryClient:
         """Return a client of the query service."""

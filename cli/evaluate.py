@@ -21,10 +21,10 @@ from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
 from shared.evaluation.reports import Evaluations
 from shared.folders import Source, walk
 from shared.hashing.parameters import PARAMETERS
-from shared.messaging.intake import new_job_id
-from shared.messaging.task_queue import Trial
+from shared.messaging.task_queue import EvaluationRequest
 from shared.rpc.query import MAX_K
 from shared.state import Rejection
+from shared.state.jobs import new_job_id
 from shared.storage import layout
 
 _POLL_S = 0.2
@@ -81,7 +81,7 @@ def evaluate(  # noqa: PLR0913 -- its options
         layout.collection_name(keep)
     settings = parse_grid(grid.read_bytes()) if grid is not None else ()
     system.catalog.get(collection)
-    sets, job = QuerySets(system.store, system.ledger), new_job_id()
+    sets, job = QuerySets(system.store, system.state), new_job_id()
     refused: list[Rejection] = []
     digest: str | None = None
     if kept is not None:
@@ -89,7 +89,7 @@ def evaluate(  # noqa: PLR0913 -- its options
         sets.use(digest, job)
     elif queries_dir is not None:
         digest, refused = _send(system, sets, queries_dir, job, keep)
-    trial = Trial(k=k, query_set=digest, kept=kept or keep, sample=sample or 0, seed=seed, grid=settings)
+    trial = EvaluationRequest(k=k, query_set=digest, kept=kept or keep, sample=sample or 0, seed=seed, grid=settings)
     system.jobs.create(job, collection, kind="evaluate")
     try:
         system.queue.evaluate(job=job, collection=collection, trial=trial)

@@ -34,7 +34,7 @@ from shared.errors import ArtseekError, Unavailable
 from shared.folders import walk
 from shared.health.readiness import Readiness
 from shared.messaging.intake import Intake
-from shared.messaging.task_queue import Wish
+from shared.messaging.task_queue import TuningRequest
 from shared.rpc.query import METRICS, MODE_NAMES, MODES, STAGES, Metric, Mode, SearchRequest, SearchResponse
 from shared.rpc.query import query_pb2 as messages
 from shared.storage.layout import ID_BITS
@@ -120,7 +120,7 @@ def ingest_command(
     intake = Intake(
         collection,
         store=system.store,
-        ledger=system.ledger,
+        state=system.state,
         jobs=system.jobs,
         queue=system.queue,
         batch_size=settings.batch_size,
@@ -157,7 +157,7 @@ def _tend(system: System, collection: str) -> str:
     """Have the index tuned to a collection that may have outgrown it; returns why that failed, empty if it did not."""
     with _waiting("tuning the index"):
         try:
-            system.run_job("tend", collection, lambda job: system.queue.tend(collection=collection, job=job))
+            system.run_job("maintain", collection, lambda job: system.queue.maintain(collection=collection, job=job))
         except ArtseekError as error:
             return str(error)
     return ""
@@ -289,7 +289,7 @@ def delete(system: System, ids: tuple[int, ...], collection: str, *, whole_colle
         job = system.run_job("drop", collection, lambda job: system.queue.drop(job=job, collection=collection))
     else:
         job = system.run_job(
-            "delete", collection, lambda job: system.queue.delete(job=job, collection=collection, ids=ids)
+            "delete", collection, lambda job: system.queue.delete(job=job, collection=collection, image_ids=ids)
         )
     deleted = job.outcome.affected
     missing = 0 if whole_collection else len(set(ids)) - deleted
@@ -314,14 +314,14 @@ def compact(system: System, collection: str | None, *, as_json: bool) -> int:
         system.catalog.get(collection)
     done = {}
     for name in names:
-        space = system.catalog.get(name).space
-        before = len(system.catalog.segments(space))
+        set_name = system.catalog.get(name).name
+        before = len(system.catalog.segments(set_name))
         job = system.run_job(
             "compact",
             name,
             lambda job, name=name: system.queue.compact(collection=name, job=job),  # type: ignore[misc]
         )
-        after = len(system.catalog.segments(space))
+        after = len(system.catalog.segments(set_name))
         done[name] = {"segments_before": before, "segments_after": after, "rows_dropped": job.outcome.affected}
         if not as_json:
             out.print(f"{name}: {before} segments before, {after} after, {job.outcome.affected} rows dropped")
@@ -369,12 +369,14 @@ def tune(
     it is built. The curve shows what can be had: nothing else finds more at the same cost.
     """
     system.catalog.get(collection)
-    wish = Wish(recall=recall, max_lookups=max_lookups, max_candidates=max_candidates, families=families, metric=metric)
+    wish = TuningRequest(
+        recall=recall, max_lookups=max_lookups, max_candidates=max_candidates, families=families, metric=metric
+    )
     with _waiting(f"tuning the index of {collection}"):
         job = system.run_job(
             "tune",
             collection,
-            lambda job: system.queue.tune(collection=collection, job=job, wish=wish, apply=not dry_run),
+            lambda job: system.queue.tune(collection=collection, job=job, request=wish, apply=not dry_run),
         )
     result: Any = system.jobs.result(job.id)
     if result is None:

@@ -16,9 +16,9 @@ from rich.table import Table
 
 from cli.command import System, as_json_option, command, err, in_collection, out, plain, print_json
 from shared.errors import ArtseekError, NotFound, Unavailable
-from shared.messaging.intake import new_job_id
 from shared.rpc.serving import ModelNotFound, ServingClient, ServingError, golden
 from shared.state import Job
+from shared.state.jobs import new_job_id
 from shared.storage.catalog import Catalog
 
 MANIFEST = "assets.extra/artseek.json"
@@ -227,8 +227,8 @@ def use(system: System, model: str, collection: str, *, as_json: bool) -> int:
     name, version = _named(model)
     system.catalog.get(collection)
     job = new_job_id()
-    system.jobs.create(job, collection, kind="switch")
-    system.queue.switch(collection=collection, job=job, model=name, version=version)
+    system.jobs.create(job, collection, kind="change-model")
+    system.queue.change_model(collection=collection, job=job, model=name, version=version)
     try:
         state = _followed(system, job, f"embedding {collection} with {model}")
     except KeyboardInterrupt:

@@ -24,7 +24,7 @@ from local.child_processes import Child
 from local.ports import FreePorts, require_free
 from shared.errors import ArtseekError, Unavailable
 from shared.health import heartbeat
-from shared.messaging.task_queue import EMBED, EVALUATE, INDEX, TEND
+from shared.messaging.task_queue import EMBED, EVALUATE, INDEX, MAINTENANCE
 from shared.settings import SETTINGS_FILE, Settings, environment_name, load_settings
 from shared.state import connect
 from shared.storage.object_store import ObjectStore
@@ -157,7 +157,7 @@ class LocalSystem:
             self._python("query", ["-m", "services.query"], _grpc_ready(self.settings.query_target)),
             self._worker("embedder", concurrency=2),
             self._worker("indexer", concurrency=1),
-            self._worker("tender", concurrency=1),
+            self._worker("maintenance", concurrency=1),
             self._worker("evaluator", concurrency=2),
             self._python("web", ["-m", "services.web"], _http_ready(f"{self.address}healthz")),
         ]
@@ -224,14 +224,9 @@ class LocalSystem:
         return self._python("model-server", arguments, _grpc_ready(self.settings.serving_target), patience_s=120.0)
 
     def _worker(self, service: str, *, concurrency: int) -> Child:
-        folder, queue = {
-            "embedder": ("embedder", EMBED),
-            "indexer": ("indexer", INDEX),
-            "tender": ("indexer", TEND),
-            "evaluator": ("evaluator", EVALUATE),
-        }[service]
+        queue = {"embedder": EMBED, "indexer": INDEX, "maintenance": MAINTENANCE, "evaluator": EVALUATE}[service]
         arguments = [
-            *("-m", "celery", "-A", f"services.{folder}.app", "worker", "-Q", queue, "-n", f"{service}@%h"),
+            *("-m", "celery", "-A", f"services.{service}.app", "worker", "-Q", queue, "-n", f"{service}@%h"),
             *("--concurrency", str(concurrency), "--loglevel", self.settings.log_level),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         ]

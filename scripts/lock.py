@@ -11,7 +11,18 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 _FOLDER = _ROOT / "requirements"
 EXTRAS = (
-    *("stack", "embedder", "indexer", "evaluator", "query", "web", "producer", "model-server", "training"),
+    *(
+        "stack",
+        "embedder",
+        "indexer",
+        "maintenance",
+        "evaluator",
+        "query",
+        "web",
+        "producer",
+        "model-server",
+        "training",
+    ),
     *("bench", "bench-source"),
 )
 

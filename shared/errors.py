@@ -5,6 +5,7 @@ ArtseekError
 │   ├── StoreUnavailable     the object store
 │   ├── IndexUnavailable     Redis/Valkey with buckets and ids
 │   ├── BrokerUnavailable    Redis/Valkey with the queues
+│   ├── Locked               another worker holds the lock
 │   ├── Closed               the collection changes to another model at this moment
 │   └── IndexLost            the index is empty though the store has images: it is being rebuilt, or wants `rebuild`
 ├── NotFound             the named thing does not exist
@@ -25,8 +26,12 @@ class StoreUnavailable(Unavailable):
     """The object store did not answer."""
 
 
+class Locked(Unavailable):
+    """Another worker holds the lock."""
+
+
 class Closed(Unavailable):
-    """The collection is about to change to another space, and takes no changes until it has."""
+    """The collection is about to change to another embedding set, and takes no changes until it has."""
 
 
 class IndexUnavailable(Unavailable):

@@ -1,6 +1,6 @@
 """One embed task: claims a batch of originals, embeds them, writes their segment, hands it to the indexer.
 
-The task may run twice, at the same time, or die anywhere. The claims in the ledger see to it that an image gets into
+The task may run twice, at the same time, or die anywhere. The claims in the state see to it that an image gets into
 one segment; the segment's name follows from job and batch, so that a second run finds what the first one wrote.
 """
 
@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -18,15 +18,15 @@ import numpy.typing as npt
 
 from shared.errors import IndexLost, Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.images import ImageInfo, ImageRefused, Limits, decode
-from shared.messaging.intake import ensure_known
-from shared.messaging.task_queue import Item, Queue
+from shared.messaging.lost_index import ensure_known
+from shared.messaging.task_queue import BatchImage
+from shared.messaging.worker import WorkerClients
 from shared.rpc.serving import ModelNotFound, ServingClient
-from shared.state import Changes, Jobs, Ledger, Rejection
-from shared.state.changes import Change
+from shared.state import Change, Rejection
 from shared.state.jobs import Outcome
+from shared.state.locks import creation_lock
 from shared.storage import layout, segments
-from shared.storage.catalog import Catalog, Collection
-from shared.storage.object_store import ObjectStore
+from shared.storage.catalog import EmbeddingSet
 from shared.storage.segments import Entry
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ _log = logging.getLogger(__name__)
 _STRIKES = 2  # times an image may be what its task died at
 _FAILURES = 3  # times a batch may fail for a reason that waiting does not mend
 _SMALL = 32  # pixels: decoding to find out whether an image can be decoded
-_LOCK_S = 30.0
 _WAIT_S = 5.0
 _THREADS = 2  # fetching waits for the store, and Pillow decodes without the interpreter's lock
 
@@ -43,7 +42,7 @@ _THREADS = 2  # fetching waits for the store, and Pillow decodes without the int
 class Decoded:
     """An image ready for the model: its item, pixels uint8 [size, size, 3], and what its header says."""
 
-    item: Item
+    item: BatchImage
     pixels: npt.NDArray[np.uint8]
     info: ImageInfo
 
@@ -52,7 +51,7 @@ class Decoded:
 class _Task:
     """A batch of a job, the segment that it is to become, and what became of its other images.
 
-    `moving`: the images are in the collection already, and are embedded for another space of it.
+    `moving`: the images are in the collection already, and are embedded for another embedding set of it.
     """
 
     job: str
@@ -82,22 +81,11 @@ class Options:
 
 
 class Embedder:
-    """Embeds batches. Its servers are passed in; `connect_model` gives a client for a model and version."""
+    """Embeds batches."""
 
-    def __init__(
-        self,
-        *,
-        store: ObjectStore,
-        ledger: Ledger,
-        jobs: Jobs,
-        changes: Changes,
-        queue: Queue,
-        connect_model: Callable[[str, int | None], ServingClient],
-        options: Options,
-    ) -> None:
-        self._store, self._ledger, self._jobs, self._changes, self._queue = store, ledger, jobs, changes, queue
-        self._catalog = Catalog(store)
-        self._connect_model = connect_model
+    def __init__(self, clients: WorkerClients, options: Options) -> None:
+        self._store, self._state, self._catalog = clients.store, clients.state, clients.catalog
+        self._queue, self._connect_model = clients.queue, clients.connect_model
         self._options = options
         self._models: dict[tuple[str, int | None], ServingClient] = {}
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
@@ -108,98 +96,106 @@ class Embedder:
         job: str,
         batch: int,
         collection: str,
-        items: Sequence[Item],
-        space: str | None = None,
+        items: Sequence[BatchImage],
+        set_name: str | None = None,
         before: Outcome | None = None,
     ) -> None:
         """Embed a batch and send its segment to the indexer, or report the batch where nothing is left to embed.
 
-        Without `space`, the images are for the space that the collection uses. `before` is what became of the batch's
-        other images.
+        Without `set_name`, the images are for the embedding set that the collection uses. `before` is what became of
+        the batch's other images.
 
         Raises:
             Unavailable: A server is away; the same call may be made again.
         """
-        if self._jobs.reported(job, batch):
+        if self._state.jobs.reported(job, batch):
             return
         segment = f"{job}-{batch:06d}"
-        task = _Task(job, batch, segment, before or Outcome(), moving=space is not None)
-        manifest: Collection | None = None
-        died, at = self._ledger.begin(segment)
+        task = _Task(job, batch, segment, before or Outcome(), moving=set_name is not None)
+        embedding_set: EmbeddingSet | None = None
+        died, at = self._state.attempts.begin(segment)
         try:
-            manifest = self._collection(collection) if space is None else self._space(space)
-            if manifest is None:
+            embedding_set = self._collection(collection) if set_name is None else self._embedding_set(set_name)
+            if embedding_set is None:
                 reason = f"the change of {collection!r} to another model was given up"
                 rejected = tuple(Rejection(item.name, "dropped", reason) for item in items)
-                self._jobs.report(job, batch, task.outcome(rejected=rejected))
+                self._state.jobs.report(job, batch, task.outcome(rejected=rejected))
             else:
-                self._embed(task, manifest, items, careful=died > 1, died_at=at)
+                self._embed(task, embedding_set, items, careful=died > 1, died_at=at)
         except (Unavailable, ModelNotFound) as error:  # a model server that is starting has no models yet
-            self._ledger.pause(segment)
+            self._state.attempts.pause(segment)
             raise Unavailable(str(error)) from error
         except Exception as error:
-            self._ledger.pause(segment)
-            if self._ledger.strike(segment, "failure") < _FAILURES:
+            self._state.attempts.pause(segment)
+            if self._state.attempts.strike(segment, "failure") < _FAILURES:
                 raise Unavailable(f"{type(error).__name__}: {error}") from error
             _log.exception("batch %s is given up", segment)
-            self._give_up(task, space or (manifest.space if manifest else collection), items, error)
-        self._ledger.end(segment)
+            self._give_up(task, set_name or (embedding_set.name if embedding_set else collection), items, error)
+        self._state.attempts.end(segment)
 
-    def _give_up(self, task: "_Task", space: str, items: Sequence[Item], error: Exception) -> None:
+    def _give_up(self, task: "_Task", set_name: str, items: Sequence[BatchImage], error: Exception) -> None:
         """Report a batch that fails again and again, so that its job can end; what it has written is indexed."""
         try:
-            written = self._rows(space, task.segment)
+            written = self._rows(set_name, task.segment)
         except (ObjectNotFound, Invalid):  # what cannot be read can be added again
             written = set()
         lost = [item for item in items if layout.image_id(item.digest) not in written]
-        self._ledger.release(space, task.segment, [layout.image_id(item.digest) for item in lost])
+        self._state.claims.release(set_name, task.segment, [layout.image_id(item.digest) for item in lost])
         reason = f"the embedder failed at its batch: {type(error).__name__}: {error}"
         rejected = tuple(Rejection(item.name, "error", reason) for item in lost)
         added = dict(Counter(item.label or "" for item in items if item not in lost))
-        self._hand_on(task, space, task.outcome(added, rejected=rejected))
+        self._hand_on(task, set_name, task.outcome(added, rejected=rejected))
 
-    def _hand_on(self, task: "_Task", space: str, outcome: Outcome) -> None:
+    def _hand_on(self, task: "_Task", set_name: str, outcome: Outcome) -> None:
         """Have the indexer index the segment and report the batch; where no segment was written, report it."""
         if outcome.added:
-            self._queue.index(space=space, segment=task.segment, job=task.job, batch=task.batch, outcome=outcome)
+            self._queue.index(set_name=set_name, segment=task.segment, job=task.job, batch=task.batch, outcome=outcome)
         else:
-            self._jobs.report(task.job, task.batch, outcome)
+            self._state.jobs.report(task.job, task.batch, outcome)
 
     def _embed(
-        self, task: "_Task", collection: Collection, items: Sequence[Item], *, careful: bool, died_at: str | None
+        self,
+        task: "_Task",
+        embedding_set: EmbeddingSet,
+        items: Sequence[BatchImage],
+        *,
+        careful: bool,
+        died_at: str | None,
     ) -> None:
-        segment, space = task.segment, collection.space
+        segment, set_name = task.segment, embedding_set.name
         if died_at is not None:
             self._count_strike(segment, next((item for item in items if item.digest == died_at), None))
         rejected = self._set_aside_earlier(items)
-        mine, duplicates, written = self._claim(space, segment, [item for item in items if item.digest not in rejected])
+        mine, duplicates, written = self._claim(
+            set_name, segment, [item for item in items if item.digest not in rejected]
+        )
         if written:
-            added, refused = self._sort_out(space, segment, mine)
+            added, refused = self._sort_out(set_name, segment, mine)
         else:
-            decoded, refused = self._decode(segment, mine, collection, careful=careful) if mine else ([], {})
-            added = self._write(collection, segment, decoded) if decoded else []
+            decoded, refused = self._decode(segment, mine, embedding_set, careful=careful) if mine else ([], {})
+            added = self._write(embedding_set, segment, decoded) if decoded else []
             duplicates += len(decoded) - len(added)
         rejected |= refused
         labels = dict(Counter(item.label or "" for item in added))
         lost = [item for item in items if item.digest in rejected]
-        self._ledger.release(space, segment, [layout.image_id(item.digest) for item in lost])
-        if not task.moving:  # else the space in use holds them
+        self._state.claims.release(set_name, segment, [layout.image_id(item.digest) for item in lost])
+        if not task.moving:  # else the embedding set in use holds them
             self._store.delete([layout.original_key(item.digest) for item in lost])
-        self._hand_on(task, space, task.outcome(labels, duplicates, tuple(rejected.values())))
+        self._hand_on(task, set_name, task.outcome(labels, duplicates, tuple(rejected.values())))
 
     # Images that kill their worker
 
-    def _count_strike(self, segment: str, item: Item | None) -> None:
+    def _count_strike(self, segment: str, item: BatchImage | None) -> None:
         """Count that the last attempt died at an image, and set it aside if that happened too often."""
-        if item is None or self._ledger.strike(segment, item.digest) < _STRIKES:
+        if item is None or self._state.attempts.strike(segment, item.digest) < _STRIKES:
             return
         _log.error("%s killed its worker %d times and is set aside", item.name, _STRIKES)
         report = {"name": item.name, "size": item.size, "program": self._options.program, "set_aside": time.time()}
         self._store.put(layout.set_aside_key(item.digest), json.dumps(report).encode(), "application/json")
-        self._ledger.set_aside(self._options.program, item.digest)
+        self._state.attempts.set_aside(self._options.program, item.digest)
 
-    def _set_aside_earlier(self, items: Sequence[Item]) -> dict[str, Rejection]:
-        flags = self._ledger.is_set_aside(self._options.program, [item.digest for item in items])
+    def _set_aside_earlier(self, items: Sequence[BatchImage]) -> dict[str, Rejection]:
+        flags = self._state.attempts.are_set_aside(self._options.program, [item.digest for item in items])
         reason = (
             f"decoding it stopped its worker {_STRIKES + 1} times, so artseek {self._options.program} will not try it "
             "again; save it anew with another program"
@@ -212,29 +208,33 @@ class Embedder:
 
     # Claims
 
-    def _claim(self, space: str, segment: str, items: Sequence[Item]) -> tuple[list[Item], int, bool]:
+    def _claim(self, set_name: str, segment: str, items: Sequence[BatchImage]) -> tuple[list[BatchImage], int, bool]:
         """Claim images: those that are this segment's, the number of duplicates, and whether the segment is written."""
         ids = [layout.image_id(item.digest) for item in items]
-        before = self._ledger.holders(space, ids)
-        after = self._ledger.claim(space, segment, ids)
+        before = self._state.claims.holders(set_name, ids)
+        after = self._state.claims.claim(set_name, segment, ids)
         others = sorted({holder for holder in after if holder != segment})
-        settled = dict(zip(others, self._ledger.settled(space, others), strict=True))
-        # Who holds a claim but wrote nothing has died, or is at it right now; the ledger decides once more at the end.
-        gone = {
-            other for other in others if not settled[other] and not self._store.exists(layout.segment_key(space, other))
+        indexed = self._state.indexed_segments.among(set_name, others)
+        # A task that holds a claim but wrote nothing has died, or is at work right now; claims decide again at the end.
+        unwritten = {
+            other
+            for other in others
+            if other not in indexed and not self._store.exists(layout.segment_key(set_name, other))
         }
-        if gone:  # or it was merged since the claims were read: then it has handed them over
-            after = self._ledger.claim(space, segment, ids)
-        self._ledger.take_over(
-            space, segment, (image for image, holder in zip(ids, after, strict=True) if holder in gone)
+        if unwritten:  # or the segment was merged since the claims were read: then it has handed them over
+            after = self._state.claims.claim(set_name, segment, ids)
+        self._state.claims.take_over(
+            set_name, segment, (image for image, holder in zip(ids, after, strict=True) if holder in unwritten)
         )
-        mine = [item for item, holder in zip(items, after, strict=True) if holder == segment or holder in gone]
-        written = segment in before and self._store.exists(layout.segment_key(space, segment))
+        mine = [item for item, holder in zip(items, after, strict=True) if holder == segment or holder in unwritten]
+        written = segment in before and self._store.exists(layout.segment_key(set_name, segment))
         return mine, len(items) - len(mine), written
 
-    def _sort_out(self, space: str, segment: str, items: Sequence[Item]) -> tuple[list[Item], dict[str, Rejection]]:
+    def _sort_out(
+        self, set_name: str, segment: str, items: Sequence[BatchImage]
+    ) -> tuple[list[BatchImage], dict[str, Rejection]]:
         """Return which images are in the segment that an earlier attempt wrote, and why the others are not."""
-        held = self._rows(space, segment)
+        held = self._rows(set_name, segment)
         refused = {}
         for item in items:
             if layout.image_id(item.digest) not in held:
@@ -242,25 +242,25 @@ class Embedder:
                 interrupted = Rejection(item.name, "interrupted", "the worker stopped while at it; add it again")
                 refused[item.digest] = outcome if isinstance(outcome, Rejection) else interrupted
         # What was deleted since then was added all the same; its row is dead, so it must not be claimed again.
-        self._ledger.release(space, segment, self._catalog.dead_ids(space, segment))
+        self._state.claims.release(set_name, segment, self._catalog.tombstones_of(set_name, segment))
         return [item for item in items if item.digest not in refused], refused
 
-    def _rows(self, space: str, segment: str) -> set[int]:
+    def _rows(self, set_name: str, segment: str) -> set[int]:
         """Return the ids of a segment's rows."""
-        data = self._store.get(layout.segment_key(space, segment))
+        data = self._store.get(layout.segment_key(set_name, segment))
         return set(segments.ids_of(segments.unpack(data, verify=True)).tolist())
 
     # Pixels and embeddings
 
     def _decode(
-        self, segment: str, items: Sequence[Item], collection: Collection, *, careful: bool
+        self, segment: str, items: Sequence[BatchImage], embedding_set: EmbeddingSet, *, careful: bool
     ) -> tuple[list[Decoded], dict[str, Rejection]]:
         """Fetch and decode images; where an earlier attempt died, one by one with a note of which is at work."""
-        size = self._model(collection.model, collection.version).signature().input_size
+        size = self._model(embedding_set.model, embedding_set.version).signature().input_size
         if careful:
             outcomes = []
             for item in items:
-                self._ledger.at(segment, item.digest)
+                self._state.attempts.note_item(segment, item.digest)
                 outcomes.append(self._decode_one(item, size=size))
         else:
             outcomes = list(self._threads.map(lambda item: self._decode_one(item, size=size), items))
@@ -271,7 +271,7 @@ class Embedder:
         }
         return [outcome for outcome in outcomes if isinstance(outcome, Decoded)], refused
 
-    def _decode_one(self, item: Item, *, size: int) -> Decoded | Rejection:
+    def _decode_one(self, item: BatchImage, *, size: int) -> Decoded | Rejection:
         try:
             data = self._store.get(layout.original_key(item.digest))
         except ObjectNotFound:
@@ -284,52 +284,50 @@ class Embedder:
             return Rejection(item.name, refusal.reason, str(refusal))
         return Decoded(item, pixels, info)
 
-    def _write(self, collection: Collection, segment: str, decoded: Sequence[Decoded]) -> list[Item]:
+    def _write(self, embedding_set: EmbeddingSet, segment: str, decoded: Sequence[Decoded]) -> list[BatchImage]:
         """Embed and write the segment; returns the images written: those that no other task took over meanwhile."""
-        serving = self._model(collection.model, collection.version)
+        serving = self._model(embedding_set.model, embedding_set.version)
         vectors = serving.embed(np.stack([one.pixels for one in decoded]))
         ids = [layout.image_id(one.item.digest) for one in decoded]
-        holders = self._ledger.holders(collection.space, ids)
+        holders = self._state.claims.holders(embedding_set.name, ids)
         kept = [row for row, holder in enumerate(holders) if holder == segment]
         if kept:
             now = time.time()
             entries = [_entry(decoded[row], now) for row in kept]
             stored = vectors[kept].astype(self._options.vector_type)
             data = segments.pack(
-                entries, stored, collection=collection.space, model=collection.model, version=collection.version
+                entries, stored, collection=embedding_set.name, model=embedding_set.model, version=embedding_set.version
             )
-            self._store.put(layout.segment_key(collection.space, segment), data)
+            self._store.put(layout.segment_key(embedding_set.name, segment), data)
         return [decoded[row].item for row in kept]
 
     # Collections and models
 
-    def _collection(self, name: str) -> Collection:
+    def _collection(self, name: str) -> EmbeddingSet:
         """Return a collection's manifest, written now if there is none, once its index is known to be there."""
-        ensure_known(name, catalog=self._catalog, ledger=self._ledger, queue=self._queue)
+        ensure_known(name, catalog=self._catalog, state=self._state, queue=self._queue)
         try:
             return self._catalog.get(name)
         except NotFound:
             return self._create(name)
 
-    def _space(self, space: str) -> Collection | None:
-        """Return the manifest of a space, once its index is known to be there; None if the space is gone."""
+    def _embedding_set(self, set_name: str) -> EmbeddingSet | None:
+        """Return an embedding set, once its index is known to be there; None if the set is gone."""
         try:
-            manifest = self._catalog.space(space)
+            embedding_set = self._catalog.embedding_set(set_name)
         except NotFound:
             return None
-        if self._ledger.state(space) is None:
-            raise IndexLost(f"the index of {space!r} was lost; it is restored from the object store")
-        return manifest
+        if self._state.index_states.get(set_name) is None:
+            raise IndexLost(f"the index of {set_name!r} was lost; it is restored from the object store")
+        return embedding_set
 
-    def _create(self, name: str) -> Collection:
+    def _create(self, name: str) -> EmbeddingSet:
         """Create a collection, one embedder at a time: two manifests would name its buckets differently."""
-        with self._ledger.holding(f"create:{name}", seconds=_LOCK_S, wait_s=_WAIT_S) as held:
-            if not held:
-                raise Unavailable(f"another worker is creating the collection {name!r}")
+        with self._state.locks.hold(creation_lock(name), wait_s=_WAIT_S):
             model, version = self._options.model
             signature = self._model(model, version).signature()
             made = self._catalog.create(name, model=model, version=signature.version, dim=signature.dim)
-            self._changes.announce(Change(name, "collection"))
+            self._state.changes.announce(Change(name, "collection"))
         return made
 
     def _model(self, model: str, version: int | None) -> ServingClient:

@@ -18,11 +18,11 @@ from shared.errors import Unavailable
 from shared.health import heartbeat
 from shared.images import Limits
 from shared.logs import configure
-from shared.messaging.task_queue import EVALUATE_COLLECTION, Trial, TrialJson, make_app
+from shared.messaging.task_queue import EVALUATE_COLLECTION, EvaluationRequest, EvaluationRequestJson, make_app
 from shared.rpc.query import QueryClient
 from shared.rpc.serving import ServingClient
 from shared.settings import Settings, load_settings
-from shared.state import BucketStore, Client, Jobs, Ledger, connect
+from shared.state import BucketStore, Client, Jobs, State, connect
 from shared.storage.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -38,16 +38,16 @@ configure(_settings.log_level)
 def make_evaluator(settings: Settings) -> Evaluator:
     """Return an evaluator on the servers of the settings; nothing is sent yet."""
     index = connect(settings.index_url.get_secret_value())
-    store, ledger = ObjectStore.from_settings(settings), Ledger(index)
+    store, state = ObjectStore.from_settings(settings), State.of(index)
     buckets = BucketStore(index, limit=settings.bucket_limit)
     query = QueryClient(settings.query_target, deadline_s=_DEADLINE_S)
     limits = Limits(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels)
     return Evaluator(
         store=store,
         buckets=buckets,
-        ledger=ledger,
+        state=state,
         jobs=Jobs(index),
-        scratch=Scratch(index, buckets, ledger),
+        scratch=Scratch(index, buckets, state),
         query=query,
         source=QuerySource(
             store=store,
@@ -83,17 +83,17 @@ def _start_worker(**_: object) -> None:
 
 def _sweep(index: Client) -> None:
     try:
-        Scratch(index, BucketStore(index), Ledger(index)).sweep()
+        Scratch(index, BucketStore(index), State.of(index)).sweep()
     except Unavailable as error:
         _log.warning("what a killed evaluation left is removed at the next start: %s", error)
 
 
 @app.task(name=EVALUATE_COLLECTION)
-def evaluate(*, job: str, collection: str, trial: TrialJson) -> None:
+def evaluate(*, job: str, collection: str, trial: EvaluationRequestJson) -> None:
     """Judge a collection; while a server is away, the message goes back to the queue."""
     try:
         try:
-            _evaluator().evaluate(job=job, collection=collection, trial=Trial.from_json(trial))
+            _evaluator().evaluate(job=job, collection=collection, trial=EvaluationRequest.from_json(trial))
         except Unavailable:
             raise
         except Exception as error:
@@ -105,10 +105,10 @@ def evaluate(*, job: str, collection: str, trial: TrialJson) -> None:
         raise Reject(str(error), requeue=True) from error
 
 
-def _give_up(error: Exception, *, job: str, collection: str, trial: TrialJson) -> None:
+def _give_up(error: Exception, *, job: str, collection: str, trial: EvaluationRequestJson) -> None:
     """Report that an evaluation failed, whatever else fails: a job without an end is waited for until it expires."""
     try:
-        _evaluator().give_up(error, job=job, collection=collection, trial=Trial.from_json(trial))
+        _evaluator().give_up(error, job=job, collection=collection, trial=EvaluationRequest.from_json(trial))
     except Unavailable:
         raise
     except Exception:

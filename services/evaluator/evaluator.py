@@ -17,7 +17,7 @@ from services.evaluator.copies import CopyFinder
 from services.evaluator.grid import Grid
 from services.evaluator.queries import Queries, QuerySource
 from services.evaluator.run_results import Answers, Run, runs_of
-from services.evaluator.scratch import LOCK_S, Scratch, lock_of
+from services.evaluator.scratch import Scratch
 from services.evaluator.snapshot import Snapshot
 from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
 from shared.evaluation import retrieval_metrics
@@ -26,10 +26,11 @@ from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import parquet
 from shared.index.generations import Generation
-from shared.messaging.task_queue import Trial
+from shared.messaging.task_queue import EvaluationRequest
 from shared.rpc.query import Collection, QueryClient
-from shared.state import BucketStore, Jobs, Ledger, Rejection
+from shared.state import BucketStore, Jobs, Rejection, State
 from shared.state.jobs import Outcome
+from shared.state.locks import LEASE_S, evaluation_lock
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
 from shared.timestamps import rfc3339
@@ -75,7 +76,7 @@ class Evaluator:
         *,
         store: ObjectStore,
         buckets: BucketStore,
-        ledger: Ledger,
+        state: State,
         jobs: Jobs,
         scratch: Scratch,
         query: QueryClient,
@@ -83,13 +84,13 @@ class Evaluator:
         copies: CopyFinder,
         program: str,
     ) -> None:
-        self._store, self._buckets, self._ledger, self._jobs, self._scratch = store, buckets, ledger, jobs, scratch
+        self._store, self._buckets, self._state, self._jobs, self._scratch = store, buckets, state, jobs, scratch
         self._query, self._source, self._copies = query, source, copies
-        self._catalog, self._sets = Catalog(store), QuerySets(store, ledger)
+        self._catalog, self._sets = Catalog(store), QuerySets(store, state)
         self._evaluations = Evaluations(store)
         self._program = program
 
-    def evaluate(self, *, job: str, collection: str, trial: Trial) -> None:
+    def evaluate(self, *, job: str, collection: str, trial: EvaluationRequest) -> None:
         """Judge a collection and write the evaluation, whose id is the job's.
 
         Raises:
@@ -98,13 +99,11 @@ class Evaluator:
         """
         if self._jobs.reported(job, 0):
             return
-        # Who holds the lock may have died, perhaps at this very task: then it is free soon.
-        with self._ledger.holding(lock_of(job), seconds=LOCK_S, wait_s=LOCK_S + 1) as held:
-            if not held:
-                raise Unavailable("another worker is at it")
+        # The worker that holds the lock may have died, perhaps at this very task: then the lock is free soon.
+        with self._state.locks.hold(evaluation_lock(job), wait_s=LEASE_S + 1):
             if self._jobs.reported(job, 0):
                 return
-            begun, _ = self._ledger.begin(lock_of(job))
+            begun, _ = self._state.attempts.begin(_task_of(job))
             self._scratch.end(job)
             if begun > _DEATHS:
                 raise Invalid(f"its worker died {_DEATHS} times at it: is there enough memory? See the evaluator's log")
@@ -114,31 +113,29 @@ class Evaluator:
                 _log.info("the evaluation %s of %s was cancelled", job, collection)
                 self._leave_nothing(job, collection, trial)
             except Unavailable:
-                self._ledger.pause(lock_of(job))
+                self._state.attempts.pause(_task_of(job))
                 raise
             finally:
                 with suppress(Unavailable):  # whoever comes next removes them
                     self._scratch.end(job)
             self._jobs.report(job, 0, Outcome())
-            self._ledger.end(lock_of(job))
+            self._state.attempts.end(_task_of(job))
 
-    def give_up(self, error: Exception, *, job: str, collection: str, trial: Trial) -> None:
+    def give_up(self, error: Exception, *, job: str, collection: str, trial: EvaluationRequest) -> None:
         """Report that an evaluation failed, and remove what was done of it."""
-        with self._ledger.holding(lock_of(job), seconds=LOCK_S, wait_s=LOCK_S + 1) as held:
-            if not held:
-                raise Unavailable("another worker is at it")
+        with self._state.locks.hold(evaluation_lock(job), wait_s=LEASE_S + 1):
             self._leave_nothing(job, collection, trial)
             self._jobs.report(job, 0, failure(error, collection))
-            self._ledger.end(lock_of(job))
+            self._state.attempts.end(_task_of(job))
 
-    def _leave_nothing(self, job: str, collection: str, trial: Trial) -> None:
+    def _leave_nothing(self, job: str, collection: str, trial: EvaluationRequest) -> None:
         self._scratch.end(job)
         self._evaluations.delete(collection, job)
         Parts(self._store, job).clear()
         if trial.query_set is not None:
             self._sets.release(trial.query_set, job)
 
-    def _evaluate(self, job: str, name: str, trial: Trial, progress: Progress) -> None:
+    def _evaluate(self, job: str, name: str, trial: EvaluationRequest, progress: Progress) -> None:
         parts = Parts(self._store, job)
         if self._is_written(name, job):  # by an attempt that died before it could say so
             parts.clear()
@@ -210,7 +207,7 @@ class Evaluator:
         except NotFound:  # its record was lost with the index
             return time.time()
 
-    def _queries(self, collection: Collection, trial: Trial, progress: Progress) -> Queries:
+    def _queries(self, collection: Collection, trial: EvaluationRequest, progress: Progress) -> Queries:
         if trial.query_set is None:
             return self._source.sample(collection, trial.sample, seed=trial.seed)
         return self._source.of_set(self._sets.get(trial.query_set), collection, step=progress.check)
@@ -236,7 +233,13 @@ class Evaluator:
         return made
 
     def _copied(
-        self, parts: Parts, progress: Progress, queries: Queries, nearest: Answers, collection: str, trial: Trial
+        self,
+        parts: Parts,
+        progress: Progress,
+        queries: Queries,
+        nearest: Answers,
+        collection: str,
+        trial: EvaluationRequest,
     ) -> tuple[list[dict[str, Any]], int]:
         """Return the copies of the queries in the collection, and how many queries could not be compared."""
         found: list[dict[str, Any]] = []
@@ -258,7 +261,7 @@ class Evaluator:
         self,
         job: str,
         collection: Collection,
-        trial: Trial,
+        trial: EvaluationRequest,
         queries: Queries,
         clean: retrieval_metrics.Bools,
         parts: Parts,
@@ -266,7 +269,7 @@ class Evaluator:
     ) -> tuple[list[dict[str, Any]], list[pa.Table]]:
         """Return what is known of each setting of a grid with its figures, and the rows."""
         manifest = self._catalog.get(collection.name)
-        snapshot = Snapshot.take(manifest, store=self._store, ledger=self._ledger)
+        snapshot = Snapshot.take(manifest, store=self._store, state=self._state)
         made: Grid | None = None
         try:
             made = Grid(job, manifest, snapshot, queries, buckets=self._buckets, k=trial.k, seed=trial.seed)
@@ -307,6 +310,11 @@ class Evaluator:
         return told, answers
 
 
+def _task_of(job: str) -> str:
+    """Return the name that attempts at an evaluation are counted under."""
+    return f"evaluate:{job}"
+
+
 def failure(error: Exception, collection: str) -> Outcome:
     """Return the outcome of an evaluation that failed."""
     said = (
@@ -340,7 +348,7 @@ def _told(collection: Collection) -> dict[str, Any]:
     }
 
 
-def _told_of(queries: Queries, trial: Trial) -> dict[str, Any]:
+def _told_of(queries: Queries, trial: EvaluationRequest) -> dict[str, Any]:
     kind = "sample" if trial.query_set is None else "folder" if trial.kept is None else "kept"
     return {
         "kind": kind,

@@ -19,7 +19,7 @@ from shared.hashing.families import REGISTRY
 from shared.hashing.space import fit_space
 from shared.rpc.query import METRICS
 from shared.state import BucketStore
-from shared.storage.catalog import Collection
+from shared.storage.catalog import EmbeddingSet
 from shared.tuning import Sample, survey, tune
 
 _FOR_SPACE = 8192  # vectors that the plain space's scale and mean are found from
@@ -37,7 +37,7 @@ class Grid:
     def __init__(
         self,
         evaluation: str,
-        collection: Collection,
+        embedding_set: EmbeddingSet,
         snapshot: Snapshot,
         queries: Queries,
         *,
@@ -45,11 +45,11 @@ class Grid:
         k: int,
         seed: int,
     ) -> None:
-        self._evaluation, self._collection = evaluation, collection
+        self._evaluation, self._collection = evaluation, embedding_set
         self._snapshot, self._queries = snapshot, queries
         self._buckets = buckets
         self._k, self._seed = k, seed
-        self._vectors = _vectors(snapshot, queries, collection.dim)
+        self._vectors = _vectors(snapshot, queries, embedding_set.dim)
         self._distances = {metric: Distances(snapshot, self._vectors, metric) for metric in METRICS}
         self._sample: Sample | None = None
 

@@ -1,13 +1,15 @@
 """Scratch generations: indexes in Redis that searches never see, and that go with the evaluation that made them."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 
+from shared.errors import Locked
 from shared.index.generations import Generation
-from shared.state import BucketStore, Client, Ledger, guarded
+from shared.state import BucketStore, Client, State, guarded
+from shared.state.locks import LEASE_S, evaluation_lock
 
 _KEY = "scratch"  # the evaluations that have buckets, or may have
-LOCK_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,11 @@ def scratch_prefix(evaluation: str) -> bytes:
     return b"e:" + hashlib.sha256(evaluation.encode()).digest()[:8]
 
 
-def lock_of(evaluation: str) -> str:
-    """Return the name of the lock that whoever works at an evaluation holds."""
-    return f"evaluate:{evaluation}"
-
-
 class Scratch:
     """Remembers which evaluations have buckets, so that those of a worker that died can be removed."""
 
-    def __init__(self, client: Client, buckets: BucketStore, ledger: Ledger) -> None:
-        self._redis, self._buckets, self._ledger = client, buckets, ledger
+    def __init__(self, client: Client, buckets: BucketStore, state: State) -> None:
+        self._redis, self._buckets, self._state = client, buckets, state
 
     def begin(self, evaluation: str) -> None:
         """Note that an evaluation is about to have buckets."""
@@ -57,7 +54,6 @@ class Scratch:
         with guarded():
             names = [name.decode() for name in self._redis.smembers(_KEY)]
         for name in names:
-            # Who holds the lock may have died a moment ago.
-            with self._ledger.holding(lock_of(name), seconds=LOCK_S, wait_s=LOCK_S + 1) as held:
-                if held:
-                    self.end(name)
+            # The worker that holds the lock may have died a moment ago.
+            with suppress(Locked), self._state.locks.hold(evaluation_lock(name), wait_s=LEASE_S + 1):
+                self.end(name)

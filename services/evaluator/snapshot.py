@@ -8,18 +8,18 @@ from typing import IO, Self
 import numpy as np
 import numpy.typing as npt
 
-from shared.errors import Invalid, Unavailable
+from shared.errors import Invalid
 from shared.similarity import Metric, measured
-from shared.state import Ledger
+from shared.state import State
+from shared.state.locks import LEASE_S, segments_lock
 from shared.storage import layout, segments
-from shared.storage.catalog import Catalog, Collection
+from shared.storage.catalog import Catalog, EmbeddingSet
 from shared.storage.object_store import ObjectStore
 
 Ids = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
-_LOCK_S = 15.0
 _BLOCK = 2**21  # numbers worked on at a time: 8 MB of float32
 _PRODUCTS = 2**21  # distances worked on at a time: 16 MB
 _SPARE = 1.2  # of the disk that it takes
@@ -42,32 +42,30 @@ class Snapshot:
         self.ids, self.labels, self.classes = ids[first], labels[first], classes
 
     @classmethod
-    def take(cls, collection: Collection, *, store: ObjectStore, ledger: Ledger) -> Self:
+    def take(cls, embedding_set: EmbeddingSet, *, store: ObjectStore, state: State) -> Self:
         """Read a collection, a segment at a time, while nobody merges its segments.
 
         Raises:
-            Invalid: A segment is damaged, or there is no space on the disk.
+            Invalid: A segment is damaged, or there is no room on the disk.
             Unavailable: A server is away, or the collection is being tuned or merged.
         """
         catalog = Catalog(store)
-        with ledger.holding(f"tend:{collection.name}", seconds=_LOCK_S, wait_s=4 * _LOCK_S) as held:
-            if not held:
-                raise Unavailable(f"another worker is at the segments of {collection.name!r}")
-            sizes = catalog.segment_sizes(collection.space)
-            _check_space(2 * sum(sizes.values()))  # float16 becomes float32
-            dead = catalog.dead_rows(collection.space)
+        with state.locks.hold(segments_lock(embedding_set.collection), wait_s=4 * LEASE_S):
+            sizes = catalog.segment_sizes(embedding_set.name)
+            _check_disk(2 * sum(sizes.values()))  # float16 becomes float32
+            dead = catalog.tombstones(embedding_set.name)
             file = tempfile.TemporaryFile(prefix="artseek-")  # noqa: SIM115 -- it lives as long as the snapshot
             ids: list[Ids] = []
             labels: list[npt.NDArray[np.int32]] = []
             classes: dict[str, int] = {}
             for name in sizes:
-                rows = segments.unpack(store.get(layout.segment_key(collection.space, name)), verify=True)
+                rows = segments.unpack(store.get(layout.segment_key(embedding_set.name, name)), verify=True)
                 its = segments.ids_of(rows)
                 live = np.array([(name, image) not in dead for image in its.tolist()], dtype=np.bool_)
                 vectors = segments.vectors_of(rows)[live].astype(np.float32, copy=False)
-                if vectors.shape[1] != collection.dim:
+                if vectors.shape[1] != embedding_set.dim:
                     raise Invalid(
-                        f"the segment {name!r} has {vectors.shape[1]} numbers a row, expected {collection.dim}"
+                        f"the segment {name!r} has {vectors.shape[1]} numbers a row, expected {embedding_set.dim}"
                     )
                 file.write(vectors.tobytes())
                 ids.append(its[live].copy())
@@ -78,8 +76,8 @@ class Snapshot:
                 labels.append(np.array(places, dtype=np.int32)[live])
         file.flush()
         if not sum(map(len, ids)):
-            raise Invalid(f"the collection {collection.name!r} has no image: add some first")
-        return cls(file, np.concatenate(ids), np.concatenate(labels), list(classes), collection.dim)
+            raise Invalid(f"the collection {embedding_set.collection!r} has no image: add some first")
+        return cls(file, np.concatenate(ids), np.concatenate(labels), list(classes), embedding_set.dim)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -110,7 +108,7 @@ class Distances:
 
     def __init__(self, snapshot: Snapshot, queries: Vectors, metric: Metric) -> None:
         self._snapshot, self._queries, self.metric = snapshot, queries, metric
-        _check_space(8 * len(queries) * len(snapshot))
+        _check_disk(8 * len(queries) * len(snapshot))
         self._file = tempfile.TemporaryFile(prefix="artseek-")  # noqa: SIM115 -- likewise
         self._file.truncate(8 * len(queries) * len(snapshot))
         all_of = np.memmap(self._file, dtype=np.float64, mode="r+", shape=(len(queries), len(snapshot)))
@@ -153,7 +151,7 @@ class Distances:
         return places[order], distances[order], scores[order]
 
 
-def _check_space(size: int) -> None:
+def _check_disk(size: int) -> None:
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     if free < _SPARE * size:

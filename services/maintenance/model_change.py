@@ -1,136 +1,117 @@
-"""Switching: embeds a collection with another model into a space beside the one in use, and changes to it in one write.
+"""Changes a collection to another model: fills an embedding set beside the one in use, and activates it in one write.
 
-Work is done in turns, so that others get theirs: each sends the task again. A turn holds the lock `tend:` and may die
-anywhere: what the new space lacks follows from the ledger, so the next turn goes on from there. The old space answers
-until the change. Before it, the old space is closed for a moment: nothing settles in it and nothing is deleted from it,
-such tasks wait, while the last images are moved. What was embedded for it and comes later is embedded again.
+The work is done in turns, so that other tasks get theirs: each turn sends the task again. A turn holds the lock on the
+collection's segments and may die anywhere: what the new set lacks follows from the claims, so the next turn goes on
+from there. The set in use answers until the change. Before the change it is closed for a moment: nothing is indexed in
+it and nothing is deleted from it, such tasks wait, while the last images are moved. What was embedded for it and
+comes later is embedded again.
 """
 
-import json
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from dataclasses import replace
 
-from services.maintenance.compaction import Compactor, in_flight
-from services.maintenance.tuning import Tender
-from shared.errors import ArtseekError, Invalid, NotFound, ObjectNotFound, Unavailable
-from shared.messaging.intake import new_job_id
-from shared.messaging.task_queue import EMBED, Item, Queue, Wish
-from shared.rpc.serving import ModelNotFound, ModelSignature, ServingClient
-from shared.state import Change, Changes, IndexState, Jobs, Ledger, Rejection
-from shared.state.jobs import Outcome
-from shared.storage import layout, segments
-from shared.storage.catalog import Catalog, Collection
-from shared.storage.object_store import ObjectStore
-from shared.storage.segments import Entry
+from services.maintenance.compaction import Compactor
+from services.maintenance.dropping import Dropper
+from services.maintenance.embedding_batches import BATCH_SIZE, EmbeddingBatches
+from services.maintenance.generation_builder import GenerationBuilder
+from services.maintenance.missing_images import MissingImages
+from services.maintenance.rebuilding import IndexRebuilder
+from services.maintenance.unreported_segments import unreported_segments
+from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
+from shared.index.deletion import ImageDeleter
+from shared.index.tuning_due import is_tuning_due
+from shared.messaging.task_queue import EMBED, TuningRequest
+from shared.messaging.worker import WorkerClients
+from shared.rpc.serving import ModelNotFound, ModelSignature
+from shared.state import Change, IndexState, Rejection
+from shared.state.jobs import CANCELLED, NOT_SERVED, REFUSED, Outcome
+from shared.state.locks import LEASE_S, claims_lock, segments_lock
+from shared.state.model_changes import ModelChangeResult, ModelChangeState, ModelVersion
+from shared.storage import layout
+from shared.storage.catalog import EmbeddingSet
 
 _log = logging.getLogger(__name__)
 
-_LOCK_S = 15.0
 _TURN_S = 20.0
 _LAST_S = 40.0  # as long as additions and deletions may have to wait
 _POLL_S = 0.1
-_BATCH = 32
-_OUTSTANDING = 8  # batches
-_WAITING = 64  # batches of others, before which none is sent
-_LITTLE = 1024  # images that may be left when the old space is closed
-_FEW_LEFT_OUT, _LEFT_OUT_SHARE = 10, 0.01
-_LATE_S = 300.0  # how long what was embedded for the old space is waited for
-_UNDER_WAY_S = 900.0  # after its last turn, a change to another model is taken for given up
-
-NOT_SERVED = "not-served"
-"""Code of the rejection that a job of this kind ends with if it changes nothing: likewise the two below."""
-REFUSED = "refused"
-CANCELLED = "cancelled"
+_WAITING = 64  # batches of other jobs, before which none is sent
+_LITTLE = 1024  # images that may be missing when the set in use is closed
+_FEW_FAILED, _FAILED_SHARE = 10, 0.01
+_LATE_S = 300.0  # how long what was embedded for the previous set is waited for
 
 
-class Spaces(Protocol):
-    """Who changes what is in a space."""
-
-    def delete_rows(self, collection: Collection, ids: Sequence[int], *, originals: bool) -> int:
-        """Remove images from a space; returns how many there were."""
-
-    def drop_space(self, collection: Collection) -> None:
-        """Remove a space."""
-
-
-class Switcher:
-    """Changes collections to other models. Its servers are passed in.
-
-    `connect_model` gives a client for a model and version.
-    """
+class ModelChanger:
+    """Changes collections to other models. Collections of fewer than `exact_below` images are scanned exactly."""
 
     def __init__(
         self,
+        clients: WorkerClients,
         *,
-        store: ObjectStore,
-        ledger: Ledger,
-        jobs: Jobs,
-        changes: Changes,
-        queue: Queue,
-        tender: Tender,
+        builder: GenerationBuilder,
+        rebuilder: IndexRebuilder,
         compactor: Compactor,
-        spaces: Spaces,
-        connect_model: Callable[[str, int | None], ServingClient],
+        deleter: ImageDeleter,
+        dropper: Dropper,
+        exact_below: int,
     ) -> None:
-        self._store, self._ledger, self._jobs, self._changes, self._queue = store, ledger, jobs, changes, queue
-        self._tender, self._compactor, self._spaces = tender, compactor, spaces
-        self._connect_model = connect_model
-        self._catalog = Catalog(store)
+        self._store, self._catalog, self._state = clients.store, clients.catalog, clients.state
+        self._queue, self._connect_model = clients.queue, clients.connect_model
+        self._builder, self._rebuilder, self._compactor = builder, rebuilder, compactor
+        self._deleter, self._dropper = deleter, dropper
+        self._missing = MissingImages(clients)
+        self._exact_below = exact_below
 
-    def switch(self, *, collection: str, job: str, model: str, version: int | None) -> None:
-        """Take a turn at changing a collection to a model, by default to its latest version, and ask for another one.
+    def change(self, *, collection: str, job: str, model: str, version: int | None) -> None:
+        """Take a turn at changing a collection to a model, by default to its latest version, and ask for another turn.
 
-        The job's result says what was done, its rejections which images the model's space lacks, and why. If nothing
-        is changed, they say why not.
+        The job's result says what was done, its rejections which images could not be embedded, and why. If nothing is
+        changed, the rejections say why not.
 
         Raises:
-            Unavailable: A server is away, or others work on all of the collection's segments.
+            Unavailable: A server is away, or another worker is at the collection's segments.
         """
-        if self._jobs.reported(job, 0):
+        if self._state.jobs.reported(job, 0):
             return
         try:
             done, version = self._turn(collection, job, model, version)
         except _Refused as refusal:
             _log.warning("%s is not changed to %s: %s", collection, model, refusal)
-            self._jobs.report(job, 0, Outcome(rejected=(Rejection("", refusal.code, str(refusal)),)))
+            self._state.jobs.report(job, 0, Outcome(rejected=(Rejection("", refusal.code, str(refusal)),)))
             return
         if not done:
-            self._queue.switch(collection=collection, job=job, model=model, version=version)
+            self._queue.change_model(collection=collection, job=job, model=model, version=version)
 
-    def _turn(self, name: str, job: str, model: str, version: int | None) -> tuple[bool, int]:
+    def _turn(self, collection: str, job: str, model: str, version: int | None) -> tuple[bool, int]:
         """Work for a while; returns whether all is done, and the model's version."""
         try:
-            used = self._catalog.get(name)
+            active = self._catalog.get(collection)
         except NotFound as error:
             raise _Refused(REFUSED, str(error)) from error
-        self._tender.known(used)
+        self._rebuilder.ensure_restored(active)
         target = self._signature(model, version)
-        filling = self._catalog.filling(used)
+        filling = self._catalog.filling(active)
         if filling is not None:
-            self._tender.known(filling)
-        with self._ledger.holding(f"tend:{name}", seconds=_LOCK_S, wait_s=_LOCK_S + 1) as held:
-            if not held:
-                raise Unavailable(f"another worker is at the segments of {name!r}")
-            used = self._catalog.get(name)
-            self._compactor.recover(used.space)
-            state = self._state(name, job, target)
-            if not self._clear(used, state):
+            self._rebuilder.ensure_restored(filling)
+        with self._state.locks.hold(segments_lock(collection), wait_s=LEASE_S + 1):
+            active = self._catalog.get(collection)
+            self._compactor.recover(active.name)
+            state = self._resume(collection, job, target)
+            if not self._drop_previous(active, state):
                 return False, target.version
-            if (used.model, used.version) == (target.model, target.version):
-                self._end(used, job, state)
+            if (active.model, active.version) == (target.model, target.version):
+                self._end(active, job)
                 return True, target.version
-            self._ledger.open(used.space)  # whoever closed it has died
+            self._state.indexed_segments.open(active.name)  # the worker that closed it has died
             try:
-                if self._jobs.cancelled(job):
+                if self._state.jobs.cancelled(job):
                     raise _Refused(CANCELLED, "it was cancelled; the collection is as it was")
-                self._move(used, self._filling(used, target), job, state)
+                self._move(active, self._filling(active, target), state)
             except _Refused:
-                self._give_up(used)
+                self._give_up(active)
                 raise
-        return False, target.version  # one more turn clears away
+        return False, target.version  # one more turn drops the previous set
 
     def _signature(self, model: str, version: int | None) -> ModelSignature:
         """Return what the model server says of a model."""
@@ -145,199 +126,167 @@ class Switcher:
             except Invalid as error:
                 raise _Refused(NOT_SERVED, str(error)) from error
 
-    def _state(self, name: str, job: str, target: ModelSignature) -> dict[str, Any]:
-        """Return what the last turn kept.
+    def _resume(self, collection: str, job: str, target: ModelSignature) -> ModelChangeState:
+        """Return the state that the last turn kept, or a new one if this is the first turn."""
+        kept = self._state.model_changes.get(collection)
+        if kept is None or (kept.model, kept.version) != (target.model, target.version):
+            if kept is not None and not self._has_ended(kept.job):
+                raise _Refused(
+                    REFUSED,
+                    f"the change of {collection!r} to {kept.model} version {kept.version} is under way, by the job "
+                    f"{kept.job}",
+                )
+            kept = ModelChangeState(model=target.model, version=target.version, job=job)
+        kept = replace(kept, job=job)
+        self._state.model_changes.set(collection, kept)
+        return kept
 
-        `after` is the segment behind which the first passes go on, absent once all is moved but what came last; `sent`
-        is how many images this pass has sent; `left` is when the old space was left, and `report` what was done.
-        """
-        kept = self._ledger.switching(name)
-        state: dict[str, Any] = json.loads(kept) if kept else {}
-        wanted = [target.model, target.version]
-        if state.get("target", wanted) != wanted and not self._ended(state["job"]):
-            other, number = state["target"]
-            raise _Refused(
-                REFUSED, f"the change of {name!r} to {other} version {number} is under way, by the job {state['job']}"
-            )
-        if state.get("target") != wanted:
-            state = {"target": wanted, "job": job, "after": ""}
-        self._keep(name, state)
-        return state
-
-    def _keep(self, name: str, state: dict[str, Any]) -> None:
-        self._ledger.set_switching(name, json.dumps(state), seconds=_UNDER_WAY_S)
-
-    def _ended(self, job: str) -> bool:
+    def _has_ended(self, job: str) -> bool:
         try:
-            return self._jobs.get(job).done
+            return self._state.jobs.get(job).done
         except NotFound:
             return True
 
-    def _filling(self, used: Collection, target: ModelSignature) -> Collection:
-        """Return the space that is filled with the target's embeddings, made now if there is none."""
-        for space in self._catalog.unused_spaces(used.name):
-            if space.number > used.number and (space.model, space.version) == (target.model, target.version):
-                return space
-            self._spaces.drop_space(space)
-        with self._claims(used):  # a deletion sees it, or has ended before
-            made = self._catalog.create_space(used, model=target.model, version=target.version, dim=target.dim)
-            self._ledger.set_state(made.space, IndexState())
-        self._changes.announce(Change(made.space, "collection"))
+    def _filling(self, active: EmbeddingSet, target: ModelSignature) -> EmbeddingSet:
+        """Return the embedding set that is filled with the target's embeddings, made now if there is none."""
+        for unused in self._catalog.unused_embedding_sets(active.collection):
+            if unused.number > active.number and (unused.model, unused.version) == (target.model, target.version):
+                return unused
+            self._dropper.drop_embedding_set(unused)
+        # A deletion sees the new set, or has ended before.
+        with self._state.locks.hold(claims_lock(active.collection), wait_s=LEASE_S):
+            made = self._catalog.create_embedding_set(
+                active, model=target.model, version=target.version, dim=target.dim
+            )
+            self._state.index_states.set(made.name, IndexState())
+        self._state.changes.announce(Change(made.name, "collection"))
         return made
 
-    def _claims(self, collection: Collection) -> Any:
-        return _Held(self._ledger, f"claims:{collection.name}")
-
-    def _give_up(self, used: Collection) -> None:
+    def _give_up(self, active: EmbeddingSet) -> None:
         """Drop what was filled, and let the collection go on as it was."""
-        self._ledger.open(used.space)
-        for space in self._catalog.unused_spaces(used.name):
-            self._spaces.drop_space(space)
-        self._ledger.set_switching(used.name, None, seconds=0)
+        self._state.indexed_segments.open(active.name)
+        for unused in self._catalog.unused_embedding_sets(active.collection):
+            self._dropper.drop_embedding_set(unused)
+        self._state.model_changes.forget(active.collection)
 
     # Moving
 
-    def _move(self, used: Collection, filling: Collection, job: str, state: dict[str, Any]) -> None:
-        """Embed what the new space lacks; once that is little, tune its index, and change to it."""
+    def _move(self, active: EmbeddingSet, filling: EmbeddingSet, state: ModelChangeState) -> None:
+        """Embed what the new set lacks; once that is little, tune its index, and change to it."""
         until = time.monotonic() + _TURN_S
         if self._queue.waiting()[EMBED] > _WAITING:
             raise Unavailable("the embedder is far behind")
-        self._compactor.recover(filling.space)
+        self._compactor.recover(filling.name)
         self._compactor.merge_some(filling)
-        if state.get("after") == "":
+        if state.resume_after == "":
             self._index_written(filling)
-        batches = _Batches(self._ledger, self._jobs, self._queue, filling, lambda: self._tell(job, used, filling))
-        if "after" in state and not self._pass(used, filling, batches, state, until):
+        if state.resume_after is not None:
+            state, complete = self._pass(active, filling, state, until)
+            if not complete:
+                return
+        self._check_failed(active, filling)
+        # During a long pass, other jobs have added images: another pass takes them.
+        again = state.sent > _LITTLE
+        state = replace(state, sent=0, resume_after="" if again else None)
+        self._state.model_changes.set(active.collection, state)
+        if again:
             return
-        self._check_left_out(used, filling)
-        if state.pop("sent", 0) > _LITTLE:  # as long as that took, others have added images
-            state["after"] = ""
-            self._keep(used.name, state)
-            return
-        state.pop("after", None)
-        self._keep(used.name, state)
-        if self._tender.due(self._ledger.state(filling.space) or IndexState(), self._ledger.size(filling.space)):
-            self._tender.build(filling, Wish())
-        self._change(used, filling, job, state)
+        index_state = self._state.index_states.get(filling.name) or IndexState()
+        if is_tuning_due(index_state, self._state.claims.count(filling.name), exact_below=self._exact_below):
+            self._builder.build(filling, TuningRequest())
+        self._change(active, filling, state)
 
-    def _tell(self, job: str, used: Collection, filling: Collection) -> None:
-        total = self._ledger.size(used.space)
-        self._jobs.advance(job, steps=min(total, self._ledger.size(filling.space)), total=total)
+    def _batches(self, active: EmbeddingSet, filling: EmbeddingSet, job: str) -> EmbeddingBatches:
+        def on_progress() -> None:
+            total = self._state.claims.count(active.name)
+            self._state.jobs.advance(job, steps=min(total, self._state.claims.count(filling.name)), total=total)
+
+        return EmbeddingBatches(self._state, self._queue, filling, on_progress)
 
     def _pass(
-        self, used: Collection, filling: Collection, batches: "_Batches", state: dict[str, Any], until: float
-    ) -> bool:
-        """Send what the new space lacks, segment by segment; returns whether all of it was done in time.
+        self, active: EmbeddingSet, filling: EmbeddingSet, state: ModelChangeState, until: float
+    ) -> tuple[ModelChangeState, bool]:
+        """Send what the new set lacks, segment by segment; returns the state, and whether all was done in time.
 
-        What is merged between two turns goes behind all others, by its name.
+        A segment that is merged between two turns sorts behind all others by its name.
         """
-        in_time = True
-        for segment in self._catalog.segments(used.space):
-            if segment > state["after"]:
+        batches = self._batches(active, filling, state.job)
+        done, in_time = state.resume_after or "", True
+        for segment in self._catalog.segments(active.name):
+            if segment > done:
                 in_time = time.monotonic() < until
                 if not in_time:
                     break
-                for items in self._lacking_of(used, filling, segment):
+                for items in self._missing.batches(active, filling, segment):
                     batches.send(items, until + _LAST_S)
-                state["after"] = segment
+                done = segment
         in_time = batches.wait(until + _LAST_S) and in_time
-        state["sent"] = state.get("sent", 0) + batches.sent * _BATCH
-        self._keep(used.name, state)
-        return in_time
+        state = replace(state, resume_after=done, sent=state.sent + batches.sent * BATCH_SIZE)
+        self._state.model_changes.set(active.collection, state)
+        return state, in_time
 
-    def _lacking_of(
-        self, used: Collection, filling: Collection, segment: str, among: Sequence[int] | None = None
-    ) -> Iterator[list[Item]]:
-        """Yield the images that a segment holds and the new space lacks, `among` some, a batch at a time."""
-        try:
-            rows = self._tender.contents.segment(used, segment)
-        except (Invalid, ObjectNotFound) as error:
-            reason = f"its segment cannot be read: {error}"
-            lost = {image: json.dumps([str(image), "damaged-segment", reason]) for image in among or ()}
-            self._ledger.leave_out(filling.space, lost)
-            return
-        if not self._ledger.settled(used.space, [segment])[0]:
-            return
-        left_out = self._ledger.left_out(filling.space)
-        places = {image: row for row, image in enumerate(segments.ids_of(rows).tolist())}
-        chosen = list(places) if among is None else [image for image in among if image in places]
-        held = self._ledger.holders(used.space, chosen)
-        mine = [image for image, holder in zip(chosen, held, strict=True) if holder == segment]
-        there = self._there(filling, mine)
-        lacking = [image for image in mine if image not in there and image not in left_out]
-        for start in range(0, len(lacking), _BATCH):
-            entries = (segments.entry_of(rows, places[image]) for image in lacking[start : start + _BATCH])
-            yield [item_of(entry) for entry in entries]
-
-    def _there(self, collection: Collection, ids: Sequence[int]) -> set[int]:
-        """Return which images a space has, with their embeddings written and indexed."""
-        holders = self._ledger.holders(collection.space, ids)
-        names = sorted({holder for holder in holders if holder})
-        settled = {
-            name for name, flag in zip(names, self._ledger.settled(collection.space, names), strict=True) if flag
-        }
-        return {image for image, holder in zip(ids, holders, strict=True) if holder in settled}
-
-    def _check_left_out(self, used: Collection, filling: Collection) -> None:
-        """Refuse to go on if many images cannot be embedded: then something else is wrong than an image here and there.
+    def _check_failed(self, active: EmbeddingSet, filling: EmbeddingSet) -> None:
+        """Refuse to go on if many images cannot be embedded: then more is wrong than an image here and there.
 
         Raises:
             _Refused: There are too many.
         """
-        left_out = self._ledger.left_out(filling.space)
-        most = max(_FEW_LEFT_OUT, int(_LEFT_OUT_SHARE * self._ledger.size(used.space)))
-        if len(left_out) > most:
-            name, _, reason = json.loads(next(iter(left_out.values())))
+        failed = self._state.model_changes.failed(filling.name)
+        most = max(_FEW_FAILED, int(_FAILED_SHARE * self._state.claims.count(active.name)))
+        if len(failed) > most:
+            first = next(iter(failed.values()))
             raise _Refused(
                 REFUSED,
-                f"{len(left_out)} images cannot be embedded, more than the {most} that may be left out; the first, "
-                f"{name}: {reason}",
+                f"{len(failed)} images cannot be embedded, more than the {most} that may fail; the first, "
+                f"{first.name}: {first.reason}",
             )
 
     # Changing
 
-    def _change(self, used: Collection, filling: Collection, job: str, state: dict[str, Any]) -> None:
-        """Close the old space, move the rest, change to the new one; if that does not work, open the old one again."""
-        with self._claims(used):
-            self._ledger.close(used.space)
+    def _change(self, active: EmbeddingSet, filling: EmbeddingSet, state: ModelChangeState) -> None:
+        """Close the set in use, move the rest, activate the new set; if that does not work, open the old one again."""
+        collection, indexed_segments = active.collection, self._state.indexed_segments
+        with self._state.locks.hold(claims_lock(collection), wait_s=LEASE_S):
+            indexed_segments.close(active.name)
         try:
-            if not self._move_rest(used, filling, job):
-                self._ledger.open(used.space)
+            if not self._move_rest(active, filling, state.job):
+                indexed_segments.open(active.name)
                 return
-            self._check_left_out(used, filling)
-            if not self._ledger.is_closed(used.space) or not self._ledger.is_held(f"tend:{used.name}"):
-                raise Unavailable(f"the index of {used.name!r} was lost, or another worker took over")
-            report = {
-                "switched": True,
-                "from": {"model": used.model, "version": used.version},
-                "images": self._ledger.size(filling.space),
-            }
-            self._keep(used.name, {**state, "left": time.time(), "report": report})
-            self._catalog.use_space(filling, used)
+            self._check_failed(active, filling)
+            if not indexed_segments.is_closed(active.name) or not self._state.locks.is_held(segments_lock(collection)):
+                raise Unavailable(f"the index of {collection!r} was lost, or another worker took over")
+            changed = replace(
+                state,
+                changed_at=time.time(),
+                previous=ModelVersion(active.model, active.version),
+                images=self._state.claims.count(filling.name),
+            )
+            self._state.model_changes.set(collection, changed)
+            self._catalog.activate(filling, active)
         except Exception:
-            if self._catalog.get(used.name) == used:
-                self._ledger.open(used.space)
+            if self._catalog.get(collection) == active:
+                indexed_segments.open(active.name)
             raise
-        self._changes.announce(Change(filling.space, "switched"))
-        _log.info("%s: changed to %s version %d", used.name, filling.model, filling.version)
+        self._state.changes.announce(Change(filling.name, "activated"))
+        _log.info("%s: changed to %s version %d", collection, filling.model, filling.version)
 
-    def _move_rest(self, used: Collection, filling: Collection, job: str) -> bool:
-        """Make the new space hold what the old one, which is closed, does; returns whether it was in time."""
+    def _move_rest(self, active: EmbeddingSet, filling: EmbeddingSet, job: str) -> bool:
+        """Make the new set hold what the set in use, which is closed, does; returns whether it was in time."""
         until = time.monotonic() + _LAST_S
-        gone = self._ledger.gone(filling.space)
-        if gone:  # it may have come back since, with another label
-            self._spaces.delete_rows(filling, gone, originals=False)
-            self._ledger.forget_gone(filling.space, gone)
-        for some in self._ledger.members(filling.space):
-            ids = list(some)
-            holders = self._ledger.holders(used.space, ids)
-            gone = [image for image, holder in zip(ids, holders, strict=True) if holder is None]
-            self._spaces.delete_rows(filling, gone, originals=False)
+        pending = self._state.model_changes.pending_deletes(filling.name)
+        if pending:  # an image may have come back since, with another label
+            self._deleter.delete(filling, pending, originals=False)
+            self._state.model_changes.remove_pending_deletes(filling.name, pending)
+        for claims in self._state.claims.scan(filling.name):
+            image_ids = list(claims)
+            holders = self._state.claims.holders(active.name, image_ids)
+            deleted = [image_id for image_id, holder in zip(image_ids, holders, strict=True) if holder is None]
+            self._deleter.delete(filling, deleted, originals=False)
         self._index_written(filling)
         while time.monotonic() < until:
-            batches = _Batches(self._ledger, self._jobs, self._queue, filling, lambda: self._tell(job, used, filling))
-            for segment, ids in self._lacking(used, filling).items():
-                for items in self._lacking_of(used, filling, segment, ids):
+            batches = self._batches(active, filling, job)
+            for segment, image_ids in self._missing.by_segment(active, filling).items():
+                for items in self._missing.batches(active, filling, segment, image_ids):
                     batches.send(items, until)
             if not batches.wait(until):
                 return False
@@ -345,146 +294,66 @@ class Switcher:
                 return True
         return False
 
-    def _index_written(self, filling: Collection) -> None:
-        """Have the segments indexed that were written, but not settled: the message for it may have been lost."""
-        for segment in sorted(set(self._catalog.segments(filling.space)) - self._ledger.all_settled(filling.space)):
+    def _index_written(self, filling: EmbeddingSet) -> None:
+        """Have the segments indexed that are written but not indexed: the message for it may have been lost."""
+        written = set(self._catalog.segments(filling.name))
+        for segment in sorted(written - self._state.indexed_segments.all(filling.name)):
             if (batch := layout.batch_of(segment)) is not None:
-                self._queue.index(space=filling.space, segment=segment, job=batch[0], batch=batch[1], outcome=Outcome())
-
-    def _lacking(self, used: Collection, filling: Collection) -> dict[str, list[int]]:
-        """Return the images that the new space lacks, by their segments in the old one."""
-        left_out = self._ledger.left_out(filling.space)
-        found: defaultdict[str, list[int]] = defaultdict(list)
-        for some in self._ledger.members(used.space):
-            names = sorted(set(some.values()))
-            settled = {name for name, flag in zip(names, self._ledger.settled(used.space, names), strict=True) if flag}
-            there = self._there(filling, list(some))
-            for image, segment in some.items():
-                if image not in there and image not in left_out and segment in settled:
-                    found[segment].append(image)
-        return found
+                self._queue.index(
+                    set_name=filling.name, segment=segment, job=batch[0], batch=batch[1], outcome=Outcome()
+                )
 
     # Clearing away
 
-    def _clear(self, used: Collection, state: dict[str, Any]) -> bool:
-        """Drop the spaces that the collection has left; returns False while what was embedded for them is awaited."""
-        spaces = [space for space in self._catalog.unused_spaces(used.name) if space.number < used.number]
-        if not spaces:
+    def _drop_previous(self, active: EmbeddingSet, state: ModelChangeState) -> bool:
+        """Drop the sets that the collection has left; returns False while what was embedded for them is awaited."""
+        unused = self._catalog.unused_embedding_sets(active.collection)
+        previous = [embedding_set for embedding_set in unused if embedding_set.number < active.number]
+        if not previous:
             return True
-        self._changes.announce(Change(used.space, "switched"))  # whoever changed it may have died before
+        # The worker that changed the collection may have died before it announced it.
+        self._state.changes.announce(Change(active.name, "activated"))
         until = time.monotonic() + _TURN_S
-        left = state.setdefault("left", time.time())
-        self._keep(used.name, state)
-        for space in spaces:
-            while in_flight(self._jobs, self._catalog.segments(space.space)) and time.time() - left < _LATE_S:
+        changed_at = state.changed_at or time.time()
+        self._state.model_changes.set(active.collection, replace(state, changed_at=changed_at))
+        for embedding_set in previous:
+            while (
+                unreported_segments(self._state.jobs, self._catalog.segments(embedding_set.name))
+                and time.time() - changed_at < _LATE_S
+            ):
                 if time.monotonic() > until:
                     return False
                 time.sleep(_POLL_S)
-            self._spaces.drop_space(space)
-        self._queue.compact(collection=used.name)
+            self._dropper.drop_embedding_set(embedding_set)
+        self._queue.compact(collection=active.collection)
         return True
 
-    def _end(self, used: Collection, job: str, state: dict[str, Any]) -> None:
+    def _end(self, active: EmbeddingSet, job: str) -> None:
         """Report that a collection uses the model that it is to use, and leave nothing behind."""
-        for space in self._catalog.unused_spaces(used.name):
-            self._spaces.drop_space(space)
-        self._store.delete([layout.space_key(used.space)])
-        result = state.get("report", {"switched": False})
-        left_out = tuple(Rejection(*json.loads(why)) for why in self._ledger.left_out(used.space).values())
-        self._jobs.set_result(job, result | {"model": used.model, "version": used.version, "dim": used.dim})
-        self._jobs.report(job, 0, Outcome(affected=int(result.get("images", 0)), rejected=left_out))
-        self._ledger.clear_left_out(used.space)
-        self._ledger.set_switching(used.name, None, seconds=0)
+        for unused in self._catalog.unused_embedding_sets(active.collection):
+            self._dropper.drop_embedding_set(unused)
+        self._store.delete([layout.embedding_set_key(active.name)])
+        state = self._state.model_changes.get(active.collection)
+        previous = None if state is None else state.previous
+        images = 0 if state is None else state.images
+        result = ModelChangeResult(
+            changed=previous is not None,
+            model=active.model,
+            version=active.version,
+            dim=active.dim,
+            previous=previous,
+            images=images,
+        )
+        failed = tuple(self._state.model_changes.failed(active.name).values())
+        self._state.jobs.set_result(job, result.to_json())
+        self._state.jobs.report(job, 0, Outcome(affected=images, rejected=failed))
+        self._state.model_changes.forget_failed(active.name)
+        self._state.model_changes.forget(active.collection)
 
 
 class _Refused(ArtseekError):
-    """The collection is not changed; `code` is a short word for why."""
+    """The collection is not changed; `code` is a short word for the reason."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code = code
-
-
-class _Held:
-    """A lock on claims as a context manager, which raises if it is not got."""
-
-    def __init__(self, ledger: Ledger, name: str) -> None:
-        self._name = name
-        self._holding = ledger.holding(name, seconds=_LOCK_S, wait_s=_LOCK_S)
-
-    def __enter__(self) -> None:
-        if not self._holding.__enter__():
-            self._holding.__exit__(None, None, None)
-            raise Unavailable(f"a deletion goes on: {self._name} is held")
-
-    def __exit__(self, *error: Any) -> None:
-        self._holding.__exit__(*error)
-
-
-class _Batches:
-    """Batches of images on their way into a space, as a job of their own; `tell` is called as they arrive."""
-
-    def __init__(self, ledger: Ledger, jobs: Jobs, queue: Queue, space: Collection, tell: Callable[[], None]) -> None:
-        self._ledger, self._jobs, self._queue, self._space, self._tell = ledger, jobs, queue, space, tell
-        self._job = ""
-        self._outstanding: dict[int, list[Item]] = {}
-        self.sent = 0
-
-    def send(self, items: list[Item], until: float) -> None:
-        """Send a batch, after waiting until some of those before have arrived.
-
-        Raises:
-            Unavailable: They have not within the time.
-        """
-        while len(self._outstanding) >= _OUTSTANDING:
-            if not self._arrived(until):
-                raise Unavailable("the embedder does not keep up")
-        if not self._job:
-            self._job = new_job_id()
-            self._jobs.create(self._job, self._space.name)
-        self._outstanding[self.sent] = items
-        self._jobs.extend(self._job, batches=self.sent + 1, total=0, closed=True)
-        self._queue.embed(
-            job=self._job, batch=self.sent, collection=self._space.name, items=items, space=self._space.space
-        )
-        self.sent += 1
-
-    def wait(self, until: float) -> bool:
-        """Wait for all batches; returns whether they have arrived in time. Those that have not are sent anew later."""
-        while self._outstanding:
-            if not self._arrived(until):
-                return False
-        if self._job:
-            self._jobs.forget(self._job)
-        return True
-
-    def _arrived(self, until: float) -> bool:
-        """Take note of what has arrived; returns False if nothing has and time is up."""
-        reported = self._jobs.progress(self._job)
-        if reported is None:
-            raise Unavailable("the index was lost while images were embedded")
-        arrived = reported & self._outstanding.keys()
-        if arrived:
-            reasons = {one.name: one for one in self._jobs.get(self._job).outcome.rejected}
-            items = [item for batch in sorted(arrived) for item in self._outstanding.pop(batch)]
-            ids = [layout.image_id(item.digest) for item in items]
-            holders = self._ledger.holders(self._space.space, ids)
-            self._ledger.leave_out(
-                self._space.space,
-                {
-                    image: json.dumps([item.name, reasons[item.name].code, reasons[item.name].reason])
-                    for item, image, holder in zip(items, ids, holders, strict=True)
-                    if holder is None and item.name in reasons
-                },
-            )
-            self._tell()
-            return True
-        if time.monotonic() > until:
-            return False
-        time.sleep(_POLL_S)
-        return True
-
-
-def item_of(entry: Entry) -> Item:
-    """Return an image of a segment as one of a batch that is to be embedded."""
-    return Item(entry.digest, entry.name, entry.label, entry.size, entry.added)

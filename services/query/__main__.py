@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from services.query.grpc_service import QueryService
 from services.query.live_recall import LiveRecall
 from services.query.metrics import Measures, Measuring
-from services.query.replica.replica_sync import Follower
+from services.query.replica.replica_sync import ReplicaSync
 from services.query.search.searcher import Searcher
 from shared.images import Limits
 from shared.logs import configure
@@ -21,7 +21,7 @@ from shared.rpc.query.client import MAX_MESSAGE
 from shared.rpc.query.query_pb2_grpc import add_QueryServicer_to_server
 from shared.rpc.serving import ServingClient
 from shared.settings import load_settings
-from shared.state import BucketStore, Changes, Ledger, connect
+from shared.state import BucketStore, Changes, State, connect
 from shared.state.recall_log import RecallLog
 from shared.stopping import StopSignal
 from shared.storage.catalog import Catalog
@@ -39,10 +39,10 @@ def main() -> None:
     configure(settings.log_level)
     index_url = settings.index_url.get_secret_value()
     following = connect(index_url, retries=0, timeout_s=2.0)
-    follower = Follower(
+    follower = ReplicaSync(
         catalog=Catalog(ObjectStore.from_settings(settings)),
         changes=Changes(following),
-        ledger=Ledger(following),
+        state=State.of(following),
         folder=settings.query_copy,
     )
     measures = Measures(follower)

@@ -8,10 +8,10 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 import numpy as np
 
-from services.query.replica.mapped_segment import Pack, Vectors
-from services.query.replica.replica import CollectionCopy
-from services.query.replica.replica_sync import Follower
-from services.query.search.searcher import Found, Searcher, Wanted
+from services.query.replica.mapped_segment import MappedSegment, Vectors
+from services.query.replica.replica import Replica
+from services.query.replica.replica_sync import ReplicaSync
+from services.query.search.searcher import Searcher, SearchQuery, SearchResult
 from shared.errors import Invalid, NotFound, Unavailable
 from shared.images import ImageRefused
 from shared.rpc.query import METRIC_NAMES, MODE_NAMES, MODES
@@ -31,7 +31,7 @@ Answer = TypeVar("Answer")
 class QueryService(QueryServicer):
     """Answers `artseek.query.v1.Query` from a searcher and a follower."""
 
-    def __init__(self, searcher: Searcher, follower: Follower) -> None:
+    def __init__(self, searcher: Searcher, follower: ReplicaSync) -> None:
         self._searcher = searcher
         self._follower = follower
 
@@ -93,22 +93,22 @@ class QueryService(QueryServicer):
         return messages.ListImagesResponse(images=[_image(*view.place(row)) for row in rows.tolist()], total=total)
 
     def _collections(self, request: messages.ListCollectionsRequest) -> messages.ListCollectionsResponse:
-        copies: Iterable[CollectionCopy]
+        copies: Iterable[Replica]
         if request.name:
             copies = [self._follower.copy(request.name)]
         else:
             self._follower.catch_up()
             copies = (copy for _, copy in sorted(self._follower.copies.items()))
         return messages.ListCollectionsResponse(
-            collections=[_collection(copy, self._follower.filling(copy.collection)) for copy in copies]
+            collections=[_collection(copy, self._follower.filling(copy.embedding_set)) for copy in copies]
         )
 
 
-def _wanted(request: messages.SearchRequest) -> Wanted:
+def _wanted(request: messages.SearchRequest) -> SearchQuery:
     """Return what a request says beside its query."""
     if request.mode not in MODE_NAMES or request.metric not in METRIC_NAMES:
         raise Invalid(f"mode {request.mode} or metric {request.metric} is unknown to this version")
-    return Wanted(
+    return SearchQuery(
         collection=request.collection,
         k=request.k or _DEFAULT_K,
         mode=MODE_NAMES[request.mode],
@@ -128,7 +128,7 @@ def _vector(vector: messages.Vector) -> Vectors:
     return np.array(vector.values, dtype=np.float32)
 
 
-def _response(found: Found, copy: CollectionCopy, metric: messages.Metric.ValueType) -> messages.SearchResponse:
+def _response(found: SearchResult, copy: Replica, metric: messages.Metric.ValueType) -> messages.SearchResponse:
     hits = [messages.Hit(image=_image(hit.pack, hit.row), score=hit.score, distance=hit.distance) for hit in found.hits]
     return messages.SearchResponse(
         hits=hits,
@@ -137,8 +137,8 @@ def _response(found: Found, copy: CollectionCopy, metric: messages.Metric.ValueT
         candidates=found.candidates,
         collection_size=copy.view.images,
         timings_ms=found.timings_ms,
-        model=copy.collection.model,
-        model_version=copy.collection.version,
+        model=copy.embedding_set.model,
+        model_version=copy.embedding_set.version,
         generation=found.generation,
         probed_buckets=found.probed,
         truncated_buckets=found.truncated,
@@ -146,7 +146,7 @@ def _response(found: Found, copy: CollectionCopy, metric: messages.Metric.ValueT
     )
 
 
-def _image(pack: Pack, row: int) -> messages.Image:
+def _image(pack: MappedSegment, row: int) -> messages.Image:
     entry = pack.entry(row)
     return messages.Image(
         id=entry.id,
@@ -161,10 +161,10 @@ def _image(pack: Pack, row: int) -> messages.Image:
     )
 
 
-def _collection(copy: CollectionCopy, filling: CollectionCopy | None) -> messages.Collection:
-    manifest, counts, generation = copy.collection, copy.view.counts, copy.generation
+def _collection(copy: Replica, filling: Replica | None) -> messages.Collection:
+    manifest, counts, generation = copy.embedding_set, copy.view.counts, copy.generation
     return messages.Collection(
-        name=manifest.name,
+        name=manifest.collection,
         images=counts.images,
         labelled=counts.classes.total(),
         classes=counts.classes,
@@ -178,7 +178,7 @@ def _collection(copy: CollectionCopy, filling: CollectionCopy | None) -> message
         change=None
         if filling is None
         else messages.Change(
-            model=filling.collection.model, model_version=filling.collection.version, images=filling.view.images
+            model=filling.embedding_set.model, model_version=filling.embedding_set.version, images=filling.view.images
         ),
     )
 

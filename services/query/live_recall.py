@@ -18,7 +18,7 @@ import numpy as np
 
 from services.query.metrics import Measures
 from services.query.replica.mapped_segment import Vectors
-from services.query.replica.view import Gate
+from services.query.replica.view import RowFilter
 from services.query.search.ranking import Ranked, rank
 from shared.errors import Unavailable
 from shared.evaluation.retrieval_metrics import recall_at_k
@@ -44,7 +44,7 @@ class Answered:
 
     collection: str
     query: Vectors
-    gate: Gate
+    gate: RowFilter
     k: int
     metric: Metric
     min_score: float | None

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.query.replica.replica_sync import Follower
+from services.query.replica.replica_sync import ReplicaSync
 from shared.rpc.query import MODE_NAMES
 from shared.rpc.query import query_pb2 as messages
 
@@ -25,7 +25,7 @@ _OURS = "/artseek."
 class Measures:
     """The metrics of one query service, which follows its collections by `follower`."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: ReplicaSync) -> None:
         self.registry = registry = CollectorRegistry()
         self._latest: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_LATEST))
         ProcessCollector(registry=registry)
@@ -144,7 +144,7 @@ class Measuring(grpc.ServerInterceptor):  # type: ignore[type-arg]
 class _Copies(Collector):
     """What is looked up at every scrape: the copies, and the latest recall of the collections that are still there."""
 
-    def __init__(self, follower: Follower, latest: dict[str, deque[float]]) -> None:
+    def __init__(self, follower: ReplicaSync, latest: dict[str, deque[float]]) -> None:
         self._follower, self._latest = follower, latest
 
     def describe(self) -> list[GaugeMetricFamily]:

@@ -7,10 +7,10 @@ from flask import Flask, current_app
 from services.web.memory_budget import Budget
 from services.web.thumbnails import Thumbnails
 from shared.images import Limits
-from shared.messaging.task_queue import Queue, make_app
+from shared.messaging.task_queue import TaskQueue, make_app
 from shared.rpc.query import QueryClient
 from shared.settings import Settings
-from shared.state import Jobs, Ledger, connect
+from shared.state import Jobs, State, connect
 from shared.state.recall_log import RecallLog
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
@@ -31,10 +31,10 @@ class Parts:
     query: QueryClient
     store: ObjectStore
     catalog: Catalog
-    ledger: Ledger
+    state: State
     jobs: Jobs
     recall: RecallLog
-    queue: Queue
+    queue: TaskQueue
     thumbnails: Thumbnails
     memory: Budget
 
@@ -50,10 +50,10 @@ def attach(app: Flask, settings: Settings) -> None:
         query=QueryClient(settings.query_target),
         store=store,
         catalog=Catalog(store),
-        ledger=Ledger(index),
+        state=State.of(index),
         jobs=Jobs(index),
         recall=RecallLog(index),
-        queue=Queue(make_app(settings, name="web")),
+        queue=TaskQueue(make_app(settings, name="web")),
         thumbnails=Thumbnails(store, limits),
         memory=Budget(max(_MEMORY, settings.max_file_bytes)),
     )

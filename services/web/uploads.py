@@ -10,7 +10,8 @@ from services.web.clients import Parts
 from services.web.file_names import clean_name
 from services.web.problems import FieldError, Problem, Refusal, invalid
 from shared.images import ImageRefused, identify
-from shared.messaging.intake import Intake, ensure_known
+from shared.messaging.intake import Intake
+from shared.messaging.lost_index import ensure_known
 from shared.state import Rejection
 
 FILE_FIELDS = ("images", "image")
@@ -75,7 +76,7 @@ def hand_in(parts: Parts, collection: str, uploads: Sequence[Upload]) -> tuple[s
     if not taken:
         detail = f"none of the {len(uploads)} files can be taken: {refused[0]['name']}: {refused[0]['reason']}"
         raise Problem(422, "refused" if len(refused) > 1 else refused[0]["code"], detail, rejected=refused)
-    ensure_known(collection, catalog=parts.catalog, ledger=parts.ledger, queue=parts.queue)
+    ensure_known(collection, catalog=parts.catalog, state=parts.state, queue=parts.queue)
     largest = max(upload.size for upload in taken)
     threads = _THREADS if largest <= _SMALL else 1
     with (
@@ -83,7 +84,7 @@ def hand_in(parts: Parts, collection: str, uploads: Sequence[Upload]) -> tuple[s
         Intake(
             collection,
             store=parts.store,
-            ledger=parts.ledger,
+            state=parts.state,
             jobs=parts.jobs,
             queue=parts.queue,
             batch_size=parts.settings.batch_size,

@@ -11,14 +11,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
-from shared.state.ledger import Ledger
+from shared.errors import Invalid, NotFound, ObjectNotFound
+from shared.state import State
+from shared.state.locks import QUERY_SETS_LOCK
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
 
 _JSON = "application/json"
-_LOCK = "querysets"
-_LOCK_S = 15.0
 _WAIT_S = 120.0
 
 
@@ -64,21 +63,19 @@ class QuerySet:
 
 
 class QuerySets:
-    """Reads and writes query sets; the ledger has the lock."""
+    """Reads and writes query sets."""
 
-    def __init__(self, store: ObjectStore, ledger: Ledger) -> None:
-        self._store, self._ledger = store, ledger
+    def __init__(self, store: ObjectStore, state: State) -> None:
+        self._store, self._state = store, state
 
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Hold the lock.
 
         Raises:
-            Unavailable: Somebody else holds it for minutes.
+            Locked: Another process holds it for minutes.
         """
-        with self._ledger.holding(_LOCK, seconds=_LOCK_S, wait_s=_WAIT_S) as held:
-            if not held:
-                raise Unavailable("query sets are being sent by somebody else; try again later")
+        with self._state.locks.hold(QUERY_SETS_LOCK, wait_s=_WAIT_S):
             yield
 
     def add(self, queries: QuerySet, *, user: str | None = None, name: str | None = None) -> None:

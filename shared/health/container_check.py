@@ -32,9 +32,9 @@ def check_indexer(settings: Settings) -> None:
     _check_worker(settings, "indexer")
 
 
-def check_tender(settings: Settings) -> None:
-    """Ask this container's tender for an answer over the broker; raises `Unavailable`."""
-    _check_worker(settings, "tender")
+def check_maintenance(settings: Settings) -> None:
+    """Ask this container's maintenance worker for an answer over the broker; raises `Unavailable`."""
+    _check_worker(settings, "maintenance")
 
 
 def check_evaluator(settings: Settings) -> None:
@@ -76,7 +76,7 @@ def check_web(settings: Settings) -> None:
 CHECKS: Final[Mapping[str, Callable[[Settings], None]]] = {
     "embedder": check_embedder,
     "indexer": check_indexer,
-    "tender": check_tender,
+    "maintenance": check_maintenance,
     "evaluator": check_evaluator,
     "query": check_query,
     "web": check_web,

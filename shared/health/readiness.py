@@ -19,7 +19,7 @@ from shared.storage.object_store import ObjectStore
 
 _TIMEOUT_S = 2.0
 _SILENCE_S = 4 * heartbeat.INTERVAL_S
-WORKERS = ("embedder", "indexer", "tender", "evaluator")
+WORKERS = ("embedder", "indexer", "maintenance", "evaluator")
 
 Check = Callable[[], None]
 

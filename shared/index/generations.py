@@ -7,38 +7,41 @@ import numpy as np
 import numpy.typing as npt
 
 from shared import hashing
+from shared.errors import Invalid, ObjectNotFound
 from shared.state import BucketStore
 from shared.storage import layout
-from shared.storage.catalog import Collection
+from shared.storage.catalog import EmbeddingSet
 from shared.storage.object_store import ObjectStore
+
+_KEPT = 32  # generations in memory
 
 
 @dataclass(frozen=True)
 class Generation:
     """A hash family of a collection; written once, never changed."""
 
-    collection: Collection
+    embedding_set: EmbeddingSet
     number: int
     family: hashing.HashFamily
 
     @classmethod
-    def load(cls, store: ObjectStore, collection: Collection, number: int) -> Self:
+    def load(cls, store: ObjectStore, embedding_set: EmbeddingSet, number: int) -> Self:
         """Return a generation from the object store.
 
         Raises:
             ObjectNotFound: There is no such generation.
             Invalid: The object is broken.
         """
-        return cls(collection, number, hashing.loads(store.get(layout.generation_key(collection.space, number))))
+        return cls(embedding_set, number, hashing.loads(store.get(layout.generation_key(embedding_set.name, number))))
 
     def save(self, store: ObjectStore) -> None:
         """Write the generation to the object store."""
-        store.put(layout.generation_key(self.collection.space, self.number), hashing.dumps(self.family))
+        store.put(layout.generation_key(self.embedding_set.name, self.number), hashing.dumps(self.family))
 
     @property
     def prefix(self) -> bytes:
         """What the names of all buckets of this generation start with."""
-        return generation_prefix(self.collection, self.number)
+        return generation_prefix(self.embedding_set, self.number)
 
     def budget(self, size: int) -> int | None:
         """Return how many candidates of a collection of `size` are ranked at most; None for all."""
@@ -63,11 +66,39 @@ class Generation:
         buckets.remove(self.buckets(vectors), np.repeat(ids, self.family.tables).tolist())
 
 
-def generation_prefix(collection: Collection, number: int) -> bytes:
+def generation_prefix(embedding_set: EmbeddingSet, number: int) -> bytes:
     """Return what the names of all buckets of a generation start with."""
-    return collection_prefix(collection) + number.to_bytes(2, "big")
+    return collection_prefix(embedding_set) + number.to_bytes(2, "big")
 
 
-def collection_prefix(collection: Collection) -> bytes:
-    """Return what the names of all buckets of a space start with: short, since there are many."""
-    return b"b:" + bytes.fromhex(collection.tag)
+def collection_prefix(embedding_set: EmbeddingSet) -> bytes:
+    """Return what the names of all buckets of an embedding set start with: short, since there are many."""
+    return b"b:" + bytes.fromhex(embedding_set.tag)
+
+
+class GenerationCache:
+    """Loads generations from the object store, and keeps some: they never change."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._generations: dict[tuple[str, int], Generation] = {}
+
+    def get(self, embedding_set: EmbeddingSet, number: int) -> Generation:
+        """Return a generation.
+
+        Raises:
+            Invalid: The generation is missing or damaged; the message names the remedy.
+        """
+        key = (embedding_set.tag, number)
+        if key not in self._generations:
+            if len(self._generations) >= _KEPT:
+                self._generations.clear()
+            try:
+                self._generations[key] = Generation.load(self._store, embedding_set, number)
+            except (ObjectNotFound, Invalid) as error:
+                collection = embedding_set.collection
+                raise Invalid(
+                    f"generation {number} of the index of {collection!r} cannot be read: {error}; "
+                    f"`artseek rebuild --collection {collection} --fit` makes another one"
+                ) from error
+        return self._generations[key]

@@ -17,21 +17,21 @@ Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Row:
+class StoredRow:
     """What has to be known of a row to remove it: embedding, float32 [dim], and digest of the original."""
 
     vector: npt.NDArray[np.float32]
     digest: str
 
 
-class Lookup:
+class RowLookup:
     """Finds rows in the object store. Of merged segments, which never change, it remembers where the rows lie."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._merged: dict[str, tuple[segments.Places, Ids]] = {}
 
-    def rows(self, collection: str, segment: str, images: Sequence[int]) -> dict[int, Row]:
+    def rows(self, collection: str, segment: str, images: Sequence[int]) -> dict[int, StoredRow]:
         """Return the rows of a segment that hold some images; images that it does not hold are left out.
 
         Raises:
@@ -44,11 +44,11 @@ class Lookup:
         rows = segments.unpack(self._store.get(key), verify=True)
         vectors = segments.vectors_of(rows)
         return {
-            image: Row(vectors[row].astype(np.float32), segments.entry_of(rows, row).digest)
+            image: StoredRow(vectors[row].astype(np.float32), segments.entry_of(rows, row).digest)
             for image, row in _places(segments.ids_of(rows), images).items()
         }
 
-    def _few(self, key: str, images: Sequence[int]) -> dict[int, Row]:
+    def _few(self, key: str, images: Sequence[int]) -> dict[int, StoredRow]:
         if key not in self._merged:
             lie = segments.places_of(self._store.get(key, size=segments.HEAD_BYTES))
             ids = np.frombuffer(self._read(key, lie.ids, 8 * lie.rows), np.int64)
@@ -59,7 +59,7 @@ class Lookup:
         found = {}
         for image, row in _places(ids, images).items():
             vector = np.frombuffer(self._read(key, *lie.vector(row)), lie.dtype)
-            found[image] = Row(vector.astype(np.float32), self._read(key, *lie.digest(row)).hex())
+            found[image] = StoredRow(vector.astype(np.float32), self._read(key, *lie.digest(row)).hex())
         return found
 
     def _read(self, key: str, start: int, size: int) -> bytes:

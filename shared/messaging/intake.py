@@ -1,17 +1,17 @@
 """The intake: originals into the object store, batches of them onto the embed queue, as one job."""
 
 import math
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self, TypeVar
 
-from shared.errors import ArtseekError, IndexLost, NotFound, Unavailable
-from shared.messaging.task_queue import Item, Queue
-from shared.state import IndexState, Jobs, Ledger, Rejection
-from shared.state.jobs import RECORD_LOST, Outcome
+from shared.errors import ArtseekError, IndexLost, Unavailable
+from shared.messaging.lost_index import active_set_name
+from shared.messaging.task_queue import BatchImage, TaskQueue
+from shared.state import Jobs, Rejection, State
+from shared.state.jobs import RECORD_LOST, Outcome, new_job_id
 from shared.storage import layout
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
@@ -23,38 +23,6 @@ _POLL_S = 0.2
 _PAUSE_S = 0.5
 _FRESH_S = 1.0
 _SENDINGS = 3
-_TICKS = 0x1000  # of a job's id in a second: three hexadecimal digits
-
-
-def new_job_id() -> str:
-    """Return an id for a job: sortable by time to a quarter of a millisecond, unguessable.
-
-    Ids used to have whole seconds: the first eight digits still are these, so that old ids sort before new ones.
-    """
-    return f"{time.time_ns() * _TICKS // 10**9:011x}{secrets.token_hex(6)}"
-
-
-def ensure_known(collection: str, *, catalog: Catalog, ledger: Ledger, queue: Queue) -> None:
-    """Make sure that the index knows a collection before anything is claimed in it.
-
-    Raises:
-        IndexLost: The store has segments that the index has lost; a rebuild was put on the queue.
-    """
-    space = space_of(collection, catalog)
-    if ledger.state(space) is not None:
-        return
-    if catalog.segments(space):
-        queue.rebuild(collection=collection)
-        raise IndexLost(f"the index of {collection!r} was lost; it is being rebuilt from the object store")
-    ledger.set_state(space, IndexState())
-
-
-def space_of(collection: str, catalog: Catalog) -> str:
-    """Return the space that a collection uses, or will if there is none of this name yet."""
-    try:
-        return catalog.get(collection).space
-    except NotFound:
-        return collection
 
 
 class Intake:
@@ -70,9 +38,9 @@ class Intake:
         collection: str,
         *,
         store: ObjectStore,
-        ledger: Ledger,
+        state: State,
         jobs: Jobs,
-        queue: Queue,
+        queue: TaskQueue,
         batch_size: int,
         threads: int = 4,
         most_outstanding: int = 64,
@@ -80,22 +48,22 @@ class Intake:
     ) -> None:
         self.job = new_job_id()
         self._collection = collection
-        self._store, self._ledger, self._jobs, self._queue = store, ledger, jobs, queue
+        self._store, self._state, self._jobs, self._queue = store, state, jobs, queue
         self._catalog = Catalog(store)
-        self._used = (-math.inf, collection)  # when it was looked up which space the collection uses, and which
+        self._used = (-math.inf, collection)  # when it was looked up which embedding set the collection uses, and which
         self._batch_size = batch_size
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="intake")
-        self._in_flight: deque[Future[Item | Rejection | None]] = deque()
+        self._in_flight: deque[Future[BatchImage | Rejection | None]] = deque()
         self._most_in_flight = 4 * threads
         self._most_outstanding = most_outstanding
         self._patience_s = patience_s
         self._seen: set[str] = set()
-        self._pending: list[Item] = []
+        self._pending: list[BatchImage] = []
         self._duplicates = 0
         self._rejected: list[Rejection] = []
         self._batches = 0
         self.total = 0
-        self._outstanding: dict[int, list[Item]] = {}
+        self._outstanding: dict[int, list[BatchImage]] = {}
         self.finished = 0  # images accounted for
 
     def __enter__(self) -> Self:
@@ -120,7 +88,7 @@ class Intake:
         if len(self._in_flight) >= self._most_in_flight:
             self._take()
 
-    def _upload(self, name: str, label: str | None, read: Read) -> Item | Rejection | None:
+    def _upload(self, name: str, label: str | None, read: Read) -> BatchImage | Rejection | None:
         """Store an original unless the collection has it: the item, a rejection, or None for a duplicate."""
         data = read()
         if isinstance(data, Rejection):
@@ -129,20 +97,20 @@ class Intake:
         if self._patiently(lambda: self._is_added(digest)):
             return None
         self._patiently(lambda: self._store.put(layout.original_key(digest), data))
-        return Item(digest, name, label, len(data))
+        return BatchImage(digest, name, label, len(data))
 
     def _is_added(self, digest: str) -> bool:
-        space = self._space()
-        (holder,) = self._ledger.holders(space, [layout.image_id(digest)])
-        return holder is not None and self._ledger.settled(space, [holder])[0]
+        set_name = self._space()
+        (holder,) = self._state.claims.holders(set_name, [layout.image_id(digest)])
+        return holder is not None and self._state.indexed_segments.contains(set_name, holder)
 
     def _space(self) -> str:
-        """Return the space that the collection uses, as it was a moment ago."""
-        read, space = self._used
+        """Return the embedding set that the collection uses, as it was a moment ago."""
+        read, set_name = self._used
         if time.monotonic() - read > _FRESH_S:
-            read, space = time.monotonic(), space_of(self._collection, self._catalog)
-            self._used = read, space
-        return space
+            read, set_name = time.monotonic(), active_set_name(self._collection, self._catalog)
+            self._used = read, set_name
+        return set_name
 
     def _patiently(self, call: Callable[[], Result]) -> Result:
         """Make a call again while a server is away, which one that restarts is for some seconds."""

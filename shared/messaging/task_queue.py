@@ -1,44 +1,42 @@
 """The task queues: their names, the messages on them, and the Celery application that every worker is made from."""
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, Self, TypedDict
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from shared.errors import BrokerUnavailable, Invalid, Unavailable
+from shared.errors import BrokerUnavailable, Invalid
 from shared.evaluation.index_setting import IndexSetting, IndexSettingJson
 from shared.settings import Settings
 from shared.state.jobs import Outcome
+from shared.storage.segments import Entry
 
 EMBED = "embed"
 INDEX = "index"
-TEND = "tend"  # what may take minutes: it must not hold up new segments and deletions
+MAINTENANCE = "maintenance"  # what may take minutes: it must not hold up new segments and deletions
 EVALUATE = "evaluate"
-QUEUES = (EMBED, INDEX, TEND, EVALUATE)
+QUEUES = (EMBED, INDEX, MAINTENANCE, EVALUATE)
 
 EMBED_BATCH = "embedder.embed"
 INDEX_SEGMENT = "indexer.index"
 DELETE_IMAGES = "indexer.delete"
-DROP_COLLECTION = "indexer.drop"
-TEND_INDEX = "indexer.tend"
-REBUILD = "indexer.rebuild"
-TUNE = "indexer.tune"
-COMPACT = "indexer.compact"
-SWITCH = "indexer.switch"
+DROP_COLLECTION = "maintenance.drop"
+MAINTAIN = "maintenance.maintain"
+REBUILD = "maintenance.rebuild"
+TUNE = "maintenance.tune"
+COMPACT = "maintenance.compact"
+CHANGE_MODEL = "maintenance.change_model"
 EVALUATE_COLLECTION = "evaluator.evaluate"
 
 # Longer than any task of ours takes; one that hangs in a decoder is killed and counts as having killed its worker.
 _EMBED_LIMIT_S = 120
 
-Made = TypeVar("Made")
-
 
 @dataclass(frozen=True)
-class Item:
+class BatchImage:
     """An image of a batch: its digest, the file name and label it came with, and when it was added if it was before."""
 
     digest: str
@@ -47,9 +45,14 @@ class Item:
     size: int
     added: float | None = None
 
+    @classmethod
+    def of(cls, entry: Entry) -> Self:
+        """Return the image of a segment's row as one of a batch that is to be embedded."""
+        return cls(entry.digest, entry.name, entry.label, entry.size, entry.added)
+
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class TuningRequest:
     """What an index is to reach; None and empty: as the tuner has it by default.
 
     Attributes:
@@ -67,7 +70,7 @@ class Wish:
     metric: Literal["cosine", "euclidean"] = "cosine"
 
 
-class TrialJson(TypedDict):
+class EvaluationRequestJson(TypedDict):
     """What a collection is judged by, as it stands on the queue."""
 
     k: int
@@ -79,7 +82,7 @@ class TrialJson(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class EvaluationRequest:
     """What a collection is judged by: a query set, by its digest, or a sample of the collection's own labelled images.
 
     Attributes:
@@ -98,7 +101,7 @@ class Trial:
     seed: int = 0
     grid: tuple[IndexSetting, ...] = ()
 
-    def to_json(self) -> TrialJson:
+    def to_json(self) -> EvaluationRequestJson:
         """Return the request as JSON values."""
         return {
             "k": self.k,
@@ -110,13 +113,13 @@ class Trial:
         }
 
     @classmethod
-    def from_json(cls, value: TrialJson) -> "Trial":
+    def from_json(cls, value: EvaluationRequestJson) -> "EvaluationRequest":
         """Return the request that `to_json` gave.
 
         Raises:
             Invalid: A newer version sent it, with what this one does not know.
         """
-        if unknown := sorted(value.keys() - TrialJson.__annotations__.keys()):
+        if unknown := sorted(value.keys() - EvaluationRequestJson.__annotations__.keys()):
             raise Invalid(f"the evaluation is asked for with {unknown[0]!r}, which this version does not know")
         return cls(
             k=value["k"],
@@ -144,8 +147,8 @@ def make_app(settings: Settings, *, name: str) -> Celery:
         task_create_missing_queues=True,
         task_routes={
             EMBED_BATCH: {"queue": EMBED},
-            **{task: {"queue": TEND} for task in (TEND_INDEX, REBUILD, TUNE, COMPACT, SWITCH)},
             "indexer.*": {"queue": INDEX},
+            "maintenance.*": {"queue": MAINTENANCE},
             EVALUATE_COLLECTION: {"queue": EVALUATE},
         },
         task_serializer="json",
@@ -172,25 +175,7 @@ def make_app(settings: Settings, *, name: str) -> Celery:
     return app
 
 
-def per_process(make: Callable[[], Made]) -> Callable[[], Made]:
-    """Return what gives each worker process its own, made at its first task, since no connection survives a fork.
-
-    Not when the process starts: Celery logs an error there and goes on without, and every task then fails and is lost.
-    While one cannot be made, `Unavailable` has the messages wait.
-    """
-
-    @functools.cache
-    @functools.wraps(make)
-    def made() -> Made:
-        try:
-            return make()
-        except Exception as error:
-            raise Unavailable(f"the worker cannot work: {type(error).__name__}: {error}") from error
-
-    return made
-
-
-class Queue:
+class TaskQueue:
     """Sends tasks to the services that do them, by name: the sender need not have their code."""
 
     def __init__(self, app: Celery) -> None:
@@ -202,8 +187,8 @@ class Queue:
         job: str,
         batch: int,
         collection: str,
-        items: Sequence[Item],
-        space: str | None = None,
+        items: Sequence[BatchImage],
+        set_name: str | None = None,
         before: Outcome | None = None,
     ) -> None:
         """Have a batch of stored originals embedded and added to a collection.
@@ -213,51 +198,51 @@ class Queue:
             batch: Its number in the job.
             collection: Name of the collection.
             items: The images.
-            space: The space that they are for; None: the one in use.
+            set_name: The embedding set that they are for; None: the set in use.
             before: What became of the batch's other images.
         """
         message: dict[str, Any] = {"items": [asdict(item) for item in items]}
-        if space is not None:
-            message["space"] = space
+        if set_name is not None:
+            message["set_name"] = set_name
         if before is not None:
             message["before"] = before.to_json()
         self._send(EMBED_BATCH, job=job, batch=batch, collection=collection, **message)
 
-    def index(self, *, space: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
-        """Have a segment indexed that was written into a space, and its batch's outcome reported after."""
-        self._send(INDEX_SEGMENT, collection=space, segment=segment, job=job, batch=batch, outcome=outcome.to_json())
+    def index(self, *, set_name: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
+        """Have a segment indexed that was written into an embedding set, and its batch's outcome reported after."""
+        self._send(INDEX_SEGMENT, set_name=set_name, segment=segment, job=job, batch=batch, outcome=outcome.to_json())
 
-    def delete(self, *, job: str, collection: str, ids: Sequence[int]) -> None:
+    def delete(self, *, job: str, collection: str, image_ids: Sequence[int]) -> None:
         """Have images removed from a collection; the job reports when they are gone."""
-        self._send(DELETE_IMAGES, job=job, collection=collection, ids=list(ids))
+        self._send(DELETE_IMAGES, job=job, collection=collection, image_ids=list(image_ids))
 
     def drop(self, *, job: str, collection: str) -> None:
         """Have a collection removed with all its images."""
         self._send(DROP_COLLECTION, job=job, collection=collection)
 
-    def tend(self, *, collection: str, job: str | None = None) -> None:
+    def maintain(self, *, collection: str, job: str | None = None) -> None:
         """Have the index of a collection fitted if there is none yet or the collection has outgrown it."""
-        self._send(TEND_INDEX, collection=collection, job=job)
+        self._send(MAINTAIN, collection=collection, job=job)
 
     def rebuild(self, *, collection: str, job: str | None = None, fit: bool = False) -> None:
         """Have the index of a collection restored from the object store; `fit` makes a new generation."""
         self._send(REBUILD, collection=collection, job=job, fit=fit)
 
-    def tune(self, *, collection: str, job: str, wish: Wish, apply: bool) -> None:
-        """Have the index of a collection tuned to a wish; without `apply`, only told what would be chosen."""
-        self._send(TUNE, collection=collection, job=job, wish=asdict(wish), apply=apply)
+    def tune(self, *, collection: str, job: str, request: TuningRequest, apply: bool) -> None:
+        """Have the index of a collection tuned as requested; without `apply`, only told what would be chosen."""
+        self._send(TUNE, collection=collection, job=job, request=asdict(request), apply=apply)
 
     def compact(self, *, collection: str, job: str | None = None) -> None:
         """Have the segments of a collection merged where it pays; with a job, all that are not full and fully alive."""
         self._send(COMPACT, collection=collection, job=job)
 
-    def evaluate(self, *, job: str, collection: str, trial: Trial) -> None:
+    def evaluate(self, *, job: str, collection: str, trial: EvaluationRequest) -> None:
         """Have the answers of a collection judged."""
         self._send(EVALUATE_COLLECTION, job=job, collection=collection, trial=trial.to_json())
 
-    def switch(self, *, collection: str, job: str, model: str, version: int | None) -> None:
+    def change_model(self, *, collection: str, job: str, model: str, version: int | None) -> None:
         """Have a collection embedded anew with another model, by default with its latest version, and changed to it."""
-        self._send(SWITCH, collection=collection, job=job, model=model, version=version)
+        self._send(CHANGE_MODEL, collection=collection, job=job, model=model, version=version)
 
     def waiting(self) -> dict[str, int]:
         """Return the number of messages that wait in each queue.

@@ -1,10 +1,11 @@
-"""What Redis or Valkey holds: buckets, the ledger of ids, the stream of changes, and jobs. All of it can be rebuilt."""
+"""What Redis or Valkey holds: buckets, claims, index states, jobs, the stream of changes. All of it can be rebuilt."""
 
 from shared.state.buckets import BucketStore, Candidates, most_seen
 from shared.state.changes import Change, Changes
 from shared.state.connection import Client, check, connect, guarded
+from shared.state.index_states import IndexState
 from shared.state.jobs import Job, Jobs, Rejection
-from shared.state.ledger import IndexState, Ledger
+from shared.state.state import State
 
 __all__ = [
     "BucketStore",
@@ -15,8 +16,8 @@ __all__ = [
     "IndexState",
     "Job",
     "Jobs",
-    "Ledger",
     "Rejection",
+    "State",
     "check",
     "connect",
     "guarded",

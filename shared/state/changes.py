@@ -6,20 +6,20 @@ from typing import Literal, get_args
 from shared.state.connection import Client, guarded
 
 _KEY = "changes"
-_KEPT = 20_000  # entries; a follower that fell behind further lists the object store again
+_KEPT = 20_000  # entries; a query service that fell behind further lists the object store again
 
-Kind = Literal["collection", "segment", "merged", "deleted", "index", "dropped", "rebuilt", "switched"]
+Kind = Literal["collection", "segment", "merged", "deleted", "index", "dropped", "rebuilt", "activated"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something changed in a space of a collection: `value` names the segment or ``segment/id`` of a row, or is empty.
+    """Something changed in an embedding set: `value` names the segment, or ``segment/id`` of a row, or is empty.
 
     A segment that was ``merged`` stands for its inputs. If it is gone, it was merged in its turn: list the store.
-    A space to which its collection was ``switched`` is in use from then on.
+    An embedding set that was ``activated`` is in use from then on.
     """
 
-    space: str
+    set_name: str
     kind: Kind
     value: str = ""
 
@@ -31,10 +31,10 @@ class Changes:
         self._redis = client
 
     def announce(self, change: Change) -> None:
-        """Tell every follower."""
+        """Tell every query service."""
         with guarded():
             self._redis.xadd(
-                _KEY, {"c": change.space, "k": change.kind, "v": change.value}, maxlen=_KEPT, approximate=True
+                _KEY, {"c": change.set_name, "k": change.kind, "v": change.value}, maxlen=_KEPT, approximate=True
             )
 
     def position(self) -> str:

@@ -4,6 +4,7 @@ Each batch of a job reports its outcome under its own number, so that a batch wh
 """
 
 import json
+import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,21 @@ from typing import Any, Literal
 from shared.errors import IndexLost, Invalid, NotFound
 from shared.state.connection import Client, guarded
 
-Kind = Literal["ingest", "delete", "drop", "tend", "rebuild", "compact", "tune", "switch", "evaluate"]
+Kind = Literal["ingest", "delete", "drop", "maintain", "rebuild", "compact", "tune", "change-model", "evaluate"]
 
-CANCELLABLE: frozenset[Kind] = frozenset({"evaluate", "switch"})
+CANCELLABLE: frozenset[Kind] = frozenset({"evaluate", "change-model"})
 
 RECORD_LOST = "the job's record was lost with the index; run the command again: what was added counts as duplicate"
 
+NOT_SERVED = "not-served"
+"""Code of the rejection that ends a change of model whose model is not served: nothing was changed."""
+REFUSED = "refused"
+"""Code of the rejection that ends a change of model which cannot be made: nothing was changed."""
+CANCELLED = "cancelled"
+"""Code of the rejection that ends a job which was cancelled: nothing was changed."""
+
 _KEPT_S = 7 * 24 * 3600
+_TICKS = 0x1000  # of a job's id in a second: three hexadecimal digits
 _TALLY = "tally"
 # One step: a record that is lost between a look and a write would come back as half of one, and never expire.
 _UPDATE = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end redis.call('HSET', KEYS[1], unpack(ARGV)) return 1"
@@ -64,8 +73,8 @@ class Outcome:
 class Job:
     """A job as it stands: `total` images are known so far, and all of them once `closed`.
 
-    Of an evaluation, `total` and `steps` are the searches to make and those made; of a switch, images to embed and
-    those embedded. `cancelled`: it is to end before it is done.
+    For an evaluation, `total` and `steps` count the searches to make and those made; for a change of model, the images
+    to embed and those embedded. `cancelled`: the job is to end before it is done.
     """
 
     id: str
@@ -98,6 +107,11 @@ class Tally:
     added: int
     duplicates: int
     rejected: dict[str, int]
+
+
+def new_job_id() -> str:
+    """Return an id for a job: sortable by time to a quarter of a millisecond, unguessable."""
+    return f"{time.time_ns() * _TICKS // 10**9:011x}{secrets.token_hex(6)}"
 
 
 class Jobs:

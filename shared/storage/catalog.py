@@ -1,4 +1,4 @@
-"""The catalog of collections, as the object store has it: manifests, segments, dead rows, index generations."""
+"""The catalog of collections, as the object store has it: manifests, segments, tombstones, index generations."""
 
 import json
 import secrets
@@ -17,14 +17,20 @@ _WRITES = 8  # at a time: a server waits for its disk, not for its processor
 
 
 @dataclass(frozen=True)
-class Collection:
-    """The manifest of a collection in one of its spaces: what one model version makes of it.
+class EmbeddingSet:
+    """The manifest of an embedding set: what one model version makes of a collection.
 
-    `tag` is 8 hexadecimal digits that name the space in the keys of its buckets, shorter than its name. `number` tells
-    the spaces of a collection apart; the later one has the larger number.
+    Attributes:
+        collection: The name of the collection.
+        tag: 8 hexadecimal digits that name the embedding set in the keys of its buckets, shorter than its name.
+        model: The model.
+        version: Its version.
+        dim: Components of an embedding.
+        created: When the collection was created, in seconds since 1970.
+        number: Tells the embedding sets of a collection apart; a later set has a larger number.
     """
 
-    name: str
+    collection: str
     tag: str
     model: str
     version: int
@@ -33,9 +39,9 @@ class Collection:
     number: int = 0
 
     @property
-    def space(self) -> str:
-        """The name of the space, by which everything of it is stored."""
-        return layout.space_name(self.name, self.number)
+    def name(self) -> str:
+        """The name of the embedding set, by which everything of it is stored."""
+        return layout.embedding_set_name(self.collection, self.number)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Catalog:
 
     # Manifests
 
-    def create(self, name: str, *, model: str, version: int, dim: int) -> Collection:
+    def create(self, name: str, *, model: str, version: int, dim: int) -> EmbeddingSet:
         """Return the collection's manifest, written now if there is none.
 
         Raises:
@@ -64,175 +70,177 @@ class Catalog:
         try:
             return self.get(name)
         except NotFound:
-            made = Collection(name, secrets.token_hex(4), model, version, dim, time.time())
+            made = EmbeddingSet(name, secrets.token_hex(4), model, version, dim, time.time())
             self._write(layout.manifest_key(name), made)
             # Two creators may have met: whoever wrote last is the one everybody reads.
             return self.get(name)
 
-    def get(self, name: str) -> Collection:
-        """Return the manifest of the space that a collection uses.
+    def get(self, name: str) -> EmbeddingSet:
+        """Return the manifest of the embedding set that a collection uses.
 
         Raises:
             NotFound: There is no such collection.
             Invalid: The name does not fit, or the manifest cannot be read.
         """
         layout.collection_name(name)
-        found = self._in_use(name)
+        found = self._active(name)
         if found is None:
             raise NotFound(f"there is no collection {name!r}")
         return found
 
-    def _in_use(self, name: str) -> Collection | None:
+    def _active(self, name: str) -> EmbeddingSet | None:
         return self._read(layout.manifest_key(name))
 
-    def _read(self, key: str) -> Collection | None:
+    def _read(self, key: str) -> EmbeddingSet | None:
         """Return the manifest with a key, None if there is none."""
         try:
-            return Collection(**json.loads(self.store.get(key)))
+            return EmbeddingSet(**json.loads(self.store.get(key)))
         except ObjectNotFound:
             return None
         except (ValueError, TypeError) as error:
             raise Invalid(f"the manifest {key!r} cannot be read: {error}") from error
 
-    def _write(self, key: str, collection: Collection) -> None:
-        self.store.put(key, json.dumps(asdict(collection), indent=2).encode(), _JSON)
+    def _write(self, key: str, embedding_set: EmbeddingSet) -> None:
+        self.store.put(key, json.dumps(asdict(embedding_set), indent=2).encode(), _JSON)
 
     def names(self) -> list[str]:
         """Return the names of all collections, sorted."""
         keys = (item.key for item in self.store.list(layout.COLLECTIONS))
         return sorted(key.removeprefix(layout.COLLECTIONS).removesuffix(".json") for key in keys)
 
-    # Spaces: the one in use, one that is being filled with another model's embeddings, those that were in use before
+    # Embedding sets: in use, being filled with another model's embeddings, or in use before
 
-    def space(self, space: str) -> Collection:
-        """Return the manifest of a space, in use or not.
+    def embedding_set(self, set_name: str) -> EmbeddingSet:
+        """Return the manifest of an embedding set, in use or not.
 
         Raises:
-            NotFound: There is no such space.
+            NotFound: There is no such embedding set.
         """
-        name = layout.collection_of(space)
+        name = layout.collection_of(set_name)
         for _ in range(2):  # the second time, one that came into use while it was looked for is found
-            for found in (self._in_use(name), self._read(layout.space_key(space))):
-                if found is not None and found.space == space:
+            for found in (self._active(name), self._read(layout.embedding_set_key(set_name))):
+                if found is not None and found.name == set_name:
                     return found
-        raise NotFound(f"the collection {name!r} has no space {space!r}")
+        raise NotFound(f"the collection {name!r} has no embedding set {set_name!r}")
 
-    def unused_spaces(self, name: str) -> list[Collection]:
-        """Return a collection's spaces that are not in use, by their numbers.
+    def unused_embedding_sets(self, collection: str) -> list[EmbeddingSet]:
+        """Return a collection's embedding sets that are not in use, by their numbers.
 
-        One with a larger number than the one in use is being filled; the others were in use before.
+        A set with a larger number than the set in use is being filled; the others were in use before.
         """
-        keys = [item.key for item in self.store.list(layout.spaces_prefix(name))]
+        keys = [item.key for item in self.store.list(layout.embedding_sets_prefix(collection))]
         found = [manifest for manifest in map(self._read, keys) if manifest is not None]
-        in_use = self._in_use(name)  # after the listing: one that has come into use since is not among them
-        spaces = [one for one in found if in_use is None or one.space != in_use.space]
-        return sorted(spaces, key=lambda one: one.number)
+        active = self._active(collection)  # after the listing: a set that was activated since is not among them
+        unused = [manifest for manifest in found if active is None or manifest.name != active.name]
+        return sorted(unused, key=lambda manifest: manifest.number)
 
-    def filling(self, collection: Collection) -> Collection | None:
-        """Return the space that a collection, given as it is in use, is being moved to; None if it is not."""
-        spaces = [one for one in self.unused_spaces(collection.name) if one.number > collection.number]
-        return spaces[-1] if spaces else None
+    def filling(self, active: EmbeddingSet) -> EmbeddingSet | None:
+        """Return the embedding set that a collection, given by its set in use, is being moved to; None if it is not."""
+        later = [unused for unused in self.unused_embedding_sets(active.collection) if unused.number > active.number]
+        return later[-1] if later else None
 
-    def all_unused_spaces(self) -> list[str]:
-        """Return the names of the spaces of all collections whose manifests say that they are not in use."""
-        keys = (item.key for item in self.store.list(layout.SPACES))
-        return sorted(key.removeprefix(layout.SPACES).removesuffix(".json") for key in keys)
+    def all_unused_embedding_sets(self) -> list[str]:
+        """Return the names of the embedding sets of all collections whose manifests say that they are not in use."""
+        keys = (item.key for item in self.store.list(layout.EMBEDDING_SETS))
+        return sorted(key.removeprefix(layout.EMBEDDING_SETS).removesuffix(".json") for key in keys)
 
-    def create_space(self, collection: Collection, *, model: str, version: int, dim: int) -> Collection:
-        """Write the manifest of a new space of a collection, which is to be filled."""
-        number = 1 + max([collection.number, *(one.number for one in self.unused_spaces(collection.name))])
-        made = Collection(collection.name, secrets.token_hex(4), model, version, dim, collection.created, number)
-        self._write(layout.space_key(made.space), made)
+    def create_embedding_set(self, active: EmbeddingSet, *, model: str, version: int, dim: int) -> EmbeddingSet:
+        """Write the manifest of a new embedding set of a collection, given by its set in use, which is to be filled."""
+        numbers = [unused.number for unused in self.unused_embedding_sets(active.collection)]
+        number = 1 + max([active.number, *numbers])
+        made = EmbeddingSet(active.collection, secrets.token_hex(4), model, version, dim, active.created, number)
+        self._write(layout.embedding_set_key(made.name), made)
         return made
 
-    def use_space(self, collection: Collection, used: Collection) -> None:
-        """Switch a collection from the space in use to one that was filled, in one write."""
-        self._write(layout.space_key(used.space), used)  # first, so that whoever dies here leaves a space that is known
-        self._write(layout.manifest_key(collection.name), collection)
-        self.store.delete([layout.space_key(collection.space)])
+    def activate(self, filled: EmbeddingSet, active: EmbeddingSet) -> None:
+        """Have a collection use an embedding set that was filled instead of `active`, in one write."""
+        # First, so that a worker that dies here leaves an embedding set that is known.
+        self._write(layout.embedding_set_key(active.name), active)
+        self._write(layout.manifest_key(filled.collection), filled)
+        self.store.delete([layout.embedding_set_key(filled.name)])
 
-    # Segments and dead rows
+    # Segments and tombstones
 
-    def segments(self, space: str) -> list[str]:
-        """Return the names of a space's segments, sorted."""
-        return sorted(layout.segment_of(item.key) for item in self.store.list(layout.segments_prefix(space)))
+    def segments(self, set_name: str) -> list[str]:
+        """Return the names of an embedding set's segments, sorted."""
+        return sorted(layout.segment_of(item.key) for item in self.store.list(layout.segments_prefix(set_name)))
 
-    def segment_sizes(self, space: str) -> dict[str, int]:
-        """Return the sizes of a space's segments in bytes, by their names, sorted."""
-        return {layout.segment_of(item.key): item.size for item in self.store.list(layout.segments_prefix(space))}
+    def segment_sizes(self, set_name: str) -> dict[str, int]:
+        """Return the sizes of an embedding set's segments in bytes, by their names, sorted."""
+        return {layout.segment_of(item.key): item.size for item in self.store.list(layout.segments_prefix(set_name))}
 
-    def dead_rows(self, space: str) -> set[tuple[str, int]]:
+    def tombstones(self, set_name: str) -> set[tuple[str, int]]:
         """Return the rows that were deleted: segment and id."""
-        return {layout.deleted_of(item.key) for item in self.store.list(layout.deleted_prefix(space))}
+        return {layout.tombstone_of(item.key) for item in self.store.list(layout.tombstones_prefix(set_name))}
 
-    def dead_ids(self, space: str, segment: str) -> set[int]:
-        """Return the ids of a segment's dead rows."""
-        prefix = f"{layout.deleted_prefix(space)}{segment}/"
-        return {layout.deleted_of(item.key)[1] for item in self.store.list(prefix)}
+    def tombstones_of(self, set_name: str, segment: str) -> set[int]:
+        """Return the ids of a segment's deleted rows."""
+        prefix = f"{layout.tombstones_prefix(set_name)}{segment}/"
+        return {layout.tombstone_of(item.key)[1] for item in self.store.list(prefix)}
 
-    def bury(self, space: str, rows: Iterable[tuple[str, int]]) -> None:
-        """Mark rows as dead, for good: segments are never changed."""
-        keys = [layout.deleted_key(space, segment, image) for segment, image in rows]
+    def add_tombstones(self, set_name: str, rows: Iterable[tuple[str, int]]) -> None:
+        """Note that rows are deleted, for good: segments are never changed."""
+        keys = [layout.tombstone_key(set_name, segment, image) for segment, image in rows]
         if keys:
-            with ThreadPoolExecutor(min(len(keys), _WRITES), thread_name_prefix="bury") as pool:
+            with ThreadPoolExecutor(min(len(keys), _WRITES), thread_name_prefix="tombstones") as pool:
                 for _ in pool.map(lambda key: self.store.put(key, b""), keys):
                     pass
 
-    def remove_segments(self, space: str, segments: Sequence[str]) -> None:
-        """Delete segments, then the marks of their dead rows."""
-        self.store.delete([layout.segment_key(space, segment) for segment in segments])
+    def remove_segments(self, set_name: str, segments: Sequence[str]) -> None:
+        """Delete segments, then their tombstones."""
+        self.store.delete([layout.segment_key(set_name, segment) for segment in segments])
         for segment in segments:
-            self.remove_marks(space, ((segment, image) for image in self.dead_ids(space, segment)))
+            self.remove_tombstones(set_name, ((segment, image) for image in self.tombstones_of(set_name, segment)))
 
-    def remove_marks(self, space: str, rows: Iterable[tuple[str, int]]) -> None:
-        """Delete the marks of dead rows whose segment is gone."""
-        self.store.delete([layout.deleted_key(space, segment, image) for segment, image in rows])
+    def remove_tombstones(self, set_name: str, rows: Iterable[tuple[str, int]]) -> None:
+        """Delete tombstones whose segment is gone."""
+        self.store.delete([layout.tombstone_key(set_name, segment, image) for segment, image in rows])
 
     # Merges in progress
 
-    def merges(self, space: str) -> dict[str, tuple[str, ...]]:
+    def merges(self, set_name: str) -> dict[str, tuple[str, ...]]:
         """Return the segments that are being written, and what each is made of."""
-        keys = [item.key for item in self.store.list(layout.merges_prefix(space))]
+        keys = [item.key for item in self.store.list(layout.merges_prefix(set_name))]
         return {
             layout.segment_of(key).removesuffix(".json"): tuple(json.loads(self.store.get(key))["inputs"])
             for key in keys
         }
 
-    def begin_merge(self, space: str, merged: str, inputs: Sequence[str]) -> None:
+    def begin_merge(self, set_name: str, merged: str, inputs: Sequence[str]) -> None:
         """Note what a segment is going to be made of, before it is written."""
-        self.store.put(layout.merge_key(space, merged), json.dumps({"inputs": list(inputs)}).encode(), _JSON)
+        self.store.put(layout.merge_key(set_name, merged), json.dumps({"inputs": list(inputs)}).encode(), _JSON)
 
-    def end_merge(self, space: str, merged: str) -> None:
+    def end_merge(self, set_name: str, merged: str) -> None:
         """Note that a merge is done, or was given up before its segment was written."""
-        self.store.delete([layout.merge_key(space, merged)])
+        self.store.delete([layout.merge_key(set_name, merged)])
 
     # Index generations
 
-    def current_index(self, space: str) -> CurrentIndex | None:
+    def current_index(self, set_name: str) -> CurrentIndex | None:
         """Return which index generation is in use, None if none was made yet."""
         try:
-            return CurrentIndex(**json.loads(self.store.get(layout.current_index_key(space))))
+            return CurrentIndex(**json.loads(self.store.get(layout.current_index_key(set_name))))
         except ObjectNotFound:
             return None
 
-    def set_current_index(self, space: str, current: CurrentIndex) -> None:
+    def set_current_index(self, set_name: str, current: CurrentIndex) -> None:
         """Switch to another index generation."""
-        self.store.put(layout.current_index_key(space), json.dumps(asdict(current)).encode(), _JSON)
+        self.store.put(layout.current_index_key(set_name), json.dumps(asdict(current)).encode(), _JSON)
 
-    def next_generation(self, space: str) -> int:
+    def next_generation(self, set_name: str) -> int:
         """Return a generation number that was never used."""
-        numbers = (layout.generation_of(item.key) for item in self.store.list(layout.indexes_prefix(space)))
+        numbers = (layout.generation_of(item.key) for item in self.store.list(layout.indexes_prefix(set_name)))
         return max((number for number in numbers if number is not None), default=0) + 1
 
-    def set_index_report(self, space: str, report: IndexReport) -> None:
+    def set_index_report(self, set_name: str, report: IndexReport) -> None:
         """Write what was predicted and measured of an index generation."""
         data = json.dumps(report.to_json()).encode()
-        self.store.put(layout.generation_report_key(space, report.generation), data, _JSON)
+        self.store.put(layout.generation_report_key(set_name, report.generation), data, _JSON)
 
-    def index_report(self, space: str, generation: int) -> IndexReport | None:
+    def index_report(self, set_name: str, generation: int) -> IndexReport | None:
         """Return what was predicted and measured of an index generation; None for one that was never checked."""
         try:
-            return IndexReport.from_json(json.loads(self.store.get(layout.generation_report_key(space, generation))))
+            return IndexReport.from_json(json.loads(self.store.get(layout.generation_report_key(set_name, generation))))
         except ObjectNotFound:
             return None
 
@@ -242,31 +250,31 @@ class Catalog:
         Raises:
             NotFound: There is no such collection.
         """
-        space = self.get(name).space
-        current = self.current_index(space)
-        return None if current is None else self.index_report(space, current.generation)
+        set_name = self.get(name).name
+        current = self.current_index(set_name)
+        return None if current is None else self.index_report(set_name, current.generation)
 
-    def remove_generations(self, space: str, *, before: int) -> None:
+    def remove_generations(self, set_name: str, *, before: int) -> None:
         """Delete the generations with smaller numbers, and the reports on them."""
-        keys = [item.key for item in self.store.list(layout.indexes_prefix(space))]
+        keys = [item.key for item in self.store.list(layout.indexes_prefix(set_name))]
         numbers = {key: layout.generation_of(key) for key in keys}
         self.store.delete([key for key, number in numbers.items() if number is not None and number < before])
 
-    def drop(self, collection: Collection) -> list[str]:
-        """Delete a space's segments, merges, dead rows and generations, its manifest last.
+    def drop(self, embedding_set: EmbeddingSet) -> list[str]:
+        """Delete an embedding set's segments, merges, tombstones and generations, its manifest last.
 
         The originals stay: other collections may hold them.
 
         Returns:
             The names of the segments that were deleted.
         """
-        space = collection.space
-        segments = self.segments(space)
-        prefixes = (layout.segments_prefix, layout.merges_prefix, layout.deleted_prefix, layout.indexes_prefix)
-        for prefix in (of(space) for of in prefixes):
+        set_name = embedding_set.name
+        segments = self.segments(set_name)
+        prefixes = (layout.segments_prefix, layout.merges_prefix, layout.tombstones_prefix, layout.indexes_prefix)
+        for prefix in (of(set_name) for of in prefixes):
             self.store.delete([item.key for item in self.store.list(prefix)])
-        in_use = self._in_use(collection.name)
-        if in_use is not None and in_use.space == space:
-            self.store.delete([layout.manifest_key(collection.name)])
-        self.store.delete([layout.space_key(space)])
+        active = self._active(embedding_set.collection)
+        if active is not None and active.name == set_name:
+            self.store.delete([layout.manifest_key(embedding_set.collection)])
+        self.store.delete([layout.embedding_set_key(set_name)])
         return segments

@@ -1,14 +1,14 @@
 """Where everything lies in the object store: the keys, and the identity of an image.
 
 images/<sha256>                                       originals, shared by all collections
-collections/<name>.json                               collection manifests: of the space in use
-spaces/<space>.json                                   manifests of spaces that are being filled, or were in use
-vectors/<space>/<segment>.arrow                       vector segments, written once
-deleted/<space>/<segment>/<id>                        empty markers: this row of this segment is dead
-merges/<space>/<segment>.json                         segments that are being merged into this one
-indexes/<space>/<generation>.npz                      index generations, written once
-indexes/<space>/<generation>.json                     what was predicted and measured of each
-indexes/<space>/current.json                          which generation is in use
+collections/<name>.json                               manifests of the embedding sets in use
+embedding-sets/<set>.json                             manifests of embedding sets that are being filled, or were in use
+vectors/<set>/<segment>.arrow                         vector segments, written once
+tombstones/<set>/<segment>/<id>                       empty objects: this row of this segment is deleted
+merges/<set>/<segment>.json                           segments that are being merged into this one
+indexes/<set>/<generation>.npz                        index generations, written once
+indexes/<set>/<generation>.json                       what was predicted and measured of each
+indexes/<set>/current.json                            which generation is in use
 set-aside/<sha256>.json                               images that killed their worker repeatedly
 evaluations/<collection>/<id>.json, .parquet          how good a collection's answers were found to be
 evaluating/<id>/<part>                                parts of an evaluation that is under way
@@ -18,8 +18,8 @@ querysets/names/<name>.json                           which set is kept under a 
 queries/<sha256>                                      originals of queries, shared by all sets
 embeddings/<model>/<version>/<sha256>                 embeddings of queries
 
-A space is what one model version makes of a collection. The first has the collection's name, each later one a number
-behind a dot, which no name of a collection holds.
+An embedding set is what one model version makes of a collection. The first has the collection's name, each
+later set a number behind a dot, which no name of a collection holds.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from urllib.parse import quote
 from shared.errors import Invalid
 
 COLLECTIONS = "collections/"
-SPACES = "spaces/"
+EMBEDDING_SETS = "embedding-sets/"
 SET_ASIDE = "set-aside/"
 EVALUATIONS = "evaluations/"
 QUERY_SETS = "querysets/"
@@ -86,39 +86,39 @@ def manifest_key(collection: str) -> str:
     return f"{COLLECTIONS}{collection}.json"
 
 
-def space_name(collection: str, number: int) -> str:
-    """Return the name of a collection's space."""
+def embedding_set_name(collection: str, number: int) -> str:
+    """Return the name of a collection's embedding set."""
     return f"{collection}.{number}" if number else collection
 
 
-def collection_of(space: str) -> str:
-    """Return the name of the collection that a space is one of."""
-    return space.partition(".")[0]
+def collection_of(set_name: str) -> str:
+    """Return the name of the collection that an embedding set is one of."""
+    return set_name.partition(".")[0]
 
 
-def number_of(space: str) -> int:
-    """Return the number of a space among those of its collection."""
-    return int(space.partition(".")[2] or 0)
+def number_of(set_name: str) -> int:
+    """Return the number of an embedding set among those of its collection."""
+    return int(set_name.partition(".")[2] or 0)
 
 
-def spaces_prefix(collection: str) -> str:
-    """Return what the keys of the manifests of a collection's spaces that are not in use start with."""
-    return f"{SPACES}{collection}."
+def embedding_sets_prefix(collection: str) -> str:
+    """Return what the keys of the manifests of a collection's embedding sets that are not in use start with."""
+    return f"{EMBEDDING_SETS}{collection}."
 
 
-def space_key(space: str) -> str:
-    """Return the key of the manifest of a space that is not in use."""
-    return f"{SPACES}{space}.json"
+def embedding_set_key(set_name: str) -> str:
+    """Return the key of the manifest of an embedding set that is not in use."""
+    return f"{EMBEDDING_SETS}{set_name}.json"
 
 
-def segments_prefix(space: str) -> str:
-    """Return what the keys of a space's segments start with."""
-    return f"vectors/{space}/"
+def segments_prefix(set_name: str) -> str:
+    """Return what the keys of an embedding set's segments start with."""
+    return f"vectors/{set_name}/"
 
 
-def segment_key(space: str, segment: str) -> str:
+def segment_key(set_name: str, segment: str) -> str:
     """Return the key of a segment."""
-    return f"{segments_prefix(space)}{segment}.arrow"
+    return f"{segments_prefix(set_name)}{segment}.arrow"
 
 
 def segment_of(key: str) -> str:
@@ -129,7 +129,7 @@ def segment_of(key: str) -> str:
 def new_merged_segment() -> str:
     """Return a name for a segment that others are merged into, never given twice, which sorts behind theirs.
 
-    A listing of marks goes by the names of segments, so it cannot miss one that moves from an input to the result.
+    A listing of tombstones goes by the names of segments: it cannot miss one that moves from an input to the result.
     """
     return f"{_MERGED}{time.time_ns():016x}{secrets.token_hex(3)}"
 
@@ -145,45 +145,45 @@ def batch_of(segment: str) -> tuple[str, int] | None:
     return (job, int(batch)) if job and batch.isdecimal() and not is_merged(segment) else None
 
 
-def merges_prefix(space: str) -> str:
-    """Return what the keys of a space's merges in progress start with."""
-    return f"merges/{space}/"
+def merges_prefix(set_name: str) -> str:
+    """Return what the keys of an embedding set's merges in progress start with."""
+    return f"merges/{set_name}/"
 
 
-def merge_key(space: str, merged: str) -> str:
+def merge_key(set_name: str, merged: str) -> str:
     """Return the key of the object that says what is being merged into a segment."""
-    return f"{merges_prefix(space)}{merged}.json"
+    return f"{merges_prefix(set_name)}{merged}.json"
 
 
-def deleted_prefix(space: str) -> str:
-    """Return what the keys of a space's markers of dead rows start with."""
-    return f"deleted/{space}/"
+def tombstones_prefix(set_name: str) -> str:
+    """Return what the keys of an embedding set's tombstones start with."""
+    return f"tombstones/{set_name}/"
 
 
-def deleted_key(space: str, segment: str, image: int) -> str:
-    """Return the key of the marker that a row is dead."""
-    return f"{deleted_prefix(space)}{segment}/{image}"
+def tombstone_key(set_name: str, segment: str, image: int) -> str:
+    """Return the key of the tombstone of a row."""
+    return f"{tombstones_prefix(set_name)}{segment}/{image}"
 
 
-def deleted_of(key: str) -> tuple[str, int]:
-    """Return segment and id of the marker with this key."""
+def tombstone_of(key: str) -> tuple[str, int]:
+    """Return segment and id of the tombstone with this key."""
     _, _, segment, image = key.split("/")
     return segment, int(image)
 
 
-def indexes_prefix(space: str) -> str:
-    """Return what the keys of a space's index generations start with."""
-    return f"indexes/{space}/"
+def indexes_prefix(set_name: str) -> str:
+    """Return what the keys of an embedding set's index generations start with."""
+    return f"indexes/{set_name}/"
 
 
-def generation_key(space: str, generation: int) -> str:
+def generation_key(set_name: str, generation: int) -> str:
     """Return the key of an index generation."""
-    return f"{indexes_prefix(space)}{generation:06d}.npz"
+    return f"{indexes_prefix(set_name)}{generation:06d}.npz"
 
 
-def generation_report_key(space: str, generation: int) -> str:
+def generation_report_key(set_name: str, generation: int) -> str:
     """Return the key of the report on an index generation."""
-    return f"{indexes_prefix(space)}{generation:06d}.json"
+    return f"{indexes_prefix(set_name)}{generation:06d}.json"
 
 
 def generation_of(key: str) -> int | None:
@@ -192,9 +192,9 @@ def generation_of(key: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def current_index_key(space: str) -> str:
+def current_index_key(set_name: str) -> str:
     """Return the key of the object that says which generation is in use."""
-    return f"{indexes_prefix(space)}current.json"
+    return f"{indexes_prefix(set_name)}current.json"
 
 
 def set_aside_key(digest: str) -> str:

@@ -193,7 +193,7 @@ def merge(parts: Iterable[tuple[str, pa.RecordBatch, Container[int]]]) -> bytes 
     names: list[str] = []
     vectors: list[Vectors] = []
     tables: list[pa.Table] = []
-    spaces: set[tuple[bytes | int, ...]] = set()
+    embedding_sets: set[tuple[bytes | int, ...]] = set()
     metadata: dict[bytes, bytes] = {}
     seen: set[int] = set()
     for name, rows, dead in parts:
@@ -204,14 +204,16 @@ def merge(parts: Iterable[tuple[str, pa.RecordBatch, Container[int]]]) -> bytes 
                 kept.append(row)
         metadata = rows.schema.metadata
         stored = vectors_of(rows)
-        spaces.add((*(metadata[key] for key in (b"collection", b"model", b"version")), stored.shape[1]))
+        embedding_sets.add((*(metadata[key] for key in (b"collection", b"model", b"version")), stored.shape[1]))
         origin = pa.array(np.full(len(kept), len(names), np.int32))
         others = pa.Table.from_batches([rows]).select([field.name for field in schema(1) if field.name != "vector"])
         tables.append(others.replace_schema_metadata().take(pa.array(kept, pa.int64())).append_column("origin", origin))
         vectors.append(stored[kept])
         names.append(name)
-    if len(spaces) > 1:
-        raise Invalid(f"segments of one collection and model version can be merged, these are of {sorted(spaces)}")
+    if len(embedding_sets) > 1:
+        raise Invalid(
+            f"segments of one collection and model version can be merged, these are of {sorted(embedding_sets)}"
+        )
     if not seen:
         return None
     embeddings = cast("Vectors", np.concatenate(vectors))

@@ -25,9 +25,10 @@ from shared.errors import IndexUnavailable
 from shared.health import heartbeat
 from shared.health.readiness import WORKERS, Readiness
 from shared.index.generations import collection_prefix
-from shared.messaging.task_queue import Queue, make_app
-from shared.state import BucketStore, Change, Changes, IndexState, Jobs, Ledger, Rejection, check, connect
+from shared.messaging.task_queue import TaskQueue, make_app
+from shared.state import BucketStore, Change, Changes, IndexState, Jobs, Rejection, State, check, connect
 from shared.state.jobs import Outcome
+from shared.state.locks import Lock
 from shared.stopping import StopSignal
 from shared.storage.object_store import ObjectStore
 from tests.support import rows
@@ -64,7 +65,7 @@ def fill(url: str) -> list[object]:
     """Do some of everything at random, the same at every call; returns what was answered."""
     rng = np.random.default_rng(4)
     client = connect(url)
-    buckets, ledger, jobs, changes = BucketStore(client), Ledger(client), Jobs(client), Changes(client)
+    buckets, state, jobs, changes = BucketStore(client), State.of(client), Jobs(client), Changes(client)
     answers: list[object] = []
     for step in range(30):
         names = [BUCKETS[place] for place in rng.integers(0, len(BUCKETS), 400)]
@@ -74,11 +75,19 @@ def fill(url: str) -> list[object]:
         found = buckets.candidates([BUCKETS[place] for place in rng.integers(0, len(BUCKETS), 64)])
         answers.append(dict(zip(found.ids.tolist(), found.counts.tolist(), strict=True)))
         name, segment = f"art-{step % 4}", f"s{step}"
-        answers += [ledger.claim(name, segment, images[:20]), ledger.holders(name, images), ledger.size(name)]
-        ledger.release(name, segment, images[:5])
-        ledger.settle(name, segment)
-        ledger.set_state(name, IndexState(step, step + 1, 7))
-        answers += [ledger.settled(name, ["s1", "s2", segment]), ledger.state(name), ledger.begin(f"t{step % 3}")]
+        answers += [
+            state.claims.claim(name, segment, images[:20]),
+            state.claims.holders(name, images),
+            state.claims.count(name),
+        ]
+        state.claims.release(name, segment, images[:5])
+        state.indexed_segments.add(name, segment)
+        state.index_states.set(name, IndexState(step, step + 1, 7))
+        answers += [
+            state.indexed_segments.contain(name, ["s1", "s2", segment]),
+            state.index_states.get(name),
+            state.attempts.begin(f"t{step % 3}"),
+        ]
         jobs.create(f"j{step}", name)
         jobs.extend(f"j{step}", batches=2, total=9, closed=step % 2 == 0)
         answers += [jobs.report(f"j{step}", batch, Outcome({"": 4}, 1)) for batch in range(2)]
@@ -87,7 +96,7 @@ def fill(url: str) -> list[object]:
     found_changes = changes.since("0-0")
     assert found_changes is not None
     answers += [found_changes[1], buckets.drop(b"b:", keep=b"b:1"), buckets.drop(b"b:0")]
-    ledger.forget("art-1")
+    state.forget("art-1")
     return answers
 
 
@@ -108,25 +117,25 @@ def test_an_indexer_leaves_the_same_on_a_cluster_and_after_a_drop_nothing(
 ) -> None:
     store = ObjectStore.from_settings(servers.settings)
     store.ensure_bucket()
-    parts = Parts(store, connect(cluster.url), Queue(make_app(servers.settings, name="test")))
+    parts = Parts(store, connect(cluster.url), TaskQueue(make_app(servers.settings, name="test")))
     art = parts.collection()
     parts.add(art, "a", range(40))
-    parts.indexer().tender.tend(collection="art")
+    parts.maintenance().tuner.maintain(collection="art")
     parts.add(art, "b", range(40, 60))
-    parts.indexer().delete(job=parts.job("d", kind="delete"), collection="art", ids=rows.ids([3, 44]))
+    parts.indexer().deletion.delete(job=parts.job("d", kind="delete"), collection="art", image_ids=rows.ids([3, 44]))
     live = [number for number in range(60) if number not in {3, 44}]
     parts.assert_indexed(art, live)
     stale = [collection_prefix(art) + b"\x00\x07%d" % place for place in range(60)]  # of a generation that is not used
     parts.buckets.add(stale, [1] * len(stale))
     assert all(buckets_of(cluster))
-    parts.indexer().tender.rebuild(collection="art", job=parts.job("r", kind="rebuild"))
+    parts.maintenance().rebuilder.rebuild(collection="art", job=parts.job("r", kind="rebuild"))
     parts.assert_indexed(art, live)
     parts.redis.flushall()
     assert not cluster.all_keys()
-    parts.indexer().tender.rebuild(collection="art")
+    parts.maintenance().rebuilder.rebuild(collection="art")
     parts.assert_indexed(art, live)
     parts.buckets.add(stale, [1] * len(stale))
-    parts.indexer().drop(job=parts.job("x", kind="drop"), collection="art")
+    parts.maintenance().dropper.drop(job=parts.job("x", kind="drop"), collection="art")
     assert {key for key in cluster.all_keys() if not key.startswith(b"job:")} == {b"changes"}
 
 
@@ -137,13 +146,13 @@ def test_what_needs_no_lost_node_goes_on_and_the_rest_names_it_and_is_well_after
     cluster: ClusterServers,
 ) -> None:
     client = connect(cluster.url, retries=0)
-    buckets, ledger, jobs = BucketStore(client), Ledger(client), Jobs(client)
+    buckets, state, jobs = BucketStore(client), State.of(client), Jobs(client)
     lost, other = cluster.nodes[1], cluster.nodes[2]
     away, here = one_on(cluster, lost, "members:{}"), one_on(cluster, other, "members:{}")
     job = one_on(cluster, lost, "job:{}")
     buckets.add(BUCKETS, list(range(len(BUCKETS))))
     for name in (away, here):
-        ledger.claim(name, "a", [1, 2])
+        state.claims.claim(name, "a", [1, 2])
     jobs.create(job, "art")
     jobs.report(job, 0, Outcome({"": 3}, 0, (Rejection("x", "corrupt", "why"),)))
     lost.kill()
@@ -152,17 +161,17 @@ def test_what_needs_no_lost_node_goes_on_and_the_rest_names_it_and_is_well_after
         lambda: buckets.remove(BUCKETS, list(range(len(BUCKETS)))),
         lambda: buckets.candidates(BUCKETS),
         lambda: buckets.drop(b"b:"),
-        lambda: ledger.claim(away, "b", [2, 3]),
-        lambda: ledger.holders(away, [1]),
+        lambda: state.claims.claim(away, "b", [2, 3]),
+        lambda: state.claims.holders(away, [1]),
         lambda: jobs.get(job),
         lambda: jobs.report(job, 1, Outcome({"": 3})),
     ]
     for call in failing:
         with pytest.raises(IndexUnavailable, match=rf"does not answer.*{lost.name}"):
             call()
-    assert ledger.claim(here, "b", [2, 3]) == ["a", "b"]
+    assert state.claims.claim(here, "b", [2, 3]) == ["a", "b"]
     cluster.revive()
-    assert ledger.holders(away, [1, 2, 3]) == ["a", "a", None]
+    assert state.claims.holders(away, [1, 2, 3]) == ["a", "a", None]
     # What failed was done by halves, on the nodes that lived: done again, it is whole.
     for _ in range(2):
         jobs.report(job, 1, Outcome({"": 3}))
@@ -173,11 +182,11 @@ def test_what_needs_no_lost_node_goes_on_and_the_rest_names_it_and_is_well_after
         key: {b"77"} if place != 77 else set() for place, key in enumerate(BUCKETS)
     }
     assert buckets.drop(b"b:") == len(BUCKETS) - 1
-    assert ledger.claim(away, "b", [2, 3]) == ["a", "b"]
+    assert state.claims.claim(away, "b", [2, 3]) == ["a", "b"]
 
 
 def test_a_cluster_that_stops_for_a_lost_node_is_unavailable_until_it_is_back(cluster: ClusterServers) -> None:
-    ledger = Ledger(connect(cluster.url, retries=0))
+    state = State.of(connect(cluster.url, retries=0))
     here = one_on(cluster, cluster.nodes[2], "members:{}")
     for node in cluster.nodes:
         node.client.config_set("cluster-require-full-coverage", "yes")
@@ -185,14 +194,14 @@ def test_a_cluster_that_stops_for_a_lost_node_is_unavailable_until_it_is_back(cl
         cluster.nodes[1].kill()
         eventually(lambda: cluster.nodes[2].client.execute_command("CLUSTER INFO")["cluster_state"] == "fail")
         with pytest.raises(IndexUnavailable, match=r"does not answer for all keys.*cluster is down"):
-            ledger.claim(here, "a", [1])
+            state.claims.claim(here, "a", [1])
         with pytest.raises(IndexUnavailable, match=r"does not answer for all keys.*cluster is down"):
             BucketStore(connect(cluster.url, retries=0)).add(BUCKETS, [1] * len(BUCKETS))
         cluster.nodes[1].start()
         for node in cluster.nodes:
             node.client.config_set("cluster-require-full-coverage", "yes")
         cluster.wait_until_whole()
-        assert ledger.claim(here, "a", [1]) == ["a"]
+        assert state.claims.claim(here, "a", [1]) == ["a"]
     finally:
         cluster.revive()
         for node in cluster.nodes:
@@ -201,16 +210,16 @@ def test_a_cluster_that_stops_for_a_lost_node_is_unavailable_until_it_is_back(cl
 
 def test_a_task_that_waits_goes_on_when_the_node_is_back(cluster: ClusterServers) -> None:
     """As a worker does: tried again while the index is away, by one client that knew the cluster before."""
-    ledger, buckets = Ledger(connect(cluster.url)), BucketStore(connect(cluster.url))
+    state, buckets = State.of(connect(cluster.url)), BucketStore(connect(cluster.url))
     away = one_on(cluster, cluster.nodes[0], "members:{}")  # a node that the URL names
-    ledger.claim(away, "a", [1])
+    state.claims.claim(away, "a", [1])
     cluster.nodes[0].kill()
     failed, done = threading.Event(), threading.Event()
 
     def work() -> None:
         while not done.is_set():
             try:
-                assert ledger.claim(away, "b", [1, 2]) == ["a", "b"]
+                assert state.claims.claim(away, "b", [1, 2]) == ["a", "b"]
                 buckets.add(BUCKETS, [5] * len(BUCKETS))
                 done.set()
             except IndexUnavailable:
@@ -230,18 +239,18 @@ def test_a_task_that_waits_goes_on_when_the_node_is_back(cluster: ClusterServers
 
 def test_a_node_that_hangs_is_unavailable(cluster: ClusterServers) -> None:
     client = connect(cluster.url, timeout_s=0.5)
-    ledger, buckets = Ledger(client), BucketStore(client)
+    state, buckets = State.of(client), BucketStore(client)
     away = one_on(cluster, cluster.nodes[1], "members:{}")
-    assert ledger.size(away) == 0
+    assert state.claims.count(away) == 0
     os.kill(cluster.nodes[1].pid, signal.SIGSTOP)
     try:
-        for call in (lambda: ledger.size(away), lambda: buckets.add(BUCKETS, [1] * len(BUCKETS))):
+        for call in (lambda: state.claims.count(away), lambda: buckets.add(BUCKETS, [1] * len(BUCKETS))):
             with pytest.raises(IndexUnavailable, match="does not answer"):
                 call()
     finally:
         os.kill(cluster.nodes[1].pid, signal.SIGCONT)
     cluster.wait_until_whole()
-    assert ledger.size(away) == 0
+    assert state.claims.count(away) == 0
     buckets.add(BUCKETS, [1] * len(BUCKETS))
     assert buckets.drop(b"b:") == len(BUCKETS)
 
@@ -263,13 +272,13 @@ def test_changes_are_followed_whichever_other_node_is_lost(cluster: ClusterServe
 
 
 def test_a_lock_is_freed_though_another_node_is_lost_and_its_own_forgot_the_script(cluster: ClusterServers) -> None:
-    ledger = Ledger(connect(cluster.url, retries=0))
+    state = State.of(connect(cluster.url, retries=0))
     cluster.holder("lock:x").client.script_flush()
-    with ledger.holding("x", seconds=30) as held:
-        assert held
+    lock = Lock("x", "x is being tested")
+    with state.locks.hold(lock):
         not_with(cluster, "lock:x").kill()
-    with ledger.holding("x", seconds=30) as again:
-        assert again
+    with state.locks.hold(lock):
+        assert state.locks.is_held(lock)
 
 
 # A cluster that changes
@@ -288,10 +297,10 @@ def changing(tmp_path: Path) -> Iterator[ClusterServers]:
 def test_a_replica_takes_over_without_a_restart_of_ours(changing: ClusterServers) -> None:
     lost, replica = changing.nodes[1], changing.nodes[3]
     client = connect(changing.url, retries=0)
-    ledger, buckets = Ledger(client), BucketStore(client)
+    state, buckets = State.of(client), BucketStore(client)
     away = one_on(changing, lost, "members:{}")
     buckets.add(BUCKETS, [5] * len(BUCKETS))
-    ledger.claim(away, "a", [1])
+    state.claims.claim(away, "a", [1])
     replica.client.execute_command("CLUSTER", "REPLICATE", lost.id)
     eventually(lambda: replica.client.info("replication").get("master_link_status") == "up")
     lost.client.execute_command("WAIT", 1, 10_000)
@@ -300,7 +309,7 @@ def test_a_replica_takes_over_without_a_restart_of_ours(changing: ClusterServers
 
     def answered() -> bool:
         try:
-            answers[:] = [ledger.holders(away, [1]), buckets.candidates(BUCKETS).counts.tolist()]
+            answers[:] = [state.claims.holders(away, [1]), buckets.candidates(BUCKETS).counts.tolist()]
         except IndexUnavailable:
             return False
         return True
@@ -310,7 +319,7 @@ def test_a_replica_takes_over_without_a_restart_of_ours(changing: ClusterServers
     check(client)
     assert buckets.drop(b"b:") == len(BUCKETS)
     assert not list(replica.client.scan_iter(match="b:*"))
-    assert ledger.claim(away, "b", [1, 2]) == ["a", "b"]
+    assert state.claims.claim(away, "b", [1, 2]) == ["a", "b"]
 
 
 def test_a_slot_is_followed_to_a_node_that_had_none(changing: ClusterServers) -> None:
@@ -321,24 +330,24 @@ def test_a_slot_is_followed_to_a_node_that_had_none(changing: ClusterServers) ->
     slot = source.client.execute_command("CLUSTER", "KEYSLOT", keys[0])
     members = f"members:{{{tag}}}".removeprefix("members:")  # a collection whose claims lie in the same slot
     client = connect(changing.url, retries=0)
-    buckets, ledger = BucketStore(client), Ledger(client)
+    buckets, state = BucketStore(client), State.of(client)
     everything = [*BUCKETS, *keys]
     buckets.add(everything, [1] * len(everything))
-    ledger.claim(members, "a", [1])
+    state.claims.claim(members, "a", [1])
     target.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
     source.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
-    moved = [*keys[:3], f"members:{members}".encode()]
+    moved = [*keys[:3], f"claims:{members}".encode()]
     source.client.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "AUTH", PASSWORD, "KEYS", *moved)
     for one in (client, connect(changing.url, retries=0)):
-        assert Ledger(one).holders(members, [1]) == ["a"]
+        assert State.of(one).claims.holders(members, [1]) == ["a"]
         assert BucketStore(one).candidates(everything).counts.tolist() == [len(everything)]
     buckets.add(everything, [2] * len(everything))
-    assert ledger.claim(members, "b", [1, 2]) == ["a", "b"]
+    assert state.claims.claim(members, "b", [1, 2]) == ["a", "b"]
     source.client.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "AUTH", PASSWORD, "KEYS", *keys[3:])
     for node in changing.nodes:
         node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", target.id)
     assert buckets.candidates(everything).counts.tolist() == [len(everything)] * 2
-    assert ledger.holders(members, [1, 2]) == ["a", "b"]
+    assert state.claims.holders(members, [1, 2]) == ["a", "b"]
     assert target.client.smembers(keys[5]) == {b"1", b"2"}
     assert buckets.drop(b"b:") == len(everything)
     assert not [key for key in changing.all_keys() if key.startswith(b"b:")]
@@ -347,43 +356,43 @@ def test_a_slot_is_followed_to_a_node_that_had_none(changing: ClusterServers) ->
 def test_a_cluster_that_moved_is_found_again_by_its_url(changing: ClusterServers, tmp_path: Path) -> None:
     """As when all of it was started anew at other addresses: none of the nodes known so far answers."""
     entrance = changing.nodes[3]
-    ledger = Ledger(connect(f"redis+cluster://:{PASSWORD.replace(' ', '%20')}@{entrance.name}", retries=0))
+    state = State.of(connect(f"redis+cluster://:{PASSWORD.replace(' ', '%20')}@{entrance.name}", retries=0))
     names = [one_on(changing, node, "members:{}") for node in changing.nodes[:3]]
-    assert [ledger.claim(name, "a", [1]) for name in names] == [["a"]] * 3
+    assert [state.claims.claim(name, "a", [1]) for name in names] == [["a"]] * 3
     changing.stop()
     with pytest.raises(IndexUnavailable, match="does not answer"):
-        ledger.size(names[0])
+        state.claims.count(names[0])
     moved = ClusterServers(tmp_path / "moved", nodes=4, last_port=entrance.port)
     try:
         assert [node.port for node in moved.nodes[:3]] != [node.port for node in changing.nodes[:3]]
 
         def answered() -> bool:
             try:
-                return ledger.claim(names[1], "b", [1, 2]) == ["b", "b"]
+                return state.claims.claim(names[1], "b", [1, 2]) == ["b", "b"]
             except IndexUnavailable:
                 return False
 
         eventually(answered)
-        assert [ledger.size(name) for name in names] == [0, 2, 0]
+        assert [state.claims.count(name) for name in names] == [0, 2, 0]
     finally:
         moved.stop()
 
 
 def test_slots_that_no_node_holds_are_named_as_that(changing: ClusterServers) -> None:
     source = changing.nodes[1]
-    ledger = Ledger(connect(changing.url, retries=0))
+    state = State.of(connect(changing.url, retries=0))
     away, here = one_on(changing, source, "members:{}"), one_on(changing, changing.nodes[2], "members:{}")
     for node in changing.nodes:
         node.client.execute_command("CLUSTER", "DELSLOTSRANGE", SLOTS // 3, 2 * SLOTS // 3 - 1)
-    for known in (ledger, Ledger(connect(changing.url, retries=0))):
+    for known in (state, State.of(connect(changing.url, retries=0))):
         with pytest.raises(IndexUnavailable, match="for all keys"):
-            known.size(away)
-        assert known.size(here) == 0
+            known.claims.count(away)
+        assert known.claims.count(here) == 0
     source.client.execute_command("CLUSTER", "ADDSLOTSRANGE", SLOTS // 3, 2 * SLOTS // 3 - 1)
     changing.wait_until_whole()
     with pytest.raises(IndexUnavailable):
-        known.size(away)  # it learns the nodes anew, for the next call
-    assert known.size(away) == 0
+        known.claims.count(away)  # it learns the nodes anew, for the next call
+    assert known.claims.count(away) == 0
 
 
 # What an operator is told
@@ -394,10 +403,10 @@ def test_a_url_of_the_wrong_kind_is_told_as_that(servers: Servers, cluster: Clus
     name = one_on(cluster, cluster.nodes[1], "members:{}")
     as_plain = connect(f"redis://:{PASSWORD}@{cluster.nodes[0].name}/0", retries=0)
     as_cluster = connect(plain.replace("redis://", "redis+cluster://"), retries=0)
-    for call in (lambda: check(as_plain), lambda: Ledger(as_plain).size(name)):
+    for call in (lambda: check(as_plain), lambda: State.of(as_plain).claims.count(name)):
         with pytest.raises(IndexUnavailable, match=r"runs as a cluster.*ARTSEEK_INDEX_URL.*redis\+cluster://"):
             call()
-    for call in (lambda: check(as_cluster), lambda: Ledger(as_cluster).size(name)):
+    for call in (lambda: check(as_cluster), lambda: State.of(as_cluster).claims.count(name)):
         with pytest.raises(IndexUnavailable, match=r"single server.*ARTSEEK_INDEX_URL.*redis://"):
             call()
     check(connect(plain))
@@ -408,13 +417,13 @@ def test_a_url_of_the_wrong_kind_is_told_as_that(servers: Servers, cluster: Clus
 def test_a_wrong_password_is_told_as_that(cluster: ClusterServers, password: str) -> None:
     url = f"redis+cluster://{password}{cluster.url.rpartition('@')[2]}"
     with pytest.raises(IndexUnavailable, match="check the password"):
-        Ledger(connect(url, retries=0)).size("art")
+        State.of(connect(url, retries=0)).claims.count("art")
 
 
 def test_a_cluster_of_which_no_node_answers_is_unavailable() -> None:
     url = f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}"
     with pytest.raises(IndexUnavailable, match="does not answer"):
-        Ledger(connect(url, retries=0)).size("art")
+        State.of(connect(url, retries=0)).claims.count("art")
 
 
 def test_an_error_of_a_command_is_not_taken_for_a_node_that_is_away(cluster: ClusterServers) -> None:
@@ -504,7 +513,7 @@ def test_the_system_runs_on_a_cluster_also_through_the_loss_of_a_node(
     command = ["-m", "cli", "ingest", str(gallery), "--labels-from-folders", "--json"]
     ingestion = Popen([sys.executable, *command], env=bare_environment(**system), stdout=PIPE, text=True)
     try:
-        eventually(lambda: Ledger(index).size("default") > 0)
+        eventually(lambda: State.of(index).claims.count("default") > 0)
         lost = cluster.holder("members:default")
         lost.kill()
         assert lost.name in asked("status", check=False)["parts"]["index"]["reason"]
@@ -515,7 +524,7 @@ def test_the_system_runs_on_a_cluster_also_through_the_loss_of_a_node(
     summary = json.loads(printed)
     assert (summary["added"] + summary["duplicates"], summary["rejected"]) == (len(images), [])
     eventually(found_by_index)
-    assert Ledger(index).size("default") == len(images)
+    assert State.of(index).claims.count("default") == len(images)
     next(node for node, buckets in zip(cluster.nodes, buckets_of(cluster), strict=True) if buckets).kill()
     assert not found_by_index()
     found = asked("search", str(images[3]), "--mode", "exact", "-k", "3")

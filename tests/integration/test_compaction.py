@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,22 @@ import pytest
 
 from services.embedder.embedder import Embedder, Options, _Task
 from services.indexer import app
-from services.maintenance import compaction
+from services.maintenance import merge_plan
 from services.maintenance.compaction import Compactor
 from shared.errors import ObjectNotFound, Unavailable
 from shared.images import Limits
-from shared.messaging.task_queue import TEND, Item
-from shared.rpc.serving import ServingClient
-from shared.state import Change, IndexState, Ledger
+from shared.index import compaction_due
+from shared.messaging.task_queue import MAINTENANCE, BatchImage
+from shared.state import Change, IndexState
+from shared.state.indexed_segments import IndexedSegments
 from shared.state.jobs import Outcome
+from shared.state.locks import segments_lock
 from shared.storage import layout, segments
-from shared.storage.catalog import Collection
+from shared.storage.catalog import EmbeddingSet
 from shared.storage.object_store import ObjectStore
 from tests.support import rows
 from tests.support.eventually import PATIENCE_S
-from tests.support.indexing import DIM, Died, Mortal, Parts, parts_of
+from tests.support.indexing import DIM, Died, Parts, parts_of
 from tests.support.servers import Servers
 
 
@@ -36,11 +39,9 @@ def parts(servers: Servers) -> Parts:
     return parts_of(servers.settings)
 
 
-def compactor(parts: Parts, life: list[int] | None = None, **others: Any) -> Compactor:
-    """Return a compactor, which dies at some call to a server if it is given a life; `others` are parts of its own."""
-    left = life or [0]
-    servers = {name: others.get(name, getattr(parts, name)) for name in ("store", "ledger", "jobs", "changes", "queue")}
-    return Compactor(**{name: Mortal(part, left) for name, part in servers.items()})  # type: ignore[arg-type]
+def compactor(parts: Parts, life: list[int] | None = None) -> Compactor:
+    """Return a compactor, which dies at some call to a server if it is given a life."""
+    return Compactor(parts.clients(life))
 
 
 def seen(parts: Parts, name: str) -> Counter[int]:
@@ -50,7 +51,7 @@ def seen(parts: Parts, name: str) -> Counter[int]:
         for segment in parts.catalog.segments(name)
     }
     hidden = {segment for batch in batches.values() for segment in segments.inputs_of(batch)}
-    dead = parts.catalog.dead_rows(name)
+    dead = parts.catalog.tombstones(name)
     found: Counter[int] = Counter()
     for segment, batch in batches.items():
         if segment in hidden:
@@ -64,17 +65,17 @@ def seen(parts: Parts, name: str) -> Counter[int]:
 
 
 def assert_whole(parts: Parts, name: str, numbers: Sequence[int]) -> None:
-    """Check that a collection has exactly these images, by the store and by the ledger, and has nothing left over."""
+    """Check that a collection has exactly these images, by the store and by the state, and has nothing left over."""
     ids = rows.ids(numbers)
     listed = parts.catalog.segments(name)
     assert seen(parts, name) == dict.fromkeys(ids, 1)
-    assert parts.ledger.size(name) == len(ids)
-    for image, holder in zip(ids, parts.ledger.holders(name, ids), strict=True):
+    assert parts.state.claims.count(name) == len(ids)
+    for image, holder in zip(ids, parts.state.claims.holders(name, ids), strict=True):
         assert holder in listed
         assert image in held_by(parts, name, str(holder))
-    assert parts.ledger.all_settled(name) == set(listed)
+    assert parts.state.indexed_segments.all(name) == set(listed)
     assert parts.catalog.merges(name) == {}
-    assert {segment for segment, _ in parts.catalog.dead_rows(name)} <= set(listed)
+    assert {segment for segment, _ in parts.catalog.tombstones(name)} <= set(listed)
 
 
 def held_by(parts: Parts, name: str, segment: str) -> list[int]:
@@ -83,7 +84,7 @@ def held_by(parts: Parts, name: str, segment: str) -> list[int]:
 
 
 def delete(parts: Parts, numbers: Sequence[int], job: str = "d") -> None:
-    parts.indexer().delete(job=parts.job(job, kind="delete"), collection="art", ids=rows.ids(numbers))
+    parts.indexer().deletion.delete(job=parts.job(job, kind="delete"), collection="art", image_ids=rows.ids(numbers))
 
 
 # What is merged
@@ -92,10 +93,10 @@ def delete(parts: Parts, numbers: Sequence[int], job: str = "d") -> None:
 def test_sixteen_segments_are_merged_into_one_and_every_image_stays(parts: Parts) -> None:
     art = parts.collection()
     for place in range(16):
-        assert parts.queue.waiting()[TEND] == place  # of the fits that each end of a job asks for
+        assert parts.queue.waiting()[MAINTENANCE] == place  # of the fits that each end of a job asks for
         parts.add(art, f"s{place:02}", range(4 * place, 4 * place + 4))
-    assert parts.queue.waiting()[TEND] == 17  # and of the compaction
-    parts.indexer().tender.tend(collection="art")
+    assert parts.queue.waiting()[MAINTENANCE] == 17  # and of the compaction
+    parts.maintenance().tuner.maintain(collection="art")
     delete(parts, [5])
     position = parts.changes.position()
     before = {number: rows.entry(number) for number in range(64)}
@@ -105,7 +106,7 @@ def test_sixteen_segments_are_merged_into_one_and_every_image_stays(parts: Parts
     left = [number for number in range(64) if number != 5]
     assert_whole(parts, "art", left)
     parts.assert_indexed(art, left)
-    assert parts.catalog.dead_rows("art") == set()
+    assert parts.catalog.tombstones("art") == set()
     assert parts.changes.since(position) == (parts.changes.position(), [Change("art", "merged", merged)])
     batch = segments.unpack(parts.store.get(layout.segment_key("art", merged)), verify=True)
     assert segments.inputs_of(batch) == tuple(f"s{place:02}" for place in range(16))
@@ -144,29 +145,29 @@ def test_a_segment_is_rewritten_alone_once_more_than_a_quarter_of_it_is_dead_and
     compactor(parts).compact(collection="art")
     listed = parts.catalog.segments("art")
     assert (len(listed), "a" in listed, "b" in listed, "c" in listed) == (2, False, False, True)
-    assert parts.catalog.dead_rows("art") == set()
+    assert parts.catalog.tombstones("art") == set()
     assert_whole(parts, "art", [*range(90, 200), *range(210, 220)])
 
 
 def test_deletions_ask_for_a_compaction_once_they_are_many(parts: Parts) -> None:
     art = parts.collection()
     parts.add(art, "a", range(100))
-    before = parts.queue.waiting()[TEND]
+    before = parts.queue.waiting()[MAINTENANCE]
     delete(parts, range(20), "d1")
-    assert parts.queue.waiting()[TEND] == before
+    assert parts.queue.waiting()[MAINTENANCE] == before
     delete(parts, range(20, 40), "d2")
-    assert parts.queue.waiting()[TEND] == before + 1
+    assert parts.queue.waiting()[MAINTENANCE] == before + 1
 
 
 def test_segments_grow_by_tiers_up_to_the_largest(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a small largest size, so that few rows fill one."""
-    monkeypatch.setattr(compaction, "_LARGEST", 60_000)
-    monkeypatch.setattr(compaction, "_MOST", 16)
+    monkeypatch.setattr(merge_plan, "_LARGEST", 60_000)
+    monkeypatch.setattr(merge_plan, "_MOST", 16)
     art = parts.collection()
     number = itertools.count()
     for place in range(160):
         parts.write(art, f"s{place:03}", list(itertools.islice(number, 4)))
-        parts.ledger.settle("art", f"s{place:03}")
+        parts.state.indexed_segments.add("art", f"s{place:03}")
     compactor(parts).compact(collection="art")
     sizes = parts.catalog.segment_sizes("art")
     assert len(sizes) < 16
@@ -181,7 +182,7 @@ def test_float16_stays_float16_and_mixed_becomes_float32(parts: Parts) -> None:
         parts.write(art, f"s{place:02}", numbers)
         stored = rows.embeddings(numbers, DIM).astype(np.float16)
         parts.store.put(layout.segment_key("art", f"s{place:02}"), rows.segment(numbers, art, stored))
-        parts.ledger.settle("art", f"s{place:02}")
+        parts.state.indexed_segments.add("art", f"s{place:02}")
     compactor(parts).compact(collection="art")
     (merged,) = parts.catalog.segments("art")
     batch = segments.unpack(parts.store.get(layout.segment_key("art", merged)))
@@ -200,7 +201,7 @@ def test_deletions_from_a_merged_segment_leave_buckets_as_if_the_images_had_neve
     for place in range(16):
         parts.add(art, f"s{place:02}", range(10 * place, 10 * place + 10))
     compactor(parts).compact(collection="art")
-    parts.indexer().tender.tend(collection="art")
+    parts.maintenance().tuner.maintain(collection="art")
     delete(parts, [7, 150, 3], "few")
     delete(parts, range(20, 120), "many")
     left = [number for number in range(160) if number not in {7, 150, 3, *range(20, 120)}]
@@ -219,16 +220,18 @@ def test_a_segment_whose_batch_is_not_reported_is_left(parts: Parts) -> None:
     for place in range(16):
         outcome = parts.write(art, f"job-{place:06}", [place])
         if place != 3:
-            parts.indexer().index(collection="art", segment=f"job-{place:06}", job="job", batch=place, outcome=outcome)
-    parts.ledger.settle("art", "job-000003")  # its indexer died before the report
+            parts.indexer().segments.index(
+                set_name="art", segment=f"job-{place:06}", job="job", batch=place, outcome=outcome
+            )
+    parts.state.indexed_segments.add("art", "job-000003")  # its indexer died before the report
     outcome = parts.write(art, "job-000016", [16])
-    parts.indexer().index(collection="art", segment="job-000016", job="job", batch=16, outcome=outcome)
+    parts.indexer().segments.index(set_name="art", segment="job-000016", job="job", batch=16, outcome=outcome)
     compactor(parts).compact(collection="art")
     listed = parts.catalog.segments("art")
     assert len(listed) == 2
     assert "job-000003" in listed
     assert_whole(parts, "art", range(17))
-    parts.indexer().index(collection="art", segment="job-000003", job="job", batch=3, outcome=Outcome({"": 1}))
+    parts.indexer().segments.index(set_name="art", segment="job-000003", job="job", batch=3, outcome=Outcome({"": 1}))
     assert_whole(parts, "art", range(17))
 
 
@@ -236,7 +239,7 @@ def test_a_segment_of_a_job_that_is_no_longer_known_is_merged(parts: Parts) -> N
     art = parts.collection()
     for place in range(16):
         parts.write(art, f"job-{place:06}", [place])
-        parts.ledger.settle("art", f"job-{place:06}")
+        parts.state.indexed_segments.add("art", f"job-{place:06}")
     compactor(parts).compact(collection="art")
     assert len(parts.catalog.segments("art")) == 1
 
@@ -245,7 +248,7 @@ def test_nothing_is_merged_while_another_is_at_all_segments(parts: Parts) -> Non
     art = parts.collection()
     for place in range(16):
         parts.add(art, f"s{place:02}", [place])
-    with parts.ledger.holding("tend:art", seconds=15), pytest.raises(Unavailable, match="another worker"):
+    with parts.state.locks.hold(segments_lock("art")), pytest.raises(Unavailable, match="another worker"):
         compactor(parts).compact(collection="art")
     assert len(parts.catalog.segments("art")) == 16
 
@@ -284,7 +287,7 @@ def test_a_segment_that_cannot_be_read_is_named_and_left_and_the_rest_merged(
         assert parts.store.get(key) == broken
         parts.store.delete([key])
     assert seen(parts, "art") == {rows.image_id(number): 1 for number in range(34) if number not in {10, 11}}
-    assert parts.ledger.holders("art", rows.ids([10, 11])) == ["s05", "s05"]
+    assert parts.state.claims.holders("art", rows.ids([10, 11])) == ["s05", "s05"]
 
 
 def test_images_of_a_merged_segment_that_is_cut_off_can_be_deleted(parts: Parts) -> None:
@@ -298,9 +301,9 @@ def test_images_of_a_merged_segment_that_is_cut_off_can_be_deleted(parts: Parts)
     for number, size in [(1, 100), (2, 4096), (3, segments.places_of(data).vectors + 40), (300, len(data) // 2)]:
         parts.store.put(key, data[:size])
         job = parts.job(f"d{number}", kind="delete")
-        parts.indexer().delete(job=job, collection="art", ids=[rows.image_id(number)])
+        parts.indexer().deletion.delete(job=job, collection="art", image_ids=[rows.image_id(number)])
         assert parts.jobs.get(job).outcome.affected == 1
-        assert (merged, rows.image_id(number)) in parts.catalog.dead_rows("art")
+        assert (merged, rows.image_id(number)) in parts.catalog.tombstones("art")
         assert not parts.store.exists(layout.original_key(rows.digest(number)))
 
 
@@ -309,7 +312,7 @@ def test_images_of_a_segment_that_cannot_be_read_can_be_deleted(parts: Parts, ho
     art = parts.collection()
     parts.add(art, "a", range(10))
     parts.add(art, "b", range(10, 20))
-    parts.indexer().tender.tend(collection="art")
+    parts.maintenance().tuner.maintain(collection="art")
     key = layout.segment_key("art", "b")
     if how == "damaged":
         parts.store.put(key, parts.store.get(key)[:-100])
@@ -317,10 +320,13 @@ def test_images_of_a_segment_that_cannot_be_read_can_be_deleted(parts: Parts, ho
         parts.store.delete([key])
     position = parts.changes.position()
     job = parts.job("d", kind="delete")
-    parts.indexer().delete(job=job, collection="art", ids=rows.ids([3, 12, 13]))
+    parts.indexer().deletion.delete(job=job, collection="art", image_ids=rows.ids([3, 12, 13]))
     assert parts.jobs.get(job).outcome.affected == 3
-    assert parts.ledger.holders("art", rows.ids([3, 12, 13, 14])) == [None, None, None, "b"]
-    assert parts.catalog.dead_rows("art") == {("a", rows.image_id(3)), *(("b", rows.image_id(one)) for one in (12, 13))}
+    assert parts.state.claims.holders("art", rows.ids([3, 12, 13, 14])) == [None, None, None, "b"]
+    assert parts.catalog.tombstones("art") == {
+        ("a", rows.image_id(3)),
+        *(("b", rows.image_id(one)) for one in (12, 13)),
+    }
     for number in range(20):
         assert parts.store.exists(layout.original_key(rows.digest(number))) == (number not in {3, 12, 13})
     since = parts.changes.since(position)
@@ -333,12 +339,12 @@ def test_a_collection_with_a_damaged_segment_is_fitted_rebuilt_and_dropped_witho
     parts.add(art, "a", range(10))
     parts.add(art, "b", range(10, 20))
     parts.store.put(layout.segment_key("art", "b"), b"broken")
-    parts.indexer().tender.tend(collection="art")
+    parts.maintenance().tuner.maintain(collection="art")
     parts.assert_indexed(art, range(10))
     parts.redis.flushall()
-    parts.indexer().tender.rebuild(collection="art")
+    parts.maintenance().rebuilder.rebuild(collection="art")
     parts.assert_indexed(art, range(10))
-    parts.indexer().drop(job=parts.job("j", kind="drop"), collection="art")
+    parts.maintenance().dropper.drop(job=parts.job("j", kind="drop"), collection="art")
     assert parts.catalog.names() == []
 
 
@@ -348,7 +354,8 @@ def test_a_collection_with_a_damaged_segment_is_fitted_rebuilt_and_dropped_witho
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five segments are enough for a merge, so that fewer calls have to be died at."""
-    monkeypatch.setattr(compaction, "FAN_IN", 5)
+    for module in (merge_plan, compaction_due):
+        monkeypatch.setattr(module, "FAN_IN", 5)
 
 
 def make_ready(parts: Parts) -> list[int]:
@@ -356,9 +363,9 @@ def make_ready(parts: Parts) -> list[int]:
     art = parts.collection()
     for place in range(5):
         parts.write(art, f"s{place}", [2 * place, 2 * place + 1])
-        parts.ledger.settle("art", f"s{place}")
+        parts.state.indexed_segments.add("art", f"s{place}")
     parts.write(art, "s5", [99])
-    parts.ledger.settle("art", "s5")
+    parts.state.indexed_segments.add("art", "s5")
     delete(parts, [0, 1, 7, 99], "before")
     parts.store.put(layout.segment_key("art", "s2"), rows.segment([4, 5, 6], art))  # 6 is of s3
     return [number for number in range(10) if number not in {0, 1, 7}]
@@ -390,7 +397,7 @@ def test_a_compaction_that_dies_anywhere_shows_every_image_once_and_is_finished_
 
 
 @pytest.mark.usefixtures("few")
-@pytest.mark.parametrize("task", ["drop", "rebuild", "rebuild a lost index", "tend", "delete"])
+@pytest.mark.parametrize("task", ["drop", "rebuild", "rebuild a lost index", "maintain", "delete"])
 def test_every_other_task_copes_with_a_merge_that_was_left(parts: Parts, servers: Servers, task: str) -> None:
     """After the merged segment was written, after the claims were handed over, and in between."""
     lives = [0]
@@ -399,9 +406,9 @@ def test_every_other_task_copes_with_a_merge_that_was_left(parts: Parts, servers
         left = [life]
         with suppress(Died):
             compactor(parts, left).compact(collection="art")
-        indexer = parts.indexer()
+        maintenance = parts.maintenance()
         if task == "drop":
-            indexer.drop(job=parts.job("j", kind="drop"), collection="art")
+            maintenance.dropper.drop(job=parts.job("j", kind="drop"), collection="art")
             assert {item.key for item in parts.store.list("")} == set()
         elif task == "delete":
             delete(parts, [4, 8], "j")
@@ -411,10 +418,10 @@ def test_every_other_task_copes_with_a_merge_that_was_left(parts: Parts, servers
             if task == "rebuild a lost index":
                 parts.redis.flushall()
             job = parts.job("j", kind="rebuild")
-            if task == "tend":
-                indexer.tender.tend(collection="art")
+            if task == "maintain":
+                maintenance.tuner.maintain(collection="art")
             else:
-                indexer.tender.rebuild(collection="art", job=job)
+                maintenance.rebuilder.rebuild(collection="art", job=job)
             compactor(parts).compact(collection="art", job=parts.job("c", kind="compact"))
             assert_whole(parts, "art", live)
             parts.assert_indexed(parts.catalog.get("art"), live)
@@ -449,14 +456,14 @@ class Interrupted:
 def test_an_image_that_is_deleted_or_comes_back_at_any_moment_of_a_merge_is_gone_or_there(
     parts: Parts, servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.indexer.indexer._WAIT_S", 0.05)
+    monkeypatch.setattr("services.indexer.deletion._WAIT_S", 0.05)
     lives = [0]
     for life in lives:
         live = make_ready(parts)
         art = parts.catalog.get("art")
         done: list[int] = []
 
-        def happens(art: Collection = art, done: list[int] = done) -> None:
+        def happens(art: EmbeddingSet = art, done: list[int] = done) -> None:
             try:
                 delete(parts, [4, 9], "meanwhile")
             except Unavailable:  # it waits for the lock on the claims, that is: it comes after all this
@@ -467,10 +474,8 @@ def test_an_image_that_is_deleted_or_comes_back_at_any_moment_of_a_merge_is_gone
             parts.add(art, "back", [9])
 
         at = [life]
-        others: dict[str, Any] = {
-            name: Interrupted(getattr(parts, name), at, happens) for name in ("store", "ledger", "changes")
-        }
-        compactor(parts, **others).compact(collection="art")
+        clients = parts.wrapped(lambda part, at=at, happens=happens: Interrupted(part, at, happens))  # type: ignore[misc]
+        Compactor(clients).compact(collection="art")
         if not done:
             happens()
         assert seen(parts, "art") == dict.fromkeys(rows.ids([number for number in live if number != 4]), 1), life
@@ -492,14 +497,14 @@ def test_a_merge_whose_worker_hung_until_another_withdrew_it_is_given_up(parts: 
 
         def put(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
             if "merged-" in key and key.startswith("vectors/"):
-                parts.redis.delete("lock:tend:art")
+                parts.redis.delete("lock:segments:art")
                 other.compact(collection="art")
                 assert_whole(parts, "art", live)
             super().put(key, data, media_type)
 
     slow = Slow(parts.store._client, parts.store._bucket)
     with pytest.raises(Unavailable, match="withdrawn"):
-        compactor(parts, store=slow).compact(collection="art")
+        Compactor(replace(parts.clients(), store=slow)).compact(collection="art")
     assert_whole(parts, "art", live)
     assert len(parts.catalog.segments("art")) == 1
 
@@ -509,19 +514,11 @@ def test_a_merge_whose_worker_hung_until_another_withdrew_it_is_given_up(parts: 
 
 def embedder(parts: Parts) -> Embedder:
     """Return an embedder whose model server does not answer: what is not embedded need not ask it."""
-    return Embedder(
-        store=parts.store,
-        ledger=parts.ledger,
-        jobs=parts.jobs,
-        changes=parts.changes,
-        queue=parts.queue,
-        connect_model=lambda model, version: ServingClient("127.0.0.1:1", model, version=version),
-        options=Options(model=("lite", 1), limits=Limits(), program="test"),
-    )
+    return Embedder(parts.clients(), Options(model=("lite", 1), limits=Limits(), program="test"))
 
 
-def items(numbers: Sequence[int]) -> list[Item]:
-    return [Item(rows.digest(number), f"{number}.jpg", rows.entry(number).label, 10) for number in numbers]
+def items(numbers: Sequence[int]) -> list[BatchImage]:
+    return [BatchImage(rows.digest(number), f"{number}.jpg", rows.entry(number).label, 10) for number in numbers]
 
 
 def merged_batch(parts: Parts) -> Outcome:
@@ -532,7 +529,7 @@ def merged_batch(parts: Parts) -> Outcome:
     for place in range(16):
         segment = f"job-{place:06}"
         outcomes.append(parts.write(art, segment, range(3 * place, 3 * place + 3)))
-        parts.indexer().index(collection="art", segment=segment, job=job, batch=place, outcome=outcomes[-1])
+        parts.indexer().segments.index(set_name="art", segment=segment, job=job, batch=place, outcome=outcomes[-1])
     compactor(parts).compact(collection="art")
     assert len(parts.catalog.segments("art")) == 1
     return outcomes[2]
@@ -545,7 +542,7 @@ def test_tasks_of_a_merged_segment_that_are_delivered_again_change_nothing(parts
     if not known:
         parts.redis.delete("job:job", "job:job:batches")
     for _ in range(2):
-        parts.indexer().index(collection="art", segment="job-000002", job="job", batch=2, outcome=outcome)
+        parts.indexer().segments.index(set_name="art", segment="job-000002", job="job", batch=2, outcome=outcome)
         embedder(parts).embed(job="job", batch=2, collection="art", items=items([6, 7, 8]))
     assert_whole(parts, "art", range(48))
     assert len(parts.catalog.segments("art")) == 1
@@ -558,7 +555,7 @@ def test_a_merged_segment_that_a_worker_which_hung_writes_again_is_cleared_away(
     delete(parts, [7])
     art = parts.catalog.get("art")
     parts.store.put(layout.segment_key("art", "job-000002"), rows.segment([6, 7, 8], art))
-    parts.indexer().index(collection="art", segment="job-000002", job="job", batch=2, outcome=outcome)
+    parts.indexer().segments.index(set_name="art", segment="job-000002", job="job", batch=2, outcome=outcome)
     assert_whole(parts, "art", [number for number in range(48) if number != 7])
 
 
@@ -569,18 +566,18 @@ def test_claims_that_a_merge_hands_over_while_they_are_looked_up_are_no_claims_o
     art = parts.collection()
     for place in range(16):
         parts.write(art, f"s{place:02}", [place])
-        parts.ledger.settle("art", f"s{place:02}")
+        parts.state.indexed_segments.add("art", f"s{place:02}")
     merging = compactor(parts)
 
-    class Late(Ledger):
-        def settled(self, collection: str, segments: Sequence[str]) -> list[bool]:
+    class Late(IndexedSegments):
+        def contain(self, set_name: str, segments: Sequence[str]) -> list[bool]:
             merging.compact(collection="art")
-            return super().settled(collection, segments)
+            return super().contain(set_name, segments)
 
-    ledger, parts.ledger = parts.ledger, Late(parts.redis)
+    state, parts.state = parts.state, replace(parts.state, indexed_segments=Late(parts.redis))
     job = parts.job("again")
     embedder(parts).embed(job=job, batch=0, collection="art", items=items([3, 4]))
-    parts.ledger = ledger
+    parts.state = state
     assert parts.jobs.get(job).outcome == Outcome(duplicates=2)
     assert_whole(parts, "art", range(16))
 
@@ -589,22 +586,22 @@ def test_what_was_deleted_before_its_batch_is_delivered_again_stays_deleted(part
     art = parts.collection()
     job = parts.job("job")
     outcome = parts.write(art, "job-000000", [1, 2, 3])
-    parts.indexer().index(collection="art", segment="job-000000", job="other", batch=0, outcome=outcome)
+    parts.indexer().segments.index(set_name="art", segment="job-000000", job="other", batch=0, outcome=outcome)
     delete(parts, [2])
     embedder(parts).embed(job=job, batch=0, collection="art", items=items([1, 2, 3]))
-    parts.indexer().index(collection="art", segment="job-000000", job=job, batch=0, outcome=outcome)
+    parts.indexer().segments.index(set_name="art", segment="job-000000", job=job, batch=0, outcome=outcome)
     assert seen(parts, "art") == dict.fromkeys(rows.ids([1, 3]), 1)
-    assert parts.ledger.holders("art", rows.ids([1, 2, 3])) == ["job-000000", None, "job-000000"]
+    assert parts.state.claims.holders("art", rows.ids([1, 2, 3])) == ["job-000000", None, "job-000000"]
 
 
 def test_an_embedder_that_gives_up_keeps_the_claims_of_what_it_has_written(parts: Parts) -> None:
     art = parts.collection()
     job = parts.job("job")
     parts.write(art, "job-000000", [1, 2])
-    parts.ledger.claim("art", "job-000000", [rows.image_id(3)])
+    parts.state.claims.claim("art", "job-000000", [rows.image_id(3)])
     task = _Task(job, 0, "job-000000", Outcome(), moving=False)
     embedder(parts)._give_up(task, "art", items([1, 2, 3]), RuntimeError("odd"))
-    assert parts.ledger.holders("art", rows.ids([1, 2, 3])) == ["job-000000", "job-000000", None]
+    assert parts.state.claims.holders("art", rows.ids([1, 2, 3])) == ["job-000000", "job-000000", None]
     assert parts.queue.waiting()["index"] == 1
     assert not parts.jobs.reported(job, 0)
     task = _Task(job, 1, "job-000001", Outcome(), moving=False)
@@ -621,11 +618,11 @@ def test_a_task_that_fails_says_so_in_its_job(parts: Parts, monkeypatch: pytest.
     monkeypatch.setattr(app, "indexer", parts.indexer)
     art = parts.collection()
     parts.add(art, "a", range(3))
-    parts.ledger.set_state("art", IndexState(7, 0, 3))
+    parts.state.index_states.set("art", IndexState(7, 0, 3))
     outcome = parts.write(art, "b", [5, 6])
     parts.job("j1")
-    app.index(collection="art", segment="b", job="j1", batch=0, outcome=outcome.to_json())
-    app.delete(job=parts.job("j2", kind="delete"), collection="art", ids=[rows.image_id(1)])
+    app.index(set_name="art", segment="b", job="j1", batch=0, outcome=outcome.to_json())
+    app.delete(job=parts.job("j2", kind="delete"), collection="art", image_ids=[rows.image_id(1)])
     added, deleted = parts.jobs.get("j1"), parts.jobs.get("j2")
     assert (added.done, added.added, len(added.outcome.rejected)) == (True, 0, 2)
     assert deleted.done
@@ -652,7 +649,9 @@ def insert_and_delete(parts: Parts, start: int) -> None:
     for place in range(25):
         first, job = start + 4 * place, f"{start}x{place}"
         outcome = parts.write(art, f"{job}-000000", range(first, first + 4))
-        parts.indexer().index(collection="art", segment=f"{job}-000000", job=parts.job(job), batch=0, outcome=outcome)
+        parts.indexer().segments.index(
+            set_name="art", segment=f"{job}-000000", job=parts.job(job), batch=0, outcome=outcome
+        )
         if place % 5 == 4:
             patiently(functools.partial(delete, parts, [first - 8, first + 1], f"d{job}"))
 
@@ -660,7 +659,7 @@ def insert_and_delete(parts: Parts, start: int) -> None:
 def test_inserts_deletions_and_compactions_at_the_same_time_end_in_order(parts: Parts, servers: Servers) -> None:
     art = parts.collection()
     parts.add(art, "first", range(1000, 1040))
-    parts.indexer().tender.tend(collection="art")
+    parts.maintenance().tuner.maintain(collection="art")
     stop: list[bool] = []
 
     def compact(own: Parts) -> int:

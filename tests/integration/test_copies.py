@@ -13,9 +13,9 @@ from services.evaluator.app import make_evaluator
 from services.evaluator.evaluator import Evaluator
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
-from shared.messaging.intake import new_job_id
-from shared.messaging.task_queue import Trial
+from shared.messaging.task_queue import EvaluationRequest
 from shared.state import Jobs, connect
+from shared.state.jobs import new_job_id
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
 from tests.support.stack import Stack
@@ -102,7 +102,7 @@ def test_the_command_says_that_copies_flatter(stack: Stack, report: dict[str, An
     assert f"P@{K} is {clean['p_at_k']:.3f} instead of {best['p_at_k']:.3f}" in shown
 
 
-def judged(stack: Stack, evaluator: Evaluator, trial: Trial) -> dict[str, Any]:
+def judged(stack: Stack, evaluator: Evaluator, trial: EvaluationRequest) -> dict[str, Any]:
     """Judge the collection in this process."""
     job = new_job_id()
     Jobs(connect(stack.settings.index_url.get_secret_value())).create(job, NAME, kind="evaluate")
@@ -115,7 +115,7 @@ def test_a_sample_has_near_copies_and_no_twins(stack: Stack, report: dict[str, A
     (tmp_path / CLASSES[1]).mkdir()
     (tmp_path / CLASSES[1] / "again.jpg").write_bytes(changed(picture(70_105), "mirrored.jpg"))
     stack.artseek("ingest", str(tmp_path), "--collection", NAME, "--labels-from-folders")
-    found = judged(stack, make_evaluator(stack.settings), Trial(k=K, sample=50))
+    found = judged(stack, make_evaluator(stack.settings), EvaluationRequest(k=K, sample=50))
     copies = found["query_set"]["copies"]
     assert {one["kind"] for one in copies} == {"near"}
     ids = {(layout.image_id(one["digest"]), one["image"]) for one in copies}
@@ -126,7 +126,7 @@ def test_a_sample_has_near_copies_and_no_twins(stack: Stack, report: dict[str, A
 
 def test_originals_that_are_gone_are_counted_and_nothing_fails(stack: Stack, report: dict[str, Any]) -> None:
     store = ObjectStore.from_settings(stack.settings)
-    trial = Trial(k=K, query_set=report["query_set"]["digest"], kept=NAME)
+    trial = EvaluationRequest(k=K, query_set=report["query_set"]["digest"], kept=NAME)
     names = {one["name"]: one["digest"] for one in report["query_set"]["copies"]}
     gone = layout.query_key(names[f"{CLASSES[0]}/half.jpg"])
     data = store.get(gone)
@@ -142,7 +142,7 @@ def test_originals_that_are_gone_are_counted_and_nothing_fails(stack: Stack, rep
 def test_what_was_compared_by_an_attempt_that_died_is_not_compared_again(
     stack: Stack, report: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trial = Trial(k=K, query_set=report["query_set"]["digest"], kept=NAME)
+    trial = EvaluationRequest(k=K, query_set=report["query_set"]["digest"], kept=NAME)
     redis = connect(stack.settings.index_url.get_secret_value())
     job = new_job_id()
     Jobs(redis).create(job, NAME, kind="evaluate")
@@ -188,7 +188,7 @@ def test_an_evaluation_is_cancelled_while_it_compares(
         return find(*arguments, **options)
 
     monkeypatch.setattr(evaluator._copies, "find", cancelling)
-    trial = Trial(k=K, query_set=report["query_set"]["digest"], kept=NAME)
+    trial = EvaluationRequest(k=K, query_set=report["query_set"]["digest"], kept=NAME)
     evaluator.evaluate(job=job, collection=NAME, trial=trial)
     assert jobs.get(job).done
     store = ObjectStore.from_settings(stack.settings)

@@ -18,9 +18,9 @@ from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
 from shared.index.generations import collection_prefix
-from shared.messaging.intake import new_job_id
-from shared.messaging.task_queue import Trial
-from shared.state import BucketStore, Jobs, Ledger, connect
+from shared.messaging.task_queue import EvaluationRequest
+from shared.state import BucketStore, Jobs, State, connect
+from shared.state.jobs import new_job_id
 from shared.storage import layout, segments
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
@@ -291,10 +291,10 @@ class Bench:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         index = connect(stack.settings.index_url.get_secret_value())
-        self.redis, self.ledger, self.jobs = index, Ledger(index), Jobs(index)
+        self.redis, self.state, self.jobs = index, State.of(index), Jobs(index)
         self.store = ObjectStore.from_settings(stack.settings)
-        self.sets = QuerySets(self.store, self.ledger)
-        self.trial = Trial(
+        self.sets = QuerySets(self.store, self.state)
+        self.trial = EvaluationRequest(
             k=K,
             query_set=self.sets.kept("shapes"),
             kept="shapes",
@@ -315,7 +315,7 @@ class Bench:
         made._scratch = Mortal(made._scratch, method, shared)  # type: ignore[assignment]
         return made
 
-    def run(self, evaluator: Evaluator, job: str, trial: Trial | None = None) -> dict[str, Any]:
+    def run(self, evaluator: Evaluator, job: str, trial: EvaluationRequest | None = None) -> dict[str, Any]:
         evaluator.evaluate(job=job, collection=NAME, trial=trial or self.trial)
         return Evaluations(self.store).get(NAME, job)
 
@@ -382,7 +382,7 @@ def test_what_a_killed_evaluation_left_in_the_index_is_swept_at_the_next_start(b
     with pytest.raises(Died):
         bench.run(bench.evaluator("candidates", state), job)
     assert scratch_keys(bench.stack)
-    Scratch(bench.redis, BucketStore(bench.redis), bench.ledger).sweep()
+    Scratch(bench.redis, BucketStore(bench.redis), bench.state).sweep()
     assert scratch_keys(bench.stack) == []
     bench.run(bench.evaluator(), job)
 
@@ -411,11 +411,13 @@ def test_queries_that_only_a_cancelled_evaluation_used_go_with_it(bench: Bench, 
 
 
 def test_two_evaluations_at_once_do_not_disturb_each_other(bench: Bench) -> None:
-    other = Trial(k=3, sample=10, seed=4, grid=parse_grid(json.dumps({**GRID, "tables": [3, 4], "width": 0.9})))
+    other = EvaluationRequest(
+        k=3, sample=10, seed=4, grid=parse_grid(json.dumps({**GRID, "tables": [3, 4], "width": 0.9}))
+    )
     alone = [figures(bench.run(bench.evaluator(), bench.job(), trial)) for trial in (bench.trial, other)]
     together: list[Any] = [None, None]
 
-    def judge(place: int, trial: Trial) -> None:
+    def judge(place: int, trial: EvaluationRequest) -> None:
         together[place] = figures(bench.run(bench.evaluator(), bench.job(), trial))
 
     threads = [threading.Thread(target=judge, args=(place, trial)) for place, trial in enumerate((bench.trial, other))]

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from shared.messaging.intake import new_job_id
-from shared.messaging.task_queue import EVALUATE, EVALUATE_COLLECTION, Queue, Trial, make_app
+from shared.messaging.task_queue import EVALUATE, EVALUATE_COLLECTION, EvaluationRequest, TaskQueue, make_app
 from shared.state import Client, Jobs
-from shared.state.jobs import Job
+from shared.state.jobs import Job, new_job_id
 from shared.storage.object_store import ObjectStore
 from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.paths import ROOT
@@ -57,7 +56,9 @@ def test_a_job_ends_whatever_breaks(
     store.ensure_bucket()
     jobs, job = Jobs(redis), new_job_id()
     jobs.create(job, "art", kind="evaluate")
-    Queue(make_app(servers.settings, name="tests")).evaluate(job=job, collection="art", trial=Trial(sample=5))
+    TaskQueue(make_app(servers.settings, name="tests")).evaluate(
+        job=job, collection="art", trial=EvaluationRequest(sample=5)
+    )
     with worker(servers, tmp_path / "log", how):
         found = ended(jobs, job, tmp_path / "log")
     (failure,) = found.outcome.rejected

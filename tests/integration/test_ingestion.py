@@ -17,11 +17,11 @@ from PIL import Image
 from services.embedder import embedder as embedder_module
 from services.embedder.embedder import Embedder, Options
 from shared.images import Limits, decode
-from shared.messaging.intake import new_job_id
-from shared.messaging.task_queue import Item, Queue, make_app
-from shared.rpc.serving import ServingClient
+from shared.messaging.task_queue import BatchImage, TaskQueue, make_app
+from shared.messaging.worker import connect_worker
 from shared.settings import Settings
-from shared.state import Changes, Jobs, Ledger, connect
+from shared.state import Jobs, State, connect
+from shared.state.jobs import new_job_id
 from shared.storage import layout
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
@@ -203,10 +203,12 @@ def test_an_image_that_kills_its_worker_is_set_aside_and_the_others_are_added(st
     """The decoder is made to kill its process at one image, as a fault in a C library would."""
     settings = stack.settings
     store, index = ObjectStore.from_settings(settings), connect(settings.index_url.get_secret_value())
-    ledger, jobs = Ledger(index), Jobs(index)
+    state, jobs = State.of(index), Jobs(index)
     pictures = [photograph(300 + seed) for seed in range(5)]
     deadly = layout.digest_of(pictures[2])
-    items = [Item(layout.digest_of(data), f"{place}.jpg", "odd", len(data)) for place, data in enumerate(pictures)]
+    items = [
+        BatchImage(layout.digest_of(data), f"{place}.jpg", "odd", len(data)) for place, data in enumerate(pictures)
+    ]
     for item, data in zip(items, pictures, strict=True):
         store.put(layout.original_key(item.digest), data)
     job = new_job_id()
@@ -224,28 +226,22 @@ def test_an_image_that_kills_its_worker_is_set_aside_and_the_others_are_added(st
             break
     assert exits == [9, 9, 9, 0]
     _until_done(jobs, job)
-    state = jobs.get(job)
-    assert (state.added, state.outcome.duplicates) == (4, 0)
-    assert [(one.name, one.code) for one in state.outcome.rejected] == [("2.jpg", "set-aside")]
+    done = jobs.get(job)
+    assert (done.added, done.outcome.duplicates) == (4, 0)
+    assert [(one.name, one.code) for one in done.outcome.rejected] == [("2.jpg", "set-aside")]
     assert store.exists(layout.set_aside_key(deadly))
-    assert ledger.size("deadly") == 4
+    assert state.claims.count("deadly") == 4
 
 
-def _embed_with_deadly_decoder(settings: Settings, job: str, items: list[Item], deadly: str) -> None:
+def _embed_with_deadly_decoder(settings: Settings, job: str, items: list[BatchImage], deadly: str) -> None:
     def decode_or_die(data: bytes, **options: Any) -> Any:
         if layout.digest_of(data) == deadly:
             os._exit(9)
         return decode(data, **options)
 
     setattr(embedder_module, "decode", decode_or_die)  # noqa: B010 -- it is not the module's own
-    index = connect(settings.index_url.get_secret_value())
     Embedder(
-        store=ObjectStore.from_settings(settings),
-        ledger=Ledger(index),
-        jobs=Jobs(index),
-        changes=Changes(index),
-        queue=Queue(make_app(settings, name="test")),
-        connect_model=lambda model, version: ServingClient(settings.serving_target, model, version=version),
+        connect_worker(settings, make_app(settings, name="test")),
         options=Options(model=(settings.model, settings.model_version), limits=Limits(), program="test"),
     ).embed(job=job, batch=0, collection="deadly", items=items)
 
@@ -258,9 +254,9 @@ def test_a_batch_that_runs_twice_counts_once(stack: Stack, tmp_path: Path) -> No
     """The queue may deliver a message twice, also after its work was done."""
     settings = stack.settings
     store, index = ObjectStore.from_settings(settings), connect(settings.index_url.get_secret_value())
-    jobs, queue = Jobs(index), Queue(make_app(settings, name="test"))
+    jobs, queue = Jobs(index), TaskQueue(make_app(settings, name="test"))
     pictures = [photograph(400 + seed) for seed in range(3)]
-    items = [Item(layout.digest_of(data), f"{place}.jpg", None, len(data)) for place, data in enumerate(pictures)]
+    items = [BatchImage(layout.digest_of(data), f"{place}.jpg", None, len(data)) for place, data in enumerate(pictures)]
     for item, data in zip(items, pictures, strict=True):
         store.put(layout.original_key(item.digest), data)
     job = new_job_id()

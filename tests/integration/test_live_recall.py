@@ -13,7 +13,7 @@ from services.evaluator.run_results import runs_of
 from services.query import live_recall
 from services.query.live_recall import _ROOM, LiveRecall
 from services.query.metrics import Measures
-from services.query.search.searcher import Found, Searcher, Wanted
+from services.query.search.searcher import Searcher, SearchQuery, SearchResult
 from shared.images import Limits
 from shared.rpc.query import Collection
 from shared.rpc.serving import ServingClient
@@ -46,9 +46,9 @@ class Watched:
             live_recall=self.live,
         )
 
-    def search(self, number: int, **wanted: Any) -> Found:
+    def search(self, number: int, **wanted: Any) -> SearchResult:
         options = {"vector": self.system.vectors[number], "mode": "lsh", **wanted}
-        return self.searcher.search(Wanted(collection="art", **options))[0]
+        return self.searcher.search(SearchQuery(collection="art", **options))[0]
 
     def value(self, name: str, collection: str = "art") -> float:
         return self.measures.registry.get_sample_value(name, {"collection": collection}) or 0.0
@@ -71,7 +71,7 @@ def watched(servers: Servers, tmp_path: Path) -> Iterator[Watched]:
     made.system.follower.stop()
 
 
-def expected_recall(watched: Watched, number: int, found: Found, wanted: dict[str, Any]) -> float | None:
+def expected_recall(watched: Watched, number: int, found: SearchResult, wanted: dict[str, Any]) -> float | None:
     """The share of the nearest that was found, plainly: those at least as near as the last of them count."""
     metric, k, least = wanted.get("metric", "cosine"), wanted.get("k", 10), wanted.get("min_score")
     nearest = watched.system.expected(watched.system.vectors[number], metric, let_through(wanted), k)
@@ -120,7 +120,7 @@ def test_it_compares_with_what_was_there_when_the_search_was_answered(watched: W
     system, gone = watched.system, [hit.id for hit in found.hits]
     for image in gone:
         for start in range(0, COUNT, 60):
-            system.catalog.bury("art", [(f"s{start}", image)])
+            system.catalog.add_tombstones("art", [(f"s{start}", image)])
             system.changes.announce(Change("art", "deleted", f"s{start}/{image}"))
     assert not set(gone) & {hit.id for hit in system.search(vector=system.vectors[7], k=20, mode="exact").hits}
     watched.live.start()
@@ -142,9 +142,9 @@ def test_only_live_answers_of_the_index_are_checked(watched: Watched) -> None:
     watched.search(3, trial=True)
     watched.search(3, mode="exact")
     assert watched.search(3, mode="auto", k=COUNT).mode == "exact"  # the index yielded too few
-    watched.searcher.search_batch(Wanted(collection="art", mode="lsh", trial=True), [rows.image_id(4)])
+    watched.searcher.search_batch(SearchQuery(collection="art", mode="lsh", trial=True), [rows.image_id(4)])
     assert watched.live._waiting.qsize() == 0
-    watched.searcher.search_batch(Wanted(collection="art", mode="lsh"), [rows.image_id(4), rows.image_id(5)])
+    watched.searcher.search_batch(SearchQuery(collection="art", mode="lsh"), [rows.image_id(4), rows.image_id(5)])
     assert watched.search(3, mode="auto", k=2).mode == "lsh"
     assert watched.live._waiting.qsize() == 3
 

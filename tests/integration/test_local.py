@@ -24,7 +24,7 @@ from tests.support.stack import Stack, launch, start_stack
 
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 SERVERS = {"valkey-index", "valkey-broker", "objects", "model-server"}
-PARTS = SERVERS | {"query", "embedder", "indexer", "tender", "evaluator", "web"}
+PARTS = SERVERS | {"query", "embedder", "indexer", "maintenance", "evaluator", "web"}
 
 
 def processes_on(data: Path) -> list[psutil.Process]:

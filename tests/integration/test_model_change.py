@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import json
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,16 +15,17 @@ import tensorflow as tf
 from PIL import Image
 
 from services.embedder.embedder import Embedder, Options
-from services.query.replica.replica_sync import Follower
-from services.query.search.searcher import Searcher, Wanted
+from services.query.replica.replica_sync import ReplicaSync
+from services.query.search.searcher import Searcher, SearchQuery
 from shared.errors import NotFound, Unavailable
 from shared.images import Limits, decode
-from shared.messaging.task_queue import EMBED, Item
+from shared.messaging.task_queue import EMBED, BatchImage
 from shared.rpc.serving import ServingClient
-from shared.state import BucketStore, Changes, Ledger, connect
+from shared.state import BucketStore, Changes, State, connect
 from shared.state.jobs import Outcome
+from shared.state.model_changes import ModelChangeState
 from shared.storage import layout, segments
-from shared.storage.catalog import Catalog, Collection
+from shared.storage.catalog import Catalog, EmbeddingSet
 from tests.integration.test_model_server import Server, serving
 from tests.support.eventually import PATIENCE_S
 from tests.support.indexing import Died, parts_of
@@ -75,8 +75,8 @@ PICTURES = {number: picture(number) for number in range(2 * IMAGES)}
 IDS = {number: layout.image_id(layout.digest_of(data)) for number, data in PICTURES.items()}
 
 
-def item(number: int, label: str = "a") -> Item:
-    return Item(layout.digest_of(PICTURES[number]), f"{number}.png", label, len(PICTURES[number]))
+def item(number: int, label: str = "a") -> BatchImage:
+    return BatchImage(layout.digest_of(PICTURES[number]), f"{number}.png", label, len(PICTURES[number]))
 
 
 class Line:
@@ -86,36 +86,37 @@ class Line:
         self.later: deque[Callable[[], None]] = deque()
         self.embedder: Any = None
         self.indexer: Any = None
+        self.maintenance: Any = None
         self.held: list[Callable[[], None]] | None = None  # segments that were written and wait to be indexed
         self.before_embed: Callable[[], None] = lambda: None
 
-    def embed(self, *, job: str, batch: int, collection: str, items: Sequence[Item], **more: Any) -> None:
+    def embed(self, *, job: str, batch: int, collection: str, items: Sequence[BatchImage], **more: Any) -> None:
         def run() -> None:
             self.embedder.embed(job=job, batch=batch, collection=collection, items=items, **more)
 
-        if "space" in more:  # the switch waits for it
+        if "set_name" in more:  # the change of model waits for it
             self.before_embed()
             run()
         else:
             self.later.append(run)
 
-    def index(self, *, space: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
+    def index(self, *, set_name: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
         def run() -> None:
-            self.indexer.index(collection=space, segment=segment, job=job, batch=batch, outcome=outcome)
+            self.indexer.segments.index(set_name=set_name, segment=segment, job=job, batch=batch, outcome=outcome)
 
-        if self.held is not None and space == "art":
+        if self.held is not None and set_name == "art":
             self.held.append(run)
         else:
             run()
 
-    def switch(self, **message: Any) -> None:
-        self.later.append(lambda: self.indexer.switcher.switch(**message))
+    def change_model(self, **message: Any) -> None:
+        self.later.append(lambda: self.maintenance.model_changer.change(**message))
 
     def compact(self, *, collection: str, job: str | None = None) -> None:
-        self.later.append(lambda: self.indexer.compactor.compact(collection=collection, job=job))
+        self.later.append(lambda: self.maintenance.compactor.compact(collection=collection, job=job))
 
-    def tend(self, *, collection: str, job: str | None = None) -> None:
-        self.later.append(lambda: self.indexer.tender.tend(collection=collection, job=job))
+    def maintain(self, *, collection: str, job: str | None = None) -> None:
+        self.later.append(lambda: self.maintenance.tuner.maintain(collection=collection, job=job))
 
     def waiting(self) -> dict[str, int]:
         return {EMBED: 0}
@@ -139,12 +140,11 @@ class System:
         )
         self.parts.connect_model = self.connect
         self.line.embedder = Embedder(
-            **{name: getattr(self.parts, name) for name in ("store", "ledger", "jobs", "changes", "queue")},
-            connect_model=self.connect,
-            options=Options(model=("old", None), limits=Limits(), program="test"),
+            self.parts.clients(),
+            Options(model=("old", None), limits=Limits(), program="test"),
         )
-        self.line.indexer = self.parts.indexer()
-        self.catalog, self.ledger, self.jobs = self.parts.catalog, self.parts.ledger, self.parts.jobs
+        self.line.indexer, self.line.maintenance = self.parts.indexer(), self.parts.maintenance()
+        self.catalog, self.state, self.jobs = self.parts.catalog, self.parts.state, self.parts.jobs
         self._numbers = itertools.count()
 
     def add(self, numbers: Sequence[int], label: str = "a") -> str:
@@ -164,15 +164,15 @@ class System:
     def delete(self, numbers: Sequence[int]) -> None:
         job = f"del{next(self._numbers):04}"
         self.jobs.create(job, "art", kind="delete")
-        self.line.indexer.delete(job=job, collection="art", ids=[IDS[number] for number in numbers])
+        self.line.indexer.deletion.delete(job=job, collection="art", image_ids=[IDS[number] for number in numbers])
 
-    def begin(self, model: str = "new", version: int | None = None, job: str = "switch") -> str:
-        """Begin a switch; `line.run` does it."""
-        self.jobs.create(job, "art", kind="switch")
-        self.line.switch(collection="art", job=job, model=model, version=version)
+    def begin(self, model: str = "new", version: int | None = None, job: str = "change") -> str:
+        """Begin a change of model; `line.run` does it."""
+        self.jobs.create(job, "art", kind="change-model")
+        self.line.change_model(collection="art", job=job, model=model, version=version)
         return job
 
-    def switch(self, model: str = "new", job: str = "switch") -> None:
+    def change(self, model: str = "new", job: str = "change") -> None:
         self.begin(model, job=job)
         self.line.run()
 
@@ -187,9 +187,9 @@ class System:
         used = self.catalog.get("art")
         assert (used.model, used.version, used.dim) == (model, 1, DIMS[model])
         found: dict[int, Any] = {}
-        dead = self.catalog.dead_rows(used.space)
-        for segment in self.catalog.segments(used.space):
-            rows = segments.unpack(self.parts.store.get(layout.segment_key(used.space, segment)), verify=True)
+        dead = self.catalog.tombstones(used.name)
+        for segment in self.catalog.segments(used.name):
+            rows = segments.unpack(self.parts.store.get(layout.segment_key(used.name, segment)), verify=True)
             vectors = segments.vectors_of(rows)
             for row, image in enumerate(segments.ids_of(rows).tolist()):
                 if (segment, image) not in dead:
@@ -201,24 +201,24 @@ class System:
         for number in numbers:
             assert found[IDS[number]][1].label == (labels or {}).get(number, "a")
             assert self.parts.store.exists(layout.original_key(layout.digest_of(PICTURES[number])))
-        assert self.ledger.size(used.space) == len(numbers)
+        assert self.state.claims.count(used.name) == len(numbers)
         self.assert_nothing_left(used)
 
-    def assert_nothing_left(self, used: Collection) -> None:
-        """Check that store and Redis hold nothing of another space than the one in use."""
-        prefixes = ("vectors/", "deleted/", "merges/", "indexes/", "spaces/")
+    def assert_nothing_left(self, used: EmbeddingSet) -> None:
+        """Check that store and Redis hold nothing of another embedding set than the one in use."""
+        prefixes = ("vectors/", "tombstones/", "merges/", "indexes/", "embedding-sets/")
         keys = [entry.key for entry in self.parts.store.list("") if entry.key.startswith(prefixes)]
-        assert {key.split("/")[1] for key in keys} == {used.space}
+        assert {key.split("/")[1] for key in keys} == {used.name}
         tag = bytes.fromhex(used.tag)
         for key in self.parts.redis.scan_iter(count=1000):
             if key.startswith(b"b:"):
                 assert key[2:6] == tag
             else:
                 kind, _, name = key.decode().partition(":")
-                assert kind not in {"gone", "left-out", "switch", "lock"}, key
-                if kind in {"index", "members", "settled", "gathered"}:
-                    assert name == used.space
-        assert not self.ledger.is_closed(used.space)
+                assert kind not in {"pending-deletes", "failed", "model-change", "lock"}, key
+                if kind in {"index", "claims", "indexed", "since-compaction"}:
+                    assert name == used.name
+        assert not self.state.indexed_segments.is_closed(used.name)
 
 
 @pytest.fixture
@@ -231,8 +231,8 @@ class Reader:
 
     def __init__(self, system: System, folder: Path) -> None:
         index = connect(system.settings.index_url.get_secret_value())
-        self.follower = Follower(
-            catalog=Catalog(system.parts.store), changes=Changes(index), ledger=Ledger(index), folder=folder
+        self.follower = ReplicaSync(
+            catalog=Catalog(system.parts.store), changes=Changes(index), state=State.of(index), folder=folder
         )
         self.searcher = Searcher(
             follower=self.follower,
@@ -271,11 +271,11 @@ def test_no_query_fails_and_no_answer_is_mixed_while_a_collection_changes(system
             by_file, mode = bool(rng.integers(2)), ("exact", "lsh")[int(rng.integers(2))]
             query: dict[str, Any] = {"image": PICTURES[number]} if by_file else {"id": IDS[number]}
             try:
-                found, copy = reader.searcher.search(Wanted("art", **query, k=5, mode=mode))  # type: ignore[arg-type]
+                found, copy = reader.searcher.search(SearchQuery("art", **query, k=5, mode=mode))  # type: ignore[arg-type]
             except Exception as error:
                 failures.append(repr(error))
                 return
-            model = copy.collection.model
+            model = copy.embedding_set.model
             ids = [int(hit.pack.ids[hit.row]) for hit in found.hits]
             if mode == "exact" and ids != [IDS[int(place)] for place in order[model][number]]:
                 failures.append(f"{model}: {ids}")
@@ -292,7 +292,7 @@ def test_no_query_fails_and_no_answer_is_mixed_while_a_collection_changes(system
         thread.start()
     try:
         for model in ("new", "old", "new"):
-            system.switch(model, job=f"to-{model}-{len(answered)}-{answered.total()}")
+            system.change(model, job=f"to-{model}-{len(answered)}-{answered.total()}")
             before = answered[model]
             while answered[model] < before + 20 and not failures:
                 ended.wait(0.01)
@@ -314,7 +314,7 @@ def test_what_is_added_and_deleted_meanwhile_ends_up_right(system: System, reade
     def change() -> None:
         match next(times):
             case 0:
-                system.delete([0, 40])  # the one is on its way into the new space, the other is not yet
+                system.delete([0, 40])  # the one is on its way into the new embedding set, the other is not yet
                 system.add([70, 71])
             case 1:
                 system.delete([1, 41])
@@ -323,22 +323,22 @@ def test_what_is_added_and_deleted_meanwhile_ends_up_right(system: System, reade
                 system.delete([70])
 
     system.line.before_embed = change
-    system.switch()
+    system.change()
     kept = [number for number in [*numbers, 71] if number not in {0, 40}]
     system.assert_moved(kept, {1: "b", 41: "b"})
     assert not system.parts.store.exists(layout.original_key(layout.digest_of(PICTURES[0])))
     view = reader.follower.copy("art").view
     assert view.images == len(kept)
-    report = system.jobs.result("switch")
+    report = system.jobs.result("change")
     assert report == {
-        "switched": True, "from": {"model": "old", "version": 1}, "images": len(kept),
+        "changed": True, "from": {"model": "old", "version": 1}, "images": len(kept),
         "model": "new", "version": 1, "dim": 9,
     }  # fmt: skip
 
 
 def test_what_settles_too_late_is_embedded_again_and_counted_once(system: System) -> None:
     system.add(range(IMAGES))
-    broken = Item(layout.digest_of(b"no image"), "broken.png", None, 8)
+    broken = BatchImage(layout.digest_of(b"no image"), "broken.png", None, 8)
     system.parts.store.put(layout.original_key(broken.digest), b"no image")
     system.line.held = []
     job = system.add([80, 81, 3])
@@ -348,20 +348,20 @@ def test_what_settles_too_late_is_embedded_again_and_counted_once(system: System
     system.line.embedder.embed(job="mixed", batch=0, collection="art", items=[item(82), item(4), broken])
     held, system.line.held = system.line.held, None
     assert len(held) == 2
-    real = system.ledger.gone
+    real = system.state.model_changes.pending_deletes
     refused = []
 
-    def gone(space: str) -> list[int]:
-        assert system.ledger.is_closed("art")
+    def pending_deletes(set_name: str) -> list[int]:
+        assert system.state.indexed_segments.is_closed("art")
         for run in held:
             with pytest.raises(Unavailable):
                 run()
             refused.append(run)
         with pytest.raises(Unavailable):
             system.delete([5])
-        return real(space)
+        return real(set_name)
 
-    system.ledger.gone = gone  # type: ignore[method-assign]
+    system.state.model_changes.pending_deletes = pending_deletes  # type: ignore[method-assign]
     system.line.later.clear()
     system.begin()
     system.line.later.popleft()()
@@ -381,24 +381,24 @@ def test_a_worker_that_dies_at_any_call_leaves_nothing_double_lost_or_closed(sys
     numbers = range(40)
     system.add(numbers)
     system.line.run()
-    real = system.line.indexer
+    real = system.line.indexer, system.line.maintenance
     models = itertools.cycle(["new", "old"])
     life, model, calls = 1, next(models), 0
     while True:
         job = system.begin(model, job=f"at-{life}")
         left = [life]
-        system.line.indexer = system.parts.indexer(left)
+        system.line.indexer, system.line.maintenance = system.parts.indexer(left), system.parts.maintenance(left)
         with suppress(Died):
             system.line.run()
         died = left[0] <= 0
         for key in system.parts.redis.scan_iter(match="lock:*"):  # they free themselves in seconds
             system.parts.redis.delete(key)
-        system.line.indexer = real
+        system.line.indexer, system.line.maintenance = real
         if died:
             system.add([90 + life % 30])  # waits for nobody
             system.delete([90 + life % 30])
             system.line.later.clear()
-            system.line.switch(collection="art", job=job, model=model, version=None)
+            system.line.change_model(collection="art", job=job, model=model, version=None)
             system.line.run()
         system.assert_moved(numbers, model=model)
         assert system.jobs.get(job).done
@@ -418,11 +418,11 @@ def test_a_model_that_is_not_served_is_refused_and_nothing_is_changed(system: Sy
         (refusal,) = system.jobs.get(f"refused-{number}").outcome.rejected
         assert refusal.code == "not-served"
         assert said in refusal.reason
-    system.switch("old", job="same")
-    assert system.jobs.result("same") == {"switched": False, "model": "old", "version": 1, "dim": 6}
+    system.change("old", job="same")
+    assert system.jobs.result("same") == {"changed": False, "model": "old", "version": 1, "dim": 6}
     assert {entry.key for entry in system.parts.store.list("")} == before
-    system.jobs.create("none", "nothere", kind="switch")
-    system.line.indexer.switcher.switch(collection="nothere", job="none", model="new", version=None)
+    system.jobs.create("none", "nothere", kind="change-model")
+    system.line.maintenance.model_changer.change(collection="nothere", job="none", model="new", version=None)
     assert "nothere" in system.jobs.get("none").outcome.rejected[0].reason
 
 
@@ -430,17 +430,17 @@ def test_images_that_cannot_be_embedded_are_left_out_by_name_but_not_many(system
     system.add(range(IMAGES))
     lost = [layout.original_key(layout.digest_of(PICTURES[number])) for number in range(11)]
     system.parts.store.delete(lost[:2])
-    system.switch()
+    system.change()
     kept = list(range(2, IMAGES))
     system.assert_moved(kept)
-    outcome = system.jobs.get("switch").outcome
+    outcome = system.jobs.get("change").outcome
     assert sorted((one.name, one.code) for one in outcome.rejected) == [
         ("0.png", "original-missing"), ("1.png", "original-missing")
     ]  # fmt: skip
     assert outcome.affected == len(kept)
     for number in kept[:11]:
         system.parts.store.delete([layout.original_key(layout.digest_of(PICTURES[number]))])
-    system.switch("old", job="back")
+    system.change("old", job="back")
     (refusal,) = system.jobs.get("back").outcome.rejected
     assert (refusal.code, "11 images cannot be embedded" in refusal.reason) == ("refused", True)
     used = system.catalog.get("art")
@@ -450,41 +450,41 @@ def test_images_that_cannot_be_embedded_are_left_out_by_name_but_not_many(system
 
 def test_a_change_can_be_cancelled_and_keeps_others_out_until_then(system: System) -> None:
     system.add(range(IMAGES))
-    seen: list[Collection | None] = []
+    seen: list[EmbeddingSet | None] = []
 
     def other() -> None:
         if not seen:
             seen.append(system.catalog.filling(system.catalog.get("art")))
-            system.jobs.cancel("switch")
+            system.jobs.cancel("change")
 
     system.line.before_embed = other
-    system.switch()
+    system.change()
     assert seen[0] is not None
     # All was embedded in the one turn, and the change made; what is asked for earlier is kept to.
-    system.jobs.create("again", "art", kind="switch")
+    system.jobs.create("again", "art", kind="change-model")
     system.jobs.cancel("again")
     target = "old" if system.catalog.get("art").model == "new" else "new"
-    system.line.switch(collection="art", job="again", model=target, version=None)
+    system.line.change_model(collection="art", job="again", model=target, version=None)
     system.line.run()
     assert [one.code for one in system.jobs.get("again").outcome.rejected] == ["cancelled"]
     system.assert_nothing_left(system.catalog.get("art"))
-    system.ledger.set_switching("art", json.dumps({"target": ["new", 9], "job": "live", "after": ""}), seconds=60)
-    system.jobs.create("live", "art", kind="switch")
-    system.switch(target, job="third")
+    system.state.model_changes.set("art", ModelChangeState(model="new", version=9, job="live"))
+    system.jobs.create("live", "art", kind="change-model")
+    system.change(target, job="third")
     assert "under way, by the job live" in system.jobs.get("third").outcome.rejected[0].reason
 
 
 def test_a_segment_of_another_model_is_refused(system: System, reader: Reader) -> None:
     system.add(range(5))
     used = system.catalog.get("art")
-    strange = Collection("art", used.tag, "old", 2, used.dim, used.created)
+    strange = EmbeddingSet("art", used.tag, "old", 2, used.dim, used.created)
     from tests.support import rows  # noqa: PLC0415
 
     system.parts.store.put(layout.segment_key("art", "strange-000000"), rows.segment([1, 2], strange))
     system.jobs.create("strange", "art")
     with pytest.raises(Exception, match="'old' version 2, the collection's of 'old' version 1"):
-        system.line.indexer.index(
-            collection="art", segment="strange-000000", job="strange", batch=0, outcome=Outcome({"": 2})
+        system.line.indexer.segments.index(
+            set_name="art", segment="strange-000000", job="strange", batch=0, outcome=Outcome({"": 2})
         )
     copy = reader.follower.copy("art")
     copy.synchronise()
@@ -500,4 +500,4 @@ def test_a_collection_whose_model_is_gone_takes_nothing_until_it_is_served(syste
     with pytest.raises(Unavailable, match="older"):
         system.line.embedder.embed(job="j", batch=0, collection="lost", items=[item(1)])
     with pytest.raises(NotFound):
-        system.catalog.space("lost.1")
+        system.catalog.embedding_set("lost.1")

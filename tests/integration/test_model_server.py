@@ -579,7 +579,7 @@ def test_a_new_version_takes_over_without_a_gap(tmp_path: Path) -> None:
         assert set(answered[count + 2 :]) == {2}
         assert server.states("tiny")[2].state == State.AVAILABLE
 
-        # A version is an embedding space: the old client does not silently move into the new one.
+        # A version is an embedding embedding set: the old client does not silently move into the new one.
         with pytest.raises(ModelNotFound, match=r"Specific\(tiny, 1\)"):
             pinned.embed(images)
         with ServingClient(server.target, "tiny") as fresh:

@@ -16,7 +16,7 @@ from shared.errors import Unavailable
 from shared.index.generations import Generation
 from shared.messaging.task_queue import EMBED
 from shared.rpc.query import QueryClient
-from shared.state import Jobs, Ledger, connect
+from shared.state import Jobs, State, connect
 from shared.storage import layout
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
@@ -26,7 +26,7 @@ from tests.support.stack import Stack, start_stack
 
 IMAGES = 200
 BATCH = 8
-PARTS = ("embedder", "indexer", "tender", "valkey-index", "valkey-broker", "objects", "model-server", "query")
+PARTS = ("embedder", "indexer", "maintenance", "valkey-index", "valkey-broker", "objects", "model-server", "query")
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +103,9 @@ def assert_whole(stack: Stack, name: str, images: set[int]) -> None:
     stack.artseek("compact", "--collection", name)
     settings = stack.settings
     store, redis = ObjectStore.from_settings(settings), connect(settings.index_url.get_secret_value())
-    catalog, ledger = Catalog(store), Ledger(redis)
+    catalog, state = Catalog(store), State.of(redis)
     collection = catalog.get(name)
-    dead = catalog.dead_rows(name)
+    dead = catalog.tombstones(name)
     names = catalog.segments(name)
     rows = Counter(
         image
@@ -114,15 +114,15 @@ def assert_whole(stack: Stack, name: str, images: set[int]) -> None:
         if (segment, image) not in dead
     )
     assert rows == dict.fromkeys(images, 1)
-    assert ledger.size(name) == len(images)
-    holders = ledger.holders(name, sorted(images))
+    assert state.claims.count(name) == len(images)
+    holders = state.claims.holders(name, sorted(images))
     assert {holder for holder in holders if holder} <= set(names)
     assert None not in holders
-    assert all(ledger.settled(name, names))
-    current, state = catalog.current_index(name), ledger.state(name)
+    assert all(state.indexed_segments.contain(name, names))
+    current, index_state = catalog.current_index(name), state.index_states.get(name)
     assert current is not None
-    assert state is not None
-    assert (state.active, state.building) == (current.generation, 0)
+    assert index_state is not None
+    assert (index_state.active, index_state.building) == (current.generation, 0)
     generation = Generation.load(store, collection, current.generation)
     held: Counter[int] = Counter()
     for key in redis.scan_iter(count=5000):

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.query.replica.replica import CollectionCopy
-from services.query.replica.replica_sync import Follower
-from services.query.replica.view import Filter, Gate, View
+from services.query.replica.replica import Replica
+from services.query.replica.replica_sync import ReplicaSync
+from services.query.replica.view import Filter, RowFilter, View
 from services.query.search.ranking import rank
 from shared import tuning
 from shared.errors import NotFound
 from shared.index.generations import Generation
-from shared.state import Change, Changes, Client, Ledger, connect
+from shared.state import Change, Changes, Client, State, connect
 from shared.storage import layout, segments
-from shared.storage.catalog import Catalog, Collection, CurrentIndex
+from shared.storage.catalog import Catalog, CurrentIndex, EmbeddingSet
 from shared.storage.object_store import ObjectStore
 from tests.support import rows
 from tests.support.eventually import PATIENCE_S, eventually
@@ -53,45 +53,45 @@ def catalog(watched: WatchedStore) -> Catalog:
 
 
 @pytest.fixture
-def art(catalog: Catalog) -> Collection:
+def art(catalog: Catalog) -> EmbeddingSet:
     return catalog.create("art", model="lite", version=1, dim=DIM)
 
 
-def put(catalog: Catalog, collection: Collection, segment: str, numbers: Sequence[int]) -> None:
-    catalog.store.put(layout.segment_key(collection.name, segment), rows.segment(numbers, collection))
+def put(catalog: Catalog, embedding_set: EmbeddingSet, segment: str, numbers: Sequence[int]) -> None:
+    catalog.store.put(layout.segment_key(embedding_set.collection, segment), rows.segment(numbers, embedding_set))
 
 
-def write_merged(catalog: Catalog, collection: Collection, merged: str, inputs: Sequence[str]) -> None:
+def write_merged(catalog: Catalog, embedding_set: EmbeddingSet, merged: str, inputs: Sequence[str]) -> None:
     """Write a segment that is made of others, without what is dead in them."""
     parts = []
     for segment in inputs:
-        data = catalog.store.get(layout.segment_key(collection.name, segment))
-        parts.append((segment, segments.unpack(data), catalog.dead_ids(collection.name, segment)))
+        data = catalog.store.get(layout.segment_key(embedding_set.collection, segment))
+        parts.append((segment, segments.unpack(data), catalog.tombstones_of(embedding_set.collection, segment)))
     made = segments.merge(parts)
     assert made is not None
-    catalog.store.put(layout.segment_key(collection.name, merged), made)
+    catalog.store.put(layout.segment_key(embedding_set.collection, merged), made)
 
 
-def merge(catalog: Catalog, collection: Collection, merged: str, inputs: Sequence[str]) -> None:
+def merge(catalog: Catalog, embedding_set: EmbeddingSet, merged: str, inputs: Sequence[str]) -> None:
     """Merge segments as the indexer does, up to the deletion of the inputs."""
-    write_merged(catalog, collection, merged, inputs)
-    catalog.remove_segments(collection.name, inputs)
+    write_merged(catalog, embedding_set, merged, inputs)
+    catalog.remove_segments(embedding_set.collection, inputs)
 
 
-OpenCopy = Callable[[], CollectionCopy]
+OpenCopy = Callable[[], Replica]
 
 
 @pytest.fixture
-def make_copy(catalog: Catalog, art: Collection, redis: Client, tmp_path: Path) -> OpenCopy:
+def make_copy(catalog: Catalog, art: EmbeddingSet, redis: Client, tmp_path: Path) -> OpenCopy:
     """Makes a copy of ``art``, which is in step with nothing yet."""
-    return lambda: CollectionCopy(art, catalog=catalog, ledger=Ledger(redis), folder=tmp_path)
+    return lambda: Replica(art, catalog=catalog, state=State.of(redis), folder=tmp_path)
 
 
 @pytest.fixture
 def open_copy(make_copy: OpenCopy) -> OpenCopy:
     """Makes a copy of ``art`` that is in step."""
 
-    def opened() -> CollectionCopy:
+    def opened() -> Replica:
         copy = make_copy()
         copy.synchronise()
         return copy
@@ -99,7 +99,7 @@ def open_copy(make_copy: OpenCopy) -> OpenCopy:
     return opened
 
 
-def assert_holds(copy: CollectionCopy, numbers: Sequence[int]) -> None:
+def assert_holds(copy: Replica, numbers: Sequence[int]) -> None:
     """Check that exactly these images are in the copy, once each, by every way to read it."""
     wanted = sorted(rows.ids(numbers))
     view = copy.view
@@ -118,10 +118,10 @@ def assert_holds(copy: CollectionCopy, numbers: Sequence[int]) -> None:
 def scanned(view: View) -> list[int]:
     """Return the ids of all images that a scan finds."""
     query = rows.embedding(3, DIM)[np.newaxis]
-    return [hit.id for hit in rank(view, query, Gate(view, Filter()).rows(), k=10_000, metric="cosine")[0]]
+    return [hit.id for hit in rank(view, query, RowFilter(view, Filter()).rows(), k=10_000, metric="cosine")[0]]
 
 
-def assert_gone(copy: CollectionCopy, *numbers: int) -> None:
+def assert_gone(copy: Replica, *numbers: int) -> None:
     for number in numbers:
         with pytest.raises(NotFound, match=str(rows.image_id(number))):
             copy.find(rows.image_id(number))
@@ -130,12 +130,12 @@ def assert_gone(copy: CollectionCopy, *numbers: int) -> None:
 # One collection
 
 
-def test_a_copy_has_what_the_store_lists(catalog: Catalog, art: Collection, make_copy: OpenCopy) -> None:
+def test_a_copy_has_what_the_store_lists(catalog: Catalog, art: EmbeddingSet, make_copy: OpenCopy) -> None:
     copy = make_copy()
     assert_holds(copy, [])
     put(catalog, art, "a", range(10))
     put(catalog, art, "b", range(10, 13))
-    catalog.bury("art", [("a", rows.image_id(4)), ("b", rows.image_id(4)), ("c", rows.image_id(5))])
+    catalog.add_tombstones("art", [("a", rows.image_id(4)), ("b", rows.image_id(4)), ("c", rows.image_id(5))])
     copy.synchronise()
     assert_holds(copy, [*range(4), *range(5, 13)])
     assert_gone(copy, 4, 99)
@@ -143,7 +143,7 @@ def test_a_copy_has_what_the_store_lists(catalog: Catalog, art: Collection, make
     assert_holds(copy, [*range(4), *range(5, 13)])
 
 
-def test_a_page_of_a_class(catalog: Catalog, art: Collection, open_copy: OpenCopy) -> None:
+def test_a_page_of_a_class(catalog: Catalog, art: EmbeddingSet, open_copy: OpenCopy) -> None:
     put(catalog, art, "a", range(12))
     put(catalog, art, "b", range(12, 30))
     copy = open_copy()
@@ -156,7 +156,7 @@ def test_a_page_of_a_class(catalog: Catalog, art: Collection, open_copy: OpenCop
 
 
 def test_an_announced_segment_is_added_once(
-    catalog: Catalog, watched: WatchedStore, art: Collection, open_copy: OpenCopy
+    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, open_copy: OpenCopy
 ) -> None:
     copy = open_copy()
     put(catalog, art, "a", range(5))
@@ -168,9 +168,11 @@ def test_an_announced_segment_is_added_once(
     assert watched.read.count("a") == 1
 
 
-def test_a_deletion_may_be_announced_before_its_segment(catalog: Catalog, art: Collection, open_copy: OpenCopy) -> None:
+def test_a_deletion_may_be_announced_before_its_segment(
+    catalog: Catalog, art: EmbeddingSet, open_copy: OpenCopy
+) -> None:
     copy = open_copy()
-    copy.bury("a", rows.image_id(2))
+    copy.add_tombstones("a", rows.image_id(2))
     put(catalog, art, "a", range(5))
     copy.add_segment("a")
     assert_holds(copy, [0, 1, 3, 4])
@@ -179,7 +181,7 @@ def test_a_deletion_may_be_announced_before_its_segment(catalog: Catalog, art: C
 @pytest.mark.parametrize("first", ["a", "b"])
 @pytest.mark.parametrize("deleted", ["a", "b"])
 def test_an_image_in_two_segments_counts_once_and_either_may_go(
-    catalog: Catalog, art: Collection, first: str, deleted: str, open_copy: OpenCopy
+    catalog: Catalog, art: EmbeddingSet, first: str, deleted: str, open_copy: OpenCopy
 ) -> None:
     copy = open_copy()
     put(catalog, art, "a", [1, 2, 3])
@@ -187,9 +189,9 @@ def test_an_image_in_two_segments_counts_once_and_either_may_go(
     for segment in (first, "a", "b"):
         copy.add_segment(segment)
     assert_holds(copy, [1, 2, 3, 4])
-    copy.bury(deleted, rows.image_id(3))
+    copy.add_tombstones(deleted, rows.image_id(3))
     assert_holds(copy, [1, 2, 3, 4])  # by the other segment's row
-    copy.bury("a" if deleted == "b" else "b", rows.image_id(3))
+    copy.add_tombstones("a" if deleted == "b" else "b", rows.image_id(3))
     assert_holds(copy, [1, 2, 4])
     put(catalog, art, "c", [3])
     copy.add_segment("c")
@@ -197,12 +199,12 @@ def test_an_image_in_two_segments_counts_once_and_either_may_go(
 
 
 def test_a_merged_segment_stands_for_its_inputs_in_whatever_order_they_come(
-    catalog: Catalog, art: Collection, tmp_path: Path, open_copy: OpenCopy
+    catalog: Catalog, art: EmbeddingSet, tmp_path: Path, open_copy: OpenCopy
 ) -> None:
     for segment, numbers in {"a": [0, 1, 2], "b": [2, 3], "c": [4]}.items():
         put(catalog, art, segment, numbers)
     copies = [open_copy()]
-    catalog.bury("art", [("a", rows.image_id(0)), ("b", rows.image_id(3))])
+    catalog.add_tombstones("art", [("a", rows.image_id(0)), ("b", rows.image_id(3))])
     write_merged(catalog, art, "merged-1", ["a", "b"])
     late = open_copy()  # both are listed: somebody died in between, or has not got further
     assert_holds(late, [1, 2, 4])
@@ -216,16 +218,16 @@ def test_a_merged_segment_stands_for_its_inputs_in_whatever_order_they_come(
         copy.add_segment("merged-1")
         copy.add_segment("a")
         assert_holds(copy, [1, 2, 4])
-        copy.bury("a", rows.image_id(1))  # by its old name, as whoever deleted it knew it
+        copy.add_tombstones("a", rows.image_id(1))  # by its old name, as whoever deleted it knew it
         assert_holds(copy, [2, 4])
-        copy.bury("merged-1", rows.image_id(2))
+        copy.add_tombstones("merged-1", rows.image_id(2))
         assert_holds(copy, [4])
         copy.synchronise()
         assert_holds(copy, [4])
 
 
 def test_a_segment_that_was_merged_before_it_was_fetched_is_found_in_the_merged_one(
-    catalog: Catalog, watched: WatchedStore, art: Collection, open_copy: OpenCopy
+    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, open_copy: OpenCopy
 ) -> None:
     """And that one in the one which it was merged into in its turn."""
     copy = open_copy()
@@ -246,11 +248,11 @@ def test_a_segment_that_was_merged_before_it_was_fetched_is_found_in_the_merged_
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_what_is_merged_while_the_store_is_listed_leaves_no_gap(
-    catalog: Catalog, watched: WatchedStore, art: Collection, make_copy: OpenCopy, steps: int
+    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, make_copy: OpenCopy, steps: int
 ) -> None:
     for number in range(6):
         put(catalog, art, f"s{number}", [number])
-    catalog.bury("art", [("s2", rows.image_id(2))])
+    catalog.add_tombstones("art", [("s2", rows.image_id(2))])
     merges = iter([("merged-1", ["s1", "s2", "s3"]), ("merged-2", ["merged-1", "s5"])][:steps])
 
     def merge_first(_: str) -> None:
@@ -265,7 +267,7 @@ def test_what_is_merged_while_the_store_is_listed_leaves_no_gap(
 
 
 def test_a_merge_that_was_withdrawn_is_undone(
-    catalog: Catalog, art: Collection, tmp_path: Path, open_copy: OpenCopy
+    catalog: Catalog, art: EmbeddingSet, tmp_path: Path, open_copy: OpenCopy
 ) -> None:
     for segment, number in (("a", 1), ("b", 2)):
         put(catalog, art, segment, [number])
@@ -280,7 +282,7 @@ def test_a_merge_that_was_withdrawn_is_undone(
 
 
 def test_readers_see_every_image_once_while_segments_are_added_buried_and_merged(
-    catalog: Catalog, art: Collection, open_copy: OpenCopy
+    catalog: Catalog, art: EmbeddingSet, open_copy: OpenCopy
 ) -> None:
     """Readers take no lock: whatever they see at any moment is a whole collection."""
     copy = open_copy()
@@ -310,8 +312,8 @@ def test_readers_see_every_image_once_while_segments_are_added_buried_and_merged
         here.append(f"s{number:02}")
         if number % 3 == 0:
             gone = here[number % (len(here) - 1)], rows.image_id(1000 + number % 40)
-            catalog.bury("art", [gone])
-            copy.bury(*gone)
+            catalog.add_tombstones("art", [gone])
+            copy.add_tombstones(*gone)
         if number % 10 == 9:
             some, here = here[:8], here[8:]
             merge(catalog, art, f"merged-{number}", some)
@@ -326,7 +328,7 @@ def test_readers_see_every_image_once_while_segments_are_added_buried_and_merged
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_happens_the_copy_is_what_the_store_says(  # noqa: PLR0912, PLR0915 -- one step each
-    catalog: Catalog, art: Collection, tmp_path: Path, open_copy: OpenCopy, seed: int
+    catalog: Catalog, art: EmbeddingSet, tmp_path: Path, open_copy: OpenCopy, seed: int
 ) -> None:
     """Segments that overlap, deletions, merges, restarts and listings in any order, against a plain model."""
     chance = random.Random(seed)
@@ -358,8 +360,8 @@ def test_whatever_happens_the_copy_is_what_the_store_says(  # noqa: PLR0912, PLR
                 number, origin = chance.choice(list(written[segment].items()))
                 name = chance.choice([segment, origin])
                 dead.add((name, number))
-                catalog.bury("art", [(name, rows.image_id(number))])
-                copy.bury(name, rows.image_id(number))
+                catalog.add_tombstones("art", [(name, rows.image_id(number))])
+                copy.add_tombstones(name, rows.image_id(number))
             case "merge" if len(written) > 2:
                 inputs = chance.sample(list(written), 3)
                 merged, contents = f"merged-{step}", dict[int, str]()
@@ -367,7 +369,7 @@ def test_whatever_happens_the_copy_is_what_the_store_says(  # noqa: PLR0912, PLR
                     for number, origin in written.pop(segment).items():
                         if (segment, number) in dead or (origin, number) in dead:
                             # The mark of a row that was deleted under the name of an input of an input was moved.
-                            catalog.bury("art", [(segment, rows.image_id(number))])
+                            catalog.add_tombstones("art", [(segment, rows.image_id(number))])
                         else:
                             contents.setdefault(number, segment)
                 if not contents:
@@ -401,16 +403,16 @@ def _files(folder: Path) -> list[Path]:
 
 
 def test_a_restart_reads_its_files_and_fetches_only_what_is_new(
-    catalog: Catalog, watched: WatchedStore, art: Collection, open_copy: OpenCopy
+    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, open_copy: OpenCopy
 ) -> None:
     for number in range(18):
         put(catalog, art, f"s{number:02}", [number, number + 50])
-    catalog.bury("art", [("s01", rows.image_id(1))])
+    catalog.add_tombstones("art", [("s01", rows.image_id(1))])
     open_copy()
     assert len(watched.read) == 18
     watched.read.clear()
     put(catalog, art, "s99", [99])
-    catalog.bury("art", [("s02", rows.image_id(2)), ("s17", rows.image_id(17))])
+    catalog.add_tombstones("art", [("s02", rows.image_id(2)), ("s17", rows.image_id(17))])
     copy = open_copy()
     assert watched.read == ["s99"]
     assert_holds(copy, [0, *range(3, 17), *range(50, 68), 99])
@@ -421,7 +423,7 @@ def test_a_restart_reads_its_files_and_fetches_only_what_is_new(
 def test_a_broken_file_is_fetched_anew(
     catalog: Catalog,
     watched: WatchedStore,
-    art: Collection,
+    art: EmbeddingSet,
     tmp_path: Path,
     open_copy: OpenCopy,
     damage: str,
@@ -445,7 +447,7 @@ def test_a_broken_file_is_fetched_anew(
 
 
 def test_a_changed_byte_in_a_file_is_found_in_time(
-    catalog: Catalog, watched: WatchedStore, art: Collection, tmp_path: Path, open_copy: OpenCopy
+    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, tmp_path: Path, open_copy: OpenCopy
 ) -> None:
     """Files of an earlier run are read whole in the background: all of them at the start would take too long."""
     for number in range(3):
@@ -464,7 +466,7 @@ def test_a_changed_byte_in_a_file_is_found_in_time(
 
 
 def test_what_a_crash_leaves_is_cleared(
-    catalog: Catalog, watched: WatchedStore, art: Collection, tmp_path: Path, open_copy: OpenCopy
+    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, tmp_path: Path, open_copy: OpenCopy
 ) -> None:
     for number in range(4):
         put(catalog, art, f"s{number:02}", [number])
@@ -485,7 +487,7 @@ def test_what_a_crash_leaves_is_cleared(
 
 
 def test_a_segment_that_left_the_store_leaves_the_copy(
-    catalog: Catalog, art: Collection, tmp_path: Path, open_copy: OpenCopy
+    catalog: Catalog, art: EmbeddingSet, tmp_path: Path, open_copy: OpenCopy
 ) -> None:
     for number in range(17):
         put(catalog, art, f"s{number:02}", [number])
@@ -497,12 +499,12 @@ def test_a_segment_that_left_the_store_leaves_the_copy(
 
 
 def test_a_deleted_image_is_never_shown_while_its_segment_is_fetched(
-    catalog: Catalog, watched: WatchedStore, art: Collection, open_copy: OpenCopy
+    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, open_copy: OpenCopy
 ) -> None:
     copy = open_copy()
     put(catalog, art, "a", [1, 2])
     put(catalog, art, "b", [3])
-    catalog.bury("art", [("a", rows.image_id(2))])
+    catalog.add_tombstones("art", [("a", rows.image_id(2))])
     seen: list[int] = []
 
     def look(key: str) -> None:
@@ -519,7 +521,7 @@ def test_a_deleted_image_is_never_shown_while_its_segment_is_fetched(
 
 
 def test_a_damaged_segment_is_named_and_the_rest_is_there_and_so_is_it_once_it_is_mended(
-    catalog: Catalog, art: Collection, open_copy: OpenCopy, caplog: pytest.LogCaptureFixture
+    catalog: Catalog, art: EmbeddingSet, open_copy: OpenCopy, caplog: pytest.LogCaptureFixture
 ) -> None:
     for segment, numbers in (("a", [1]), ("changed", [2, 3])):
         put(catalog, art, segment, numbers)
@@ -541,18 +543,18 @@ def test_a_damaged_segment_is_named_and_the_rest_is_there_and_so_is_it_once_it_i
 
 
 def test_a_missing_segment_is_named_and_one_that_was_merged_or_removed_is_not(
-    catalog: Catalog, art: Collection, redis: Client, open_copy: OpenCopy, caplog: pytest.LogCaptureFixture
+    catalog: Catalog, art: EmbeddingSet, redis: Client, open_copy: OpenCopy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ledger = Ledger(redis)
+    state = State.of(redis)
     for number in range(6):
         put(catalog, art, f"s{number}", [number])
-        ledger.settle("art", f"s{number}")
+        state.indexed_segments.add("art", f"s{number}")
     copy = open_copy()
     catalog.store.delete([layout.segment_key("art", "s0")])
     write_merged(catalog, art, "merged-1", ["s1", "s2"])
-    ledger.settle("art", "merged-1")
+    state.indexed_segments.add("art", "merged-1")
     catalog.remove_segments("art", ["s1", "s2"])  # whose marks as settled are still there
-    ledger.unsettle("art", ["s3"])
+    state.indexed_segments.remove("art", ["s3"])
     catalog.remove_segments("art", ["s3"])
     for each in (copy, open_copy()):
         each.synchronise()
@@ -561,7 +563,7 @@ def test_a_missing_segment_is_named_and_one_that_was_merged_or_removed_is_not(
     assert "segment s0 of art is missing" in caplog.text
 
 
-def test_the_generation_in_use_is_loaded(catalog: Catalog, art: Collection, open_copy: OpenCopy) -> None:
+def test_the_generation_in_use_is_loaded(catalog: Catalog, art: EmbeddingSet, open_copy: OpenCopy) -> None:
     copy = open_copy()
     assert copy.generation is None
     for number in (1, 2):
@@ -574,11 +576,11 @@ def test_the_generation_in_use_is_loaded(catalog: Catalog, art: Collection, open
     assert copy.generation is None
 
 
-def fit(catalog: Catalog, collection: Collection, number: int) -> Generation:
+def fit(catalog: Catalog, embedding_set: EmbeddingSet, number: int) -> Generation:
     family = tuning.fit(rows.embeddings(range(40), DIM), seed=number, tables=2, hashes=2, probes=2)
-    generation = Generation(collection, number, family)
+    generation = Generation(embedding_set, number, family)
     generation.save(catalog.store)
-    catalog.set_current_index(collection.name, CurrentIndex(number, 40))
+    catalog.set_current_index(embedding_set.collection, CurrentIndex(number, 40))
     return generation
 
 
@@ -586,12 +588,12 @@ def fit(catalog: Catalog, collection: Collection, number: int) -> Generation:
 
 
 @pytest.fixture
-def follow(catalog: Catalog, servers: Servers, tmp_path: Path) -> Iterator[Callable[[], Follower]]:
-    started: list[Follower] = []
+def follow(catalog: Catalog, servers: Servers, tmp_path: Path) -> Iterator[Callable[[], ReplicaSync]]:
+    started: list[ReplicaSync] = []
 
-    def start() -> Follower:
+    def start() -> ReplicaSync:
         index = connect(servers.settings.index_url.get_secret_value(), retries=0, timeout_s=2.0)
-        follower = Follower(catalog=catalog, changes=Changes(index), ledger=Ledger(index), folder=tmp_path)
+        follower = ReplicaSync(catalog=catalog, changes=Changes(index), state=State.of(index), folder=tmp_path)
         follower.start()
         started.append(follower)
         eventually(follower.listed.is_set)
@@ -602,7 +604,7 @@ def follow(catalog: Catalog, servers: Servers, tmp_path: Path) -> Iterator[Calla
         follower.stop()
 
 
-def size(follower: Follower, name: str = "art") -> int:
+def size(follower: ReplicaSync, name: str = "art") -> int:
     """Return how many images the follower's copy has; -1 for no such collection."""
     try:
         return follower.copy(name).view.images
@@ -611,7 +613,7 @@ def size(follower: Follower, name: str = "art") -> int:
 
 
 def test_every_announced_change_is_in_the_next_answer(
-    follow: Callable[[], Follower], catalog: Catalog, redis: Client
+    follow: Callable[[], ReplicaSync], catalog: Catalog, redis: Client
 ) -> None:
     """Once the follower is connected, an answer is never older than what was announced before its request."""
     follower, changes = follow(), Changes(redis)
@@ -624,7 +626,7 @@ def test_every_announced_change_is_in_the_next_answer(
         put(catalog, art, f"s{number:02}", [number])
         changes.announce(Change("art", "segment", f"s{number:02}"))
         assert size(follower) == number + 1
-    catalog.bury("art", [("s05", rows.image_id(5))])
+    catalog.add_tombstones("art", [("s05", rows.image_id(5))])
     changes.announce(Change("art", "deleted", f"s05/{rows.image_id(5)}"))
     assert_holds(follower.copy("art"), [*range(5), *range(6, 20)])
     fit(catalog, art, 1)
@@ -643,7 +645,7 @@ def test_every_announced_change_is_in_the_next_answer(
 
 
 def test_merged_segments_and_deletions_from_them_are_in_the_next_answer(
-    follow: Callable[[], Follower], catalog: Catalog, art: Collection, redis: Client
+    follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, redis: Client
 ) -> None:
     follower, changes = follow(), Changes(redis)
     eventually(lambda: follower.connected)
@@ -660,7 +662,7 @@ def test_merged_segments_and_deletions_from_them_are_in_the_next_answer(
         gone = rows.image_id(10 * step + step % 3)
         numbers.remove(10 * step + step % 3)
         name = f"merged-{step}" if step % 2 else names[step % 3]
-        catalog.bury("art", [(f"merged-{step}", gone)])
+        catalog.add_tombstones("art", [(f"merged-{step}", gone)])
         changes.announce(Change("art", "deleted", f"{name}/{gone}"))
         assert_holds(follower.copy("art"), sorted(numbers))
     eventually(
@@ -670,7 +672,7 @@ def test_merged_segments_and_deletions_from_them_are_in_the_next_answer(
 
 
 def test_a_request_waits_for_its_own_collection_and_for_no_other(
-    follow: Callable[[], Follower], catalog: Catalog, watched: WatchedStore, art: Collection, redis: Client
+    follow: Callable[[], ReplicaSync], catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, redis: Client
 ) -> None:
     """Nor for a merged segment, which holds what its inputs hold."""
     music = catalog.create("music", model="lite", version=1, dim=DIM)
@@ -709,7 +711,7 @@ def test_a_request_waits_for_its_own_collection_and_for_no_other(
 
 
 def test_a_change_is_followed_without_a_request(
-    follow: Callable[[], Follower], catalog: Catalog, art: Collection, redis: Client
+    follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, redis: Client
 ) -> None:
     follower = follow()
     put(catalog, art, "a", range(4))
@@ -717,7 +719,7 @@ def test_a_change_is_followed_without_a_request(
     eventually(lambda: follower.copies["art"].view.images == 4)
 
 
-def test_a_start_lists_what_there_is(follow: Callable[[], Follower], catalog: Catalog, art: Collection) -> None:
+def test_a_start_lists_what_there_is(follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet) -> None:
     put(catalog, art, "a", range(4))
     catalog.create("music", model="lite", version=1, dim=DIM)
     follower = follow()
@@ -726,7 +728,7 @@ def test_a_start_lists_what_there_is(follow: Callable[[], Follower], catalog: Ca
 
 
 def test_a_broken_manifest_keeps_no_other_collection_away(
-    follow: Callable[[], Follower], catalog: Catalog, art: Collection
+    follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet
 ) -> None:
     put(catalog, art, "a", range(4))
     catalog.store.put(layout.manifest_key("aaa-broken"), b"{")
@@ -734,7 +736,7 @@ def test_a_broken_manifest_keeps_no_other_collection_away(
 
 
 def test_a_lost_stream_is_made_up_for_by_a_listing(
-    follow: Callable[[], Follower], catalog: Catalog, art: Collection, redis: Client
+    follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, redis: Client
 ) -> None:
     follower, changes = follow(), Changes(redis)
     eventually(lambda: follower.connected)
@@ -742,7 +744,7 @@ def test_a_lost_stream_is_made_up_for_by_a_listing(
     changes.announce(Change("art", "segment", "a"))
     assert size(follower) == 1
     put(catalog, art, "b", [2])
-    catalog.bury("art", [("a", rows.image_id(1))])
+    catalog.add_tombstones("art", [("a", rows.image_id(1))])
     redis.flushall()  # and with it what was announced
     changes.announce(Change("music", "collection"))
     eventually(lambda: {pack.segment for pack in follower.copy("art").view.packs} == {"a", "b"})
@@ -753,7 +755,7 @@ def test_a_lost_stream_is_made_up_for_by_a_listing(
 
 
 def test_without_the_index_the_copy_answers_and_afterwards_it_follows(
-    follow: Callable[[], Follower], catalog: Catalog, art: Collection, servers: Servers
+    follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, servers: Servers
 ) -> None:
     put(catalog, art, "a", range(4))
     follower = follow()
@@ -768,7 +770,7 @@ def test_without_the_index_the_copy_answers_and_afterwards_it_follows(
 
 
 def test_a_request_in_the_moment_the_index_goes_away_is_answered(
-    follow: Callable[[], Follower], catalog: Catalog, art: Collection, servers: Servers
+    follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, servers: Servers
 ) -> None:
     put(catalog, art, "a", range(4))
     follower = follow()
@@ -781,7 +783,7 @@ def test_a_request_in_the_moment_the_index_goes_away_is_answered(
 
 
 def test_a_start_without_the_index_lists_the_store(
-    follow: Callable[[], Follower], catalog: Catalog, art: Collection, servers: Servers
+    follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, servers: Servers
 ) -> None:
     put(catalog, art, "a", range(4))
     servers.index.kill()
@@ -792,7 +794,7 @@ def test_a_start_without_the_index_lists_the_store(
 
 
 def test_without_the_store_the_copy_answers_and_afterwards_it_follows(
-    follow: Callable[[], Follower], catalog: Catalog, art: Collection, servers: Servers, redis: Client
+    follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, servers: Servers, redis: Client
 ) -> None:
     put(catalog, art, "a", range(4))
     follower = follow()
@@ -806,7 +808,7 @@ def test_without_the_store_the_copy_answers_and_afterwards_it_follows(
 
 
 def test_a_collection_made_anew_under_its_name_while_nobody_listened_is_another_one(
-    follow: Callable[[], Follower], catalog: Catalog, art: Collection, tmp_path: Path
+    follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, tmp_path: Path
 ) -> None:
     put(catalog, art, "a", range(4))
     follow().stop()

@@ -9,8 +9,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from services.query.replica.replica_sync import Follower
-from services.query.search.searcher import Found, Searcher, Wanted
+from services.query.replica.replica_sync import ReplicaSync
+from services.query.search.searcher import Searcher, SearchQuery, SearchResult
 from shared import tuning
 from shared.errors import IndexUnavailable, Invalid, NotFound, Unavailable
 from shared.hashing import HashFamily
@@ -18,7 +18,7 @@ from shared.images import Limits
 from shared.index.generations import Generation
 from shared.rpc.query import MAX_AMONG, MAX_BATCH, MAX_EXAMPLES, MAX_K, MAX_PROBES, Metric, Mode
 from shared.rpc.serving import ServingClient
-from shared.state import BucketStore, Change, Changes, Ledger, connect
+from shared.state import BucketStore, Change, Changes, State, connect
 from shared.storage import layout
 from shared.storage.catalog import Catalog, CurrentIndex
 from shared.storage.object_store import ObjectStore
@@ -62,7 +62,9 @@ class System:
         self.collection = self.catalog.create("art", model="lite", version=1, dim=DIM)
         for start in range(0, COUNT, 60):
             self.put(f"s{start}", range(max(0, start - 5), start + 60))
-        self.follower = Follower(catalog=self.catalog, changes=self.changes, ledger=Ledger(self.index), folder=folder)
+        self.follower = ReplicaSync(
+            catalog=self.catalog, changes=self.changes, state=State.of(self.index), folder=folder
+        )
         self.searcher = Searcher(
             follower=self.follower,
             buckets=self.buckets,
@@ -92,8 +94,8 @@ class System:
         self.changes.announce(Change("art", "index"))
         return generation
 
-    def search(self, **wanted: object) -> Found:
-        return self.searcher.search(Wanted(collection="art", **wanted))[0]  # type: ignore[arg-type]
+    def search(self, **wanted: object) -> SearchResult:
+        return self.searcher.search(SearchQuery(collection="art", **wanted))[0]  # type: ignore[arg-type]
 
     def expected(self, query: Vectors, metric: Metric, numbers: Sequence[int], k: int) -> list[tuple[int, float]]:
         """Return ids and distances of the nearest of these images, ties by id: plainly, in float64."""
@@ -126,11 +128,11 @@ def make(servers: Servers, tmp_path: Path) -> Iterator[MakeSystem]:
         system.follower.stop()
 
 
-def hits(found: Found) -> list[tuple[int, float]]:
+def hits(found: SearchResult) -> list[tuple[int, float]]:
     return [(hit.id, round(hit.distance, 12) + 0.0) for hit in found.hits]
 
 
-def assert_same(found: Found, wanted: Sequence[tuple[int, float]]) -> None:
+def assert_same(found: SearchResult, wanted: Sequence[tuple[int, float]]) -> None:
     assert [image for image, _ in hits(found)] == [image for image, _ in wanted]
     assert [distance for _, distance in hits(found)] == pytest.approx([distance for _, distance in wanted], abs=2e-12)
 
@@ -219,7 +221,7 @@ def test_a_deleted_image_is_in_no_answer_though_its_buckets_hold_it(make: MakeSy
     system.fit(1, **EVERY_BUCKET)
     image = rows.image_id(57)  # which two segments have
     for segment in ("s0", "s60"):
-        system.catalog.bury("art", [(segment, image)])
+        system.catalog.add_tombstones("art", [(segment, image)])
         system.changes.announce(Change("art", "deleted", f"{segment}/{image}"))
     others = [number for number in range(COUNT) if number != 57]
     for mode in MODES:
@@ -267,7 +269,7 @@ def test_without_the_index_lsh_says_so_and_the_others_scan(make: MakeSystem, ser
 def test_an_unknown_collection_or_image_is_not_found(make: MakeSystem) -> None:
     system = make()
     with pytest.raises(NotFound, match="'nowhere'"):
-        system.searcher.search(Wanted(collection="nowhere", vector=system.vectors[0]))
+        system.searcher.search(SearchQuery(collection="nowhere", vector=system.vectors[0]))
     with pytest.raises(NotFound, match="12345"):
         system.search(id=12345)
 
@@ -337,7 +339,7 @@ def test_a_collection_without_images_has_no_hits(make: MakeSystem) -> None:
     system.catalog.create("empty", model="lite", version=1, dim=DIM)
     system.changes.announce(Change("empty", "collection"))
     for mode in MODES:
-        found, copy = system.searcher.search(Wanted(collection="empty", vector=system.vectors[0], mode=mode))
+        found, copy = system.searcher.search(SearchQuery(collection="empty", vector=system.vectors[0], mode=mode))
         assert (found.hits, found.candidates, found.mode, copy.view.images) == ([], 0, "exact", 0)
 
 
@@ -353,7 +355,7 @@ def test_stages_are_timed(make: MakeSystem) -> None:
 def test_a_query_image_without_a_model_server_is_unavailable_and_other_searches_go_on(make: MakeSystem) -> None:
     system = make()
     with pytest.raises(Unavailable):
-        system.searcher.search(Wanted(collection="art", image=b"any"), time_left_s=0.5)
+        system.searcher.search(SearchQuery(collection="art", image=b"any"), time_left_s=0.5)
     assert system.search(id=rows.image_id(3)).hits
 
 
@@ -527,7 +529,7 @@ def test_a_batch_finds_what_each_query_finds_alone(make: MakeSystem, mode: Mode,
         wanted = draw(chance) | {"mode": mode, "metric": metric}
         if chance.random() < 0.5:
             wanted |= {"budget": 20, "like": rows.ids([7, 9])}
-        together, _ = system.searcher.search_batch(Wanted(collection="art", **wanted), queries)
+        together, _ = system.searcher.search_batch(SearchQuery(collection="art", **wanted), queries)
         for query, found in zip(queries, together, strict=True):
             alone = system.search(**wanted, **({"id": query} if isinstance(query, int) else {"vector": query}))
             assert hits(found) == hits(alone)
@@ -543,9 +545,9 @@ def test_a_batch_is_checked(make: MakeSystem) -> None:
     ]
     for queries, told in cases:
         with pytest.raises(Invalid, match=told):
-            system.searcher.search_batch(Wanted(collection="art"), queries)
+            system.searcher.search_batch(SearchQuery(collection="art"), queries)
     with pytest.raises(NotFound, match="12345"):
-        system.searcher.search_batch(Wanted(collection="art"), [12345])
+        system.searcher.search_batch(SearchQuery(collection="art"), [12345])
 
 
 def test_an_example_that_is_not_there_is_named_and_one_that_is_may_be_found(make: MakeSystem) -> None:
@@ -565,7 +567,7 @@ def test_searches_at_the_same_time_do_not_disturb_each_other(make: MakeSystem) -
     system.fit(1, **EVERY_BUCKET)
     queries = list(range(0, 200, 7))
     alone = {number: hits(system.search(vector=system.vectors[number], k=5, mode="exact")) for number in queries}
-    extra = Wanted(collection="art", like=rows.ids([1, 2]), k=50)
+    extra = SearchQuery(collection="art", like=rows.ids([1, 2]), k=50)
 
     def search(number: int) -> None:
         for mode in ("lsh", "exact"):

@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 import redis as redis_py
 
-from shared.errors import IndexLost, IndexUnavailable, NotFound
+from shared.errors import IndexLost, IndexUnavailable, Locked, NotFound
 from shared.health import heartbeat
-from shared.state import BucketStore, Change, Changes, Client, IndexState, Jobs, Ledger, Rejection, connect
+from shared.state import BucketStore, Change, Changes, Client, IndexState, Jobs, Rejection, State, connect
 from shared.state.connection import servers as servers_of
 from shared.state.jobs import Outcome
+from shared.state.locks import Lock
 from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.servers import Servers
+
+LOCK = Lock("x", "x is being tested")
 
 
 @pytest.fixture(params=["one server", "a cluster"])
@@ -110,21 +113,21 @@ def test_integer_ids_cost_few_bytes(redis: Client) -> None:
 
 
 def test_an_image_is_claimed_by_the_first_and_by_nobody_else(redis: Client) -> None:
-    ledger = Ledger(redis)
-    assert ledger.claim("art", "a", [1, 2]) == ["a", "a"]
-    assert ledger.claim("art", "b", [2, 3]) == ["a", "b"]
-    assert ledger.claim("art", "a", [1, 2]) == ["a", "a"]
-    assert ledger.claim("other", "c", [1]) == ["c"]
-    assert ledger.holders("art", [3, 2, 1, 9]) == ["b", "a", "a", None]
-    assert (ledger.size("art"), ledger.size("other"), ledger.size("none")) == (3, 1, 0)
-    assert (ledger.claim("art", "a", []), ledger.holders("art", [])) == ([], [])
+    state = State.of(redis)
+    assert state.claims.claim("art", "a", [1, 2]) == ["a", "a"]
+    assert state.claims.claim("art", "b", [2, 3]) == ["a", "b"]
+    assert state.claims.claim("art", "a", [1, 2]) == ["a", "a"]
+    assert state.claims.claim("other", "c", [1]) == ["c"]
+    assert state.claims.holders("art", [3, 2, 1, 9]) == ["b", "a", "a", None]
+    assert (state.claims.count("art"), state.claims.count("other"), state.claims.count("none")) == (3, 1, 0)
+    assert (state.claims.claim("art", "a", []), state.claims.holders("art", [])) == ([], [])
 
 
 def test_of_many_at_once_exactly_one_gets_each_image(url: str) -> None:
     images = list(range(1, 201))
 
     def claim(segment: str) -> list[str]:
-        return Ledger(connect(url)).claim("art", segment, images)
+        return State.of(connect(url)).claims.claim("art", segment, images)
 
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(claim, [f"segment-{number}" for number in range(8)]))
@@ -133,98 +136,108 @@ def test_of_many_at_once_exactly_one_gets_each_image(url: str) -> None:
 
 
 def test_only_its_holder_releases_an_image(redis: Client) -> None:
-    ledger = Ledger(redis)
-    ledger.claim("art", "a", [1, 2])
-    ledger.release("art", "b", [1, 2])
-    assert ledger.holders("art", [1, 2]) == ["a", "a"]
-    ledger.release("art", "a", [1, 77])
-    assert ledger.holders("art", [1, 2]) == [None, "a"]
-    ledger.take_over("art", "b", [2])
-    ledger.release("art", "a", [2])
-    ledger.release("art", "a", [])
-    ledger.take_over("art", "a", [])
-    assert ledger.holders("art", [2]) == ["b"]
+    state = State.of(redis)
+    state.claims.claim("art", "a", [1, 2])
+    state.claims.release("art", "b", [1, 2])
+    assert state.claims.holders("art", [1, 2]) == ["a", "a"]
+    state.claims.release("art", "a", [1, 77])
+    assert state.claims.holders("art", [1, 2]) == [None, "a"]
+    state.claims.take_over("art", "b", [2])
+    state.claims.release("art", "a", [2])
+    state.claims.release("art", "a", [])
+    state.claims.take_over("art", "a", [])
+    assert state.claims.holders("art", [2]) == ["b"]
 
 
 def test_settled_segments_and_states_are_kept_apart_by_collection(redis: Client) -> None:
-    ledger = Ledger(redis)
-    assert ledger.state("art") is None
-    ledger.set_state("art", IndexState())
-    assert ledger.state("art") == IndexState()
+    state = State.of(redis)
+    assert state.index_states.get("art") is None
+    state.index_states.set("art", IndexState())
+    assert state.index_states.get("art") == IndexState()
     assert IndexState().generations == ()
-    ledger.set_state("art", IndexState(3, 4, 500))
-    assert ledger.state("art") == IndexState(3, 4, 500)
+    state.index_states.set("art", IndexState(3, 4, 500))
+    assert state.index_states.get("art") == IndexState(3, 4, 500)
     assert IndexState(3, 4, 500).generations == (3, 4)
-    ledger.settle("art", "a")
-    assert ledger.settled("art", ["b", "a"]) == [False, True]
-    assert ledger.settled("other", ["a"]) == [False]
-    assert ledger.settled("art", []) == []
-    ledger.claim("art", "a", [1])
-    ledger.claim("other", "a", [1])
-    ledger.forget("art")
-    assert (ledger.state("art"), ledger.size("art"), ledger.settled("art", ["a"])) == (None, 0, [False])
-    assert ledger.size("other") == 1
+    state.indexed_segments.add("art", "a")
+    assert state.indexed_segments.contain("art", ["b", "a"]) == [False, True]
+    assert state.indexed_segments.contain("other", ["a"]) == [False]
+    assert state.indexed_segments.contain("art", []) == []
+    state.claims.claim("art", "a", [1])
+    state.claims.claim("other", "a", [1])
+    state.forget("art")
+    assert (state.index_states.get("art"), state.claims.count("art"), state.indexed_segments.contain("art", ["a"])) == (
+        None,
+        0,
+        [False],
+    )
+    assert state.claims.count("other") == 1
 
 
 def test_attempts_tell_what_a_task_died_at(redis: Client) -> None:
-    ledger = Ledger(redis)
-    assert ledger.begin("task") == (1, None)
-    ledger.at("task", "first")
-    ledger.at("task", "second")
-    assert ledger.begin("task") == (2, "second")
-    assert ledger.begin("task") == (3, None)  # it died before it was at anything
-    assert [ledger.strike("task", "second"), ledger.strike("task", "second"), ledger.strike("task", "x")] == [1, 2, 1]
-    ledger.at("task", "third")
-    ledger.pause("task")
-    assert ledger.begin("task") == (1, None)
-    assert ledger.strike("task", "second") == 3
-    ledger.end("task")
-    assert ledger.begin("task") == (1, None)
-    assert ledger.strike("task", "second") == 1
+    state = State.of(redis)
+    assert state.attempts.begin("task") == (1, None)
+    state.attempts.note_item("task", "first")
+    state.attempts.note_item("task", "second")
+    assert state.attempts.begin("task") == (2, "second")
+    assert state.attempts.begin("task") == (3, None)  # it died before it was at anything
+    assert [
+        state.attempts.strike("task", "second"),
+        state.attempts.strike("task", "second"),
+        state.attempts.strike("task", "x"),
+    ] == [1, 2, 1]
+    state.attempts.note_item("task", "third")
+    state.attempts.pause("task")
+    assert state.attempts.begin("task") == (1, None)
+    assert state.attempts.strike("task", "second") == 3
+    state.attempts.end("task")
+    assert state.attempts.begin("task") == (1, None)
+    assert state.attempts.strike("task", "second") == 1
     assert 0 < redis.ttl("attempt:task") <= 24 * 3600
 
 
 def test_images_are_set_aside_for_one_version(redis: Client) -> None:
-    ledger = Ledger(redis)
-    ledger.set_aside("1.0", "ab")
-    assert ledger.is_set_aside("1.0", ["cd", "ab"]) == [False, True]
-    assert ledger.is_set_aside("1.1", ["ab"]) == [False]
-    assert ledger.is_set_aside("1.0", []) == []
+    state = State.of(redis)
+    state.attempts.set_aside("1.0", "ab")
+    assert state.attempts.are_set_aside("1.0", ["cd", "ab"]) == [False, True]
+    assert state.attempts.are_set_aside("1.1", ["ab"]) == [False]
+    assert state.attempts.are_set_aside("1.0", []) == []
 
 
 # Locks
 
 
 def test_a_lock_is_held_by_one_and_then_free(redis: Client) -> None:
-    ledger = Ledger(redis)
-    with ledger.holding("x", seconds=30) as first, ledger.holding("x", seconds=30) as second:
-        assert (first, second) == (True, False)
-        with ledger.holding("y", seconds=30) as other:
-            assert other
-    with ledger.holding("x", seconds=30) as again:
-        assert again
-    with pytest.raises(KeyError), ledger.holding("x", seconds=30):
+    locks = State.of(redis).locks
+    with locks.hold(LOCK):
+        assert locks.is_held(LOCK)
+        with pytest.raises(Locked, match="x is being tested"), locks.hold(LOCK):
+            raise AssertionError
+        with locks.hold(Lock("y", "y is being tested")):
+            assert locks.is_held(LOCK)
+    assert not locks.is_held(LOCK)
+    with pytest.raises(KeyError), locks.hold(LOCK):
         raise KeyError
-    with ledger.holding("x", seconds=30) as again:
-        assert again
+    with locks.hold(LOCK):
+        assert locks.is_held(LOCK)
 
 
-def test_a_lock_does_not_run_out_while_it_is_held(redis: Client) -> None:
-    ledger = Ledger(redis)
-    with ledger.holding("x", seconds=0.6):
-        time.sleep(1.5)
-        with ledger.holding("x", seconds=0.6) as second:
-            assert not second
-    with ledger.holding("x", seconds=0.6) as third:
-        assert third
+def test_a_lock_does_not_run_out_while_it_is_held(redis: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.state.locks.LEASE_S", 3.0)
+    locks = State.of(redis).locks
+    with locks.hold(LOCK):
+        with pytest.raises(Locked), locks.hold(LOCK, wait_s=5.0):  # longer than the lease
+            raise AssertionError
+        assert locks.is_held(LOCK)
+    with locks.hold(LOCK):
+        assert locks.is_held(LOCK)
 
 
 def test_a_lock_is_waited_for(url: str) -> None:
-    ledgers = [Ledger(connect(url)) for _ in range(2)]
+    locks = [State.of(connect(url)).locks for _ in range(2)]
     inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with ledgers[0].holding("x", seconds=30):
+        with locks[0].hold(LOCK):
             inside.set()
             leave.wait(PATIENCE_S)
 
@@ -232,8 +245,7 @@ def test_a_lock_is_waited_for(url: str) -> None:
     thread.start()
     assert inside.wait(PATIENCE_S)
     threading.Timer(0.3, leave.set).start()
-    with ledgers[1].holding("x", seconds=30, wait_s=20) as held:
-        assert held
+    with locks[1].hold(LOCK, wait_s=120):
         assert leave.is_set()
     thread.join()
 
@@ -418,10 +430,10 @@ def test_heartbeats_tell_how_long_ago_they_came(redis: Client) -> None:
 
 def test_a_killed_server_is_unavailable_to_every_call_and_loses_nothing(servers: Servers) -> None:
     client = connect(servers.settings.index_url.get_secret_value(), retries=0)
-    buckets, ledger, changes, jobs = BucketStore(client), Ledger(client), Changes(client), Jobs(client)
+    buckets, state, changes, jobs = BucketStore(client), State.of(client), Changes(client), Jobs(client)
     buckets.add([b"b:1"], [5])
-    ledger.claim("art", "a", [5])
-    ledger.set_state("art", IndexState(1, 0, 2))
+    state.claims.claim("art", "a", [5])
+    state.index_states.set("art", IndexState(1, 0, 2))
     changes.announce(Change("art", "segment", "a"))
     position = changes.position()
     jobs.create("j", "art")
@@ -432,24 +444,24 @@ def test_a_killed_server_is_unavailable_to_every_call_and_loses_nothing(servers:
         lambda: buckets.remove([b"b:1"], [5]),
         lambda: buckets.candidates([b"b:1"]),
         lambda: buckets.drop(b"b:"),
-        lambda: ledger.state("art"),
-        lambda: ledger.set_state("art", IndexState()),
-        lambda: ledger.forget("art"),
-        lambda: ledger.claim("art", "b", [5]),
-        lambda: ledger.take_over("art", "b", [5]),
-        lambda: ledger.holders("art", [5]),
-        lambda: ledger.release("art", "a", [5]),
-        lambda: ledger.size("art"),
-        lambda: ledger.settle("art", "a"),
-        lambda: ledger.settled("art", ["a"]),
-        lambda: ledger.begin("t"),
-        lambda: ledger.at("t", "x"),
-        lambda: ledger.strike("t", "x"),
-        lambda: ledger.pause("t"),
-        lambda: ledger.end("t"),
-        lambda: ledger.set_aside("1", "ab"),
-        lambda: ledger.is_set_aside("1", ["ab"]),
-        lambda: ledger.holding("x", seconds=5).__enter__(),
+        lambda: state.index_states.get("art"),
+        lambda: state.index_states.set("art", IndexState()),
+        lambda: state.forget("art"),
+        lambda: state.claims.claim("art", "b", [5]),
+        lambda: state.claims.take_over("art", "b", [5]),
+        lambda: state.claims.holders("art", [5]),
+        lambda: state.claims.release("art", "a", [5]),
+        lambda: state.claims.count("art"),
+        lambda: state.indexed_segments.add("art", "a"),
+        lambda: state.indexed_segments.contain("art", ["a"]),
+        lambda: state.attempts.begin("t"),
+        lambda: state.attempts.note_item("t", "x"),
+        lambda: state.attempts.strike("t", "x"),
+        lambda: state.attempts.pause("t"),
+        lambda: state.attempts.end("t"),
+        lambda: state.attempts.set_aside("1", "ab"),
+        lambda: state.attempts.are_set_aside("1", ["ab"]),
+        lambda: state.locks.hold(LOCK).__enter__(),
         lambda: changes.announce(Change("art", "index")),
         changes.position,
         lambda: changes.since(position),
@@ -465,25 +477,25 @@ def test_a_killed_server_is_unavailable_to_every_call_and_loses_nothing(servers:
             call()
     servers.index.start()
     assert buckets.candidates([b"b:1"]).ids.tolist() == [5]
-    assert (ledger.holders("art", [5]), ledger.state("art")) == (["a"], IndexState(1, 0, 2))
+    assert (state.claims.holders("art", [5]), state.index_states.get("art")) == (["a"], IndexState(1, 0, 2))
     assert changes.since(position) == (position, [])
     assert jobs.get("j").added == 1
 
 
 def test_a_restart_is_waited_for_by_default(servers: Servers) -> None:
-    ledger = Ledger(connect(servers.settings.index_url.get_secret_value()))
-    ledger.claim("art", "a", [1])
+    state = State.of(connect(servers.settings.index_url.get_secret_value()))
+    state.claims.claim("art", "a", [1])
     servers.index.kill()
     with ThreadPoolExecutor(1) as threads:
-        answer = threads.submit(ledger.holders, "art", [1])
+        answer = threads.submit(state.claims.holders, "art", [1])
         servers.index.start()
         assert answer.result(60) == ["a"]
 
 
 def test_a_lock_that_is_lost_with_the_server_does_not_hide_that_the_server_is_away(servers: Servers) -> None:
-    ledger = Ledger(connect(servers.settings.index_url.get_secret_value(), retries=0))
-    lock = ledger.holding("x", seconds=5)
-    assert lock.__enter__()
+    state = State.of(connect(servers.settings.index_url.get_secret_value(), retries=0))
+    lock = state.locks.hold(LOCK)
+    lock.__enter__()
     servers.index.kill()
     with pytest.raises(IndexUnavailable):
         lock.__exit__(None, None, None)
@@ -492,36 +504,36 @@ def test_a_lock_that_is_lost_with_the_server_does_not_hide_that_the_server_is_aw
 
 def test_a_server_that_hangs_is_unavailable(servers: Servers) -> None:
     client = connect(servers.settings.index_url.get_secret_value(), timeout_s=0.3, retries=0)
-    ledger = Ledger(client)
-    assert ledger.size("art") == 0
+    state = State.of(client)
+    assert state.claims.count("art") == 0
     os.kill(servers.index.pid, signal.SIGSTOP)
     try:
         with pytest.raises(IndexUnavailable):
-            ledger.size("art")
+            state.claims.count("art")
     finally:
         os.kill(servers.index.pid, signal.SIGCONT)
-    assert ledger.size("art") == 0
+    assert state.claims.count("art") == 0
 
 
 def test_a_server_that_takes_no_writes_is_unavailable_until_it_does(redis: Client) -> None:
-    ledger = Ledger(redis)
+    state = State.of(redis)
     for server in servers_of(redis):
         server.config_set("maxmemory", 1)
     try:
         with pytest.raises(IndexUnavailable, match="takes no writes"):
-            ledger.claim("art", "a", [1])
-        assert ledger.size("art") == 0
+            state.claims.claim("art", "a", [1])
+        assert state.claims.count("art") == 0
     finally:
         for server in servers_of(redis):
             server.config_set("maxmemory", 0)
-    assert ledger.claim("art", "a", [1]) == ["a"]
+    assert state.claims.claim("art", "a", [1]) == ["a"]
 
 
 @pytest.mark.parametrize("password", [":wrong@", ""])
 def test_a_wrong_password_is_told_as_that(servers: Servers, password: str) -> None:
     url = f"redis://{password}{servers.settings.index_url.get_secret_value().rpartition('@')[2]}"
     with pytest.raises(IndexUnavailable, match="check the password"):
-        Ledger(connect(url, retries=0)).size("art")
+        State.of(connect(url, retries=0)).claims.count("art")
 
 
 def test_an_error_of_a_command_is_not_taken_for_a_server_that_is_away(redis: Client) -> None:
@@ -531,7 +543,7 @@ def test_an_error_of_a_command_is_not_taken_for_a_server_that_is_away(redis: Cli
 
 
 def _hold_until_killed(url: str, ready: "multiprocessing.synchronize.Event") -> None:
-    with Ledger(connect(url)).holding("fit:art", seconds=3):
+    with State.of(connect(url)).locks.hold(LOCK):
         ready.set()
         time.sleep(600)
 
@@ -544,8 +556,10 @@ def test_a_lock_whose_holder_was_killed_frees_itself(url: str, redis: Client) ->
     assert ready.wait(PATIENCE_S)
     holder.kill()
     holder.join()
-    with Ledger(redis).holding("fit:art", seconds=3, wait_s=30) as held:
-        assert held
+    locks = State.of(redis).locks
+    assert locks.is_held(LOCK)
+    with locks.hold(LOCK, wait_s=120):
+        assert locks.is_held(LOCK)
 
 
 def test_counts_of_a_union_are_those_of_a_plain_count(redis: Client) -> None:

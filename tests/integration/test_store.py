@@ -6,7 +6,7 @@ import pytest
 
 from shared.errors import Invalid, NotFound, ObjectNotFound, StoreUnavailable
 from shared.settings import Settings
-from shared.storage.catalog import Catalog, Collection, CurrentIndex
+from shared.storage.catalog import Catalog, CurrentIndex, EmbeddingSet
 from shared.storage.object_store import ObjectStore
 from tests.support import rows
 from tests.support.eventually import eventually
@@ -141,10 +141,10 @@ def test_segments_dead_rows_and_generations_of_a_collection_are_listed_and_dropp
     art, other = (catalog.create(name, model="lite", version=1, dim=4) for name in ("art", "art-2"))
     for collection in (art, other):
         _write(store, collection, "b", "a")
-    catalog.bury("art", [("a", 5), ("b", 2**53 - 1), ("a", 5)])
+    catalog.add_tombstones("art", [("a", 5), ("b", 2**53 - 1), ("a", 5)])
     assert catalog.segments("art") == ["a", "b"]
-    assert catalog.dead_rows("art") == {("a", 5), ("b", 2**53 - 1)}
-    assert catalog.dead_rows("art-2") == set()
+    assert catalog.tombstones("art") == {("a", 5), ("b", 2**53 - 1)}
+    assert catalog.tombstones("art-2") == set()
     assert catalog.current_index("art") is None
     assert catalog.next_generation("art") == 1
     for generation in (9, 10):
@@ -164,9 +164,9 @@ def test_segments_dead_rows_and_generations_of_a_collection_are_listed_and_dropp
     assert catalog.drop(art) == []
 
 
-def _write(store: ObjectStore, collection: Collection, *names: str) -> None:
+def _write(store: ObjectStore, embedding_set: EmbeddingSet, *names: str) -> None:
     for name in names:
-        store.put(f"vectors/{collection.name}/{name}.arrow", rows.segment([1], collection))
+        store.put(f"vectors/{embedding_set.collection}/{name}.arrow", rows.segment([1], embedding_set))
 
 
 def _with(settings: Settings, **changes: str) -> Settings:

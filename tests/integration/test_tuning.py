@@ -10,10 +10,12 @@ import pytest
 from services.maintenance import cost_measurement
 from shared.errors import Invalid, Unavailable
 from shared.index.generations import Generation, collection_prefix
-from shared.messaging.task_queue import Wish
+from shared.index.tuning_due import is_tuning_due
+from shared.messaging.task_queue import TuningRequest
+from shared.settings import EXACT_BELOW
 from shared.state import BucketStore, IndexState
 from shared.storage import layout
-from shared.storage.catalog import Collection
+from shared.storage.catalog import EmbeddingSet
 from shared.tuning import FAMILIES
 from shared.tuning.cost_model import TYPICAL
 from tests.support import rows
@@ -28,21 +30,21 @@ COUNT = 300
 @pytest.fixture
 def parts(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Parts:
     """What is chosen does not depend on how busy the machine is."""
-    monkeypatch.setattr("services.maintenance.tuning.cost_measurement.measure", lambda *_: TYPICAL)
+    monkeypatch.setattr("services.maintenance.cost_measurement.measure", lambda *_: TYPICAL)
     return parts_of(servers.settings)
 
 
 @pytest.fixture
-def art(parts: Parts) -> Collection:
+def art(parts: Parts) -> EmbeddingSet:
     made = parts.collection()
     for start in range(0, COUNT, 100):
         parts.add(made, f"s{start}", range(start, start + 100))
     return made
 
 
-def tune(parts: Parts, wish: Wish | None = None, *, apply: bool = True, job: str = "t") -> dict[str, Any]:
+def tune(parts: Parts, wish: TuningRequest | None = None, *, apply: bool = True, job: str = "t") -> dict[str, Any]:
     name = parts.job(job, kind="tune")
-    parts.indexer().tender.tune(collection="art", job=name, wish=wish or Wish(), apply=apply)
+    parts.maintenance().tuner.tune(collection="art", job=name, request=wish or TuningRequest(), apply=apply)
     result = parts.jobs.result(name)
     assert result is not None
     assert parts.jobs.get(name).done
@@ -83,8 +85,8 @@ def test_what_would_be_chosen_is_told_without_writing_anything(parts: Parts) -> 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_index_keeps_what_was_predicted_of_it(parts: Parts, art: Collection, family: str) -> None:
-    report = tune(parts, Wish(families=(family,), recall=0.9))
+def test_an_index_keeps_what_was_predicted_of_it(parts: Parts, art: EmbeddingSet, family: str) -> None:
+    report = tune(parts, TuningRequest(families=(family,), recall=0.9))
     assert report["chosen"]["family"] == family
     current = parts.catalog.current_index("art")
     assert current is not None
@@ -100,18 +102,18 @@ def test_an_index_keeps_what_was_predicted_of_it(parts: Parts, art: Collection, 
     assert stored.to_json() == report
 
 
-def test_a_cap_on_candidates_is_kept_to(parts: Parts, art: Collection) -> None:
-    report = tune(parts, Wish(families=("p-stable",), max_candidates=0.05))
+def test_a_cap_on_candidates_is_kept_to(parts: Parts, art: EmbeddingSet) -> None:
+    report = tune(parts, TuningRequest(families=("p-stable",), max_candidates=0.05))
     assert report["chosen"]["candidate_share"] <= 0.05
     assert report["misses"]  # so few images can hardly hold 95 % of ten neighbours
     generation = Generation.load(parts.store, art, report["generation"])
     assert recall(parts, generation)[1] <= 0.051
 
 
-def test_another_tuning_takes_the_place_of_the_one_before(parts: Parts, art: Collection) -> None:
+def test_another_tuning_takes_the_place_of_the_one_before(parts: Parts, art: EmbeddingSet) -> None:
     first = tune(parts, job="t1")["generation"]
-    second = tune(parts, Wish(recall=0.6), job="t2")["generation"]
-    third = tune(parts, Wish(families=("p-stable",), recall=0.6), job="t3")["generation"]
+    second = tune(parts, TuningRequest(recall=0.6), job="t2")["generation"]
+    third = tune(parts, TuningRequest(families=("p-stable",), recall=0.6), job="t3")["generation"]
     assert (first, second, third) == (1, 2, 3)
     parts.assert_indexed(art, range(COUNT))
     kept = {layout.generation_of(item.key) for item in parts.store.list(layout.indexes_prefix("art"))}
@@ -121,7 +123,7 @@ def test_another_tuning_takes_the_place_of_the_one_before(parts: Parts, art: Col
 @pytest.mark.usefixtures("art")
 def test_a_task_that_is_delivered_again_does_nothing(parts: Parts) -> None:
     report = tune(parts)
-    parts.indexer().tender.tune(collection="art", job="t", wish=Wish(recall=0.5), apply=True)
+    parts.maintenance().tuner.tune(collection="art", job="t", request=TuningRequest(recall=0.5), apply=True)
     assert parts.jobs.result("t") == json.loads(json.dumps(report))
     assert parts.catalog.next_generation("art") == 2
 
@@ -148,7 +150,9 @@ def broken_at(parts: Parts, method: str, error: Exception, *, after: int = 0) ->
 
 
 @pytest.mark.parametrize("after", [0, 2])
-def test_a_build_that_fails_leaves_no_buckets_and_the_old_one_in_use(parts: Parts, art: Collection, after: int) -> None:
+def test_a_build_that_fails_leaves_no_buckets_and_the_old_one_in_use(
+    parts: Parts, art: EmbeddingSet, after: int
+) -> None:
     tune(parts, job="t1")
     before = parts.snapshot(art)
     with pytest.raises(ValueError, match="broken"):
@@ -159,7 +163,7 @@ def test_a_build_that_fails_leaves_no_buckets_and_the_old_one_in_use(parts: Part
     parts.assert_indexed(art, range(COUNT))
 
 
-def test_an_index_that_finds_less_than_was_predicted_is_not_taken_into_use(parts: Parts, art: Collection) -> None:
+def test_an_index_that_finds_less_than_was_predicted_is_not_taken_into_use(parts: Parts, art: EmbeddingSet) -> None:
     tune(parts, job="t1")
 
     class Forgetful(Parts):
@@ -175,15 +179,15 @@ def test_an_index_that_finds_less_than_was_predicted_is_not_taken_into_use(parts
     assert parts.generations(art) == {1}
 
 
-def test_what_a_build_left_that_died_is_cleared_away(parts: Parts, art: Collection) -> None:
+def test_what_a_build_left_that_died_is_cleared_away(parts: Parts, art: EmbeddingSet) -> None:
     tune(parts, job="t1")
-    parts.ledger.set_state("art", IndexState(1, 7, COUNT))
+    parts.state.index_states.set("art", IndexState(1, 7, COUNT))
     parts.buckets.add([collection_prefix(art) + b"\x00\x07" + b"12345"], [1])
     tune(parts, job="t2")
     parts.assert_indexed(art, range(COUNT))
 
 
-def test_an_index_that_is_lost_while_another_is_built_is_not_taken_for_known(parts: Parts, art: Collection) -> None:
+def test_an_index_that_is_lost_while_another_is_built_is_not_taken_for_known(parts: Parts, art: EmbeddingSet) -> None:
     """What was claimed is lost too, so a generation that is filled must not make the collection look whole."""
     tune(parts, job="t1")
 
@@ -200,12 +204,12 @@ def test_an_index_that_is_lost_while_another_is_built_is_not_taken_for_known(par
 
     parts.job("t2", kind="tune")
     with pytest.raises((Invalid, Unavailable)):
-        Losing(parts.store, parts.redis, parts.queue).indexer().tender.tune(
-            collection="art", job="t2", wish=Wish(), apply=True
+        Losing(parts.store, parts.redis, parts.queue).maintenance().tuner.tune(
+            collection="art", job="t2", request=TuningRequest(), apply=True
         )
-    parts.indexer().tender.rebuild(collection="art")
+    parts.maintenance().rebuilder.rebuild(collection="art")
     parts.assert_indexed(art, range(COUNT))
-    assert parts.ledger.size("art") == COUNT
+    assert parts.state.claims.count("art") == COUNT
 
 
 @pytest.mark.parametrize(
@@ -223,11 +227,10 @@ def test_an_index_that_is_lost_while_another_is_built_is_not_taken_for_known(par
     ],
 )
 def test_an_index_is_tuned_when_it_begins_to_answer_and_each_time_it_has_grown_fourfold(
-    parts: Parts, state: IndexState, size: int, *, at_the_end: bool, underway: bool
+    state: IndexState, size: int, *, at_the_end: bool, underway: bool
 ) -> None:
-    tender = parts.indexer().tender
-    assert tender.due(state, size) == at_the_end
-    assert tender.due(state, size, underway=True) == underway
+    assert is_tuning_due(state, size, exact_below=EXACT_BELOW) == at_the_end
+    assert is_tuning_due(state, size, exact_below=EXACT_BELOW, more_to_come=True) == underway
 
 
 def test_a_job_that_goes_on_has_the_index_tuned_as_soon_as_it_is_to_answer(servers: Servers) -> None:
@@ -243,10 +246,10 @@ def test_a_job_that_goes_on_has_the_index_tuned_as_soon_as_it_is_to_answer(serve
     job = parts.job(batches=100)
     for batch in range(4):
         outcome = parts.write(art, f"s{batch}", range(10 * batch, 10 * batch + 10))
-        parts.indexer(exact_below=25).index(
-            collection="art", segment=f"s{batch}", job=job, batch=batch, outcome=outcome
+        parts.indexer(exact_below=25).segments.index(
+            set_name="art", segment=f"s{batch}", job=job, batch=batch, outcome=outcome
         )
-        assert sent.count("tend") == (1 if batch >= 2 else 0)  # not asked for again at once
+        assert sent.count("maintain") == (1 if batch >= 2 else 0)  # not asked for again at once
 
 
 def test_costs_are_measured_on_the_store_and_leave_nothing_there(servers: Servers) -> None:

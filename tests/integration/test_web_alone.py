@@ -14,7 +14,7 @@ from services.web.problems import MEDIA_TYPE
 from shared.settings import Settings
 from tests.support.web_client import picture
 
-WORKERS = {"embedder", "indexer", "tender", "evaluator"}
+WORKERS = {"embedder", "indexer", "maintenance", "evaluator"}
 PARTS = {"index", "broker", "object store", "query service", "model server"} | WORKERS
 
 

@@ -49,12 +49,12 @@ def test_requests_and_searches_are_counted(client: Client) -> None:
 def test_a_scrape_shows_parts_queues_and_collections(client: Client) -> None:
     images = client.call("GET /collections/{name}", name="default").json["images"]
     assert metric(client, r'artseek_collection_images\{collection="default"\}') == images > 0
-    workers = ("embedder", "indexer", "tender", "evaluator")
+    workers = ("embedder", "indexer", "maintenance", "evaluator")
     for part in ("index", "broker", "object store", "query service", "model server", *workers):
         assert metric(client, rf'artseek_part_up\{{part="{part}"\}}') == 1.0
     text = client.send("GET", "/metrics").body.decode()
     queues = set(re.findall(r'^artseek_queue_messages\{queue="(\w+)"\}', text, re.MULTILINE))
-    assert queues == {"embed", "index", "tend", "evaluate"}
+    assert queues == {"embed", "index", "maintenance", "evaluate"}
     assert re.search(r"^process_resident_memory_bytes ", text, re.MULTILINE)
 
 

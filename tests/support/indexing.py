@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.indexer.indexer import Indexer
+from services.maintenance.maintenance import Maintenance
+from shared.clients import ConnectModel
 from shared.index.generations import Generation, collection_prefix
-from shared.messaging.task_queue import Queue, make_app
+from shared.messaging.task_queue import TaskQueue, make_app
+from shared.messaging.worker import WorkerClients
 from shared.rpc.serving import ServingClient
 from shared.settings import Settings
-from shared.state import BucketStore, Changes, Client, IndexState, Jobs, Ledger, connect
+from shared.state import Client, IndexState, Jobs, State, connect
 from shared.state.jobs import Kind, Outcome
 from shared.storage import layout
-from shared.storage.catalog import Catalog, Collection
+from shared.storage.catalog import Catalog, EmbeddingSet
 from shared.storage.object_store import ObjectStore
 from tests.support import rows
 
@@ -52,43 +55,53 @@ class Mortal:
 
 @dataclass
 class Parts:
-    """The servers' clients, and indexers that use them."""
+    """The servers' clients, and indexers and maintenance workers that use them."""
 
     store: Any
     redis: Client
     queue: Any
 
-    connect_model: Callable[[str, int | None], ServingClient] = lambda model, version: ServingClient(
-        "127.0.0.1:1", model, version=version
-    )
+    connect_model: ConnectModel = lambda model, version: ServingClient("127.0.0.1:1", model, version=version)
 
     def __post_init__(self) -> None:
         self.catalog = Catalog(self.store)
-        self.buckets, self.ledger = BucketStore(self.redis), Ledger(self.redis)
-        self.jobs, self.changes = Jobs(self.redis), Changes(self.redis)
+        self.state = State.of(self.redis)
+        self.buckets, self.jobs, self.changes = self.state.buckets, self.state.jobs, self.state.changes
+
+    def clients(self, life: list[int] | None = None) -> WorkerClients:
+        """Return clients, which die at some call to a server if they are given a life of so many calls."""
+        left = life or [0]
+        return self.wrapped(lambda part: Mortal(part, left))
+
+    def wrapped(self, wrap: Callable[[object], Any]) -> WorkerClients:
+        """Return clients of which every part that sends something is wrapped."""
+        return WorkerClients(
+            store=wrap(self.store),
+            state=State(**{name: wrap(part) for name, part in vars(self.state).items()}),
+            queue=wrap(self.queue),
+            connect_model=self.connect_model,
+        )
 
     def indexer(self, life: list[int] | None = None, **options: Any) -> Indexer:
-        """Return an indexer, which dies at some call to a server if it is given a life of so many calls."""
-        left = life or [0]
-        parts: dict[str, Any] = {
-            name: Mortal(getattr(self, name), left)
-            for name in ("store", "buckets", "ledger", "jobs", "changes", "queue")
-        }
-        options.setdefault("connect_model", self.connect_model)
-        return Indexer(**parts, new_seed=lambda: SEED, **options)
+        """Return an indexer."""
+        return Indexer.of(self.clients(life), **options)
+
+    def maintenance(self, life: list[int] | None = None, **options: Any) -> Maintenance:
+        """Return a maintenance worker."""
+        return Maintenance.of(self.clients(life), new_seed=lambda: SEED, **options)
 
     # What an embedder does before
 
-    def collection(self, name: str = "art") -> Collection:
-        self.ledger.set_state(name, IndexState())
+    def collection(self, name: str = "art") -> EmbeddingSet:
+        self.state.index_states.set(name, IndexState())
         return self.catalog.create(name, model="lite", version=1, dim=DIM)
 
-    def write(self, collection: Collection, segment: str, numbers: Sequence[int]) -> Outcome:
+    def write(self, embedding_set: EmbeddingSet, segment: str, numbers: Sequence[int]) -> Outcome:
         """Store originals and a segment, claimed; returns the outcome that the indexer is to report."""
         for number in numbers:
             self.store.put(layout.original_key(rows.digest(number)), b"%d" % number)
-        self.ledger.claim(collection.name, segment, rows.ids(numbers))
-        self.store.put(layout.segment_key(collection.name, segment), rows.segment(numbers, collection))
+        self.state.claims.claim(embedding_set.collection, segment, rows.ids(numbers))
+        self.store.put(layout.segment_key(embedding_set.collection, segment), rows.segment(numbers, embedding_set))
         return Outcome(dict(Counter(rows.entry(number).label or "" for number in numbers)))
 
     def job(self, name: str = "j", *, batches: int = 1, kind: Kind = "ingest") -> str:
@@ -97,50 +110,52 @@ class Parts:
             self.jobs.extend(name, batches=batches, total=0, closed=True)
         return name
 
-    def add(self, collection: Collection, segment: str, numbers: Sequence[int]) -> None:
+    def add(self, embedding_set: EmbeddingSet, segment: str, numbers: Sequence[int]) -> None:
         """Write a segment and have it indexed."""
-        outcome = self.write(collection, segment, numbers)
-        job = self.job(f"job-{collection.name}-{segment}")
-        self.indexer().index(collection=collection.name, segment=segment, job=job, batch=0, outcome=outcome)
+        outcome = self.write(embedding_set, segment, numbers)
+        job = self.job(f"job-{embedding_set.collection}-{segment}")
+        self.indexer().segments.index(
+            set_name=embedding_set.collection, segment=segment, job=job, batch=0, outcome=outcome
+        )
 
     # What is to be seen after
 
-    def held(self, collection: Collection) -> dict[bytes, set[int]]:
+    def held(self, embedding_set: EmbeddingSet) -> dict[bytes, set[int]]:
         """Return the buckets of all generations: name without the collection's tag and the generation, and members."""
-        prefix = collection_prefix(collection)
+        prefix = collection_prefix(embedding_set)
         names = [name for name in self.redis.scan_iter(count=2000) if name.startswith(prefix)]
         return {name[len(prefix) + 2 :]: {int(one) for one in self.redis.smembers(name)} for name in names}
 
-    def generations(self, collection: Collection) -> set[int]:
+    def generations(self, embedding_set: EmbeddingSet) -> set[int]:
         """Return the generations that have buckets."""
-        prefix = collection_prefix(collection)
+        prefix = collection_prefix(embedding_set)
         names = [name for name in self.redis.scan_iter(count=2000) if name.startswith(prefix)]
         return {int.from_bytes(name[len(prefix) : len(prefix) + 2], "big") for name in names}
 
-    def assert_indexed(self, collection: Collection, numbers: Sequence[int]) -> None:
+    def assert_indexed(self, embedding_set: EmbeddingSet, numbers: Sequence[int]) -> None:
         """Check that exactly these images are in the buckets of the generation in use, and in no others."""
-        current = self.catalog.current_index(collection.name)
+        current = self.catalog.current_index(embedding_set.collection)
         assert current is not None
-        state = self.ledger.state(collection.name)
+        state = self.state.index_states.get(embedding_set.collection)
         assert state == IndexState(current.generation, 0, current.trained_on)
-        assert self.generations(collection) == {current.generation}
-        generation = Generation.load(self.store, collection, current.generation)
+        assert self.generations(embedding_set) == {current.generation}
+        generation = Generation.load(self.store, embedding_set, current.generation)
         names = generation.buckets(rows.embeddings(numbers, DIM))
         tables = generation.family.tables
         wanted: dict[bytes, set[int]] = {}
         for place, name in enumerate(names):
             wanted.setdefault(name[len(generation.prefix) :], set()).add(rows.image_id(numbers[place // tables]))
-        assert self.held(collection) == wanted
+        assert self.held(embedding_set) == wanted
 
-    def snapshot(self, collection: Collection) -> dict[str, Any]:
+    def snapshot(self, embedding_set: EmbeddingSet) -> dict[str, Any]:
         """Return all that the servers know of a collection, but for what may differ from run to run."""
-        name = collection.name
-        state = self.ledger.state(name)
+        name = embedding_set.collection
+        state = self.state.index_states.get(name)
         return {
             "state": state and (bool(state.active), state.building, state.trained_on),
-            "buckets": self.held(collection),
-            "members": self.redis.hgetall(f"members:{name}"),
-            "settled": self.redis.smembers(f"settled:{name}"),
+            "buckets": self.held(embedding_set),
+            "claims": self.redis.hgetall(f"claims:{name}"),
+            "indexed": self.redis.smembers(f"indexed:{name}"),
             "objects": {item.key for item in self.store.list("") if layout.generation_of(item.key) is None},
             "jobs": {
                 key: Jobs(self.redis).get(key.decode().removeprefix("job:")).outcome
@@ -154,4 +169,4 @@ def parts_of(settings: Settings) -> Parts:
     """Return the parts on the servers of some settings."""
     store = ObjectStore.from_settings(settings)
     store.ensure_bucket()
-    return Parts(store, connect(settings.index_url.get_secret_value()), Queue(make_app(settings, name="test")))
+    return Parts(store, connect(settings.index_url.get_secret_value()), TaskQueue(make_app(settings, name="test")))

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.storage import layout, segments
-from shared.storage.catalog import Collection
+from shared.storage.catalog import EmbeddingSet
 from shared.storage.segments import Entry
 
 Vectors = npt.NDArray[np.float32]
@@ -56,12 +56,12 @@ def embeddings(numbers: Sequence[int], dim: int) -> Vectors:
     return np.stack([embedding(number, dim) for number in numbers])
 
 
-def segment(numbers: Sequence[int], collection: Collection, vectors: segments.Vectors | None = None) -> bytes:
+def segment(numbers: Sequence[int], embedding_set: EmbeddingSet, vectors: segments.Vectors | None = None) -> bytes:
     """Return a segment of the images with these numbers; `vectors`, [n, dim], in place of their embeddings."""
     return segments.pack(
         [entry(number) for number in numbers],
-        embeddings(numbers, collection.dim) if vectors is None else vectors,
-        collection=collection.name,
-        model=collection.model,
-        version=collection.version,
+        embeddings(numbers, embedding_set.dim) if vectors is None else vectors,
+        collection=embedding_set.collection,
+        model=embedding_set.model,
+        version=embedding_set.version,
     )

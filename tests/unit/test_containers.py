@@ -27,7 +27,7 @@ from packaging.utils import canonicalize_name
 from local.system import DataFolder, LocalSystem
 from services.model_server.__main__ import parse as parse_model_server
 from shared.health import container_check
-from shared.messaging.task_queue import EMBED, EVALUATE, INDEX, TEND
+from shared.messaging.task_queue import EMBED, EVALUATE, INDEX, MAINTENANCE
 from shared.settings import Settings, environment_name
 from tests.support import container_files as files
 from tests.support.paths import ROOT
@@ -38,10 +38,11 @@ ENVIRONMENT_NAMES = {environment_name(field): field for field in Settings.model_
 # What docker-compose.yml takes from .env beside the names of settings.
 COMPOSE_NAMES = {"ARTSEEK_PORT", "ARTSEEK_GRAFANA_PORT", "ARTSEEK_INDEX_PASSWORD", "ARTSEEK_BROKER_PASSWORD"}
 SECRETS = {"ARTSEEK_INDEX_PASSWORD", "ARTSEEK_BROKER_PASSWORD", "ARTSEEK_S3_ACCESS_KEY", "ARTSEEK_S3_SECRET_KEY"}
-CLIENTS = ("embedder", "indexer", "evaluator", "query", "web", "producer")
+CLIENTS = ("embedder", "indexer", "maintenance", "evaluator", "query", "web", "producer")
 ENTRIES = {
     "embedder": "services.embedder.app",
     "indexer": "services.indexer.app",
+    "maintenance": "services.maintenance.app",
     "evaluator": "services.evaluator.app",
     "query": "services.query.__main__",
     "web": "services.web.__main__",
@@ -261,21 +262,18 @@ def test_workers_run_as_the_local_system_runs_them(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "environ", os.environ.copy())  # the local system writes into it
     local = LocalSystem(DataFolder(tmp_path), host="127.0.0.1", port=free_port(), models=tmp_path)
     commands = {child.name: list(child.command)[1:] for child in local.services()}
-    for service in ("embedder", "indexer", "evaluator", "query", "web"):
+    for service in ("embedder", "indexer", "maintenance", "evaluator", "query", "web"):
         assert files.targets()[service].command() == ["python", *commands[service]]
         assert "command" not in files.services()[service]
         assert "entrypoint" not in files.services()[service]
-    tender = files.services()["tender"]
-    assert tender["command"] == ["python", *commands["tender"]]
-    assert tender["build"] == files.services()["indexer"]["build"]
-    assert tender["environment"] == files.services()["indexer"]["environment"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("service", "queues"), [("embedder", {EMBED}), ("indexer", {INDEX, TEND}), ("evaluator", {EVALUATE})]
+    ("service", "queue"),
+    [("embedder", EMBED), ("indexer", INDEX), ("maintenance", MAINTENANCE), ("evaluator", EVALUATE)],
 )
-def test_workers_take_the_queues_that_their_tasks_are_sent_to(service: str, queues: set[str]) -> None:
+def test_workers_take_the_queues_that_their_tasks_are_sent_to(service: str, queue: str) -> None:
     command = files.targets()[service].command()
     application = command[command.index("-A") + 1]
     asked = (
@@ -286,9 +284,7 @@ def test_workers_take_the_queues_that_their_tasks_are_sent_to(service: str, queu
     done = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
     routes = json.loads(done.stdout)
     assert all(task.startswith(f"{service}.") for task in routes)
-    workers = [command, files.services()["tender"]["command"]] if TEND in queues else [command]
-    assert set(routes.values()) == queues == {worker[worker.index("-Q") + 1] for worker in workers}
-    assert {worker[worker.index("-A") + 1] for worker in workers} == {application}
+    assert set(routes.values()) == {queue} == {command[command.index("-Q") + 1]}
 
 
 @pytest.mark.parametrize("target", ENTRIES)
@@ -464,7 +460,7 @@ def test_services_wait_for_what_they_need() -> None:
             expected = "service_completed_successfully" if needed == "model" else "service_healthy"
             assert how == {"condition": expected}, (name, needed)
             assert needed == "model" or "healthcheck" in services[needed]
-    for name in ("embedder", "indexer", "tender", "evaluator", "query", "web"):
+    for name in ("embedder", "indexer", "maintenance", "evaluator", "query", "web"):
         asked = str(services[name]["environment"])
         servers = {server for server in ("redis-index", "redis-broker", "minio") if server in asked}
         assert servers <= services[name]["depends_on"].keys()

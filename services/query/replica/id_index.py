@@ -21,7 +21,7 @@ def distinct(values: Ids) -> Ids:
     return values[kept]
 
 
-class Directory:
+class IdIndex:
     """A hash table with triangular probing, read and written by a few numpy calls for thousands of ids at once.
 
     It holds rows only; their ids are in a column beside it. Rows are added and never taken out, so a reader that has

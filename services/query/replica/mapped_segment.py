@@ -20,7 +20,7 @@ Vectors = npt.NDArray[np.float32]
 StoredVectors = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 
-class Pack:
+class MappedSegment:
     """Immutable rows. Whether a row counts is no matter of the pack: see `services.query.replica.row_table`."""
 
     def __init__(self, path: Path, *, verify: bool = False) -> None:

@@ -9,14 +9,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 
-from services.query.replica.mapped_segment import Pack, remove_files
-from services.query.replica.row_table import Table
+from services.query.replica.mapped_segment import MappedSegment, remove_files
+from services.query.replica.row_table import RowTable
 from services.query.replica.view import View
 from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.index.generations import Generation
-from shared.state import Ledger
+from shared.state import State
 from shared.storage import layout, segments
-from shared.storage.catalog import Catalog, Collection
+from shared.storage.catalog import Catalog, EmbeddingSet
 
 _log = logging.getLogger(__name__)
 
@@ -24,26 +24,26 @@ _FETCHES = 8
 _LISTINGS = 5  # at most in a row, while segments are merged faster than they are fetched
 
 
-class CollectionCopy:
-    """Follows a space of a collection. Readers take `view` and wait for nobody; changes may come from several threads.
+class Replica:
+    """Follows an embedding set. Readers take `view` and do not wait; changes may come from several threads.
 
     The store is the truth: a segment that cannot be read there is named in `damaged`, and the rest is served. One
     that is here already is served from here.
     """
 
-    def __init__(self, collection: Collection, *, catalog: Catalog, ledger: Ledger, folder: Path) -> None:
-        self.collection = collection
+    def __init__(self, embedding_set: EmbeddingSet, *, catalog: Catalog, state: State, folder: Path) -> None:
+        self.embedding_set = embedding_set
         self.generation: Generation | None = None
-        self._catalog, self._ledger = catalog, ledger
-        self.folder = folder / f"{collection.name}-{collection.tag}"
+        self._catalog, self._state = catalog, state
+        self.folder = folder / f"{embedding_set.collection}-{embedding_set.tag}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._table = Table()
-        self._packs: dict[str, Pack] = {}  # by segment; never changed, only replaced
+        self._table = RowTable()
+        self._packs: dict[str, MappedSegment] = {}  # by segment; never changed, only replaced
         self._replaced: frozenset[str] = frozenset()  # the segments that were merged into one that is here
         self._opened = False
         self._unreadable: dict[str, str] = {}  # segment to what is wrong with it
         self._missing: frozenset[str] = frozenset()
-        self._unverified: deque[Pack] = deque()  # found on disk, and not read whole yet
+        self._unverified: deque[MappedSegment] = deque()  # found on disk, and not read whole yet
         self._changing = threading.RLock()  # held for milliseconds: never while something is fetched
         self._synchronising = threading.Lock()
 
@@ -52,7 +52,7 @@ class CollectionCopy:
         """The rows as they are now."""
         return self._table.view
 
-    def find(self, image: int) -> tuple[Pack, int]:
+    def find(self, image: int) -> tuple[MappedSegment, int]:
         """Return pack and row of an image.
 
         Raises:
@@ -61,7 +61,7 @@ class CollectionCopy:
         view = self.view
         row = view.row(image)
         if row is None:
-            raise NotFound(f"the collection {self.collection.name!r} has no image {image}")
+            raise NotFound(f"the collection {self.embedding_set.collection!r} has no image {image}")
         return view.place(row)
 
     @property
@@ -77,18 +77,18 @@ class CollectionCopy:
         Raises:
             Unavailable: The object store does not answer.
         """
-        name = self.collection.space
+        name = self.embedding_set.name
         with self._synchronising:
             for _ in range(_LISTINGS):
                 here = set(self._packs)  # what comes while the store is listed need not be in the list
                 settled = self._settled()
                 # Marks first: those of a segment are deleted after it was merged, and the merged one has them too.
                 dead: defaultdict[str, set[int]] = defaultdict(set)
-                for segment, image in self._catalog.dead_rows(name):
+                for segment, image in self._catalog.tombstones(name):
                     dead[segment].add(image)
                 wanted = set(self._catalog.segments(name))
                 with self._changing:
-                    self._table.bury(dead)
+                    self._table.add_tombstones(dead)
                 if not self._opened:
                     self._open_files(wanted)
                     self._opened = True
@@ -111,21 +111,23 @@ class CollectionCopy:
         if pack is not None:
             self._swap([pack])
 
-    def bury(self, segment: str, image: int) -> None:
+    def add_tombstones(self, segment: str, image: int) -> None:
         """Mark a row as deleted."""
         with self._changing:
-            self._table.bury({segment: {image}})
+            self._table.add_tombstones({segment: {image}})
 
     def load_generation(self) -> None:
         """Load the index generation in use."""
-        current = self._catalog.current_index(self.collection.space)
+        current = self._catalog.current_index(self.embedding_set.name)
         if current is None:
             self.generation = None
         elif self.generation is None or self.generation.number != current.generation:
             try:
-                self.generation = Generation.load(self._catalog.store, self.collection, current.generation)
+                self.generation = Generation.load(self._catalog.store, self.embedding_set, current.generation)
             except (NotFound, Invalid) as error:
-                _log.error("%s: generation %d is not usable: %s", self.collection.name, current.generation, error)
+                _log.error(
+                    "%s: generation %d is not usable: %s", self.embedding_set.collection, current.generation, error
+                )
                 self.generation = None
 
     def verify_some(self) -> bool:
@@ -136,9 +138,9 @@ class CollectionCopy:
         if self._packs.get(pack.segment) is not pack:
             return True
         try:
-            Pack(pack.path, verify=True)
+            MappedSegment(pack.path, verify=True)
         except (Invalid, OSError) as error:
-            _log.warning("segment %s of %s is fetched again: %s", pack.segment, self.collection.name, error)
+            _log.warning("segment %s of %s is fetched again: %s", pack.segment, self.embedding_set.collection, error)
             with suppress(ObjectNotFound):
                 fresh = self._fetch(pack.segment)
                 self._swap([fresh] if fresh else [], [pack])
@@ -159,9 +161,9 @@ class CollectionCopy:
         packs = []
         for path in sorted(self.folder.glob("*.arrow")):
             try:
-                packs.append(self._checked(Pack(path)))
+                packs.append(self._checked(MappedSegment(path)))
             except (Invalid, OSError, KeyError) as error:
-                _log.warning("segment %s of %s is fetched again: %s", path.stem, self.collection.name, error)
+                _log.warning("segment %s of %s is fetched again: %s", path.stem, self.embedding_set.collection, error)
                 remove_files(path)
         self._unverified.extend(packs)
         self._swap(packs)
@@ -169,10 +171,10 @@ class CollectionCopy:
     def _take(self, wanted: set[str], gone: set[str]) -> bool:
         """Fetch what is wanted and not here, then let go of what is gone; returns whether all was found."""
         found = True
-        held: list[Pack] = []  # while something is to go, all comes and goes in one step
+        held: list[MappedSegment] = []  # while something is to go, all comes and goes in one step
         with ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch") as pool:
             fresh = sorted(wanted - self._packs.keys() - self._replaced_without(gone))
-            waiting: set[Future[Pack | None]] = {pool.submit(self._fetch, segment) for segment in fresh}
+            waiting: set[Future[MappedSegment | None]] = {pool.submit(self._fetch, segment) for segment in fresh}
             try:
                 while waiting:
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -196,7 +198,7 @@ class CollectionCopy:
                 del self._unreadable[segment]
         return found
 
-    def _swap(self, come: Sequence[Pack], go: Sequence[Pack] = ()) -> None:
+    def _swap(self, come: Sequence[MappedSegment], go: Sequence[MappedSegment] = ()) -> None:
         """Add packs and take out others and what was merged into one that comes or is here, in one step."""
         with self._changing:
             going = {pack.segment: pack for pack in go if self._packs.get(pack.segment) is pack}
@@ -219,39 +221,41 @@ class CollectionCopy:
             return self._replaced
         return frozenset().union(*(pack.inputs for name, pack in self._packs.items() if name not in going))
 
-    def _checked(self, pack: Pack) -> Pack:
+    def _checked(self, pack: MappedSegment) -> MappedSegment:
         """Return a pack whose embeddings are of the collection's model.
 
         Raises:
             Invalid: They are of another.
         """
-        segments.check_model(pack.rows, model=self.collection.model, version=self.collection.version)
+        segments.check_model(pack.rows, model=self.embedding_set.model, version=self.embedding_set.version)
         return pack
 
-    def _fetch(self, segment: str) -> Pack | None:
+    def _fetch(self, segment: str) -> MappedSegment | None:
         """Return a segment from the store; None, and why in `_unreadable`, if it is damaged."""
         path = self.folder / f"{segment}.arrow"
         part = path.with_suffix(f".{threading.get_ident()}.part")
-        self._catalog.store.download(layout.segment_key(self.collection.space, segment), part)
+        self._catalog.store.download(layout.segment_key(self.embedding_set.name, segment), part)
         try:
-            self._checked(Pack(part, verify=True))
+            self._checked(MappedSegment(part, verify=True))
         except (Invalid, KeyError) as error:
             part.unlink()
             with self._changing:
                 if self._unreadable.get(segment) != str(error):
-                    _log.error("segment %s of %s is damaged and left out: %s", segment, self.collection.name, error)
+                    _log.error(
+                        "segment %s of %s is damaged and left out: %s", segment, self.embedding_set.collection, error
+                    )
                 self._unreadable[segment] = str(error)
             return None
         with self._changing:
             self._unreadable.pop(segment, None)
         remove_files(path)
         part.replace(path)
-        return Pack(path)
+        return MappedSegment(path)
 
     def _settled(self) -> set[str] | None:
         """Return the segments that were written and indexed, None if the index does not tell."""
         try:
-            return self._ledger.all_settled(self.collection.space)
+            return self._state.indexed_segments.all(self.embedding_set.name)
         except Unavailable:
             return None
 
@@ -262,5 +266,5 @@ class CollectionCopy:
         lost = settled - wanted - self._replaced - self._packs.keys()
         missing = frozenset(lost & (self._settled() or set())) if lost else frozenset()
         for segment in sorted(missing - self._missing):
-            _log.error("segment %s of %s is missing from the object store", segment, self.collection.name)
+            _log.error("segment %s of %s is missing from the object store", segment, self.embedding_set.collection)
         self._missing = missing

@@ -7,11 +7,11 @@ from collections import defaultdict, deque
 from contextlib import suppress
 from pathlib import Path
 
-from services.query.replica.replica import CollectionCopy
+from services.query.replica.replica import Replica
 from shared.errors import ArtseekError, NotFound, Unavailable
-from shared.state import Change, Changes, Ledger
+from shared.state import Change, Changes, State
 from shared.storage import layout
-from shared.storage.catalog import Catalog, Collection
+from shared.storage.catalog import Catalog, EmbeddingSet
 
 _log = logging.getLogger(__name__)
 
@@ -20,25 +20,27 @@ _PAUSE_S = 0.5
 _RELIST_S = 60.0  # lists the store anew, should an announcement ever be lost
 
 
-class Follower:
+class ReplicaSync:
     """Owns the copies, which a background thread and every request bring up to date.
 
     So an answer is never older than what was announced before its request came. A request reads the stream, which is
     one round trip, and waits for what was announced of its own collection, but not for merged segments: they hold what
     their inputs held, so the background thread fetches them.
 
-    A collection that changes to another model has a copy of each of its spaces. One of them is in use: all of a request
-    is answered from it.
+    A collection that changes to another model has a replica of each of its embedding sets. One of them is in use: all
+    of a request is answered from it.
     """
 
-    def __init__(self, *, catalog: Catalog, changes: Changes, ledger: Ledger, folder: Path) -> None:
-        self._catalog, self._changes, self._ledger, self._folder = catalog, changes, ledger, folder
-        self._copies: dict[str, CollectionCopy] = {}  # by space; never changed, only replaced
-        self._in_use: dict[str, CollectionCopy] = {}  # by collection; never changed, only replaced
-        self._switched: dict[str, str] = {}  # collections that were announced to have changed, and to which space
+    def __init__(self, *, catalog: Catalog, changes: Changes, state: State, folder: Path) -> None:
+        self._catalog, self._changes, self._state, self._folder = catalog, changes, state, folder
+        self._copies: dict[str, Replica] = {}  # by embedding set; never changed, only replaced
+        self._in_use: dict[str, Replica] = {}  # by collection; never changed, only replaced
+        self._switched: dict[
+            str, str
+        ] = {}  # collections that were announced to have changed, and to which embedding set
         self._position: str | None = None  # None: the store must be listed
         self._pending: defaultdict[str, deque[Change]] = defaultdict(deque)  # read from the stream, not applied yet
-        self._merged: defaultdict[str, deque[str]] = defaultdict(deque)  # merged segments to fetch, by space
+        self._merged: defaultdict[str, deque[str]] = defaultdict(deque)  # merged segments to fetch, by embedding set
         self._turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)  # who applies what is pending
         self._lock = threading.RLock()  # held for a round trip, never while something is fetched
         self._stop = threading.Event()
@@ -47,11 +49,11 @@ class Follower:
         self.listed = threading.Event()
 
     @property
-    def copies(self) -> dict[str, CollectionCopy]:
+    def copies(self) -> dict[str, Replica]:
         """The copies in use by the names of their collections."""
         return self._in_use
 
-    def copy(self, collection: str) -> CollectionCopy:
+    def copy(self, collection: str) -> Replica:
         """Return the copy of a collection that is in use, in step.
 
         Raises:
@@ -63,14 +65,14 @@ class Follower:
         except KeyError:
             raise NotFound(f"there is no collection {collection!r}") from None
 
-    def is_in_use(self, copy: CollectionCopy) -> bool:
+    def is_in_use(self, copy: Replica) -> bool:
         """Return whether a copy is still the one by which its collection is searched."""
-        return self._in_use.get(copy.collection.name) is copy
+        return self._in_use.get(copy.embedding_set.collection) is copy
 
-    def filling(self, collection: Collection) -> CollectionCopy | None:
-        """Return the copy of the space that a collection, given as it is in use, is changing to; None if it is not."""
-        copies = [one for one in self._copies.values() if one.collection.name == collection.name]
-        return next((one for one in copies if one.collection.number > collection.number), None)
+    def filling(self, embedding_set: EmbeddingSet) -> Replica | None:
+        """Return the replica of the embedding set that a collection changes to, given its set in use, or None."""
+        copies = [one for one in self._copies.values() if one.embedding_set.collection == embedding_set.collection]
+        return next((one for one in copies if one.embedding_set.number > embedding_set.number), None)
 
     def start(self) -> None:
         """Begin to follow, on a thread of its own."""
@@ -111,17 +113,21 @@ class Follower:
             return
         try:
             self._read()
-            for space in list(self._pending) if collection is None else self._asked(collection):
-                self._apply_pending(space)
+            for set_name in list(self._pending) if collection is None else self._asked(collection):
+                self._apply_pending(set_name)
         except Unavailable as error:
             _log.warning("cannot follow: %s", error)
             self.connected = False
 
     def _asked(self, collection: str) -> list[str]:
-        """Return the spaces that a request for a collection waits for: not for one that is only being filled."""
+        """Return the embedding sets that a request for a collection waits for: not for a set that is being filled."""
         copy, switched = self._in_use.get(collection), self._switched.get(collection)
-        spaces = [space for space in list(self._pending) if layout.collection_of(space) == collection]
-        return spaces if copy is None else [space for space in spaces if space in {copy.collection.space, switched}]
+        embedding_sets = [set_name for set_name in list(self._pending) if layout.collection_of(set_name) == collection]
+        return (
+            embedding_sets
+            if copy is None
+            else [set_name for set_name in embedding_sets if set_name in {copy.embedding_set.name, switched}]
+        )
 
     def _read(self) -> None:
         """Take what is new from the stream."""
@@ -135,46 +141,46 @@ class Follower:
                 if position == self._position:
                     return
                 for change in dict.fromkeys(changes):
-                    if change.kind == "switched":
-                        self._switched[layout.collection_of(change.space)] = change.space
-                    if change.kind == "merged" and change.space in self._copies:
-                        self._merged[change.space].append(change.value)
+                    if change.kind == "activated":
+                        self._switched[layout.collection_of(change.set_name)] = change.set_name
+                    if change.kind == "merged" and change.set_name in self._copies:
+                        self._merged[change.set_name].append(change.value)
                     else:
-                        self._pending[change.space].append(change)
+                        self._pending[change.set_name].append(change)
                 self._position = position
 
-    def _apply_pending(self, space: str) -> None:
-        pending = self._pending.get(space)
+    def _apply_pending(self, set_name: str) -> None:
+        pending = self._pending.get(set_name)
         if not pending:
             return
-        with self._turns[space]:
+        with self._turns[set_name]:
             while pending:
                 self._apply(pending[0])
                 pending.popleft()  # only now: who comes meanwhile waits for it
 
     def _apply(self, change: Change) -> None:
-        space, copy = change.space, self._copies.get(change.space)
+        set_name, copy = change.set_name, self._copies.get(change.set_name)
         if change.kind == "dropped":
-            self._remove(space)
-        elif change.kind == "switched":
-            self._switch(space)
+            self._remove(set_name)
+        elif change.kind == "activated":
+            self._switch(set_name)
         elif copy is None or change.kind in {"collection", "rebuilt"}:
-            self._synchronise(space)
+            self._synchronise(set_name)
         elif change.kind in {"segment", "merged"}:
             copy.add_segment(change.value)
         elif change.kind == "deleted":
             segment, image = change.value.split("/")
-            copy.bury(segment, int(image))
-            if segment in self._merged[space]:
+            copy.add_tombstones(segment, int(image))
+            if segment in self._merged[set_name]:
                 copy.add_segment(segment)  # until it is here, its inputs show the image
         elif change.kind == "index":
             copy.load_generation()
 
     def _fetch_merged(self) -> None:
         """Take the merged segments that were announced in place of their inputs."""
-        for space, waiting in list(self._merged.items()):
+        for set_name, waiting in list(self._merged.items()):
             while waiting and not self._stop.is_set():
-                if (copy := self._copies.get(space)) is not None:
+                if (copy := self._copies.get(set_name)) is not None:
                     copy.add_segment(waiting[0])
                 waiting.popleft()
 
@@ -198,14 +204,17 @@ class Follower:
         self._position = position
 
     def _list_store(self) -> None:
-        spaces = {*self._catalog.names(), *self._catalog.all_unused_spaces()}  # the first of a collection has its name
-        for space in sorted(spaces):
-            self._synchronise(space)
-        for gone in self._copies.keys() - spaces - {copy.collection.space for copy in self._in_use.values()}:
+        embedding_sets = {
+            *self._catalog.names(),
+            *self._catalog.all_unused_embedding_sets(),
+        }  # the first of a collection has its name
+        for set_name in sorted(embedding_sets):
+            self._synchronise(set_name)
+        for gone in self._copies.keys() - embedding_sets - {copy.embedding_set.name for copy in self._in_use.values()}:
             self._remove(gone)
-        names = {layout.collection_of(space) for space in spaces}
+        names = {layout.collection_of(set_name) for set_name in embedding_sets}
         for name in self._in_use.keys() - names:
-            self._remove(self._in_use[name].collection.space)
+            self._remove(self._in_use[name].embedding_set.name)
         if not self.listed.is_set():
             self._clear_away()
         self._listed_at = time.monotonic()
@@ -220,27 +229,27 @@ class Follower:
             with suppress(OSError):  # not empty: it is no copy of ours
                 folder.rmdir()
 
-    def _synchronise(self, space: str) -> None:
-        """Bring the copy of a space in step with the store, or that of the one that its collection uses instead."""
-        name = layout.collection_of(space)
+    def _synchronise(self, set_name: str) -> None:
+        """Bring the replica of an embedding set, or of the set that its collection uses, in step with the store."""
+        name = layout.collection_of(set_name)
         try:
             used = self._catalog.get(name)
-            left = layout.number_of(space) < used.number
-            manifest = used if left or used.space == space else self._catalog.space(space)
-            copy = self._copies.get(manifest.space)
-            if copy is not None and copy.collection == manifest:
+            left = layout.number_of(set_name) < used.number
+            manifest = used if left or used.name == set_name else self._catalog.embedding_set(set_name)
+            copy = self._copies.get(manifest.name)
+            if copy is not None and copy.embedding_set == manifest:
                 copy.synchronise()
             else:
                 self._begin(manifest)
             if manifest == used:
                 self._use(manifest)
             if left:
-                self._remove(space)
+                self._remove(set_name)
         except NotFound:
-            self._remove(space)
+            self._remove(set_name)
             used_copy = self._in_use.get(name)
-            if used_copy is not None and used_copy.collection.space != space and not self._is_there(name):
-                self._remove(used_copy.collection.space)
+            if used_copy is not None and used_copy.embedding_set.name != set_name and not self._is_there(name):
+                self._remove(used_copy.embedding_set.name)
         except Unavailable:
             raise
         except ArtseekError as error:
@@ -253,46 +262,46 @@ class Follower:
             return False
         return True
 
-    def _begin(self, manifest: Collection) -> None:
-        space = manifest.space
-        with self._turns[space]:
-            copy = self._copies.get(space)
-            if copy is not None and copy.collection == manifest:  # somebody else has done it
+    def _begin(self, embedding_set: EmbeddingSet) -> None:
+        set_name = embedding_set.name
+        with self._turns[set_name]:
+            copy = self._copies.get(set_name)
+            if copy is not None and copy.embedding_set == embedding_set:  # somebody else has done it
                 return
             if copy is not None:
-                self._remove(space)
-            copy = CollectionCopy(manifest, catalog=self._catalog, ledger=self._ledger, folder=self._folder)
+                self._remove(set_name)
+            copy = Replica(embedding_set, catalog=self._catalog, state=self._state, folder=self._folder)
             copy.synchronise()
             with self._lock:
-                self._copies = {**self._copies, space: copy}
+                self._copies = {**self._copies, set_name: copy}
 
-    def _switch(self, space: str) -> None:
-        """Use the copy of the space that a collection was announced to have changed to."""
-        name = layout.collection_of(space)
+    def _switch(self, set_name: str) -> None:
+        """Use the copy of the embedding set that a collection was announced to have changed to."""
+        name = layout.collection_of(set_name)
         try:
             used = self._catalog.get(name)
         except NotFound:
             return
-        copy = self._copies.get(used.space)
-        if copy is None or copy.collection != used:
-            self._synchronise(used.space)
+        copy = self._copies.get(used.name)
+        if copy is None or copy.embedding_set != used:
+            self._synchronise(used.name)
         else:
             self._use(used)  # all that was announced of it before is in it
         with self._lock:
-            if self._switched.get(name) == space:
+            if self._switched.get(name) == set_name:
                 del self._switched[name]
 
-    def _use(self, manifest: Collection) -> None:
+    def _use(self, embedding_set: EmbeddingSet) -> None:
         with self._lock:
-            copy = self._copies.get(manifest.space)
-            if copy is not None and copy is not self._in_use.get(manifest.name):
-                self._in_use = {**self._in_use, manifest.name: copy}
+            copy = self._copies.get(embedding_set.name)
+            if copy is not None and copy is not self._in_use.get(embedding_set.collection):
+                self._in_use = {**self._in_use, embedding_set.collection: copy}
 
-    def _remove(self, space: str) -> None:
+    def _remove(self, set_name: str) -> None:
         with self._lock:
-            copy = self._copies.get(space)
+            copy = self._copies.get(set_name)
             self._in_use = {name: one for name, one in self._in_use.items() if one is not copy}
-            self._copies = {other: one for other, one in self._copies.items() if other != space}
-            self._merged.pop(space, None)
+            self._copies = {other: one for other, one in self._copies.items() if other != set_name}
+            self._merged.pop(set_name, None)
         if copy is not None:
             copy.remove()

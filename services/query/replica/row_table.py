@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.query.replica.id_index import Bools, Directory, distinct
-from services.query.replica.mapped_segment import Ids, Pack, Rows, Vectors
+from services.query.replica.id_index import Bools, IdIndex, distinct
+from services.query.replica.mapped_segment import Ids, MappedSegment, Rows, Vectors
 from services.query.replica.view import View
 
 _SMALLEST = 1024  # rows that there is room for at least
 _LOOSE = 10_000  # row numbers that may stand for nothing before rows are numbered anew, or a quarter of all
 
 
-class Table:
+class RowTable:
     """Changed by one thread at a time; `view` is taken by many without a lock and shows all of a change or nothing.
 
     A change costs what it changes, and a copy of one byte a row. Columns are only ever written behind what a view
@@ -25,7 +25,7 @@ class Table:
         self._dead: dict[str, set[int]] = {}  # segment to ids of rows that were deleted, known before their pack or not
         self._names: dict[str, int] = {"": 0}
         self._shown_names: tuple[str, ...] = ()
-        self._placed: list[tuple[Pack, int]] = []  # each with the number of its first row
+        self._placed: list[tuple[MappedSegment, int]] = []  # each with the number of its first row
         self._count = 0
         self._start_anew([])
 
@@ -36,7 +36,7 @@ class Table:
 
     # Changes
 
-    def swap(self, come: Sequence[Pack], go: Collection[Pack] = ()) -> None:
+    def swap(self, come: Sequence[MappedSegment], go: Collection[MappedSegment] = ()) -> None:
         """Add packs and take others out, in one step."""
         if not come and not go:
             return
@@ -59,7 +59,7 @@ class Table:
         ids = np.concatenate([self._ids[first : self._count], self._ids[gone]])
         self._publish(distinct(ids), gone)
 
-    def bury(self, rows: Mapping[str, set[int]]) -> None:
+    def add_tombstones(self, rows: Mapping[str, set[int]]) -> None:
         """Mark rows as deleted: ids by segment; a merged row may also be told by the segment it came from."""
         fresh = {segment: ids - self._dead.get(segment, set()) for segment, ids in rows.items()}
         for segment, ids in fresh.items():
@@ -77,12 +77,12 @@ class Table:
 
     # How
 
-    def _start_anew(self, stay: Sequence[Pack], come: Sequence[Pack] = ()) -> None:
+    def _start_anew(self, stay: Sequence[MappedSegment], come: Sequence[MappedSegment] = ()) -> None:
         """Number all rows anew, in columns and a directory of their own: views that are out keep the old ones."""
         old = dict(self._placed)
         norms, squares = (self._norms, self._squares) if stay else (None, None)
         self._reserve(sum(len(pack) for pack in (*stay, *come)))
-        self._directory = Directory(self._room)
+        self._directory = IdIndex(self._room)
         self._placed = []
         self._count = 0
         self._live: Bools = np.zeros(0, dtype=np.bool_)
@@ -117,10 +117,10 @@ class Table:
         for old, new in zip(before, self._columns, strict=True):
             new[: self._count] = old[: self._count]
         alive = np.flatnonzero(self._alive)
-        self._directory = Directory(self._room)
+        self._directory = IdIndex(self._room)
         self._directory.insert(self._ids[alive], alive)
 
-    def _append(self, pack: Pack, norms: Vectors, squares: Vectors) -> None:
+    def _append(self, pack: MappedSegment, norms: Vectors, squares: Vectors) -> None:
         start, stop = self._count, self._count + len(pack)
         self._ids[start:stop] = pack.ids
         self._norms[start:stop] = norms
@@ -134,7 +134,7 @@ class Table:
         alive = start + np.flatnonzero(self._alive[start:stop])
         self._directory.insert(self._ids[alive], alive)
 
-    def _dead_in(self, pack: Pack) -> Bools:
+    def _dead_in(self, pack: MappedSegment) -> Bools:
         """Return which rows of a pack are known to be deleted."""
         dead = np.zeros(len(pack), dtype=np.bool_)
         marks = [self._dead[name] for name in (pack.segment, *pack.inputs) if name in self._dead]
@@ -143,7 +143,7 @@ class Table:
             dead[row] = self._is_dead(pack, row)
         return dead
 
-    def _is_dead(self, pack: Pack, row: int) -> bool:
+    def _is_dead(self, pack: MappedSegment, row: int) -> bool:
         image = int(pack.ids[row])
         origin = pack.origin(row)
         return image in self._dead.get(pack.segment, ()) or (origin is not None and image in self._dead.get(origin, ()))

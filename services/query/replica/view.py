@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from services.query.replica.id_index import Bools, Directory, distinct
-from services.query.replica.mapped_segment import Ids, Pack, Rows, Vectors
+from services.query.replica.id_index import Bools, IdIndex, distinct
+from services.query.replica.mapped_segment import Ids, MappedSegment, Rows, Vectors
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class View:
         bytes: Bytes of the originals of all live rows.
     """
 
-    packs: tuple[Pack, ...]
+    packs: tuple[MappedSegment, ...]
     starts: Rows
     ids: Ids
     norms: Vectors
     squares: Vectors
     labels: npt.NDArray[np.int32]
     live: Bools
-    directory: Directory
+    directory: IdIndex
     names: tuple[str, ...]
     per_label: npt.NDArray[np.int64]
     images: int
@@ -74,12 +74,12 @@ class View:
         row = int(self.find(np.array([image], dtype=np.int64))[0])
         return None if row < 0 else row
 
-    def place(self, row: int) -> tuple[Pack, int]:
+    def place(self, row: int) -> tuple[MappedSegment, int]:
         """Return the pack of a row, and which of its rows it is."""
         at = bisect_right(self.starts, row) - 1
         return self.packs[at], row - int(self.starts[at])
 
-    def parts(self, rows: Rows) -> Iterator[tuple[Pack, slice, Rows]]:
+    def parts(self, rows: Rows) -> Iterator[tuple[MappedSegment, slice, Rows]]:
         """Split ascending rows by packs: the pack, which of `rows` are its, and which of its rows they are."""
         cuts = np.append(np.searchsorted(rows, self.starts), len(rows))
         for at in np.flatnonzero(np.diff(cuts)).tolist():
@@ -90,7 +90,7 @@ class View:
 
     def latest(self, *, limit: int, offset: int, label: str) -> tuple[int, Rows]:
         """Return how many images there are (of a class, if `label` names one), and a page of rows, the latest first."""
-        rows = Gate(self, Filter(labels=frozenset({label}) if label else None)).rows()
+        rows = RowFilter(self, Filter(labels=frozenset({label}) if label else None)).rows()
         added = np.concatenate([np.empty(0), *(pack.added[local] for pack, _, local in self.parts(rows))])
         last = len(rows) - (offset + limit)
         if last > 0:  # only those that are on this page or before it need be sorted
@@ -101,7 +101,7 @@ class View:
         return len(rows), rows[order[offset : offset + limit]]
 
 
-class Gate:
+class RowFilter:
     """A filter as it applies to the rows of a view."""
 
     def __init__(self, view: View, wanted: Filter) -> None:
@@ -119,9 +119,9 @@ class Gate:
             most = min(most, len(self._among))
         self.size = most  # images that pass, at most
 
-    def of(self, view: View) -> "Gate":
+    def of(self, view: View) -> "RowFilter":
         """Return the same filter for another view."""
-        return self if view is self.view else Gate(view, self._wanted)
+        return self if view is self.view else RowFilter(view, self._wanted)
 
     def rows(self) -> Rows:
         """Return the live rows that pass, ascending: int64."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from services.query.replica.mapped_segment import Pack, Rows, StoredVectors, Vectors
+from services.query.replica.mapped_segment import MappedSegment, Rows, StoredVectors, Vectors
 from services.query.replica.view import View
 from services.query.search.parallel import SIZE, together
 from shared.rpc.query import Metric
@@ -28,7 +28,7 @@ _DENSE = 2  # gather rows of which there are fewer than one in so many; compute 
 class Ranked:
     """A row with its score (higher is better) and distance (lower is better)."""
 
-    pack: Pack
+    pack: MappedSegment
     row: int
     score: float
     distance: float

@@ -10,9 +10,9 @@ import numpy as np
 
 from services.query.live_recall import Answered, LiveRecall
 from services.query.replica.mapped_segment import Ids, Vectors
-from services.query.replica.replica import CollectionCopy
-from services.query.replica.replica_sync import Follower
-from services.query.replica.view import Filter, Gate
+from services.query.replica.replica import Replica
+from services.query.replica.replica_sync import ReplicaSync
+from services.query.replica.view import Filter, RowFilter
 from services.query.search.ranking import Ranked, rank
 from services.query.search.relevance_feedback import moved
 from shared.errors import Invalid, Unavailable
@@ -25,7 +25,7 @@ _BUCKETS = 2048  # that the queries of a batch look into at a time: their ids ar
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SearchQuery:
     """What is searched for: at most one of `image` (bytes of a file), `id` and `vector` (float32 [dim]), or examples.
 
     Attributes:
@@ -83,7 +83,7 @@ def _within(name: str, value: int, least: int, most: int | None, what: str = "")
 
 
 @dataclass
-class Found:
+class SearchResult:
     """The answer: hits, how they were found, and milliseconds by stage.
 
     Attributes:
@@ -138,7 +138,7 @@ class Searcher:
     def __init__(
         self,
         *,
-        follower: Follower,
+        follower: ReplicaSync,
         buckets: BucketStore,
         connect_model: Callable[[str, int], ServingClient],
         limits: Limits,
@@ -152,7 +152,7 @@ class Searcher:
         self._live_recall = live_recall
         self._models: dict[tuple[str, int], ServingClient] = {}
 
-    def search(self, wanted: Wanted, *, time_left_s: float | None = None) -> tuple[Found, CollectionCopy]:
+    def search(self, wanted: SearchQuery, *, time_left_s: float | None = None) -> tuple[SearchResult, Replica]:
         """Return the images most similar to what is wanted, and the copy that was searched.
 
         Images that are asked for by their ids, as query or as examples, are found like any other.
@@ -166,7 +166,7 @@ class Searcher:
         wanted.check()
         watch = _Watch()
 
-        def run(copy: CollectionCopy) -> list[Found]:
+        def run(copy: Replica) -> list[SearchResult]:
             query = self._query(wanted, copy, watch, time_left_s)
             like, unlike = (_stored(copy, examples) for examples in (wanted.like, wanted.unlike))
             if query is None and not len(like) and not len(unlike):
@@ -179,8 +179,8 @@ class Searcher:
         return found, copy
 
     def _in_one_copy(
-        self, collection: str, run: Callable[[CollectionCopy], list[Found]]
-    ) -> tuple[list[Found], CollectionCopy]:
+        self, collection: str, run: Callable[[Replica], list[SearchResult]]
+    ) -> tuple[list[SearchResult], Replica]:
         """Return what a search finds, and the copy in which all of it was done.
 
         Another one is taken if the collection has changed to another model under its hands: then buckets were dropped.
@@ -195,7 +195,9 @@ class Searcher:
                 if self._follower.is_in_use(copy):  # the model that was asked for is not of the past
                     raise
 
-    def search_batch(self, options: Wanted, queries: Sequence[int | Vectors]) -> tuple[list[Found], CollectionCopy]:
+    def search_batch(
+        self, options: SearchQuery, queries: Sequence[int | Vectors]
+    ) -> tuple[list[SearchResult], Replica]:
         """Return for each query, an id or a vector, what `search` would; the stages are those of the whole batch.
 
         Raises:
@@ -207,14 +209,14 @@ class Searcher:
         _within("queries", len(queries), 1, MAX_BATCH, "number of ")
         watch = _Watch()
 
-        def run(copy: CollectionCopy) -> list[Found]:
+        def run(copy: Replica) -> list[SearchResult]:
             like, unlike = (_stored(copy, examples) for examples in (options.like, options.unlike))
             points = []
             for place, query in enumerate(queries):
                 if isinstance(query, int):
                     (point,) = _stored(copy, [query])
                 else:
-                    point = _checked(query, copy.collection.dim, f"the vector of query {place}")
+                    point = _checked(query, copy.embedding_set.dim, f"the vector of query {place}")
                 points.append(moved(point, like, unlike))
             return self._search(np.stack(points), options, copy, watch)
 
@@ -226,15 +228,15 @@ class Searcher:
 
     # The query
 
-    def _query(self, wanted: Wanted, copy: CollectionCopy, watch: _Watch, time_left_s: float | None) -> Vectors | None:
+    def _query(self, wanted: SearchQuery, copy: Replica, watch: _Watch, time_left_s: float | None) -> Vectors | None:
         if wanted.id is not None:
             stored: Vectors = _stored(copy, [wanted.id])[0]
             return stored
         if wanted.vector is not None:
-            return _checked(wanted.vector, copy.collection.dim, "the vector")
+            return _checked(wanted.vector, copy.embedding_set.dim, "the vector")
         if wanted.image is None:
             return None
-        serving = self._model(copy.collection.model, copy.collection.version)
+        serving = self._model(copy.embedding_set.model, copy.embedding_set.version)
         with watch.stage("decode"):
             pixels, _ = decode(wanted.image, size=serving.signature().input_size, limits=self._limits)
         with watch.stage("embed"):
@@ -249,10 +251,10 @@ class Searcher:
 
     # The search
 
-    def _search(self, queries: Vectors, wanted: Wanted, copy: CollectionCopy, watch: _Watch) -> list[Found]:
+    def _search(self, queries: Vectors, wanted: SearchQuery, copy: Replica, watch: _Watch) -> list[SearchResult]:
         """Return what is found for queries, float32 [q, dim]."""
-        found: list[Found | None] = [None] * len(queries)
-        gate = Gate(copy.view, wanted.filter())
+        found: list[SearchResult | None] = [None] * len(queries)
+        gate = RowFilter(copy.view, wanted.filter())
         if not self._scans(wanted, copy, gate):
             start = 0
             while start < len(queries):
@@ -276,10 +278,10 @@ class Searcher:
                 rows = gate.rows()
                 ranked = rank(gate.view, queries[rest], rows, k=wanted.k, metric=wanted.metric)
                 for place, hits in zip(rest, ranked, strict=True):
-                    found[place] = Found(_good(hits, wanted), candidates=len(rows), passed=len(rows))
+                    found[place] = SearchResult(_good(hits, wanted), candidates=len(rows), passed=len(rows))
         return [one for one in found if one is not None]
 
-    def _offer(self, query: Vectors, wanted: Wanted, gate: Gate, found: Found) -> None:
+    def _offer(self, query: Vectors, wanted: SearchQuery, gate: RowFilter, found: SearchResult) -> None:
         """Have an answer of the index checked, if it is one of those that are."""
         if self._live_recall is None or wanted.trial:
             return
@@ -287,13 +289,13 @@ class Searcher:
             Answered(wanted.collection, query, gate, wanted.k, wanted.metric, wanted.min_score, found.hits)
         )
 
-    def _scans(self, wanted: Wanted, copy: CollectionCopy, gate: Gate) -> bool:
+    def _scans(self, wanted: SearchQuery, copy: Replica, gate: RowFilter) -> bool:
         """Return whether to compare all that may be found without asking the index."""
         if wanted.mode == "exact" or copy.generation is None:
             return True
         return wanted.mode == "auto" and (gate.size < self._exact_below or not self._follower.connected)
 
-    def _probe(self, queries: Vectors, wanted: Wanted, copy: CollectionCopy, watch: _Watch) -> _Probed | None:
+    def _probe(self, queries: Vectors, wanted: SearchQuery, copy: Replica, watch: _Watch) -> _Probed | None:
         """Return the candidates of the first of these queries, of as many as fit into memory; None without an index."""
         try:
             while (generation := copy.generation) is not None:
@@ -321,12 +323,12 @@ class Searcher:
 
 
 class _Left(Exception):
-    """The collection has changed to another space since the search began."""
+    """The collection has changed to another embedding set since the search began."""
 
 
-def _stored(copy: CollectionCopy, ids: Sequence[int]) -> Vectors:
+def _stored(copy: Replica, ids: Sequence[int]) -> Vectors:
     """Return the embeddings of images of the collection, float32 [n, dim]."""
-    points = np.empty((len(ids), copy.collection.dim), dtype=np.float32)
+    points = np.empty((len(ids), copy.embedding_set.dim), dtype=np.float32)
     for place, image in enumerate(ids):
         pack, row = copy.find(image)
         points[place] = pack.vectors[row]
@@ -339,7 +341,7 @@ def _checked(vector: Vectors, dim: int, name: str) -> Vectors:
     return vector
 
 
-def _rerank(query: Vectors, probed: _Probed, place: int, wanted: Wanted, gate: Gate) -> Found:
+def _rerank(query: Vectors, probed: _Probed, place: int, wanted: SearchQuery, gate: RowFilter) -> SearchResult:
     """Return the best of the candidates of one query."""
     candidates = probed.candidates[place]
     rows = gate.view.find(candidates.ids)
@@ -349,7 +351,7 @@ def _rerank(query: Vectors, probed: _Probed, place: int, wanted: Wanted, gate: G
     if probed.budget is not None and passed > probed.budget:
         rows = rows[most_seen(candidates.counts[kept], candidates.first[kept], probed.budget)]
     hits = rank(gate.view, query[np.newaxis], np.sort(rows), k=wanted.k, metric=wanted.metric)[0]
-    return Found(
+    return SearchResult(
         hits=_good(hits, wanted),
         mode="lsh",
         candidates=len(rows),
@@ -361,10 +363,10 @@ def _rerank(query: Vectors, probed: _Probed, place: int, wanted: Wanted, gate: G
     )
 
 
-def _wants_more(found: Found, wanted: Wanted) -> bool:
+def _wants_more(found: SearchResult, wanted: SearchQuery) -> bool:
     """Return whether what the index yielded is too little, so that all that may be found is compared."""
     return wanted.mode == "auto" and found.passed < wanted.k
 
 
-def _good(hits: list[Ranked], wanted: Wanted) -> list[Ranked]:
+def _good(hits: list[Ranked], wanted: SearchQuery) -> list[Ranked]:
     return hits if wanted.min_score is None else [hit for hit in hits if hit.score >= wanted.min_score]

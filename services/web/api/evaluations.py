@@ -34,8 +34,8 @@ from shared.evaluation.index_setting import IndexSetting
 from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
-from shared.messaging.intake import new_job_id
-from shared.messaging.task_queue import Trial
+from shared.messaging.task_queue import EvaluationRequest
+from shared.state.jobs import new_job_id
 
 
 def _body() -> Schema:
@@ -114,11 +114,11 @@ def judge_collection() -> ResponseReturnValue:
     here = parts()
     here.query.collection(asked.collection)
     grid = _grid(asked)
-    sets, job = QuerySets(here.store, here.ledger), new_job_id()
+    sets, job = QuerySets(here.store, here.state), new_job_id()
     digest = sets.kept(asked.queries) if asked.queries else None
     if digest is not None:
         sets.use(digest, job)
-    trial = Trial(
+    trial = EvaluationRequest(
         k=asked.k, query_set=digest, kept=asked.queries or None, sample=asked.sample, seed=asked.seed, grid=grid
     )
     here.jobs.create(job, asked.collection, kind="evaluate")

@@ -13,7 +13,7 @@ from services.web.clients import Parts, parts
 from services.web.problems import FieldError, Problem, invalid
 from services.web.uploads import FILE_FIELDS, files_of, hand_in, upload_of
 from shared.errors import NotFound
-from shared.messaging.intake import new_job_id
+from shared.state.jobs import new_job_id
 
 _PATIENCE_S = 5.0
 _POLL_S = 0.03
@@ -101,7 +101,7 @@ def delete_image(path: ImagePath) -> ResponseReturnValue:
     here.query.image(path.name, path.id)
     job = new_job_id()
     here.jobs.create(job, path.name, kind="delete")
-    here.queue.delete(job=job, collection=path.name, ids=[path.id])
+    here.queue.delete(job=job, collection=path.name, image_ids=[path.id])
     if _is_gone(here, job, path):
         return "", 204
     response = reply(DeletionAnswer(job=job, url=job_url(job)), 202)

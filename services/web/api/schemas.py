@@ -240,7 +240,7 @@ def job_answer(job: Job) -> JobAnswer:
         state=("cancelled" if job.cancelled else "done") if job.done else "running" if job.closed else "open",
         created=rfc3339(job.created),
         total=job.total,
-        finished=job.steps if job.kind in {"evaluate", "switch"} else job.outcome.images,
+        finished=job.steps if job.kind in {"evaluate", "change-model"} else job.outcome.images,
         added=job.added,
         duplicates=job.outcome.duplicates,
         affected=job.outcome.affected,

@@ -103,7 +103,7 @@ def quality_page(name: str) -> ResponseReturnValue:
         collection=collection,
         sample=min(_SAMPLE, collection.labelled) if collection else 0,
         most_k=MAX_K - 1,
-        kept=QuerySets(here.store, here.ledger).names(),
+        kept=QuerySets(here.store, here.state).names(),
         reports=reports,
         total=len(known),
         page=view.page,

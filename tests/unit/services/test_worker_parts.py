@@ -7,8 +7,10 @@ from celery.exceptions import Reject
 
 from services.embedder import app as embedder_app
 from services.indexer import app as indexer_app
+from services.maintenance import app as maintenance_app
 from shared.errors import Unavailable
-from shared.messaging.task_queue import per_process
+from shared.messaging import worker
+from shared.messaging.worker import per_process
 
 
 def test_what_a_process_needs_is_made_once_as_soon_as_it_can_be() -> None:
@@ -33,7 +35,8 @@ def test_what_a_process_needs_is_made_once_as_soon_as_it_can_be() -> None:
     ("name", "task"),
     [
         ("embedder", lambda: embedder_app.embed(job="j", batch=0, collection="art", items=[])),
-        ("indexer", lambda: indexer_app.delete(job="j", collection="art", ids=[1])),
+        ("indexer", lambda: indexer_app.delete(job="j", collection="art", image_ids=[1])),
+        ("maintenance", lambda: maintenance_app.compact(collection="art")),
     ],
 )
 def test_a_message_goes_back_to_the_queue_while_its_worker_cannot_be_made(
@@ -43,9 +46,9 @@ def test_a_message_goes_back_to_the_queue_while_its_worker_cannot_be_made(
     def broken() -> None:
         raise OSError("no space left")
 
-    app = {"embedder": embedder_app, "indexer": indexer_app}[name]
+    app = {"embedder": embedder_app, "indexer": indexer_app, "maintenance": maintenance_app}[name]
     monkeypatch.setattr(app, name, broken)
-    monkeypatch.setattr(app, "_PAUSE_S", 0)
+    monkeypatch.setattr(worker, "_PAUSE_S", 0)
     with pytest.raises(Reject) as caught:
         task()
     assert vars(caught.value) == {"reason": "the worker cannot work: OSError: no space left", "requeue": True}

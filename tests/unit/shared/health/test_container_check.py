@@ -24,7 +24,7 @@ def _check(service: str, **environment: str) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("service", ["embedder", "indexer", "tender", "evaluator"])
+@pytest.mark.parametrize("service", ["embedder", "indexer", "maintenance", "evaluator"])
 def test_a_worker_without_a_broker_is_not_well(service: str) -> None:
     status, said = _check(service, ARTSEEK_BROKER_URL=f"redis://127.0.0.1:{free_port()}/0")
     assert (status, "broker" in said, "Traceback" in said) == (1, True, False)
@@ -46,4 +46,4 @@ def test_a_setting_that_does_not_fit_is_named() -> None:
 
 
 def test_there_is_a_check_for_each_service_that_runs_on() -> None:
-    assert container_check.CHECKS.keys() == {"embedder", "indexer", "tender", "evaluator", "query", "web"}
+    assert container_check.CHECKS.keys() == {"embedder", "indexer", "maintenance", "evaluator", "query", "web"}

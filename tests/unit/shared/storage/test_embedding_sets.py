@@ -1,47 +1,46 @@
-"""Names of spaces and their keys; a manifest without a number; a segment's model."""
+"""Names of embedding sets and their keys, and the model of a segment."""
 
-import json
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from shared.errors import Invalid
 from shared.storage import layout, segments
-from shared.storage.catalog import Collection
+from shared.storage.catalog import EmbeddingSet
 from tests.support import rows
 
 
-def test_the_first_space_has_the_collection_s_name_and_keys() -> None:
-    manifest = '{"name": "art", "tag": "0011aabb", "model": "lite", "version": 1, "dim": 8, "created": 1.0}'
-    written: dict[str, Any] = json.loads(manifest)  # as before there were spaces
-    first = Collection(**written)
-    assert (first.number, first.space) == (0, "art")
-    later = Collection(**written, number=2)
-    assert later.space == "art.2"
-    assert layout.segment_key(later.space, "s") == "vectors/art.2/s.arrow"
-    assert layout.generation_of(layout.generation_key(later.space, 7)) == 7
-    assert layout.generation_of(layout.generation_report_key(first.space, 7)) == 7
-    assert layout.deleted_of(layout.deleted_key(later.space, "s", 5)) == ("s", 5)
+def test_the_first_embedding_set_has_the_name_of_its_collection() -> None:
+    first = EmbeddingSet("art", "0011aabb", "lite", 1, 8, 1.0)
+    assert (first.number, first.name) == (0, "art")
+    later = replace(first, number=2)
+    assert later.name == "art.2"
+    assert layout.segment_key(later.name, "s") == "vectors/art.2/s.arrow"
+    assert layout.generation_of(layout.generation_key(later.name, 7)) == 7
+    assert layout.generation_of(layout.generation_report_key(first.name, 7)) == 7
+    assert layout.tombstone_of(layout.tombstone_key(later.name, "s", 5)) == ("s", 5)
 
 
 @pytest.mark.parametrize(
-    ("space", "name", "number"), [("art", "art", 0), ("art.12", "art", 12), ("a-1_b.3", "a-1_b", 3)]
+    ("set_name", "collection", "number"), [("art", "art", 0), ("art.12", "art", 12), ("a-1_b.3", "a-1_b", 3)]
 )
-def test_a_space_names_its_collection_and_number(space: str, name: str, number: int) -> None:
-    assert (layout.collection_of(space), layout.number_of(space)) == (name, number)
-    assert layout.space_name(name, number) == space
-    assert layout.space_key(space).startswith(layout.spaces_prefix(name))
-    assert not layout.space_key(space).startswith(layout.spaces_prefix(f"{name}-2"))
+def test_the_name_of_an_embedding_set_tells_its_collection_and_number(
+    set_name: str, collection: str, number: int
+) -> None:
+    assert (layout.collection_of(set_name), layout.number_of(set_name)) == (collection, number)
+    assert layout.embedding_set_name(collection, number) == set_name
+    assert layout.embedding_set_key(set_name).startswith(layout.embedding_sets_prefix(collection))
+    assert not layout.embedding_set_key(set_name).startswith(layout.embedding_sets_prefix(f"{collection}-2"))
 
 
-def test_nobody_can_name_a_space() -> None:
+def test_no_collection_can_have_the_name_of_an_embedding_set() -> None:
     with pytest.raises(Invalid, match=r"'art\.1' cannot name a collection"):
         layout.collection_name("art.1")
 
 
 @pytest.mark.parametrize(("model", "version"), [("lite", 2), ("lite2", 1), ("", 1)])
 def test_a_segment_is_of_one_model_version(model: str, version: int) -> None:
-    batch = segments.unpack(rows.segment([1, 2], Collection("art", "00112233", "lite", 1, 8, 0.0)))
+    batch = segments.unpack(rows.segment([1, 2], EmbeddingSet("art", "00112233", "lite", 1, 8, 0.0)))
     segments.check_model(batch, model="lite", version=1)
     with pytest.raises(Invalid, match="'lite' version 1, the collection's"):
         segments.check_model(batch, model=model, version=version)

@@ -45,9 +45,9 @@ def test_no_image_has_the_id_0_which_would_mean_none() -> None:
 @given(NAMES, NAMES, st.integers(1, 2**53 - 1), st.integers(1, 65_535))
 def test_keys_are_read_back(collection: str, segment: str, image: int, generation: int) -> None:
     assert layout.segment_of(layout.segment_key(collection, segment)) == segment
-    assert layout.deleted_of(layout.deleted_key(collection, segment, image)) == (segment, image)
+    assert layout.tombstone_of(layout.tombstone_key(collection, segment, image)) == (segment, image)
     assert layout.segment_key(collection, segment).startswith(layout.segments_prefix(collection))
-    assert layout.deleted_key(collection, segment, image).startswith(layout.deleted_prefix(collection))
+    assert layout.tombstone_key(collection, segment, image).startswith(layout.tombstones_prefix(collection))
     key = layout.merge_key(collection, segment)
     assert key.startswith(layout.merges_prefix(collection))
     assert layout.segment_of(key) == f"{segment}.json"
@@ -56,7 +56,7 @@ def test_keys_are_read_back(collection: str, segment: str, image: int, generatio
 
 
 def test_a_listing_of_one_collection_holds_nothing_of_another_whose_name_begins_alike() -> None:
-    for prefix in (layout.segments_prefix, layout.merges_prefix, layout.deleted_prefix, layout.indexes_prefix):
+    for prefix in (layout.segments_prefix, layout.merges_prefix, layout.tombstones_prefix, layout.indexes_prefix):
         assert not prefix("art-2").startswith(prefix("art"))
     assert not layout.generation_key("art", 12).startswith(layout.indexes_prefix("art-1"))
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from shared.errors import Invalid
 from shared.storage import segments
-from shared.storage.catalog import Collection
+from shared.storage.catalog import EmbeddingSet
 from tests.support import rows
 from tests.support.examples import examples
 
 DIM = 12
-COLLECTION = Collection("art", "00ff00ff", "lite", 3, DIM, 0.0)
+COLLECTION = EmbeddingSet("art", "00ff00ff", "lite", 3, DIM, 0.0)
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=20, unique=True))
@@ -209,7 +209,7 @@ def test_merged_segments_are_merged_and_name_only_what_they_were_made_of() -> No
 
 
 def test_segments_of_two_models_are_not_merged() -> None:
-    other = Collection("art", "00ff00ff", "lite", 4, DIM, 0.0)
+    other = EmbeddingSet("art", "00ff00ff", "lite", 4, DIM, 0.0)
     parts = [
         (name, segments.unpack(rows.segment([1], one)), set[int]())
         for name, one in zip("ab", (COLLECTION, other), strict=True)

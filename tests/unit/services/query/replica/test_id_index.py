@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.query.replica.id_index import Directory, distinct
+from services.query.replica.id_index import IdIndex, distinct
 from tests.support.examples import examples
 
 ids = st.one_of(st.integers(1, 40), st.integers(1, 2**53 - 1), st.integers(0, 100).map(lambda step: 1 + step * 2**20))
@@ -15,7 +15,7 @@ ids = st.one_of(st.integers(1, 40), st.integers(1, 2**53 - 1), st.integers(0, 10
 @examples(150)
 def test_look_ups_are_those_of_a_plain_dictionary(held: list[int], data: st.DataObject) -> None:
     column = np.array(held, dtype=np.int64)
-    directory = Directory(len(held))
+    directory = IdIndex(len(held))
     cut = data.draw(st.integers(0, len(held)))
     inserted = data.draw(st.sets(st.sampled_from(range(len(held))))) if held else set()
     for part in (range(cut), range(cut, len(held))):
@@ -45,7 +45,7 @@ def test_a_look_up_of_many_takes_few_steps(kind: str) -> None:
         "sequential": np.arange(1, count + 1),
         "every thousandth": np.arange(1, count + 1) * 1000,
     }[kind].astype(np.int64)
-    directory = Directory(count)
+    directory = IdIndex(count)
     directory.insert(column, np.arange(count))
     steps = 0
 

@@ -9,14 +9,14 @@ import numpy.typing as npt
 import pytest
 
 from services.query.replica import mapped_segment
-from services.query.replica.mapped_segment import Pack
+from services.query.replica.mapped_segment import MappedSegment
 from shared.errors import Invalid
 from shared.storage import segments
-from shared.storage.catalog import Collection
+from shared.storage.catalog import EmbeddingSet
 from tests.support import rows
 
 DIM = 8
-COLLECTION = Collection("art", "00ff00ff", "lite", 3, DIM, 0.0)
+COLLECTION = EmbeddingSet("art", "00ff00ff", "lite", 3, DIM, 0.0)
 
 
 @pytest.fixture
@@ -24,10 +24,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(folder: Path, name: str, numbers: Sequence[int]) -> Pack:
+def write(folder: Path, name: str, numbers: Sequence[int]) -> MappedSegment:
     path = folder / f"{name}.arrow"
     path.write_bytes(rows.segment(numbers, COLLECTION))
-    return Pack(path)
+    return MappedSegment(path)
 
 
 def test_a_pack_has_the_rows_of_its_segment(folder: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_merged_pack_tells_where_its_rows_come_from(folder: Path) -> None:
     data = segments.merge(parts)
     assert data is not None
     (folder / "merged-x.arrow").write_bytes(data)
-    pack = Pack(folder / "merged-x.arrow", verify=True)
+    pack = MappedSegment(folder / "merged-x.arrow", verify=True)
     assert (pack.segment, pack.inputs) == ("merged-x", ("a", "b"))
     assert [(int(pack.ids[row]), pack.origin(row)) for row in range(len(pack))] == [
         (rows.image_id(number), origin) for number, origin in ((0, "a"), (2, "b"), (3, "b"))
@@ -69,7 +69,7 @@ def test_lengths_are_those_of_the_embeddings_as_stored(
     path = folder / "some.arrow"
     path.write_bytes(segments.pack(entries, vectors, collection="art", model="lite", version=3))
     for _ in range(2):
-        norms, squares = Pack(path).lengths()
+        norms, squares = MappedSegment(path).lengths()
         lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
         assert norms.dtype == squares.dtype == np.float32
         assert np.allclose(norms[1:], lengths[1:], rtol=1e-7)
@@ -77,8 +77,8 @@ def test_lengths_are_those_of_the_embeddings_as_stored(
         assert norms[0] > 0
         assert sorted(file.name for file in folder.iterdir()) == ["some.arrow", "some.lengths"][: 1 + (count == 40)]
     path.with_suffix(".lengths").write_bytes(b"cut short")
-    assert np.array_equal(Pack(path).lengths()[1], squares)
-    Pack(path).remove()
+    assert np.array_equal(MappedSegment(path).lengths()[1], squares)
+    MappedSegment(path).remove()
     assert list(folder.iterdir()) == []
 
 
@@ -88,7 +88,7 @@ def test_a_file_cut_short_is_refused(folder: Path, kept: int) -> None:
     data = rows.segment(range(3), COLLECTION)
     path.write_bytes(data[:kept])
     with pytest.raises(Invalid):
-        Pack(path)
+        MappedSegment(path)
 
 
 def test_a_changed_byte_is_found_when_the_file_is_verified(folder: Path) -> None:
@@ -97,6 +97,6 @@ def test_a_changed_byte_is_found_when_the_file_is_verified(folder: Path) -> None
     place = bytes(data).index(pack.vectors[17].tobytes())
     data[place] ^= 1
     pack.path.write_bytes(data)
-    Pack(pack.path)
+    MappedSegment(pack.path)
     with pytest.raises(Invalid, match="checksum"):
-        Pack(pack.path, verify=True)
+        MappedSegment(pack.path, verify=True)

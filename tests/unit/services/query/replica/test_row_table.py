@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.query.replica import row_table
-from services.query.replica.mapped_segment import Pack
-from services.query.replica.row_table import Table
-from services.query.replica.view import Filter, Gate, View
+from services.query.replica.mapped_segment import MappedSegment
+from services.query.replica.row_table import RowTable
+from services.query.replica.view import Filter, RowFilter, View
 from shared.storage import segments
-from shared.storage.catalog import Collection
+from shared.storage.catalog import EmbeddingSet
 from tests.support import rows
 from tests.support.examples import examples
 
 DIM = 4
-COLLECTION = Collection("art", "00ff00ff", "lite", 3, DIM, 0.0)
+COLLECTION = EmbeddingSet("art", "00ff00ff", "lite", 3, DIM, 0.0)
 
 
 @pytest.fixture
@@ -28,18 +28,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(folder: Path, name: str, numbers: Sequence[int]) -> Pack:
+def write(folder: Path, name: str, numbers: Sequence[int]) -> MappedSegment:
     path = folder / f"{name}.arrow"
     path.write_bytes(rows.segment(numbers, COLLECTION, None if len(numbers) else np.empty((0, DIM), np.float32)))
-    return Pack(path)
+    return MappedSegment(path)
 
 
-def merge(folder: Path, name: str, packs: Sequence[Pack], dead: dict[str, set[int]]) -> Pack:
+def merge(folder: Path, name: str, packs: Sequence[MappedSegment], dead: dict[str, set[int]]) -> MappedSegment:
     data = segments.merge([(pack.segment, pack.rows, dead.get(pack.segment, set())) for pack in packs])
     assert data is not None
     path = folder / f"{name}.arrow"
     path.write_bytes(data)
-    return Pack(path)
+    return MappedSegment(path)
 
 
 def numbers_in(view: View) -> list[int]:
@@ -62,7 +62,7 @@ def assert_holds(view: View, numbers: Sequence[int]) -> None:
             pack, local = view.place(row)
             assert pack.entry(local) == rows.entry(number)
             assert view.norms[row] == pytest.approx(1.0)
-    everything = Gate(view, Filter()).rows()
+    everything = RowFilter(view, Filter()).rows()
     parts = list(view.parts(everything))
     assert [len(some) for _, _, some in parts] == [part.stop - part.start for _, part, _ in parts]
     assert [int(pack.ids[row]) for pack, _, some in parts for row in some] == view.ids[everything].tolist()
@@ -73,18 +73,18 @@ def assert_holds(view: View, numbers: Sequence[int]) -> None:
 
 
 def test_a_table_begins_empty() -> None:
-    assert_holds(Table().view, [])
+    assert_holds(RowTable().view, [])
 
 
 def test_packs_come_and_go_and_old_views_stay_as_they_were(folder: Path) -> None:
-    table = Table()
+    table = RowTable()
     packs = [write(folder, name, some) for name, some in (("a", [1, 2, 3]), ("b", [3, 4]), ("c", []), ("d", [5]))]
     views: list[tuple[View, list[int]]] = [(table.view, [])]
     table.swap(packs[:2])
     views.append((table.view, [1, 2, 3, 4]))
     table.swap([packs[2], packs[3]], [packs[0]])
     views.append((table.view, [3, 4, 5]))
-    table.bury({"b": {rows.image_id(3)}, "nowhere": {rows.image_id(4)}})
+    table.add_tombstones({"b": {rows.image_id(3)}, "nowhere": {rows.image_id(4)}})
     views.append((table.view, [4, 5]))
     table.swap([], packs[1:])
     views.append((table.view, []))
@@ -96,19 +96,19 @@ def test_packs_come_and_go_and_old_views_stay_as_they_were(folder: Path) -> None
 @pytest.mark.parametrize("deleted", ["a", "b"])
 def test_an_image_in_two_packs_counts_once_and_either_row_may_die(folder: Path, first: str, deleted: str) -> None:
     packs = {"a": write(folder, "a", [1, 2, 3]), "b": write(folder, "b", [3, 4])}
-    table = Table()
+    table = RowTable()
     table.swap([packs.pop(first)])
     table.swap(list(packs.values()))
     assert_holds(table.view, [1, 2, 3, 4])
-    table.bury({deleted: {rows.image_id(3)}})
+    table.add_tombstones({deleted: {rows.image_id(3)}})
     assert_holds(table.view, [1, 2, 3, 4])  # by the other row
-    table.bury({"a" if deleted == "b" else "b": {rows.image_id(3)}})
+    table.add_tombstones({"a" if deleted == "b" else "b": {rows.image_id(3)}})
     assert_holds(table.view, [1, 2, 4])
 
 
 def test_a_deletion_may_be_known_before_its_pack_and_is_forgotten_only_where_nobody_needs_it(folder: Path) -> None:
-    table = Table()
-    table.bury({"a": {rows.image_id(1)}, "b": {rows.image_id(2)}})
+    table = RowTable()
+    table.add_tombstones({"a": {rows.image_id(1)}, "b": {rows.image_id(2)}})
     table.forget_dead({"a"})
     table.swap([write(folder, "a", [1, 5]), write(folder, "b", [2])])
     assert_holds(table.view, [2, 5])
@@ -120,31 +120,31 @@ def test_a_deletion_may_be_known_before_its_pack_and_is_forgotten_only_where_nob
 def test_a_deletion_from_an_input_reaches_the_merged_row_that_came_from_it_and_no_other(folder: Path) -> None:
     a, b = write(folder, "a", [1, 2, 3]), write(folder, "b", [3, 4])
     for early in (True, False):
-        table = Table()
+        table = RowTable()
         table.swap([a, b])
         merged = merge(folder, "merged-1", [a, b], {"a": {rows.image_id(3)}})  # so 3 comes from b
         dead = {"a": {rows.image_id(1), rows.image_id(3)}, "b": {rows.image_id(4), rows.image_id(2)}}
         if early:
-            table.bury(dead)
+            table.add_tombstones(dead)
         table.swap([merged], [a, b])
         if not early:
             assert_holds(table.view, [1, 2, 3, 4])
-            table.bury(dead)
+            table.add_tombstones(dead)
         assert_holds(table.view, [2, 3])
-        table.bury({"merged-1": {rows.image_id(2)}})
+        table.add_tombstones({"merged-1": {rows.image_id(2)}})
         assert_holds(table.view, [3])
 
 
 def test_a_merge_without_a_row_lets_another_pack_show_the_image(folder: Path) -> None:
     """The merge dropped the row as dead, by a mark that reached this table never, or does later."""
     a, b, c = write(folder, "a", [1, 2]), write(folder, "b", [3]), write(folder, "c", [1])
-    table = Table()
+    table = RowTable()
     table.swap([a, b, c])
     table.swap([merge(folder, "merged-1", [a, b], {"a": {rows.image_id(1)}})], [a, b])
     assert_holds(table.view, [1, 2, 3])
-    table.bury({"a": {rows.image_id(1)}})
+    table.add_tombstones({"a": {rows.image_id(1)}})
     assert_holds(table.view, [1, 2, 3])
-    table.bury({"c": {rows.image_id(1)}})
+    table.add_tombstones({"c": {rows.image_id(1)}})
     assert_holds(table.view, [2, 3])
 
 
@@ -159,7 +159,7 @@ def tight(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_happens_every_view_is_what_a_plain_model_says(folder: Path, seed: int) -> None:
     chance = random.Random(seed)
-    table, here, dead, kept = Table(), dict[str, Pack](), dict[str, set[int]](), []
+    table, here, dead, kept = RowTable(), dict[str, MappedSegment](), dict[str, set[int]](), []
     contents: dict[str, dict[int, str]] = {}  # of each pack: number to the segment that it came from
 
     def live() -> list[int]:
@@ -181,7 +181,7 @@ def test_whatever_happens_every_view_is_what_a_plain_model_says(folder: Path, se
                 if chance.random() < 0.2 and some:  # its deletion is known first
                     early = {rows.image_id(some[0])}
                     dead[name] = early
-                    table.bury({name: early})
+                    table.add_tombstones({name: early})
                 here[name] = write(folder, name, some)
                 table.swap([here[name]])
             case "bury" if here:
@@ -192,7 +192,7 @@ def test_whatever_happens_every_view_is_what_a_plain_model_says(folder: Path, se
                     marks.setdefault(segment, set()).add(rows.image_id(number))
                 for segment, images in marks.items():
                     dead.setdefault(segment, set()).update(images)
-                table.bury(marks)
+                table.add_tombstones(marks)
             case "go" if here:
                 table.swap([], [here.pop(chance.choice(list(here)))])
             case "merge" if len(here) > 3:
@@ -223,7 +223,7 @@ def test_a_filter_lets_through_what_it_says(
     view: View, labels: set[str], among: list[int] | None, asked: list[int]
 ) -> None:
     ids = None if among is None else np.array(rows.ids(among), dtype=np.int64)
-    gate = Gate(view, Filter(frozenset(labels) or None, ids))
+    gate = RowFilter(view, Filter(frozenset(labels) or None, ids))
     passing = {
         number
         for number in numbers_in(view)
@@ -243,9 +243,9 @@ def test_a_filter_lets_through_what_it_says(
 def view(tmp_path_factory: pytest.TempPathFactory) -> View:
     """Sixty images in four packs, some of them twice, some dead."""
     folder = tmp_path_factory.mktemp("view")
-    table = Table()
+    table = RowTable()
     table.swap([write(folder, f"s{start}", range(max(0, start - 4), start + 15)) for start in range(0, 60, 15)])
-    table.bury({"s15": set(rows.ids([20, 21])), "s0": set(rows.ids([3, 12]))})
+    table.add_tombstones({"s15": set(rows.ids([20, 21])), "s0": set(rows.ids([3, 12]))})
     return table.view
 
 
@@ -257,8 +257,8 @@ def test_pages_are_those_of_a_plain_sort(folder: Path, label: str) -> None:
     path = folder / "same-time.arrow"
     vectors = rows.embeddings(range(50), DIM)
     path.write_bytes(segments.pack(entries, vectors, collection="art", model="lite", version=3))
-    table = Table()
-    table.swap([Pack(path)])
+    table = RowTable()
+    table.swap([MappedSegment(path)])
     wanted = sorted((one for one in entries if not label or one.label == label), key=lambda one: (-one.added, one.id))
     for limit in (1, 7, 100):
         for offset in (0, 3, 48, 200):

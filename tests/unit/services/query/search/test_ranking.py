@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from services.query.replica.mapped_segment import Pack
-from services.query.replica.row_table import Table
-from services.query.replica.view import Filter, Gate, View
+from services.query.replica.mapped_segment import MappedSegment
+from services.query.replica.row_table import RowTable
+from services.query.replica.view import Filter, RowFilter, View
 from services.query.search import ranking
 from services.query.search.ranking import Ranked
 from shared.rpc.query import Metric
@@ -58,15 +58,15 @@ def make_view(
             version=1,
         )
         path.write_bytes(data)
-        packs.append(Pack(path))
-    table = Table()
+        packs.append(MappedSegment(path))
+    table = RowTable()
     table.swap(packs)
-    table.bury({pack.segment: set(rows.ids(list(dead))) for pack in packs})
+    table.add_tombstones({pack.segment: set(rows.ids(list(dead))) for pack in packs})
     return table.view
 
 
 def scan(view: View, query: Vectors, *, k: int, metric: Metric) -> list[Ranked]:
-    return ranking.rank(view, query[np.newaxis], Gate(view, Filter()).rows(), k=k, metric=metric)[0]
+    return ranking.rank(view, query[np.newaxis], RowFilter(view, Filter()).rows(), k=k, metric=metric)[0]
 
 
 def rerank(view: View, query: Vectors, ids: Sequence[int], *, k: int, metric: Metric) -> list[Ranked]:
@@ -124,7 +124,7 @@ def test_many_queries_at_once_find_what_each_does_alone(tmp_path: Path, metric: 
     vectors[120:150] = vectors[60]
     view = make_view(tmp_path, vectors, half=(1,))
     queries = np.concatenate([vectors[::9], -vectors[:3], np.zeros((1, DIM), np.float32)])
-    everything = Gate(view, Filter()).rows()
+    everything = RowFilter(view, Filter()).rows()
     for some in (everything, everything[::7], everything[:0]):
         together = ranking.rank(view, queries, some, k=12, metric=metric)
         assert together == [ranking.rank(view, query[np.newaxis], some, k=12, metric=metric)[0] for query in queries]
@@ -201,8 +201,8 @@ def test_what_has_no_direction_is_ranked_without_a_fault(tmp_path: Path, metric:
 @pytest.mark.parametrize("metric", METRICS)
 def test_nothing_to_rank_gives_no_hits(tmp_path: Path, metric: Metric) -> None:
     query = np.ones(DIM, np.float32)
-    assert scan(Table().view, query, k=5, metric=metric) == []
-    assert rerank(Table().view, query, [1], k=5, metric=metric) == []
+    assert scan(RowTable().view, query, k=5, metric=metric) == []
+    assert rerank(RowTable().view, query, [1], k=5, metric=metric) == []
     view = make_view(tmp_path, make_vectors("raw"), dead=range(COUNT))
     assert rerank(view, query, rows.ids(range(COUNT)), k=5, metric=metric) == []
     assert scan(view, query, k=5, metric=metric) == []
@@ -224,7 +224,7 @@ def test_memory_does_not_grow_with_the_rows_and_the_queries(tmp_path: Path, monk
     count = 12_000
     vectors = np.random.default_rng(3).standard_normal((count, DIM)).astype(np.float32)
     view = make_view(tmp_path, vectors, sizes=(5000, 7000), half=(0, 1))
-    everything = Gate(view, Filter()).rows()
+    everything = RowFilter(view, Filter()).rows()
     for some in (everything, everything[::5]):
         tracemalloc.start()
         try:

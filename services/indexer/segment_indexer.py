@@ -1,0 +1,165 @@
+"""Puts the images of a new segment into the buckets of the index, and reports the batch.
+
+Every method may run twice or die anywhere. The order of writes sees to it: object store first, then buckets, claims
+and indexed segments, then the announcement, then the report.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from services.indexer.active_sets import ActiveSets, Superseded
+from shared.errors import Closed, NotFound, ObjectNotFound
+from shared.index.compaction_due import CompactionTrigger
+from shared.index.generations import GenerationCache
+from shared.index.segment_reader import SegmentReader, float32
+from shared.index.tuning_due import is_tuning_due
+from shared.messaging.task_queue import BatchImage
+from shared.messaging.worker import WorkerClients
+from shared.state import Change, IndexState, Rejection
+from shared.state.jobs import Outcome
+from shared.storage import layout, segments
+from shared.storage.catalog import EmbeddingSet
+
+_TUNING_ASKED_S = 30.0  # between two requests to tune a collection that goes on growing
+
+
+class SegmentIndexer:
+    """Indexes segments. Collections of fewer than `exact_below` images are scanned exactly by default."""
+
+    def __init__(
+        self, clients: WorkerClients, generations: GenerationCache, active_sets: ActiveSets, *, exact_below: int
+    ) -> None:
+        self._store, self._catalog, self._state = clients.store, clients.catalog, clients.state
+        self._queue, self._exact_below = clients.queue, exact_below
+        self._generations, self._active_sets = generations, active_sets
+        self._segments = SegmentReader(clients.store)
+        self._compaction = CompactionTrigger(clients.state, clients.queue)
+
+    def index(self, *, set_name: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
+        """Put the images of a segment into their buckets, note that the segment is indexed, and report its batch.
+
+        A segment of an embedding set that its collection has left is embedded again for the set in use.
+        """
+        try:
+            embedding_set, state = self._active_sets.resolve(set_name)
+        except Superseded as superseded:
+            self._embed_again(superseded.active, set_name, segment, job, batch, outcome)
+            return
+        except NotFound:
+            self._report_dropped(job, batch, set_name, outcome)
+            return
+        fresh = not self._state.jobs.reported(job, batch)
+        if fresh:
+            try:
+                rows = self._segments.read(embedding_set, segment)
+            except ObjectNotFound:
+                self._report_dropped(job, batch, set_name, outcome)
+                return
+            try:
+                outcome = self._add(embedding_set, state, segment, rows, outcome)
+            except Closed:
+                self._active_sets.reopen_if_abandoned(embedding_set)
+                raise
+        else:
+            self._remove_if_merged(set_name, segment)
+        job_done = self._state.jobs.report(job, batch, outcome)
+        if self._active_sets.active(embedding_set.collection).name != set_name:
+            return  # the worker that fills the embedding set also tunes and compacts it
+        if fresh:
+            self._compaction.segment_added(embedding_set)
+        self._ask_for_tuning(embedding_set, state, job_done=job_done)
+
+    def _ask_for_tuning(self, embedding_set: EmbeddingSet, state: IndexState, *, job_done: bool) -> None:
+        collection = embedding_set.collection
+        size = self._state.claims.count(embedding_set.name)
+        if is_tuning_due(state, size, exact_below=self._exact_below, more_to_come=not job_done) and (
+            job_done or self._state.locks.once(f"maintain:{collection}", seconds=_TUNING_ASKED_S)
+        ):
+            self._queue.maintain(collection=collection)
+
+    def _embed_again(
+        self, active: EmbeddingSet, set_name: str, segment: str, job: str, batch: int, outcome: Outcome
+    ) -> None:
+        """Embed the images of a segment for the set in use: it was not indexed before the collection left its set."""
+        if not self._state.jobs.reported(job, batch):
+            if self._state.indexed_segments.contains(set_name, segment):  # it was moved with the others
+                self._state.jobs.report(job, batch, outcome)
+                return
+            try:
+                rows = segments.unpack(self._store.get(layout.segment_key(set_name, segment)), verify=True)
+            except ObjectNotFound:
+                return  # an earlier attempt has sent them
+            deleted = self._catalog.tombstones_of(set_name, segment)
+            entries = (segments.entry_of(rows, row) for row in range(len(rows)))
+            items = [BatchImage.of(entry) for entry in entries if entry.id not in deleted]
+            before = Outcome({}, outcome.duplicates, outcome.rejected)
+            self._queue.embed(job=job, batch=batch, collection=active.collection, items=items, before=before)
+        self._catalog.remove_segments(set_name, [segment])
+        self._active_sets.forget_if_gone(set_name)
+
+    def _add(
+        self, embedding_set: EmbeddingSet, state: IndexState, segment: str, rows: pa.RecordBatch, outcome: Outcome
+    ) -> Outcome:
+        """Index a segment; returns the outcome, in which images that another segment holds are duplicates."""
+        ids, vectors = segments.ids_of(rows), float32(rows)
+        held, taken = self._claims(embedding_set, segment, ids)
+        for number in state.generations:
+            self._generations.get(embedding_set, number).add(self._state.buckets, ids[held], vectors[held])
+        self._state.indexed_segments.add(embedding_set.name, segment)
+        self._state.changes.announce(Change(embedding_set.name, "segment", segment))
+        return _without(outcome, [segments.entry_of(rows, row).label for row in taken])
+
+    def _claims(
+        self, embedding_set: EmbeddingSet, segment: str, ids: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.bool_], list[int]]:
+        """Return which rows the segment has claimed, bool [n], and the rows that another segment has, now deleted."""
+        holders = self._state.claims.holders(embedding_set.name, ids.tolist())
+        taken = [row for row, holder in enumerate(holders) if holder not in {None, segment}]
+        self._catalog.add_tombstones(embedding_set.name, ((segment, image_id) for image_id in ids[taken].tolist()))
+        return np.array([holder == segment for holder in holders], dtype=np.bool_), taken
+
+    def _report_dropped(self, job: str, batch: int, set_name: str, outcome: Outcome) -> None:
+        """Report a segment that is gone: as long as its batch is not reported, only a drop removes it."""
+        collection = layout.collection_of(set_name)
+        reason = f"the collection {collection!r} was dropped, or changed to another model, while this was added"
+        lost = tuple(Rejection("", "dropped", reason) for _ in range(sum(outcome.added.values())))
+        self._state.jobs.report(job, batch, Outcome({}, outcome.duplicates, outcome.rejected + lost))
+
+    def _remove_if_merged(self, set_name: str, segment: str) -> None:
+        """Delete the segment of a reported batch if it was merged, and written once more by a worker that hung."""
+        if self._state.indexed_segments.contains(set_name, segment):
+            return
+        try:
+            rows = segments.unpack(self._store.get(layout.segment_key(set_name, segment)))
+        except ObjectNotFound:
+            return
+        holders = set(self._state.claims.holders(set_name, segments.ids_of(rows).tolist()))
+        if segment not in holders and holders - {None}:
+            self._catalog.remove_segments(set_name, [segment])
+
+    def give_up(
+        self,
+        error: Exception,
+        *,
+        job: str | None = None,
+        batch: int = 0,
+        outcome: dict[str, Any] | None = None,
+        **_: object,
+    ) -> None:
+        """Report a task that failed for a reason that waiting does not mend; its message says whose task it is."""
+        if job:
+            known = Outcome.from_json(outcome) if outcome else Outcome()
+            failure = Rejection("", "error", f"the indexer failed: {error}")
+            lost = (failure,) * (sum(known.added.values()) if outcome else 1)
+            self._state.jobs.report(job, batch, Outcome({}, known.duplicates, known.rejected + lost))
+
+
+def _without(outcome: Outcome, labels: Sequence[str | None]) -> Outcome:
+    """Return an outcome in which images with these labels are duplicates instead of added."""
+    added = Counter(outcome.added) - Counter(label or "" for label in labels)
+    return Outcome(dict(added), outcome.duplicates + len(labels), outcome.rejected)

@@ -1,0 +1,88 @@
+"""Batches of images on their way into an embedding set that is being filled."""
+
+import time
+from collections.abc import Callable
+
+from shared.errors import Unavailable
+from shared.messaging.task_queue import BatchImage, TaskQueue
+from shared.state import State
+from shared.state.jobs import new_job_id
+from shared.storage import layout
+from shared.storage.catalog import EmbeddingSet
+
+BATCH_SIZE = 32
+_OUTSTANDING = 8  # batches
+_POLL_S = 0.1
+
+
+class EmbeddingBatches:
+    """Sends batches to the embedder as a job of their own and waits; `on_progress` is called as they arrive."""
+
+    def __init__(
+        self, state: State, queue: TaskQueue, embedding_set: EmbeddingSet, on_progress: Callable[[], None]
+    ) -> None:
+        self._state, self._queue, self._embedding_set = state, queue, embedding_set
+        self._on_progress = on_progress
+        self._job = ""
+        self._outstanding: dict[int, list[BatchImage]] = {}
+        self.sent = 0
+
+    def send(self, items: list[BatchImage], until: float) -> None:
+        """Send a batch, after waiting until some of those before have arrived.
+
+        Raises:
+            Unavailable: They have not arrived by `until`, on the monotonic clock.
+        """
+        while len(self._outstanding) >= _OUTSTANDING:
+            if not self._take_arrived(until):
+                raise Unavailable("the embedder does not keep up")
+        embedding_set, jobs = self._embedding_set, self._state.jobs
+        if not self._job:
+            self._job = new_job_id()
+            jobs.create(self._job, embedding_set.collection)
+        self._outstanding[self.sent] = items
+        jobs.extend(self._job, batches=self.sent + 1, total=0, closed=True)
+        self._queue.embed(
+            job=self._job,
+            batch=self.sent,
+            collection=embedding_set.collection,
+            items=items,
+            set_name=embedding_set.name,
+        )
+        self.sent += 1
+
+    def wait(self, until: float) -> bool:
+        """Wait for all batches; returns whether they arrived in time. Those that did not are sent anew later."""
+        while self._outstanding:
+            if not self._take_arrived(until):
+                return False
+        if self._job:
+            self._state.jobs.forget(self._job)
+        return True
+
+    def _take_arrived(self, until: float) -> bool:
+        """Take note of the batches that have arrived; returns False if none has and time is up."""
+        reported = self._state.jobs.progress(self._job)
+        if reported is None:
+            raise Unavailable("the index was lost while images were embedded")
+        arrived = reported & self._outstanding.keys()
+        if arrived:
+            self._note_failed([item for batch in sorted(arrived) for item in self._outstanding.pop(batch)])
+            self._on_progress()
+            return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(_POLL_S)
+        return True
+
+    def _note_failed(self, items: list[BatchImage]) -> None:
+        """Note the images that the embedder rejected."""
+        rejections = {rejection.name: rejection for rejection in self._state.jobs.get(self._job).outcome.rejected}
+        image_ids = [layout.image_id(item.digest) for item in items]
+        holders = self._state.claims.holders(self._embedding_set.name, image_ids)
+        failed = {
+            image_id: rejections[item.name]
+            for item, image_id, holder in zip(items, image_ids, holders, strict=True)
+            if holder is None and item.name in rejections
+        }
+        self._state.model_changes.add_failed(self._embedding_set.name, failed)

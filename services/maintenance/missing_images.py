@@ -1,0 +1,64 @@
+"""Which images of the embedding set in use are missing from the one that is being filled."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from services.maintenance.embedding_batches import BATCH_SIZE
+from shared.clients import Clients
+from shared.errors import Invalid, ObjectNotFound
+from shared.index.segment_reader import SegmentReader
+from shared.messaging.task_queue import BatchImage
+from shared.state import Rejection
+from shared.storage import segments
+from shared.storage.catalog import EmbeddingSet
+
+
+class MissingImages:
+    """Compares the claims of two embedding sets of a collection."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._state = clients.state
+        self._segments = SegmentReader(clients.store)
+
+    def by_segment(self, active: EmbeddingSet, filling: EmbeddingSet) -> dict[str, list[int]]:
+        """Return the ids of all missing images, by their segments in the set in use."""
+        failed = self._state.model_changes.failed(filling.name)
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for claims in self._state.claims.scan(active.name):
+            indexed = self._state.indexed_segments.among(active.name, sorted(set(claims.values())))
+            present = self._present(filling, list(claims))
+            for image_id, segment in claims.items():
+                if image_id not in present and image_id not in failed and segment in indexed:
+                    found[segment].append(image_id)
+        return found
+
+    def batches(
+        self, active: EmbeddingSet, filling: EmbeddingSet, segment: str, among: Sequence[int] | None = None
+    ) -> Iterator[list[BatchImage]]:
+        """Yield the missing images of a segment of the set in use, `among` some ids or all, a batch at a time."""
+        try:
+            rows = self._segments.read(active, segment)
+        except (Invalid, ObjectNotFound) as error:
+            reason = f"its segment cannot be read: {error}"
+            lost = {image_id: Rejection(str(image_id), "damaged-segment", reason) for image_id in among or ()}
+            self._state.model_changes.add_failed(filling.name, lost)
+            return
+        if not self._state.indexed_segments.contains(active.name, segment):
+            return
+        failed = self._state.model_changes.failed(filling.name)
+        row_of = {image_id: row for row, image_id in enumerate(segments.ids_of(rows).tolist())}
+        chosen = list(row_of) if among is None else [image_id for image_id in among if image_id in row_of]
+        holders = self._state.claims.holders(active.name, chosen)
+        claimed = [image_id for image_id, holder in zip(chosen, holders, strict=True) if holder == segment]
+        present = self._present(filling, claimed)
+        missing = [image_id for image_id in claimed if image_id not in present and image_id not in failed]
+        for start in range(0, len(missing), BATCH_SIZE):
+            entries = (segments.entry_of(rows, row_of[image_id]) for image_id in missing[start : start + BATCH_SIZE])
+            yield [BatchImage.of(entry) for entry in entries]
+
+    def _present(self, embedding_set: EmbeddingSet, image_ids: Sequence[int]) -> set[int]:
+        """Return which images an embedding set has, with their embeddings written and indexed."""
+        holders = self._state.claims.holders(embedding_set.name, image_ids)
+        names = sorted({holder for holder in holders if holder})
+        indexed = self._state.indexed_segments.among(embedding_set.name, names)
+        return {image_id for image_id, holder in zip(image_ids, holders, strict=True) if holder in indexed}

@@ -1,0 +1,52 @@
+"""The state of an embedding set's index: the generation in use, and the one that is being filled."""
+
+from dataclasses import dataclass
+
+from shared.state.connection import Client, guarded
+
+
+@dataclass(frozen=True)
+class IndexState:
+    """The generation in use and the one that is being filled, 0 for none.
+
+    `trained_on` is how many images the collection had when the generation in use was fitted.
+    """
+
+    active: int = 0
+    building: int = 0
+    trained_on: int = 0
+
+    @property
+    def generations(self) -> tuple[int, ...]:
+        """The generations that a new image must be added to."""
+        return tuple(number for number in (self.active, self.building) if number)
+
+
+class IndexStates:
+    """Reads and writes index states."""
+
+    def __init__(self, client: Client) -> None:
+        self._redis = client
+
+    def get(self, set_name: str) -> IndexState | None:
+        """Return the index state; None if Redis knows nothing of the embedding set: it is new, or was lost."""
+        with guarded():
+            fields = self._redis.hgetall(_key(set_name))
+        if not fields:
+            return None
+        return IndexState(*(int(fields.get(name, 0)) for name in (b"active", b"building", b"trained_on")))
+
+    def set(self, set_name: str, state: IndexState) -> None:
+        """Write the index state, which also marks the embedding set as known."""
+        values = {"active": state.active, "building": state.building, "trained_on": state.trained_on}
+        with guarded():
+            self._redis.hset(_key(set_name), mapping=values)
+
+    def forget(self, set_name: str) -> None:
+        """Delete the index state."""
+        with guarded():
+            self._redis.unlink(_key(set_name))
+
+
+def _key(set_name: str) -> str:
+    return f"index:{set_name}"

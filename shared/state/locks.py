@@ -1,0 +1,92 @@
+"""Locks that free themselves when their holder dies, and requests that are not made twice within a time."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from redis.exceptions import LockError
+from redis.lock import Lock as RedisLock
+
+from shared.errors import IndexUnavailable, Locked
+from shared.state.connection import Client, guarded
+
+LEASE_S = 15.0
+"""How long the lock of a worker that died stays held."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock by its name; `taken` says what goes on while another worker holds it."""
+
+    name: str
+    taken: str
+
+
+def segments_lock(collection: str) -> Lock:
+    """Return the lock of workers that read or rewrite all segments of a collection."""
+    return Lock(f"segments:{collection}", f"another worker is at the segments of {collection!r}")
+
+
+def claims_lock(collection: str) -> Lock:
+    """Return the lock of workers that move or remove claims of a collection: a deletion, the end of a merge."""
+    return Lock(f"claims:{collection}", f"a merge or a deletion goes on in {collection!r}")
+
+
+def creation_lock(collection: str) -> Lock:
+    """Return the lock of workers that create a collection."""
+    return Lock(f"create:{collection}", f"another worker is creating the collection {collection!r}")
+
+
+def evaluation_lock(evaluation: str) -> Lock:
+    """Return the lock of the worker that makes an evaluation."""
+    return Lock(f"evaluate:{evaluation}", f"another worker is at the evaluation {evaluation}")
+
+
+QUERY_SETS_LOCK = Lock("query-sets", "query sets are being sent by another process; try again later")
+
+
+class Locks:
+    """Takes locks."""
+
+    def __init__(self, client: Client) -> None:
+        self._redis = client
+
+    def is_held(self, lock: Lock) -> bool:
+        """Return whether a worker holds a lock."""
+        with guarded():
+            return bool(self._redis.exists(f"lock:{lock.name}"))
+
+    @contextmanager
+    def hold(self, lock: Lock, *, wait_s: float = 0.0) -> Iterator[None]:
+        """Hold a lock over the block. It frees itself `LEASE_S` seconds after its holder died.
+
+        Raises:
+            Locked: Another worker has held it for all of `wait_s`.
+        """
+        with guarded():
+            held = self._redis.lock(
+                f"lock:{lock.name}", timeout=LEASE_S, blocking=wait_s > 0, blocking_timeout=wait_s, thread_local=False
+            )
+            if not held.acquire():
+                raise Locked(lock.taken)
+        ended = threading.Event()
+        threading.Thread(target=_renew, args=(held, LEASE_S / 3, ended), name="lock", daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+            with guarded(), suppress(LockError):  # the lease ran out before the work was done
+                held.release()
+
+    def once(self, request: str, *, seconds: float) -> bool:
+        """Return whether this request was not made by any process within so many seconds."""
+        with guarded():
+            return bool(self._redis.set(f"once:{request}", b"", nx=True, px=int(seconds * 1000)))
+
+
+def _renew(lock: RedisLock, every_s: float, ended: threading.Event) -> None:
+    """Keep a lock from running out until `ended`."""
+    while not ended.wait(every_s):
+        with suppress(IndexUnavailable, LockError), guarded():
+            lock.reacquire()

@@ -1,0 +1,56 @@
+"""All that Redis or Valkey holds of Artseek, behind one object that is passed to whatever works with it."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from shared.state.attempts import Attempts
+from shared.state.buckets import BucketStore
+from shared.state.changes import Changes
+from shared.state.claims import Claims
+from shared.state.connection import Client
+from shared.state.index_states import IndexStates
+from shared.state.indexed_segments import IndexedSegments
+from shared.state.jobs import Jobs
+from shared.state.locks import Locks
+from shared.state.model_changes import ModelChanges
+from shared.state.since_compaction import SinceCompaction
+
+
+@dataclass(frozen=True)
+class State:
+    """The small classes that read and write Redis, on one client."""
+
+    buckets: BucketStore
+    claims: Claims
+    indexed_segments: IndexedSegments
+    index_states: IndexStates
+    since_compaction: SinceCompaction
+    model_changes: ModelChanges
+    attempts: Attempts
+    locks: Locks
+    jobs: Jobs
+    changes: Changes
+
+    @classmethod
+    def of(cls, client: Client, *, bucket_limit: int | None = None) -> Self:
+        """Return the state on a client; nothing is sent yet. A search takes at most `bucket_limit` ids of a bucket."""
+        return cls(
+            buckets=BucketStore(client) if bucket_limit is None else BucketStore(client, limit=bucket_limit),
+            claims=Claims(client),
+            indexed_segments=IndexedSegments(client),
+            index_states=IndexStates(client),
+            since_compaction=SinceCompaction(client),
+            model_changes=ModelChanges(client),
+            attempts=Attempts(client),
+            locks=Locks(client),
+            jobs=Jobs(client),
+            changes=Changes(client),
+        )
+
+    def forget(self, set_name: str) -> None:
+        """Delete what is known of an embedding set. Its buckets are not touched."""
+        self.index_states.forget(set_name)
+        self.claims.forget(set_name)
+        self.indexed_segments.forget(set_name)
+        self.since_compaction.reset(set_name)
+        self.model_changes.forget_set(set_name)
