@@ -66,8 +66,10 @@ def make_deterministic() -> None:
 
 def seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
     """Let what dropout draws in an epoch depend on nothing else."""
-    # On PyTorch, Keras' dropout draws from the state that all of the process shares, and not from that of its layer.
-    keras.utils.set_random_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+    if keras.backend.backend() == "torch":
+        # There, Keras' dropout draws from the state that all of the process shares, and not from that of its layer.
+        # Elsewhere that state is left alone: TensorFlow would prepare every graph anew, which takes seconds an epoch.
+        keras.utils.set_random_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
     dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     for number, layer in enumerate(dropouts):
         state = np.random.default_rng([seed, epoch, number]).integers(0, 2**31, 2)
