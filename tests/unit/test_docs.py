@@ -13,6 +13,9 @@ _README = ROOT / "README.md"
 _CONFIGURATION = ROOT / "docs" / "configuration.md"
 _PAGES = [_README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 _PROSE_COLUMNS = 100
+_NAMED = re.compile(
+    r"`((?:services|shared|cli|local|training|reproduction|benchmarks|tests|docs|deploy|requirements|scripts)/[\w./*-]*)`"
+)
 
 
 def _text(page: Path) -> str:
@@ -79,3 +82,10 @@ def test_every_page_wraps_its_prose(page: Path) -> None:
     lines = _without_code(_text(page)).splitlines()
     long = [line for line in lines if len(line) > _PROSE_COLUMNS and not line.startswith(("|", "!["))]
     assert long == []
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    named = _NAMED.findall(_without_code(_text(page)))
+    missing = [path for path in named if "NAME" not in path and not any(ROOT.glob(path.rstrip("/")))]
+    assert missing == []
