@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
+from tests.support.eventually import PATIENCE_S
 from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
@@ -22,6 +23,8 @@ _FLAGS = [
     "--disable-sync",
 ]
 COLLECTION = "web-pages"
+
+expect.set_options(timeout=1000 * PATIENCE_S)
 
 
 @dataclass
@@ -92,5 +95,5 @@ def context(browser: Browser, stack: Stack, watch: Watch) -> Iterator[BrowserCon
 @pytest.fixture
 def page(context: BrowserContext) -> Page:
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(1000 * PATIENCE_S)
     return page

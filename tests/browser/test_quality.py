@@ -19,6 +19,7 @@ from shared.state.recall_log import HourOfRecall, RecallLog, hour_of
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
 from tests.browser.conftest import Watch
+from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
@@ -272,7 +273,7 @@ def test_a_collection_is_judged_from_its_page(page: Page, report: Report, client
     page.get_by_label("Hits that count").fill(str(K))
     page.get_by_role("button", name="Judge now").click()
     link = page.get_by_role("link", name="Look at it")
-    expect(link).to_be_focused(timeout=60_000)
+    expect(link).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator(".lede")).to_contain_text(f"by the kept queries {NAME}")
     made = client.call("GET /evaluations", query={"collection": NAME}).json["evaluations"][0]
@@ -322,7 +323,7 @@ def test_a_grid_is_judged_from_the_page(page: Page, watch: Watch, report: Report
     assert len(grid_settings(example)) == 7
     page.get_by_label("Hits that count").fill(str(K))
     page.get_by_role("button", name="Judge now").click()
-    expect(page.get_by_role("link", name="Look at it")).to_be_focused(timeout=60_000)
+    expect(page.get_by_role("link", name="Look at it")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#rivals tbody tr[data-run^=grid]")).to_have_count(7)
     page.goto("/")
@@ -344,9 +345,12 @@ def test_judging_can_be_cancelled_from_the_page(page: Page, stack: Stack, report
     before = client.call("GET /evaluations", query={"collection": NAME}).json["total"]
     assert report
     control = make_app(stack.settings, name="tests").control
-    queues = control.inspect(timeout=2).active_queues() or {}
-    (evaluator,) = [node for node, its in queues.items() if EVALUATE in {queue["name"] for queue in its}]
-    said: dict[str, Any] = {"destination": [evaluator], "reply": True, "limit": 1, "timeout": 10}
+
+    def evaluators() -> list[str]:
+        queues = control.inspect(timeout=2).active_queues() or {}
+        return [node for node, its in queues.items() if EVALUATE in {queue["name"] for queue in its}]
+
+    said: dict[str, Any] = {"destination": eventually(evaluators), "reply": True, "limit": 1, "timeout": PATIENCE_S}
     assert control.cancel_consumer(EVALUATE, **said)  # so that the job still waits when it is cancelled
     try:
         page.goto(f"/collections/{NAME}/quality")
@@ -359,7 +363,7 @@ def test_judging_can_be_cancelled_from_the_page(page: Page, stack: Stack, report
             page.get_by_role("button", name="Cancel").click()
     finally:
         assert control.add_consumer(EVALUATE, **said)
-    expect(page.locator("#progress-text")).to_have_text("Cancelled: nothing of it is left.", timeout=60_000)
+    expect(page.locator("#progress-text")).to_have_text("Cancelled: nothing of it is left.")
     expect(page.get_by_role("button", name="Judge now")).to_be_enabled()
     assert client.call("GET /evaluations", query={"collection": NAME}).json["total"] == before
 

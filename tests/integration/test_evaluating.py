@@ -12,7 +12,7 @@ import pytest
 
 from services.evaluator.app import make_evaluator
 from services.evaluator.evaluator import Evaluator
-from services.evaluator.scratch import Scratch
+from services.evaluator.scratch import Scratch, scratch_prefix
 from shared.evaluation.grids import parse_grid
 from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.reports import Evaluations
@@ -146,9 +146,11 @@ def rows_by_run(store: ObjectStore, evaluation: str) -> dict[str, list[dict[str,
     return found
 
 
-def scratch_keys(stack: Stack) -> list[bytes]:
+def scratch_keys(stack: Stack, evaluation: str) -> list[bytes]:
+    """Return what an evaluation has in the index: its buckets, and its name among those that have some."""
     redis = connect(stack.settings.index_url.get_secret_value())
-    return [key for key in redis.scan_iter(count=5000) if key.startswith(b"e:") or key == b"scratch"]
+    noted = [b"scratch"] if redis.sismember("scratch", evaluation) else []
+    return [*noted, *(key for key in redis.scan_iter(count=5000) if key.startswith(scratch_prefix(evaluation)))]
 
 
 def test_every_figure_is_what_a_computation_from_the_same_vectors_gives(
@@ -202,7 +204,7 @@ def test_every_figure_is_what_a_computation_from_the_same_vectors_gives(
     assert all(0 < share < 1 for share in shares)  # or the grid would tell nothing
     for run in setting["runs"]:
         assert_by_hand(kept, run, rows[run["id"]], candidates)
-    assert scratch_keys(stack) == []
+    assert scratch_keys(stack, report["id"]) == []
 
 
 def test_a_sample_is_judged_with_each_of_its_images_left_out(stack: Stack, queries: Path) -> None:
@@ -294,6 +296,7 @@ class Bench:
         self.redis, self.state, self.jobs = index, State.of(index), Jobs(index)
         self.store = ObjectStore.from_settings(stack.settings)
         self.sets = QuerySets(self.store, self.state)
+        self.begun: list[str] = []
         self.trial = EvaluationRequest(
             k=K,
             query_set=self.sets.kept("shapes"),
@@ -303,6 +306,7 @@ class Bench:
 
     def job(self) -> str:
         job = new_job_id()
+        self.begun.append(job)
         self.jobs.create(job, NAME, kind="evaluate")
         self.sets.use(self.trial.query_set or "", job)
         return job
@@ -335,7 +339,7 @@ def bench(stack: Stack, queries: Path) -> Iterator[Bench]:
     made = Bench(stack)
     live = made.buckets()
     yield made
-    assert scratch_keys(stack) == []
+    assert [scratch_keys(stack, job) for job in made.begun] == [[] for _ in made.begun]
     assert made.buckets() == live
 
 
@@ -362,13 +366,13 @@ def test_an_evaluation_that_died_goes_on_where_it_was(bench: Bench, method: str,
         bench.run(bench.evaluator(method, state), job)
     assert not bench.jobs.get(job).done
     if method != "search_batch":
-        assert scratch_keys(bench.stack)  # which the next attempt, or the next start, removes
+        assert scratch_keys(bench.stack, job)  # which the next attempt, or the next start, removes
     again: dict[str, Any] = {}
     found = bench.run(bench.evaluator(method, again), job)
     assert figures(found) == figures(expected)
     assert again.get("calls", 0) < whole["calls"]
     assert bench.jobs.get(job).done
-    assert not [key for key in bench.objects() if key.startswith("evaluating/")]
+    assert not [key for key in bench.objects() if key.startswith(f"evaluating/{job}")]
     bench.evaluator().evaluate(job=job, collection=NAME, trial=bench.trial)  # delivered again: nothing to do
 
 
@@ -381,9 +385,9 @@ def test_what_a_killed_evaluation_left_in_the_index_is_swept_at_the_next_start(b
     job = bench.job()
     with pytest.raises(Died):
         bench.run(bench.evaluator("candidates", state), job)
-    assert scratch_keys(bench.stack)
+    assert scratch_keys(bench.stack, job)
     Scratch(bench.redis, BucketStore(bench.redis), bench.state).sweep()
-    assert scratch_keys(bench.stack) == []
+    assert scratch_keys(bench.stack, job) == []
     bench.run(bench.evaluator(), job)
 
 
