@@ -9,7 +9,7 @@ Metric = Literal["cosine", "euclidean"]
 Floats = npt.NDArray[np.float64]
 
 
-def measured(points: Floats, query: npt.NDArray[np.float32], metric: Metric) -> tuple[Floats, Floats]:
+def distances_and_scores(points: Floats, query: npt.NDArray[np.float32], metric: Metric) -> tuple[Floats, Floats]:
     """Return distances and scores of rows, float64 [n, dim], which are overwritten; float64 [n].
 
     Cosine: score (p·q) / (|p| |q|), distance 1 - score. Euclidean: distance |p - q|, score 1 / (1 + distance).

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import Invalid
-from shared.similarity import Metric, measured
+from shared.similarity import Metric, distances_and_scores
 from shared.state import State
 from shared.state.locks import LEASE_S, segments_lock
 from shared.storage import layout, segments
@@ -144,7 +144,7 @@ class Distances:
         if len(places) > k:
             least = np.partition(near, k - 1)[k - 1]
             places = places[near <= least + 1e-6 * max(1.0, least)]
-        distances, scores = measured(
+        distances, scores = distances_and_scores(
             self._snapshot.vectors(places).astype(np.float64), self._queries[query], self.metric
         )
         order = np.lexsort((self._snapshot.ids[places], distances))[:k]

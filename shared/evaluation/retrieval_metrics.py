@@ -1,8 +1,8 @@
-"""How good rankings are: precision, average precision and recall at k, their means, and how sure these are.
+"""Retrieval metrics: precision, average precision and recall at k, their means and confidence intervals.
 
 Rankings are arrays with a row per query and a column per place, the best first. `relevant` says of each place whether a
 relevant item stands there; a ranking that has fewer than k items has no relevant one at the rest of its places, and
-infinite distances. docs/evaluation.md says how each figure relates to those of trec_eval.
+infinite distances. docs/evaluation.md says how each metric relates to those of trec_eval.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ Ids = npt.NDArray[np.int64]
 
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
-_DRAWN = 2**20  # places of queries drawn at a time: 8 MB
+_DRAWN_AT_ONCE = 2**20  # places of queries: 8 MB
 _TIE = 1e-9  # of a distance above 1, or of 1: what rounding may set two equal ones apart
 
 
 def precision_at_k(relevant: Bools) -> Floats:
     """Return the share of relevant items among the first k, bool [q, k] to float64 [q]; places left empty count.
 
-    The report that this program grew from calls the mean of it mAP.
+    The university report that this program grew from calls its mean mAP.
     """
     shares: Floats = np.asarray(relevant, dtype=np.float64).mean(axis=1)
     return shares
@@ -57,14 +57,14 @@ def kth_nearest(exact: Floats) -> tuple[Floats, Ids]:
     Returns:
         float64 [q], minus infinity where there is none, and int64 [q].
     """
-    there = np.isfinite(exact)
-    return np.where(there, exact, -np.inf).max(axis=1, initial=-np.inf), there.sum(axis=1)
+    finite = np.isfinite(exact)
+    return np.where(finite, exact, -np.inf).max(axis=1, initial=-np.inf), finite.sum(axis=1)
 
 
 def recall_at_k(
     distances: npt.NDArray[np.floating[Any]],
     farthest: npt.NDArray[np.floating[Any]],
-    wanted: npt.NDArray[np.integer[Any]],
+    count: npt.NDArray[np.integer[Any]],
     *,
     tie: float = _TIE,
 ) -> Floats:
@@ -73,7 +73,7 @@ def recall_at_k(
     Args:
         distances: Of what was found, distinct items, [q, any]; infinite where nothing was.
         farthest: The distance of the last of the k nearest, [q].
-        wanted: How many nearest there are, at most k, [q]; where there is none, nothing is missed.
+        count: How many nearest there are, at most k, [q]; where there is none, nothing is missed.
         tie: How far two equal distances may lie apart, relative to those above 1.
 
     Returns:
@@ -81,8 +81,8 @@ def recall_at_k(
     """
     slack = tie * np.maximum(1.0, np.abs(np.where(np.isfinite(farthest), farthest, 0.0)))
     near = (distances <= (farthest + slack)[:, None]).sum(axis=1)
-    found = np.minimum(near, wanted)
-    recalls: Floats = np.divide(found, wanted, out=np.ones(len(distances)), where=np.asarray(wanted) > 0)
+    found = np.minimum(near, count)
+    recalls: Floats = np.divide(found, count, out=np.ones(len(distances)), where=np.asarray(count) > 0)
     return recalls
 
 
@@ -97,15 +97,15 @@ def others_first(ids: Ids, own: Ids, k: int) -> tuple[Ids, Bools]:
     Returns:
         Places, int64 [q, k], and whether the query stood among the items, bool [q].
     """
-    itself = ids == own[:, None]
-    return np.argsort(itself, axis=1, kind="stable")[:, :k], itself.any(axis=1)
+    is_query = ids == own[:, None]
+    return np.argsort(is_query, axis=1, kind="stable")[:, :k], is_query.any(axis=1)
 
 
 def mean_of_found(values: Floats) -> Floats:
     """Return the mean of the finite values of each row, float64 [q, k] to [q]; NaN where there is none."""
-    there = np.isfinite(values)
-    counts = there.sum(axis=1)
-    sums = np.where(there, values, 0.0).sum(axis=1)
+    finite = np.isfinite(values)
+    counts = finite.sum(axis=1)
+    sums = np.where(finite, values, 0.0).sum(axis=1)
     means: Floats = np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
     return means
 
@@ -119,8 +119,7 @@ def confusion(queries: Ids, hits: Ids, *, classes: int, hit_classes: int) -> Ids
         classes: How many classes of queries there are.
         hit_classes: How many classes of hits there are, one for unlabelled items among them.
     """
-    there = hits >= 0
-    cells = (queries[:, None] * hit_classes + hits)[there]
+    cells = (queries[:, None] * hit_classes + hits)[hits >= 0]
     return np.bincount(cells, minlength=classes * hit_classes).reshape(classes, hit_classes).astype(np.int64)
 
 
@@ -128,7 +127,7 @@ def confusion(queries: Ids, hits: Ids, *, classes: int, hit_classes: int) -> Ids
 
 
 def macro_mean(values: Floats, classes: Ids) -> float:
-    """Return the mean of the means of the classes, each counted alike: values [q], the class of each query [q]."""
+    """Return the mean of the class means, so that each class counts alike: values [q], the class of each query [q]."""
     return float(np.mean([part.mean() for part in by_class(values, classes)]))
 
 
@@ -144,7 +143,7 @@ def bootstrap_means(values: Floats, *, seed: Sequence[int], resamples: int = _RE
     Efron, Tibshirani: An Introduction to the Bootstrap, 1993.
 
     Args:
-        values: float64 [q, m]: m figures of each query, which are resampled together; q ≥ 1.
+        values: float64 [q, m]: m metrics of each query, which are resampled together; q ≥ 1.
         seed: Of what is drawn.
         resamples: How many.
 
@@ -153,7 +152,7 @@ def bootstrap_means(values: Floats, *, seed: Sequence[int], resamples: int = _RE
     """
     rng = np.random.default_rng(list(seed))
     size = len(values)
-    step = max(1, _DRAWN // size)
+    step = max(1, _DRAWN_AT_ONCE // size)
     means = np.empty((resamples, values.shape[1]))
     for start, stop in pairwise([*range(0, resamples, step), resamples]):
         means[start:stop] = values[rng.integers(size, size=(stop - start, size))].mean(axis=1)

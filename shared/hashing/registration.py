@@ -1,4 +1,4 @@
-"""What a hash family says of itself when it is registered."""
+"""The registration of a hash family: its name, its parameters, and how it is made."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from shared.hashing.space import Space
 from shared.hashing.types import HashFamily
 
 Restore = Callable[[dict[str, Any], dict[str, npt.NDArray[Any]]], HashFamily]
-"""Makes a family again from its parameters and arrays, as `HashFamily.parameters` and `HashFamily.arrays` give them."""
+"""Restores a family from its parameters and arrays, as `HashFamily.parameters` and `HashFamily.arrays` give them."""
 
 
 class DrawInPlainSpace(Protocol):
@@ -30,10 +30,11 @@ class FamilyRegistration:
     """A hash family that index generations, grids and the tuner may name.
 
     Attributes:
-        name: The name it is stored under and asked for by.
-        parameters: The names of its parameters.
-        restore: Makes it from what was stored.
-        draw_in_plain_space: Draws it from given parameters alone, on vectors as the model gives them; None: it cannot.
+        name: The name in stored parameters, in grids and on the command line.
+        parameters: The names of the family's parameters.
+        restore: Restores a stored family.
+        draw_in_plain_space: Draws a family from given parameters, on vectors as the model gives them; None: the family
+            needs the tuner.
     """
 
     name: str

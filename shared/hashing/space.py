@@ -1,7 +1,6 @@
 """The space that is hashed: vectors scaled to length 1, less their mean, on the sample's first principal axes.
 
-For Euclidean distances lengths count, so vectors are then taken as they are. (Generations of an earlier version scaled
-after subtracting the mean; they are read as they were written.)
+For Euclidean distances lengths count, so vectors are then taken as they are.
 
 Coordinates are exact. A vector is rounded to whole steps first, and mean and axes are whole numbers too; every sum
 stays within the 53 bits that a float64 holds exactly. So a sum does not depend on the order of adding, and a vector has
@@ -21,8 +20,8 @@ from shared.hashing.types import FloatArray, HashingError
 WholeNumbers = npt.NDArray[np.float64]
 """Whole numbers held as float64, for the sake of BLAS."""
 
-Scaling = Literal["before", "after", "none"]
-"""When vectors are scaled to length 1: before the mean is subtracted, after it, or not at all."""
+Scaling = Literal["before", "none"]
+"""When vectors are scaled to length 1: before the mean is subtracted, or not at all."""
 
 POINT_BITS = 25  # coordinates are in steps of 2**-25 of the length that points are scaled to
 AXIS_BITS = 26  # an axis has length 2**26, so that point times axis stays below 2**52
@@ -33,7 +32,7 @@ _BATCH = 512  # vectors at a time: bounds the memory at 512 * dim * 24 bytes
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """What takes a vector to its coordinates.
+    """The projected space that hash families hash: it takes a vector to its coordinates.
 
     Attributes:
         exponent: A vector is rounded to steps of 2**exponent; where it is scaled before, to such steps of the power of
@@ -80,12 +79,10 @@ class Space:
         axes = None if self.axes is None else self.axes.astype(np.float64)
         for start in range(0, len(vectors), _BATCH):
             batch = slice(start, start + _BATCH)
-            points = _rounded(vectors[batch], self.exponent, own=self.scaling == "before")
+            points = _rounded(vectors[batch], self.exponent, relative=self.scaling == "before")
             if self.scaling == "before":
                 _scale(points)
             points -= self.mean
-            if self.scaling == "after":
-                _scale(points)
             coordinates[batch] = points if axes is None else np.rint(points @ axes * 2.0**-AXIS_BITS)
         return coordinates
 
@@ -99,14 +96,14 @@ class Space:
 
     @classmethod
     def from_parts(cls, parameters: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Self:
-        """Restore a space from what `parameters` and `arrays` gave; generations of old have no `scaling`.
+        """Restore a space from what `parameters` and `arrays` gave.
 
         Raises:
             HashingError: A part is missing, or is not of the type, shape and range that it must have.
         """
         dim = checked_integer(parameters, "dim", 1, MAX_DIM)
         exponent = checked_integer(parameters, "exponent", -256, 256)
-        scaling = parameters.get("scaling", "after")
+        scaling: Any = parameters.get("scaling")
         if scaling not in get_args(Scaling):
             raise HashingError(f"parameter scaling is {scaling!r}, expected one of {', '.join(get_args(Scaling))}")
         mean = checked_array(
@@ -132,7 +129,7 @@ def fit_space(vectors: FloatArray, size: int | None, *, scaling: Scaling = "befo
         for start in range(0, len(vectors), _BATCH)
     )
     exponent = (0 if scaling == "before" else math.frexp(longest)[1]) - input_bits(dim)
-    bare = Space(exponent, scaling if scaling == "before" else "none", np.zeros(dim, dtype=np.int32), None)
+    bare = Space(exponent, scaling, np.zeros(dim, dtype=np.int32), None)
     total = np.zeros(dim)
     for start in range(0, len(vectors), _BATCH):
         total += bare.coordinates(vectors[start : start + _BATCH]).sum(axis=0)
@@ -222,12 +219,12 @@ def _scale(points: WholeNumbers) -> None:
     np.rint(points, out=points)
 
 
-def _rounded(vectors: FloatArray, exponent: int, *, own: bool) -> WholeNumbers:
+def _rounded(vectors: FloatArray, exponent: int, *, relative: bool) -> WholeNumbers:
     """Return the components in whole steps of 2**exponent; one beyond all of the sample's is cut off.
 
-    With `own`, the exponent is added to that of each vector's greatest component.
+    With `relative`, the exponent is added to that of each vector's greatest component.
     """
     limit = 2.0 ** input_bits(vectors.shape[1])
-    exponents = exponent + np.frexp(np.abs(vectors).max(axis=1, keepdims=True))[1] if own else exponent
+    exponents = exponent + np.frexp(np.abs(vectors).max(axis=1, keepdims=True))[1] if relative else exponent
     steps = np.ldexp(vectors.astype(np.float64), -exponents)
     return np.clip(np.rint(steps, out=steps), -limit, limit, out=steps)

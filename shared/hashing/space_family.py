@@ -51,6 +51,6 @@ class SpaceFamily(ABC):
 
     def with_parameters(self, **parameters: object) -> Self:
         """Return the same hash with further parameters, or others for those that change no key."""
-        made = copy.copy(self)  # with the same arrays: a trial of each number of probes keeps one of these
-        made._parameters = self._parameters | parameters  # noqa: SLF001 -- of its own class
-        return made
+        family = copy.copy(self)  # it shares the arrays: a trial of each number of probes keeps a copy
+        family._parameters = self._parameters | parameters  # noqa: SLF001 -- of this class
+        return family

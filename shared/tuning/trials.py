@@ -94,13 +94,9 @@ def trials(
         budget_share: Also yield each number with candidates cut to this share of the collection, where there are more:
             those seen in the most buckets stay, and of these the ones whose first bucket was looked into earlier.
     """
-    limit = probe_counts[-1]
-    neighbour_probes = _neighbour_probes(family, sample.queries, sample.neighbours, limit)
-    counting = spread(len(sample.queries), _COUNTING_QUERIES)  # the places of the queries whose candidates are counted
-    rows = spread(len(sample.rows), min(_COUNTED_ROWS, _MAX_RANKS // (family.tables * len(counting))))
-    query_rows = sample.query_rows[counting]
-    query_rows = np.where(np.isin(query_rows, rows), np.searchsorted(rows, query_rows), -1)
-    row_probes = _RowProbes(family, sample.queries[counting], query_rows, sample.rows[rows].astype(np.float64), limit)
+    neighbour_probes = _neighbour_probes(family, sample.queries, sample.neighbours, probe_counts[-1])
+    counting = spread(len(sample.queries), _COUNTING_QUERIES)  # the queries whose candidates are counted
+    row_probes = _row_probes(family, sample, counting, probe_counts[-1])
 
     def cost_ms(probes: int, member_share: float, candidate_share: float) -> float:
         return costs.of(
@@ -166,6 +162,14 @@ def _neighbour_probes(
             equal = keys[batch, :, table, None] == probes[:, None, table, :]
             np.minimum(first[batch], np.where(equal.any(axis=2), equal.argmax(axis=2), limit), out=first[batch])
     return first
+
+
+def _row_probes(family: SpaceFamily, sample: Sample, counting: npt.NDArray[np.intp], limit: int) -> "_RowProbes":
+    """Return by which probes the counting queries meet rows of the sample; the rows are thinned to bound the memory."""
+    rows = spread(len(sample.rows), min(_COUNTED_ROWS, _MAX_RANKS // (family.tables * len(counting))))
+    query_rows = sample.query_rows[counting]
+    query_rows = np.where(np.isin(query_rows, rows), np.searchsorted(rows, query_rows), -1)
+    return _RowProbes(family, sample.queries[counting], query_rows, sample.rows[rows].astype(np.float64), limit)
 
 
 class _RowProbes:

@@ -11,7 +11,7 @@ from services.query.replica.mapped_segment import MappedSegment, Rows, StoredVec
 from services.query.replica.view import View
 from services.query.search.parallel import SIZE, together
 from shared.rpc.query import Metric
-from shared.similarity import measured
+from shared.similarity import distances_and_scores
 
 # What single precision may be off by, relative to the terms added: thousands of roundings, most of which cancel
 # out. Rows that lie within it of the last hit are ranked again in double precision.
@@ -153,7 +153,7 @@ def _exactly(view: View, query: Vectors, rows: Rows, k: int, metric: Metric) -> 
         points = np.empty((len(some), len(query)))
         for pack, part, local in view.parts(some):
             points[part] = pack.vectors[local]
-        distances[start : start + step], scores[start : start + step] = measured(points, query, metric)
+        distances[start : start + step], scores[start : start + step] = distances_and_scores(points, query, metric)
     order = np.lexsort((view.ids[rows], distances))[:k]
     places = [view.place(row) for row in rows[order].tolist()]
     return [

@@ -26,7 +26,7 @@ from shared.hashing.types import BucketKeys, FloatArray, HashingError
 FAMILY = "voronoi"
 _BITS = 18  # of a coordinate: the length of a point is 2**18 steps, so that every sum stays below 2**53
 _LIMIT = 1 << (_BITS + 1)  # of a centroid's coordinate
-_SCORES = 1 << 22  # computed at a time: 16 MB
+_SCORES_AT_ONCE = 1 << 22  # 16 MB
 _ROUNDING = 2.0**-24
 
 
@@ -46,7 +46,7 @@ class VoronoiFamily(SpaceFamily):
         super().__init__(space, parameters)
         self._centroids = centroids
         self._step = 2.0 ** (_BITS - math.log2(space.unit))
-        # |p - c|² is smallest where p·c - |c|²/2 is largest.
+        # |p - c|² is smallest where the score p·c - |c|²/2 is largest.
         self._single = centroids.astype(np.float32)
         squares = np.einsum("tcd,tcd->tc", centroids, centroids, dtype=np.float64)
         self._half: npt.NDArray[np.float64] = squares / 2
@@ -59,8 +59,8 @@ class VoronoiFamily(SpaceFamily):
         tables, cells, _ = centroids.shape
         parameters = {"family": FAMILY, "tables": tables, "cells": cells, "probes": probes, "seed": seed}
         # Lengths that are not scaled may be beyond those that the space was fitted to: such a cell is drawn nearer.
-        whole = np.clip(np.rint(centroids * 2.0**_BITS), -_LIMIT, _LIMIT).astype(np.int32)
-        return cls.from_parts(parameters | space.parameters(), space.arrays() | {"centroids": whole})
+        steps = np.clip(np.rint(centroids * 2.0**_BITS), -_LIMIT, _LIMIT).astype(np.int32)
+        return cls.from_parts(parameters | space.parameters(), space.arrays() | {"centroids": steps})
 
     @classmethod
     def from_parts(cls, parameters: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Self:
@@ -79,7 +79,7 @@ class VoronoiFamily(SpaceFamily):
     def keys_at(self, coordinates: WholeNumbers) -> BucketKeys:
         """Return the cells of points of the space: [n, coordinates] to uint64 [n, tables]."""
         keys: BucketKeys = np.empty((len(coordinates), self.tables), dtype=np.uint64)
-        batch = max(1, _SCORES // max(self._centroids.shape[1:]))
+        batch = max(1, _SCORES_AT_ONCE // max(self._centroids.shape[1:]))
         for start in range(0, len(coordinates), batch):
             points = np.rint(coordinates[start : start + batch] * self._step)
             for table in range(self.tables):
@@ -95,18 +95,18 @@ class VoronoiFamily(SpaceFamily):
         cells = self._centroids.shape[1]
         count = min(probes, cells)
         keys: BucketKeys = np.empty((len(coordinates), self.tables, count), dtype=np.uint64)
-        batch = max(1, _SCORES // cells)
+        batch = max(1, _SCORES_AT_ONCE // cells)
         for start in range(0, len(coordinates), batch):
             points = np.rint(coordinates[start : start + batch] * self._step)
             for table in range(self.tables):
                 scores = self._scores(points, table)
                 home = self._nearest(points, scores, table)
                 scores[np.arange(len(points)), home] = np.inf  # the first, whatever single precision makes of it
-                least = np.partition(scores, cells - count, axis=1)[:, cells - count]
-                for row, (its, enough) in enumerate(zip(scores, least, strict=True), start):
+                thresholds = np.partition(scores, cells - count, axis=1)[:, cells - count]
+                for row, (cell_scores, threshold) in enumerate(zip(scores, thresholds, strict=True), start):
                     # Of cells with the same score the first ones, so that fewer probes are the first of more.
-                    near = np.flatnonzero(its >= enough)
-                    keys[row, table] = near[np.argsort(-its[near], kind="stable")[:count]]
+                    near = np.flatnonzero(cell_scores >= threshold)
+                    keys[row, table] = near[np.argsort(-cell_scores[near], kind="stable")[:count]]
         return keys
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -114,12 +114,13 @@ class VoronoiFamily(SpaceFamily):
         return self._space.arrays() | {"centroids": self._centroids}
 
     def _scores(self, points: WholeNumbers, table: int) -> FloatArray:
+        """Return the score of each cell for each point, the nearest highest, in single precision: [n, cells]."""
         scores: FloatArray = points.astype(np.float32) @ self._single[table].T
         scores -= self._single_half[table]
         return scores
 
     def _nearest(self, points: WholeNumbers, scores: FloatArray, table: int) -> npt.NDArray[np.intp]:
-        """Return the number of the nearest centroid of each point, by scores that single precision has rounded."""
+        """Return the cell of the nearest centroid of each point: of those nearest by score, the one nearest exactly."""
         nearest: npt.NDArray[np.intp] = scores.argmax(axis=1)
         top = scores[np.arange(len(points)), nearest]
         lengths = np.sqrt(np.square(points).sum(axis=1))
@@ -131,40 +132,6 @@ class VoronoiFamily(SpaceFamily):
             exact = self._centroids[table, contenders].astype(np.float64) @ points[row] - self._half[table, contenders]
             nearest[row] = contenders[exact.argmax()]
         return nearest
-
-
-def k_means(
-    points: FloatArray, cells: int, *, rng: np.random.Generator, iterations: int = 6
-) -> npt.NDArray[np.float64]:
-    """Return the centroids of a k-means by Lloyd's algorithm, [cells, coordinates], from points [n ≥ 1, coordinates].
-
-    It starts at points drawn at random. A cell that loses all its points starts again at a point of a crowded one.
-    """
-    cells = min(cells, len(points))
-    centroids = points[rng.choice(len(points), cells, replace=False)].astype(np.float32)
-    for _ in range(iterations):
-        home = _assign(points, centroids)
-        counts = np.bincount(home, minlength=cells)
-        order = np.argsort(home, kind="stable")
-        used = np.flatnonzero(counts)
-        starts = np.concatenate([[0], np.cumsum(counts[used])[:-1]])
-        centroids[used] = np.add.reduceat(points[order], starts, axis=0) / counts[used, None].astype(np.float32)
-        empty = np.flatnonzero(counts == 0)
-        if len(empty):
-            crowded = counts[home] / counts[home].sum()
-            centroids[empty] = points[rng.choice(len(points), len(empty), p=crowded)]
-    return centroids.astype(np.float64)
-
-
-def _assign(points: FloatArray, centroids: FloatArray) -> npt.NDArray[np.intp]:
-    half = np.einsum("cd,cd->c", centroids, centroids) / 2
-    home = np.empty(len(points), dtype=np.intp)
-    batch = max(1, _SCORES // len(centroids))
-    for start in range(0, len(points), batch):
-        scores = points[start : start + batch] @ centroids.T
-        scores -= half
-        home[start : start + batch] = scores.argmax(axis=1)
-    return home
 
 
 REGISTRATION = FamilyRegistration(FAMILY, parameters=("tables", "cells", "probes"), restore=VoronoiFamily.from_parts)

@@ -1,4 +1,4 @@
-"""Trials of the p-stable family: hashes, slot width and probes, with one probe (the report's plain family) and more."""
+"""How the tuner tries the p-stable family: numbers of hashes, slot widths and numbers of probes."""
 
 import math
 from bisect import bisect_left
@@ -16,10 +16,10 @@ from shared.tuning.trials import Trial, spread, trials
 TABLES = 16
 
 HASHES = (8, 12, 16, 24)
-"""What is tried for k. A space of principal axes takes as many of them: with more, directions hold more noise."""
+"""Numbers of hashes that are tried, on as many principal axes: with more axes, directions hold more noise."""
 
 WIDTH_FACTORS = tuple(2 * 1.05**step for step in range(34))
-"""What is tried for the slot width, in neighbour distances: 2 to 10. The more axes, the wider the best."""
+"""Slot widths that are tried, in neighbour distances: 2 to 10. The more axes, the wider the best."""
 
 MIN_OCCUPANCY = 3.5
 """Mean members of a bucket in use, at least: more buckets find a little better, and cost more memory per member."""
@@ -27,9 +27,9 @@ MIN_OCCUPANCY = 3.5
 MAX_KEYS = 1024
 """Buckets that a query looks into at most, over all tables, when the number of probes is tried."""
 
-_COUNTED_TABLES = 4  # enough to tell how full buckets are
+_OCCUPANCY_TABLES = 4  # enough to tell how full buckets are
 _OCCUPANCY_ROWS = 6144
-_COARSER = 2  # steps to the next slot width, if one does not reach the target
+_WIDTH_STEP = 2  # places of `WIDTH_FACTORS` from a slot width that misses the recall to the next
 
 
 def try_p_stable(sample: Sample, goal: Goal, costs: CostModel) -> Iterator[Trial]:
@@ -56,13 +56,13 @@ def _narrowest(sample: Sample, hashes: int, goal: Goal, costs: CostModel) -> lis
         return PStableFamily.draw(sample.space, tables=tables, hashes=hashes, width=width, probes=1, seed=goal.seed)
 
     def occupancy(width: float) -> float:
-        return _occupancy(drawn(width, min(tables, _COUNTED_TABLES)), rows, sample.size)
+        return _occupancy(drawn(width, min(tables, _OCCUPANCY_TABLES)), rows, sample.size)
 
     distance = _neighbour_distance(sample)
     widths = [factor * distance for factor in WIDTH_FACTORS] if goal.width is None else [goal.width]
     first = bisect_left(widths, MIN_OCCUPANCY, hi=len(widths) - 1, key=occupancy)
     found: list[Trial] = []
-    for width in widths[first::_COARSER]:
+    for width in widths[first::_WIDTH_STEP]:
         family = drawn(width, tables).with_parameters(
             neighbour_distance=distance, width_factor=width / distance, occupancy=occupancy(width)
         )
@@ -90,9 +90,9 @@ def _probe_counts(probes: int | None, tables: int) -> list[int]:
 
 def _neighbour_distance(sample: Sample) -> float:
     """Return the median distance of a query to its last neighbour in the space; 1 if all lie in one point."""
-    away = (sample.neighbours - sample.queries[:, None]) / sample.space.unit
-    distances = np.sqrt(np.square(away).sum(axis=2)).max(axis=1, initial=0.0)
-    distances = distances[distances > 2.0**-20]  # nearer ones are one point but for rounding
+    differences = (sample.neighbours - sample.queries[:, None]) / sample.space.unit
+    distances = np.sqrt(np.square(differences).sum(axis=2)).max(axis=1, initial=0.0)
+    distances = distances[distances > 2.0**-20]  # nearer points differ by rounding alone
     return float(np.median(distances)) if len(distances) else 1.0
 
 

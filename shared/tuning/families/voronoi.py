@@ -1,10 +1,11 @@
-"""Trials of the Voronoi family: numbers of cells and tables, of which k-means makes each table anew."""
+"""How the tuner tries the Voronoi family: numbers of cells, tables (each with a k-means of its own) and probes."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from shared.hashing.families.voronoi import VoronoiFamily, k_means
+from shared.hashing.families.voronoi import VoronoiFamily
+from shared.hashing.k_means import k_means
 from shared.hashing.types import FloatArray
 from shared.tuning.cost_model import CostModel
 from shared.tuning.goal import Goal
@@ -12,18 +13,17 @@ from shared.tuning.sampling import Sample
 from shared.tuning.trials import Trial, trials
 
 _TABLES = (1, 2, 4)
-_OCCUPANCIES = (3, 4, 6, 8, 12, 24, 48, 96)
-"""Images of a cell that are tried. Fewer cost more memory per image, more cost candidates."""
-_MOST_CELLS = 16_384  # tried: hashing a query costs as many distances per table
-_PER_CELL = 8  # points that a k-means has for each cell, where the sample is smaller than the collection
-_PER_QUERY = 4  # points that there are for each query, at least, where k-means can do without the queries
-_PRODUCTS = 4e6  # multiplications that hashing a query may take
-_TRAINING = 2**37  # multiplications that all k-means may take, about: a minute or two of two cores
+_OCCUPANCIES = (3, 4, 6, 8, 12, 24, 48, 96)  # images of a cell: fewer cost more memory, more cost candidates
+_MAX_CELLS = 16_384  # tried: hashing a query costs as many distances per table
+_POINTS_PER_CELL = 8  # of a k-means, where the sample is smaller than the collection
+_POINTS_PER_QUERY = 4  # at least, where k-means can do without the queries
+_MAX_PRODUCTS = 4e6  # multiplications that hashing a query may take
+_MAX_TRAINING = 2**37  # multiplications that all k-means may take, about: a minute or two of two cores
 _ITERATIONS = 6
 _ITERATIONS_OF_MANY = 4  # where cells have but few points each, the rest would follow the sample's accidents
 _MANY_CELLS = 8_192
 _PROBES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
-_MOST_LOOKUPS = 256  # tried, beyond what is wanted: a recall that takes so many is still had cheaper than by p-stable
+_MAX_LOOKUPS = 256  # tried, beyond what is wanted: a recall that takes so many is still had cheaper than by p-stable
 
 
 def try_voronoi(sample: Sample, goal: Goal, costs: CostModel) -> Iterator[Trial]:
@@ -36,7 +36,7 @@ def try_voronoi(sample: Sample, goal: Goal, costs: CostModel) -> Iterator[Trial]
         centroids: list[np.ndarray] = []  # of each table
         for tables in (goal.tables,) if goal.tables is not None else _TABLES:
             work += (tables - len(centroids)) * float(len(points)) * products * iterations
-            if goal.tables is None and tables > 1 and (tables * products > _PRODUCTS or work > _TRAINING):
+            if goal.tables is None and tables > 1 and (tables * products > _MAX_PRODUCTS or work > _MAX_TRAINING):
                 break
             while len(centroids) < tables:
                 rng = np.random.default_rng([goal.seed, cells, len(centroids)])
@@ -45,7 +45,7 @@ def try_voronoi(sample: Sample, goal: Goal, costs: CostModel) -> Iterator[Trial]
             yield from trials(
                 family,
                 sample,
-                _probe_counts(goal.probes, cells, _MOST_LOOKUPS // tables),
+                _probe_counts(goal.probes, cells, _MAX_LOOKUPS // tables),
                 products=tables * products,
                 costs=costs,
             )
@@ -58,7 +58,7 @@ def _training_points(sample: Sample) -> tuple[FloatArray, float]:
     few: a query that had a part in its cell meets its neighbours there more often than a new one would.
     """
     query_rows = sample.query_rows[sample.query_rows >= 0]
-    few = len(query_rows) * _PER_QUERY <= len(sample.rows)
+    few = len(query_rows) * _POINTS_PER_QUERY <= len(sample.rows)
     points = np.delete(sample.rows, query_rows, axis=0) if few else sample.rows.copy()
     points /= np.float32(sample.space.unit)
     first = np.unique(points.view(np.dtype((np.void, points.itemsize * points.shape[1]))), return_index=True)[1]
@@ -70,9 +70,9 @@ def _cell_counts(sample: Sample, points: int, distinct_share: float, cells: int 
     """Return the numbers of cells to try, the fewest first; a cell has one of the points at least."""
     if cells is not None:
         return [min(cells, points)]
-    most = points // _PER_CELL if len(sample.rows) < sample.size else points
+    most = points // _POINTS_PER_CELL if len(sample.rows) < sample.size else points
     distinct = int(sample.size * distinct_share)
-    return sorted({max(1, min(_MOST_CELLS, most, distinct // occupancy)) for occupancy in _OCCUPANCIES})
+    return sorted({max(1, min(_MAX_CELLS, most, distinct // occupancy)) for occupancy in _OCCUPANCIES})
 
 
 def _probe_counts(probes: int | None, cells: int, most: int) -> list[int]:

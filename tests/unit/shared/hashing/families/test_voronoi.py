@@ -1,4 +1,4 @@
-"""The Voronoi family: cells against exact distances in whole numbers, probes, its stored form, and its k-means."""
+"""The Voronoi family: cells against exact distances in whole numbers, probes, and its stored form."""
 
 import json
 from fractions import Fraction
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from shared.hashing import FloatArray, HashFamily, HashingError, dumps, from_parts, loads
 from shared.hashing.families import voronoi
-from shared.hashing.families.voronoi import VoronoiFamily, k_means
+from shared.hashing.families.voronoi import VoronoiFamily
+from shared.hashing.k_means import k_means
 from shared.hashing.space import Space, fit_space, input_bits
 from shared.tuning import fit
 from tests.support.clusters import clustered, measured
@@ -153,7 +154,7 @@ def test_a_vector_has_the_same_cells_alone_and_in_any_batch(
     assert (np.concatenate([family.keys(row[None]) for row in many[:800]]) == keys[:800]).all()
     assert (np.concatenate([family.keys(many[start : start + 37]) for start in range(0, 3000, 37)]) == keys).all()
     assert (family.keys(np.asfortranarray(many)) == keys).all()
-    monkeypatch.setattr(voronoi, "_SCORES", 1000)
+    monkeypatch.setattr(voronoi, "_SCORES_AT_ONCE", 1000)
     assert (family.keys(many) == keys).all()
 
 
@@ -301,66 +302,6 @@ def test_a_family_cut_short_is_refused(family: HashFamily) -> None:
     for broken in (data[: len(data) // 2], data[:-1]):
         with pytest.raises(HashingError, match=f"{len(broken)} bytes are no stored hash family"):
             loads(broken)
-
-
-# k-means
-
-
-def homes(points: FloatArray, centroids: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    return np.asarray(np.square(points[:, None] - centroids).sum(axis=2).argmin(axis=1))
-
-
-def test_a_centroid_is_the_mean_of_its_points() -> None:
-    points = np.random.default_rng(0).standard_normal((600, 4)).astype(np.float32)
-    centroids = k_means(points, 12, rng=np.random.default_rng(1), iterations=100)
-    home = homes(points, centroids)
-    assert len(np.unique(home)) == 12
-    for cell in range(12):
-        assert centroids[cell] == pytest.approx(points[home == cell].mean(axis=0), abs=1e-5)
-
-
-def test_iterations_lessen_the_distances() -> None:
-    points = clustered(4, 800)
-    spread = []
-    for iterations in (0, 1, 3, 20):
-        centroids = k_means(points, 40, rng=np.random.default_rng(1), iterations=iterations)
-        spread.append(np.square(points - centroids[homes(points, centroids)]).sum())
-    assert spread == sorted(spread, reverse=True)
-    assert spread[-1] < 0.9 * spread[0]
-
-
-def test_cells_that_lose_their_points_start_again() -> None:
-    """Each point is there three times, so that cells start at the same point; only the first keeps it."""
-    distinct = np.random.default_rng(0).standard_normal((25, 3)).astype(np.float32)
-    points = np.repeat(distinct, 3, axis=0)
-    start = k_means(points, 25, rng=np.random.default_rng(2), iterations=0)
-    assert len(np.unique(start, axis=0)) < 25
-    centroids = k_means(points, 25, rng=np.random.default_rng(2), iterations=300)
-    assert np.unique(centroids, axis=0) == pytest.approx(np.unique(distinct.astype(np.float64), axis=0), abs=1e-6)
-
-
-def test_there_are_no_more_cells_than_points() -> None:
-    points = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
-    centroids = k_means(points, 9, rng=np.random.default_rng(1))
-    assert np.unique(centroids, axis=0) == pytest.approx(np.unique(points.astype(np.float64), axis=0))
-    assert k_means(points[:1], 1, rng=np.random.default_rng(1)) == pytest.approx(points[:1])
-
-
-def test_one_cell_is_the_mean() -> None:
-    points = np.random.default_rng(0).standard_normal((500, 3)).astype(np.float32)
-    assert k_means(points, 1, rng=np.random.default_rng(1)) == pytest.approx(points.mean(axis=0)[None], abs=1e-6)
-
-
-def test_identical_points_have_identical_centroids() -> None:
-    points = np.full((20, 3), 0.25, dtype=np.float32)
-    assert (k_means(points, 4, rng=np.random.default_rng(1)) == 0.25).all()
-
-
-def test_k_means_is_decided_by_points_and_generator() -> None:
-    points = clustered(4, 500)
-    one, again, other = (k_means(points, 20, rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert (one == again).all()
-    assert (one != other).any()
 
 
 # Copies, and Euclidean distances
