@@ -20,7 +20,9 @@ from benchmarks.simulation import Rows, Vectors
 from services.indexer.indexer import Indexer
 from services.maintenance.maintenance import Maintenance
 from shared.errors import Unavailable
-from shared.messaging.task_queue import TaskQueue, TuningRequest, make_app
+from shared.messaging.celery_app import make_app
+from shared.messaging.messages import TuningRequest
+from shared.messaging.task_queue import TaskQueue
 from shared.messaging.worker import WorkerClients
 from shared.rpc.query import MODES, Mode
 from shared.rpc.query import query_pb2 as messages

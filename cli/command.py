@@ -12,7 +12,8 @@ from rich.console import Console
 
 from shared.errors import ArtseekError, Unavailable
 from shared.logs import configure
-from shared.messaging.task_queue import TaskQueue, make_app
+from shared.messaging.celery_app import make_app
+from shared.messaging.task_queue import TaskQueue
 from shared.rpc.query import QueryClient
 from shared.settings import Settings, load_settings
 from shared.state import Job, Jobs, State, connect

@@ -21,7 +21,7 @@ from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
 from shared.evaluation.reports import Evaluations
 from shared.folders import Source, walk
 from shared.hashing.parameters import PARAMETERS
-from shared.messaging.task_queue import EvaluationRequest
+from shared.messaging.messages import EvaluationRequest
 from shared.rpc.query import MAX_K
 from shared.state import Rejection
 from shared.state.jobs import new_job_id

@@ -34,7 +34,7 @@ from shared.errors import ArtseekError, Unavailable
 from shared.folders import walk
 from shared.health.readiness import Readiness
 from shared.messaging.intake import Intake
-from shared.messaging.task_queue import TuningRequest
+from shared.messaging.messages import TuningRequest
 from shared.rpc.query import METRICS, MODE_NAMES, MODES, STAGES, Metric, Mode, SearchRequest, SearchResponse
 from shared.rpc.query import query_pb2 as messages
 from shared.storage.layout import ID_BITS

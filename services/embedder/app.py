@@ -9,7 +9,9 @@ from services.embedder.embedder import Embedder, Options
 from shared.health import heartbeat
 from shared.images import Limits
 from shared.logs import configure
-from shared.messaging.task_queue import EMBED_BATCH, BatchImage, make_app
+from shared.messaging.celery_app import make_app
+from shared.messaging.messages import BatchImage
+from shared.messaging.task_queue import EMBED_BATCH
 from shared.messaging.worker import connect_worker, per_process, task
 from shared.settings import load_settings
 from shared.state import connect

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from shared.errors import IndexLost, Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.images import ImageInfo, ImageRefused, Limits, decode
 from shared.messaging.lost_index import ensure_known
-from shared.messaging.task_queue import BatchImage
+from shared.messaging.messages import BatchImage
 from shared.messaging.worker import WorkerClients
 from shared.rpc.serving import ModelNotFound, ServingClient
 from shared.state import Change, Rejection

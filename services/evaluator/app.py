@@ -18,7 +18,9 @@ from shared.errors import Unavailable
 from shared.health import heartbeat
 from shared.images import Limits
 from shared.logs import configure
-from shared.messaging.task_queue import EVALUATE_COLLECTION, EvaluationRequest, EvaluationRequestJson, make_app
+from shared.messaging.celery_app import make_app
+from shared.messaging.messages import EvaluationRequest, EvaluationRequestJson
+from shared.messaging.task_queue import EVALUATE_COLLECTION
 from shared.rpc.query import QueryClient
 from shared.rpc.serving import ServingClient
 from shared.settings import Settings, load_settings

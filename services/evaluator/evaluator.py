@@ -26,7 +26,7 @@ from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import parquet
 from shared.index.generations import Generation
-from shared.messaging.task_queue import EvaluationRequest
+from shared.messaging.messages import EvaluationRequest
 from shared.rpc.query import Collection, QueryClient
 from shared.state import BucketStore, Jobs, Rejection, State
 from shared.state.jobs import Outcome

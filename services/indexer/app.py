@@ -7,7 +7,8 @@ from celery.signals import worker_ready
 from services.indexer.indexer import Indexer
 from shared.health import heartbeat
 from shared.logs import configure
-from shared.messaging.task_queue import DELETE_IMAGES, INDEX_SEGMENT, make_app
+from shared.messaging.celery_app import make_app
+from shared.messaging.task_queue import DELETE_IMAGES, INDEX_SEGMENT
 from shared.messaging.worker import connect_worker, per_process, task
 from shared.settings import load_settings
 from shared.state import connect

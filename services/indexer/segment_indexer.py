@@ -18,7 +18,7 @@ from shared.index.compaction_due import CompactionTrigger
 from shared.index.generations import GenerationCache
 from shared.index.segment_reader import SegmentReader, float32
 from shared.index.tuning_due import is_tuning_due
-from shared.messaging.task_queue import BatchImage
+from shared.messaging.messages import BatchImage
 from shared.messaging.worker import WorkerClients
 from shared.state import Change, IndexState, Rejection
 from shared.state.jobs import Outcome

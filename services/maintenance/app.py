@@ -7,16 +7,9 @@ from celery.signals import worker_ready
 from services.maintenance.maintenance import Maintenance
 from shared.health import heartbeat
 from shared.logs import configure
-from shared.messaging.task_queue import (
-    CHANGE_MODEL,
-    COMPACT,
-    DROP_COLLECTION,
-    MAINTAIN,
-    REBUILD,
-    TUNE,
-    TuningRequest,
-    make_app,
-)
+from shared.messaging.celery_app import make_app
+from shared.messaging.messages import TuningRequest
+from shared.messaging.task_queue import CHANGE_MODEL, COMPACT, DROP_COLLECTION, MAINTAIN, REBUILD, TUNE
 from shared.messaging.worker import connect_worker, per_process, task
 from shared.settings import load_settings
 from shared.state import Rejection, connect

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 
 from shared.errors import Unavailable
-from shared.messaging.task_queue import BatchImage, TaskQueue
+from shared.messaging.messages import BatchImage
+from shared.messaging.task_queue import TaskQueue
 from shared.state import State
 from shared.state.jobs import new_job_id
 from shared.storage import layout

@@ -18,7 +18,7 @@ from shared.errors import IndexLost, Invalid, Unavailable
 from shared.index.generations import Generation, collection_prefix, generation_prefix
 from shared.index.row_lookup import RowLookup
 from shared.index.segment_reader import SegmentReader
-from shared.messaging.task_queue import TuningRequest
+from shared.messaging.messages import TuningRequest
 from shared.state import Change, IndexState
 from shared.storage.catalog import CurrentIndex, EmbeddingSet
 from shared.tuning import Goal, Sample, Tuning, survey, tune

@@ -7,7 +7,7 @@ from services.maintenance.embedding_batches import BATCH_SIZE
 from shared.clients import Clients
 from shared.errors import Invalid, ObjectNotFound
 from shared.index.segment_reader import SegmentReader
-from shared.messaging.task_queue import BatchImage
+from shared.messaging.messages import BatchImage
 from shared.state import Rejection
 from shared.storage import segments
 from shared.storage.catalog import EmbeddingSet

@@ -21,7 +21,8 @@ from services.maintenance.unreported_segments import unreported_segments
 from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
 from shared.index.deletion import ImageDeleter
 from shared.index.tuning_due import is_tuning_due
-from shared.messaging.task_queue import EMBED, TuningRequest
+from shared.messaging.messages import TuningRequest
+from shared.messaging.task_queue import EMBED
 from shared.messaging.worker import WorkerClients
 from shared.rpc.serving import ModelNotFound, ModelSignature
 from shared.state import Change, IndexState, Rejection

@@ -9,7 +9,7 @@ from shared.clients import Clients
 from shared.errors import NotFound
 from shared.index.generations import GenerationCache, collection_prefix
 from shared.index.segment_reader import SegmentReader
-from shared.messaging.task_queue import TuningRequest
+from shared.messaging.messages import TuningRequest
 from shared.state import Change, IndexState
 from shared.state.jobs import Outcome
 from shared.storage.catalog import EmbeddingSet

@@ -6,7 +6,7 @@ from services.maintenance.rebuilding import IndexRebuilder
 from shared.clients import Clients
 from shared.errors import Invalid, NotFound
 from shared.index.tuning_due import is_tuning_due
-from shared.messaging.task_queue import TuningRequest
+from shared.messaging.messages import TuningRequest
 from shared.state.jobs import Outcome
 from shared.storage.catalog import EmbeddingSet
 

@@ -7,7 +7,8 @@ from flask import Flask, current_app
 from services.web.memory_budget import Budget
 from services.web.thumbnails import Thumbnails
 from shared.images import Limits
-from shared.messaging.task_queue import TaskQueue, make_app
+from shared.messaging.celery_app import make_app
+from shared.messaging.task_queue import TaskQueue
 from shared.rpc.query import QueryClient
 from shared.settings import Settings
 from shared.state import Jobs, State, connect

@@ -88,7 +88,7 @@ def _check_worker(settings: Settings, service: str) -> None:
     from kombu.exceptions import OperationalError  # noqa: PLC0415 -- the query service's image lacks it
     from redis.exceptions import RedisError  # noqa: PLC0415
 
-    from shared.messaging.task_queue import make_app  # noqa: PLC0415
+    from shared.messaging.celery_app import make_app  # noqa: PLC0415
 
     node = f"{service}@{socket.gethostname()}"
     app = make_app(settings, name="healthcheck")

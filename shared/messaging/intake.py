@@ -9,7 +9,8 @@ from typing import Self, TypeVar
 
 from shared.errors import ArtseekError, IndexLost, Unavailable
 from shared.messaging.lost_index import active_set_name
-from shared.messaging.task_queue import BatchImage, TaskQueue
+from shared.messaging.messages import BatchImage
+from shared.messaging.task_queue import TaskQueue
 from shared.state import Jobs, Rejection, State
 from shared.state.jobs import RECORD_LOST, Outcome, new_job_id
 from shared.storage import layout

@@ -13,7 +13,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from shared.evaluation.grids import grid_settings
 from shared.evaluation.reports import Evaluations
-from shared.messaging.task_queue import EVALUATE, make_app
+from shared.messaging.celery_app import make_app
+from shared.messaging.task_queue import EVALUATE
 from shared.state import connect
 from shared.state.recall_log import HourOfRecall, RecallLog, hour_of
 from shared.storage import layout

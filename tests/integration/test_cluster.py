@@ -25,7 +25,8 @@ from shared.errors import IndexUnavailable
 from shared.health import heartbeat
 from shared.health.readiness import WORKERS, Readiness
 from shared.index.generations import collection_prefix
-from shared.messaging.task_queue import TaskQueue, make_app
+from shared.messaging.celery_app import make_app
+from shared.messaging.task_queue import TaskQueue
 from shared.state import BucketStore, Change, Changes, IndexState, Jobs, Rejection, State, check, connect
 from shared.state.jobs import Outcome
 from shared.state.locks import Lock

@@ -20,7 +20,8 @@ from services.maintenance.compaction import Compactor
 from shared.errors import ObjectNotFound, Unavailable
 from shared.images import Limits
 from shared.index import compaction_due
-from shared.messaging.task_queue import MAINTENANCE, BatchImage
+from shared.messaging.messages import BatchImage
+from shared.messaging.task_queue import MAINTENANCE
 from shared.state import Change, IndexState
 from shared.state.indexed_segments import IndexedSegments
 from shared.state.jobs import Outcome

@@ -13,7 +13,7 @@ from services.evaluator.app import make_evaluator
 from services.evaluator.evaluator import Evaluator
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
-from shared.messaging.task_queue import EvaluationRequest
+from shared.messaging.messages import EvaluationRequest
 from shared.state import Jobs, connect
 from shared.state.jobs import new_job_id
 from shared.storage import layout

@@ -18,7 +18,7 @@ from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
 from shared.index.generations import collection_prefix
-from shared.messaging.task_queue import EvaluationRequest
+from shared.messaging.messages import EvaluationRequest
 from shared.state import BucketStore, Jobs, State, connect
 from shared.state.jobs import new_job_id
 from shared.storage import layout, segments

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from shared.messaging.task_queue import EVALUATE, EVALUATE_COLLECTION, EvaluationRequest, TaskQueue, make_app
+from shared.messaging.celery_app import make_app
+from shared.messaging.messages import EvaluationRequest
+from shared.messaging.task_queue import EVALUATE, EVALUATE_COLLECTION, TaskQueue
 from shared.state import Client, Jobs
 from shared.state.jobs import Job, new_job_id
 from shared.storage.object_store import ObjectStore

@@ -17,7 +17,9 @@ from PIL import Image
 from services.embedder import embedder as embedder_module
 from services.embedder.embedder import Embedder, Options
 from shared.images import Limits, decode
-from shared.messaging.task_queue import BatchImage, TaskQueue, make_app
+from shared.messaging.celery_app import make_app
+from shared.messaging.messages import BatchImage
+from shared.messaging.task_queue import TaskQueue
 from shared.messaging.worker import connect_worker
 from shared.settings import Settings
 from shared.state import Jobs, State, connect

@@ -19,7 +19,8 @@ from services.query.replica.replica_sync import ReplicaSync
 from services.query.search.searcher import Searcher, SearchQuery
 from shared.errors import NotFound, Unavailable
 from shared.images import Limits, decode
-from shared.messaging.task_queue import EMBED, BatchImage
+from shared.messaging.messages import BatchImage
+from shared.messaging.task_queue import EMBED
 from shared.rpc.serving import ServingClient
 from shared.state import BucketStore, Changes, State, connect
 from shared.state.jobs import Outcome

@@ -11,7 +11,7 @@ from services.maintenance import cost_measurement
 from shared.errors import Invalid, Unavailable
 from shared.index.generations import Generation, collection_prefix
 from shared.index.tuning_due import is_tuning_due
-from shared.messaging.task_queue import TuningRequest
+from shared.messaging.messages import TuningRequest
 from shared.settings import EXACT_BELOW
 from shared.state import BucketStore, IndexState
 from shared.storage import layout

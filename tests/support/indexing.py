@@ -9,7 +9,8 @@ from services.indexer.indexer import Indexer
 from services.maintenance.maintenance import Maintenance
 from shared.clients import ConnectModel
 from shared.index.generations import Generation, collection_prefix
-from shared.messaging.task_queue import TaskQueue, make_app
+from shared.messaging.celery_app import make_app
+from shared.messaging.task_queue import TaskQueue
 from shared.messaging.worker import WorkerClients
 from shared.rpc.serving import ServingClient
 from shared.settings import Settings

@@ -34,7 +34,7 @@ from shared.evaluation.index_setting import IndexSetting
 from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
-from shared.messaging.task_queue import EvaluationRequest
+from shared.messaging.messages import EvaluationRequest
 from shared.state.jobs import new_job_id
 
 

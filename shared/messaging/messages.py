@@ -1,0 +1,104 @@
+"""The messages on the task queues: images of a batch, and what a tuning or an evaluation is asked for."""
+
+from dataclasses import dataclass
+from typing import Literal, Self, TypedDict
+
+from shared.errors import Invalid
+from shared.evaluation.index_setting import IndexSetting, IndexSettingJson
+from shared.storage.segments import Entry
+
+
+@dataclass(frozen=True)
+class BatchImage:
+    """An image of a batch: its digest, the file name and label it came with, and when it was added if it was before."""
+
+    digest: str
+    name: str
+    label: str | None
+    size: int
+    added: float | None = None
+
+    @classmethod
+    def of(cls, entry: Entry) -> Self:
+        """Return the image of a segment's row as one of a batch that is to be embedded."""
+        return cls(entry.digest, entry.name, entry.label, entry.size, entry.added)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningRequest:
+    """What an index is to reach; None and empty: as the tuner has it by default.
+
+    Attributes:
+        recall: Share of the 10 nearest that the candidates are to hold.
+        max_lookups: Buckets that a query may look into.
+        max_candidates: Share of the collection that may be ranked, kept to even where the recall is then missed.
+        families: Hash families that may be chosen.
+        metric: Whose nearest are meant: "cosine" or "euclidean".
+    """
+
+    recall: float | None = None
+    max_lookups: int | None = None
+    max_candidates: float | None = None
+    families: tuple[str, ...] = ()
+    metric: Literal["cosine", "euclidean"] = "cosine"
+
+
+class EvaluationRequestJson(TypedDict):
+    """What a collection is judged by, as it stands on the queue."""
+
+    k: int
+    query_set: str | None
+    kept: str | None
+    sample: int
+    seed: int
+    grid: list[IndexSettingJson]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """What a collection is judged by: a query set, by its digest, or a sample of the collection's own labelled images.
+
+    Attributes:
+        k: Hits of a query that count.
+        query_set: Digest of the set; None: a sample.
+        kept: The name that the set is kept under, if it is asked for by its name.
+        sample: Images of the sample, at most.
+        seed: Of the sample, the intervals and the grid.
+        grid: Settings of indexes to judge beside the one in use.
+    """
+
+    k: int = 10
+    query_set: str | None = None
+    kept: str | None = None
+    sample: int = 0
+    seed: int = 0
+    grid: tuple[IndexSetting, ...] = ()
+
+    def to_json(self) -> EvaluationRequestJson:
+        """Return the request as JSON values."""
+        return {
+            "k": self.k,
+            "query_set": self.query_set,
+            "kept": self.kept,
+            "sample": self.sample,
+            "seed": self.seed,
+            "grid": [setting.to_json() for setting in self.grid],
+        }
+
+    @classmethod
+    def from_json(cls, value: EvaluationRequestJson) -> "EvaluationRequest":
+        """Return the request that `to_json` gave.
+
+        Raises:
+            Invalid: A newer version sent it, with what this one does not know.
+        """
+        if unknown := sorted(value.keys() - EvaluationRequestJson.__annotations__.keys()):
+            raise Invalid(f"the evaluation is asked for with {unknown[0]!r}, which this version does not know")
+        return cls(
+            k=value["k"],
+            query_set=value["query_set"],
+            kept=value["kept"],
+            sample=value["sample"],
+            seed=value["seed"],
+            grid=tuple(IndexSetting.from_json(setting) for setting in value["grid"]),
+        )
