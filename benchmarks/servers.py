@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import Self
 
 from local.child_processes import Child, tethered
+from local.data_folder import DataFolder
 from local.ports import FreePorts
-from local.system import DataFolder, LocalSystem
+from local.system import LocalSystem
 
 _POLL_S = 0.005
 _STOP_S = 30.0
@@ -23,18 +24,8 @@ class Servers:
     """
 
     def __init__(self, folder: Path, *, models: Path) -> None:
-        ours = {name: value for name, value in os.environ.items() if name.startswith("ARTSEEK_")}
-        environment = dict(os.environ)
-        try:  # the system hands its settings to its parts through the environment
-            for name in ours:
-                del os.environ[name]
-            system = LocalSystem(
-                DataFolder(folder), host="127.0.0.1", port=FreePorts({}).take("benchmark"), models=models
-            )
-        finally:
-            for name in set(os.environ) - set(environment):
-                del os.environ[name]
-            os.environ.update(environment)
+        port = FreePorts({}).take("benchmark")
+        system = LocalSystem(DataFolder(folder), host="127.0.0.1", port=port, models=models)
         self.folder, self.settings = system.folder.path, system.settings
         self._children: dict[str, Child] = {child.name: child for child in (*system.stores(), *system.services())}
         self._running: dict[str, subprocess.Popen[bytes]] = {}

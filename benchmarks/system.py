@@ -25,7 +25,7 @@ _PATIENCE_S = 180.0
 
 @dataclass(frozen=True)
 class RunningSystem:
-    """A running system: its data folder, the page's address and the launcher's process id."""
+    """A running system: its data folder, the page's address and the local system's process id."""
 
     data: Path
     url: str
@@ -60,7 +60,7 @@ def running_system() -> Iterator[RunningSystem]:
         data = Path(folder)
         port = FreePorts({}).take("benchmark")
         command = [sys.executable, "-m", "local", "--data", folder, "--port", str(port)]
-        with (data / "launcher.log").open("w") as log:
+        with (data / "local.log").open("w") as log:
             process = subprocess.Popen(
                 [*command, "--models", str(MODELS)], cwd=_ROOT, stdout=log, stderr=subprocess.STDOUT
             )
@@ -79,4 +79,4 @@ def _when_ready(data: Path, url: str, process: "subprocess.Popen[bytes]") -> Run
                 return RunningSystem(data, url, process.pid)
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise SystemExit((data / "launcher.log").read_text())
+    raise SystemExit((data / "local.log").read_text())

@@ -67,7 +67,7 @@ def up(data: Path | None, host: str, port: int) -> None:
     command = [sys.executable, "-m", "local", "--host", host, "--port", str(port)]
     if data is not None:
         command += ["--data", str(data)]
-    os.execv(sys.executable, command)  # noqa: S606 -- the launcher takes this process's place, and its Ctrl-C
+    os.execv(sys.executable, command)  # noqa: S606 -- the local system takes this process's place, and its Ctrl-C
 
 
 def _of_training(module: str, command: str, arguments: tuple[str, ...]) -> None:

@@ -1,1 +1,1 @@
-"""The launcher: the whole system on one machine, as child processes of one parent in the foreground."""
+"""The whole system on one machine, as child processes of one parent in the foreground."""

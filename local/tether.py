@@ -1,4 +1,4 @@
-"""Runs a command that must not outlive the launcher: ``python tether.py PARENT_PID SIGNAL COMMAND…``.
+"""Runs a command that must not outlive the local system: ``python tether.py PARENT_PID SIGNAL COMMAND…``.
 
 On Linux the kernel sends the command the signal when its parent dies, even by SIGKILL. Elsewhere the command just runs.
 """
@@ -17,7 +17,7 @@ def main() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:  # it died before the tie was made
             raise SystemExit(0)
-    os.execvp(command[0], command)  # noqa: S606 -- the launcher's own words
+    os.execvp(command[0], command)  # noqa: S606 -- the local system's own words
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from services.indexer.active_sets import ActiveSets, Superseded
 from shared.errors import Closed, NotFound, ObjectNotFound
+from shared.index.batch_images import batch_image
 from shared.index.compaction_due import CompactionTrigger
 from shared.index.generations import GenerationCache
 from shared.index.segment_reader import SegmentReader, float32
 from shared.index.tuning_due import is_tuning_due
-from shared.messaging.messages import BatchImage
 from shared.messaging.worker import WorkerClients
 from shared.state import Change, IndexState, Rejection
 from shared.state.jobs import Outcome
@@ -96,7 +96,7 @@ class SegmentIndexer:
                 return  # an earlier attempt has sent them
             deleted = self._catalog.tombstones_of(set_name, segment)
             entries = (segments.entry_of(rows, row) for row in range(len(rows)))
-            items = [BatchImage.of(entry) for entry in entries if entry.id not in deleted]
+            items = [batch_image(entry) for entry in entries if entry.id not in deleted]
             before = Outcome({}, outcome.duplicates, outcome.rejected)
             self._queue.embed(job=job, batch=batch, collection=active.collection, items=items, before=before)
         self._catalog.remove_segments(set_name, [segment])

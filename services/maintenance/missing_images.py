@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from services.maintenance.embedding_batches import BATCH_SIZE
 from shared.clients import Clients
 from shared.errors import Invalid, ObjectNotFound
+from shared.index.batch_images import batch_image
 from shared.index.segment_reader import SegmentReader
 from shared.messaging.messages import BatchImage
 from shared.state import Rejection
@@ -54,7 +55,7 @@ class MissingImages:
         missing = [image_id for image_id in claimed if image_id not in present and image_id not in failed]
         for start in range(0, len(missing), BATCH_SIZE):
             entries = (segments.entry_of(rows, row_of[image_id]) for image_id in missing[start : start + BATCH_SIZE])
-            yield [BatchImage.of(entry) for entry in entries]
+            yield [batch_image(entry) for entry in entries]
 
     def _present(self, embedding_set: EmbeddingSet, image_ids: Sequence[int]) -> set[int]:
         """Return which images an embedding set has, with their embeddings written and indexed."""

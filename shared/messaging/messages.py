@@ -1,11 +1,10 @@
 """The messages on the task queues: images of a batch, and what a tuning or an evaluation is asked for."""
 
 from dataclasses import dataclass
-from typing import Literal, Self, TypedDict
+from typing import Literal, TypedDict
 
 from shared.errors import Invalid
 from shared.evaluation.index_setting import IndexSetting, IndexSettingJson
-from shared.storage.segments import Entry
 
 
 @dataclass(frozen=True)
@@ -17,11 +16,6 @@ class BatchImage:
     label: str | None
     size: int
     added: float | None = None
-
-    @classmethod
-    def of(cls, entry: Entry) -> Self:
-        """Return the image of a segment's row as one of a batch that is to be embedded."""
-        return cls(entry.digest, entry.name, entry.label, entry.size, entry.added)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The launcher's children: those that die are started again, whatever happens to the others."""
+"""The children of the local system: those that die are started again, whatever happens to the others."""
 
 import shutil
 import sys

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -20,7 +19,8 @@ import redis as redis_py
 from pydantic import SecretStr
 
 from local.child_processes import Child, Children
-from local.system import DataFolder, LocalSystem
+from local.data_folder import DataFolder
+from local.system import LocalSystem
 from shared.errors import IndexUnavailable
 from shared.health import heartbeat
 from shared.health.readiness import WORKERS, Readiness
@@ -476,14 +476,13 @@ class NeverStopped(StopSignal):
 def system(tmp_path: Path, cluster: ClusterServers) -> Iterator[dict[str, str]]:
     """The local system's parts, all but its index: that is the cluster. Gives the environment that reaches them."""
     models = exported_models()
-    with patch.dict(os.environ):  # the launcher hands its settings to its children through its own environment
-        local = LocalSystem(DataFolder(tmp_path / "data"), host="127.0.0.1", port=free_port(), models=models)
+    local = LocalSystem(DataFolder(tmp_path / "data"), host="127.0.0.1", port=free_port(), models=models)
     environment = {"ARTSEEK_INDEX_URL": cluster.url, "ARTSEEK_VISIBILITY_TIMEOUT": "10"}
     index = connect(cluster.url)
 
     def moved(child: Child) -> Child:
         ready = child.ready
-        if child.name in WORKERS:  # the launcher would look for its heartbeat in its own index
+        if child.name in WORKERS:  # the local system would look for its heartbeat in its own index
             ready = partial(lambda name: name in heartbeat.beats(index), child.name)
         return replace(child, environment={**child.environment, **environment}, ready=ready)
 

@@ -1,4 +1,4 @@
-"""The launcher: what it refuses, what it starts and where that listens, and that nothing of it stays behind."""
+"""The local system: what it refuses, what it starts and where that listens, and that nothing of it stays behind."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def assert_nothing_is_left(data: Path) -> None:
 
 
 def gives_up(data: Path, *arguments: str) -> str:
-    """Run the launcher, which is to end at once with an error, and return what it says."""
+    """Run the local system, which is to end at once with an error, and return what it says."""
     done = subprocess.run(
         [sys.executable, "-m", "local", "--data", str(data), *arguments],
         cwd=ROOT,
@@ -65,7 +65,7 @@ def gives_up(data: Path, *arguments: str) -> str:
 
 
 def refused(data: Path, *arguments: str) -> str:
-    """Run the launcher, which is to give up and leave nothing behind, and return what it says."""
+    """Run the local system, which is to give up and leave nothing behind, and return what it says."""
     said = gives_up(data, *arguments)
     assert_nothing_is_left(data)
     return said
@@ -74,14 +74,14 @@ def refused(data: Path, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A system of these tests' own, of which they may kill what they like."""
-    running = start_stack(tmp_path_factory.mktemp("launcher") / "data")
+    running = start_stack(tmp_path_factory.mktemp("local") / "data")
     yield running
     if running.process.poll() is None:
         running.stop()
 
 
 def children(stack: Stack) -> dict[str, psutil.Process]:
-    """Return the launcher's children by the names of their logs, which is where they write."""
+    """Return the local system's children by the names of their logs, which is where they write."""
     found = {}
     for child in psutil.Process(stack.process.pid).children():
         log = Path(f"/proc/{child.pid}/fd/1").resolve()
@@ -112,7 +112,7 @@ def test_a_data_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     assert str(tmp_path / "data") in refused(tmp_path / "data", "--port", str(free_port()))
 
 
-def test_a_second_launcher_on_the_same_folder_is_refused(started: Stack) -> None:
+def test_a_second_system_on_the_same_folder_is_refused(started: Stack) -> None:
     before = {name: child.pid for name, child in children(started).items()}
     said = gives_up(started.data, "--port", str(free_port()))
     assert str(started.data) in said
@@ -233,8 +233,8 @@ def test_a_signal_in_the_middle_of_the_start_leaves_nothing(
 ) -> None:
     data = tmp_path / "data"
     process = launch(data, port=free_port())
-    launcher = psutil.Process(process.pid)
-    eventually(lambda: len(launcher.children()) >= children_wanted)
+    parent = psutil.Process(process.pid)
+    eventually(lambda: len(parent.children()) >= children_wanted)
     for number in signals:
         process.send_signal(number)
     assert process.wait(PATIENCE_S) == 0
@@ -243,7 +243,7 @@ def test_a_signal_in_the_middle_of_the_start_leaves_nothing(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent was killed")
 @pytest.mark.parametrize("children_wanted", [1, 5])
-def test_a_launcher_that_is_killed_in_the_middle_of_the_start_leaves_nothing(
+def test_a_local_system_that_is_killed_in_the_middle_of_the_start_leaves_nothing(
     tmp_path: Path, children_wanted: int
 ) -> None:
     data = tmp_path / "data"

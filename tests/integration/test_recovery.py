@@ -89,7 +89,7 @@ class Ingestion:
 
 
 def child(stack: Stack, name: str) -> psutil.Process:
-    """Return the launcher's child that writes to the log of this name."""
+    """Return the local system's child that writes to the log of this name."""
     found = psutil.Process(stack.process.pid).children()
     return next(one for one in found if Path(f"/proc/{one.pid}/fd/1").resolve().stem == name)
 

@@ -1,10 +1,9 @@
 """Valkey and SeaweedFS alone, as the local system runs them."""
 
-import os
 from pathlib import Path
-from unittest.mock import patch
 
-from local.system import DataFolder, LocalSystem
+from local.data_folder import DataFolder
+from local.system import LocalSystem
 from shared.state import connect
 from shared.storage.object_store import ObjectStore
 from tests.support.processes import free_port
@@ -15,9 +14,8 @@ class Servers:
     """Two Valkeys and an object store, empty, and the settings that reach them."""
 
     def __init__(self, folder: Path) -> None:
-        with patch.dict(os.environ):  # the launcher hands its settings to its children through its own environment
-            system = LocalSystem(DataFolder(folder), host="127.0.0.1", port=free_port(), models=folder / "models")
-            index, broker, objects, _ = system.stores()
+        system = LocalSystem(DataFolder(folder), host="127.0.0.1", port=free_port(), models=folder / "models")
+        index, broker, objects, _ = system.stores()
         self.settings = system.settings
         self.index, self.broker, self.objects = (
             Server(child, folder / "logs" / f"{child.name}.log") for child in (index, broker, objects)

@@ -24,7 +24,8 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from local.system import DataFolder, LocalSystem
+from local.data_folder import DataFolder
+from local.system import LocalSystem
 from services.model_server.__main__ import parse as parse_model_server
 from shared.health import container_check
 from shared.messaging.task_queue import EMBED, EVALUATE, INDEX, MAINTENANCE
@@ -258,8 +259,7 @@ def test_targets_do_not_run_as_root(target: str) -> None:
 # ---- commands
 
 
-def test_workers_run_as_the_local_system_runs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "environ", os.environ.copy())  # the local system writes into it
+def test_workers_run_as_the_local_system_runs_them(tmp_path: Path) -> None:
     local = LocalSystem(DataFolder(tmp_path), host="127.0.0.1", port=free_port(), models=tmp_path)
     commands = {child.name: list(child.command)[1:] for child in local.services()}
     for service in ("embedder", "indexer", "maintenance", "evaluator", "query", "web"):
