@@ -31,7 +31,7 @@ from shared.storage.segments import Entry
 
 _log = logging.getLogger(__name__)
 
-_STRIKES = 2  # times an image may be what its task died at
+_STRIKES = 2  # times a task may die while an image is at work
 _FAILURES = 3  # times a batch may fail for a reason that waiting does not mend
 _SMALL = 32  # pixels: decoding to find out whether an image can be decoded
 _WAIT_S = 5.0
@@ -166,13 +166,13 @@ class Embedder:
         if died_at is not None:
             self._count_strike(segment, next((item for item in items if item.digest == died_at), None))
         rejected = self._set_aside_earlier(items)
-        mine, duplicates, written = self._claim(
+        claimed, duplicates, written = self._claim(
             set_name, segment, [item for item in items if item.digest not in rejected]
         )
         if written:
-            added, refused = self._sort_out(set_name, segment, mine)
+            added, refused = self._sort_out(set_name, segment, claimed)
         else:
-            decoded, refused = self._decode(segment, mine, embedding_set, careful=careful) if mine else ([], {})
+            decoded, refused = self._decode(segment, claimed, embedding_set, careful=careful) if claimed else ([], {})
             added = self._write(embedding_set, segment, decoded) if decoded else []
             duplicates += len(decoded) - len(added)
         rejected |= refused
@@ -209,7 +209,7 @@ class Embedder:
     # Claims
 
     def _claim(self, set_name: str, segment: str, items: Sequence[BatchImage]) -> tuple[list[BatchImage], int, bool]:
-        """Claim images: those that are this segment's, the number of duplicates, and whether the segment is written."""
+        """Claim images; returns the claimed images, the number of duplicates, and whether the segment is written."""
         ids = [layout.image_id(item.digest) for item in items]
         before = self._state.claims.holders(set_name, ids)
         after = self._state.claims.claim(set_name, segment, ids)
@@ -226,9 +226,9 @@ class Embedder:
         self._state.claims.take_over(
             set_name, segment, (image for image, holder in zip(ids, after, strict=True) if holder in unwritten)
         )
-        mine = [item for item, holder in zip(items, after, strict=True) if holder == segment or holder in unwritten]
+        claimed = [item for item, holder in zip(items, after, strict=True) if holder == segment or holder in unwritten]
         written = segment in before and self._store.exists(layout.segment_key(set_name, segment))
-        return mine, len(items) - len(mine), written
+        return claimed, len(items) - len(claimed), written
 
     def _sort_out(
         self, set_name: str, segment: str, items: Sequence[BatchImage]
@@ -241,7 +241,7 @@ class Embedder:
                 outcome = self._decode_one(item, size=_SMALL)
                 interrupted = Rejection(item.name, "interrupted", "the worker stopped while at it; add it again")
                 refused[item.digest] = outcome if isinstance(outcome, Rejection) else interrupted
-        # What was deleted since then was added all the same; its row is dead, so it must not be claimed again.
+        # An image that was deleted since counts as added all the same; its row is deleted, so the claim must go.
         self._state.claims.release(set_name, segment, self._catalog.tombstones_of(set_name, segment))
         return [item for item in items if item.digest not in refused], refused
 
@@ -255,7 +255,7 @@ class Embedder:
     def _decode(
         self, segment: str, items: Sequence[BatchImage], embedding_set: EmbeddingSet, *, careful: bool
     ) -> tuple[list[Decoded], dict[str, Rejection]]:
-        """Fetch and decode images; where an earlier attempt died, one by one with a note of which is at work."""
+        """Fetch and decode images; after an attempt that died, one by one, with a note of the image at work."""
         size = self._model(embedding_set.model, embedding_set.version).signature().input_size
         if careful:
             outcomes = []
@@ -287,8 +287,8 @@ class Embedder:
     def _write(self, embedding_set: EmbeddingSet, segment: str, decoded: Sequence[Decoded]) -> list[BatchImage]:
         """Embed and write the segment; returns the images written: those that no other task took over meanwhile."""
         serving = self._model(embedding_set.model, embedding_set.version)
-        vectors = serving.embed(np.stack([one.pixels for one in decoded]))
-        ids = [layout.image_id(one.item.digest) for one in decoded]
+        vectors = serving.embed(np.stack([image.pixels for image in decoded]))
+        ids = [layout.image_id(image.item.digest) for image in decoded]
         holders = self._state.claims.holders(embedding_set.name, ids)
         kept = [row for row, holder in enumerate(holders) if holder == segment]
         if kept:

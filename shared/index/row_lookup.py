@@ -10,7 +10,7 @@ from shared.errors import Invalid
 from shared.storage import layout, segments
 from shared.storage.object_store import ObjectStore
 
-_FEW = 64  # rows of a merged segment: for more, all of it is read at once
+_FEW = 64  # rows of a merged segment; for more, the whole segment is read
 _KEPT = 32  # merged segments whose ids are kept: half a megabyte each at most
 
 Ids = npt.NDArray[np.int64]
@@ -25,41 +25,41 @@ class StoredRow:
 
 
 class RowLookup:
-    """Finds rows in the object store. Of merged segments, which never change, it remembers where the rows lie."""
+    """Finds rows in the object store, and remembers where the rows of merged segments lie: those never change."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._merged: dict[str, tuple[segments.Places, Ids]] = {}
 
-    def rows(self, collection: str, segment: str, images: Sequence[int]) -> dict[int, StoredRow]:
+    def rows(self, set_name: str, segment: str, image_ids: Sequence[int]) -> dict[int, StoredRow]:
         """Return the rows of a segment that hold some images; images that it does not hold are left out.
 
         Raises:
             ObjectNotFound: There is no such segment.
             Invalid: The segment is damaged.
         """
-        key = layout.segment_key(collection, segment)
-        if layout.is_merged(segment) and len(images) <= _FEW:
-            return self._few(key, images)
+        key = layout.segment_key(set_name, segment)
+        if layout.is_merged(segment) and len(image_ids) <= _FEW:
+            return self._read_rows(key, image_ids)
         rows = segments.unpack(self._store.get(key), verify=True)
         vectors = segments.vectors_of(rows)
         return {
-            image: StoredRow(vectors[row].astype(np.float32), segments.entry_of(rows, row).digest)
-            for image, row in _places(segments.ids_of(rows), images).items()
+            image_id: StoredRow(vectors[row].astype(np.float32), segments.entry_of(rows, row).digest)
+            for image_id, row in _rows_of(segments.ids_of(rows), image_ids).items()
         }
 
-    def _few(self, key: str, images: Sequence[int]) -> dict[int, StoredRow]:
+    def _read_rows(self, key: str, image_ids: Sequence[int]) -> dict[int, StoredRow]:
         if key not in self._merged:
-            lie = segments.places_of(self._store.get(key, size=segments.HEAD_BYTES))
-            ids = np.frombuffer(self._read(key, lie.ids, 8 * lie.rows), np.int64)
+            places = segments.places_of(self._store.get(key, size=segments.HEAD_BYTES))
+            ids = np.frombuffer(self._read(key, places.ids, 8 * places.rows), np.int64)
             if len(self._merged) >= _KEPT:
                 self._merged.pop(next(iter(self._merged)))
-            self._merged[key] = lie, ids
-        lie, ids = self._merged[key]
+            self._merged[key] = places, ids
+        places, ids = self._merged[key]
         found = {}
-        for image, row in _places(ids, images).items():
-            vector = np.frombuffer(self._read(key, *lie.vector(row)), lie.dtype)
-            found[image] = StoredRow(vector.astype(np.float32), self._read(key, *lie.digest(row)).hex())
+        for image_id, row in _rows_of(ids, image_ids).items():
+            vector = np.frombuffer(self._read(key, *places.vector(row)), places.dtype)
+            found[image_id] = StoredRow(vector.astype(np.float32), self._read(key, *places.digest(row)).hex())
         return found
 
     def _read(self, key: str, start: int, size: int) -> bytes:
@@ -69,6 +69,6 @@ class RowLookup:
         return data
 
 
-def _places(ids: Ids, images: Sequence[int]) -> dict[int, int]:
-    rows = np.flatnonzero(np.isin(ids, np.array(images, dtype=np.int64)))
-    return {int(ids[row]): int(row) for row in rows[::-1]}  # of an image that is there twice, the first row
+def _rows_of(ids: Ids, image_ids: Sequence[int]) -> dict[int, int]:
+    rows = np.flatnonzero(np.isin(ids, np.array(image_ids, dtype=np.int64)))
+    return {int(ids[row]): int(row) for row in rows[::-1]}  # the first row of an image that is there twice

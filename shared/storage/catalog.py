@@ -180,7 +180,7 @@ class Catalog:
 
     def add_tombstones(self, set_name: str, rows: Iterable[tuple[str, int]]) -> None:
         """Note that rows are deleted, for good: segments are never changed."""
-        keys = [layout.tombstone_key(set_name, segment, image) for segment, image in rows]
+        keys = [layout.tombstone_key(set_name, segment, image_id) for segment, image_id in rows]
         if keys:
             with ThreadPoolExecutor(min(len(keys), _WRITES), thread_name_prefix="tombstones") as pool:
                 for _ in pool.map(lambda key: self.store.put(key, b""), keys):
@@ -190,11 +190,13 @@ class Catalog:
         """Delete segments, then their tombstones."""
         self.store.delete([layout.segment_key(set_name, segment) for segment in segments])
         for segment in segments:
-            self.remove_tombstones(set_name, ((segment, image) for image in self.tombstones_of(set_name, segment)))
+            self.remove_tombstones(
+                set_name, ((segment, image_id) for image_id in self.tombstones_of(set_name, segment))
+            )
 
     def remove_tombstones(self, set_name: str, rows: Iterable[tuple[str, int]]) -> None:
         """Delete tombstones whose segment is gone."""
-        self.store.delete([layout.tombstone_key(set_name, segment, image) for segment, image in rows])
+        self.store.delete([layout.tombstone_key(set_name, segment, image_id) for segment, image_id in rows])
 
     # Merges in progress
 

@@ -76,9 +76,9 @@ def original_key(digest: str) -> str:
     return f"images/{digest}"
 
 
-def originals_prefix(image: int) -> str:
+def originals_prefix(image_id: int) -> str:
     """Return what the keys of the originals of the images with this id start with, and of a few others."""
-    return original_key(f"{image << (64 - ID_BITS):016x}"[: ID_BITS // 4])
+    return original_key(f"{image_id << (64 - ID_BITS):016x}"[: ID_BITS // 4])
 
 
 def manifest_key(collection: str) -> str:
@@ -160,15 +160,15 @@ def tombstones_prefix(set_name: str) -> str:
     return f"tombstones/{set_name}/"
 
 
-def tombstone_key(set_name: str, segment: str, image: int) -> str:
+def tombstone_key(set_name: str, segment: str, image_id: int) -> str:
     """Return the key of the tombstone of a row."""
-    return f"{tombstones_prefix(set_name)}{segment}/{image}"
+    return f"{tombstones_prefix(set_name)}{segment}/{image_id}"
 
 
 def tombstone_of(key: str) -> tuple[str, int]:
     """Return segment and id of the tombstone with this key."""
-    _, _, segment, image = key.split("/")
-    return segment, int(image)
+    _, _, segment, image_id = key.split("/")
+    return segment, int(image_id)
 
 
 def indexes_prefix(set_name: str) -> str:

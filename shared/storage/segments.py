@@ -198,9 +198,9 @@ def merge(parts: Iterable[tuple[str, pa.RecordBatch, Container[int]]]) -> bytes 
     seen: set[int] = set()
     for name, rows, dead in parts:
         kept = []
-        for row, image in enumerate(ids_of(rows).tolist()):
-            if image not in dead and image not in seen:
-                seen.add(image)
+        for row, image_id in enumerate(ids_of(rows).tolist()):
+            if image_id not in dead and image_id not in seen:
+                seen.add(image_id)
                 kept.append(row)
         metadata = rows.schema.metadata
         stored = vectors_of(rows)
