@@ -4,7 +4,7 @@ from flask import Flask
 
 from services.web import clients, metrics, operations_routes, problems, security
 from services.web.api import blueprint as api
-from services.web.pages import collections, evaluations
+from services.web.pages import collections, evaluations, formatting, search
 from shared.settings import Settings
 
 FORM_MEMORY = 256 * 1024  # bytes of the text fields of one form
@@ -28,6 +28,8 @@ def create_app(settings: Settings) -> Flask:
     metrics.attach(app)
     security.attach(app, settings)
     problems.attach(app)
+    formatting.attach(app)
+    app.register_blueprint(search.blueprint)
     app.register_blueprint(collections.blueprint)
     app.register_blueprint(evaluations.blueprint)
     app.register_blueprint(api)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from flask import Blueprint
+from flask import Flask
 
 from shared.rpc.query import METRIC_NAMES, MODE_NAMES, STAGES, SearchResponse
 
@@ -80,11 +80,11 @@ def stages(found: SearchResponse) -> list[tuple[str, float, float, float]]:
     return rows
 
 
-def attach(blueprint: Blueprint) -> None:
+def attach(app: Flask) -> None:
     """Make the formats known to the templates."""
     for filter_ in (count, percent, figure, difference, span, milliseconds, size, date, moment):
-        blueprint.add_app_template_filter(filter_)
+        app.add_template_filter(filter_)
     for function in (share, stages):
-        blueprint.add_app_template_global(function)
-    blueprint.add_app_template_filter(lambda mode: MODE_NAMES[mode], "mode_name")
-    blueprint.add_app_template_filter(lambda metric: METRIC_NAMES[metric], "metric_name")
+        app.add_template_global(function)
+    app.add_template_filter(lambda mode: MODE_NAMES[mode], "mode_name")
+    app.add_template_filter(lambda metric: METRIC_NAMES[metric], "metric_name")
