@@ -1,6 +1,6 @@
 """Other libraries' indexes, as their users would set them up: FAISS, hnswlib, usearch, Voyager, ScaNN and more.
 
-Each library is imported when its index is built, and left out where it is not installed or does not work. Those with a
+Each library is imported when its index is built, and skipped where it is not installed or does not work. Those with a
 graph have 16 links a vector and 100 candidates while it is built; lists and trees are as many as their makers advise.
 """
 
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.runner import K, LeftOut
+from benchmarks.dataset import K
+from benchmarks.runner import Skipped
 from benchmarks.simulation import Rows, Vectors
 
 _LINKS = 16
@@ -25,7 +26,7 @@ def _library(module: str, package: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise LeftOut(f"{package} is not installed: {error}") from error
+        raise Skipped(f"{package} is not installed: {error}") from error
 
 
 def installed(package: str) -> str:
@@ -36,10 +37,10 @@ def installed(package: str) -> str:
         return ""
 
 
-class _Plain:
-    """What most libraries have in common: nothing is told of what they compare, and one call takes many queries."""
+class _AnnLibrary:
+    """What most libraries have in common: they do not tell what they compare, and one call takes many queries."""
 
-    effort = ""
+    effort_name = ""
     values: tuple[int, ...] = ()
     _threads = 1
     _effort = 0
@@ -47,27 +48,27 @@ class _Plain:
     def efforts(self) -> Sequence[int]:
         return self.values
 
-    def use(self, effort: int, threads: int) -> None:
+    def set_effort(self, effort: int, threads: int) -> None:
         self._effort, self._threads = effort, threads
 
     def search(self, query: Vectors) -> Rows:
-        found: Rows = self.search_all(query[None])[0]
+        found: Rows = self.search_batch(query[None])[0]
         return found
 
-    def search_all(self, queries: Vectors) -> Rows:
+    def search_batch(self, queries: Vectors) -> Rows:
         raise NotImplementedError
 
-    def compared(self, queries: Vectors) -> float | None:  # noqa: ARG002 -- as the protocol has it
+    def mean_compared(self, queries: Vectors) -> float | None:  # noqa: ARG002 -- as the protocol has it
         return None
 
-    def lookups(self, queries: Vectors) -> float | None:  # noqa: ARG002
+    def mean_lookups(self, queries: Vectors) -> float | None:  # noqa: ARG002
         return None
 
-    def size(self) -> int | None:
+    def outside_bytes(self) -> int | None:
         return None
 
 
-class _Faiss(_Plain):
+class _Faiss(_AnnLibrary):
     """What FAISS's indexes have in common."""
 
     def __init__(self) -> None:
@@ -82,40 +83,40 @@ class _Faiss(_Plain):
     def _fill(self, vectors: Vectors) -> dict[str, Any]:
         raise NotImplementedError
 
-    def use(self, effort: int, threads: int) -> None:
-        super().use(effort, threads)
+    def set_effort(self, effort: int, threads: int) -> None:
+        super().set_effort(effort, threads)
         self._faiss.omp_set_num_threads(threads)
 
-    def search_all(self, queries: Vectors) -> Rows:
+    def search_batch(self, queries: Vectors) -> Rows:
         return np.asarray(self._index.search(queries, K)[1])
 
 
 class FaissFlat(_Faiss):
     """The exact scan. Single queries use `cores`."""
 
-    effort = "all"
+    effort_name = "all"
     values = (1,)
 
     def __init__(self, cores: int = 1) -> None:
         super().__init__()
-        self._least = cores
+        self._min_threads = cores
 
     def _fill(self, vectors: Vectors) -> dict[str, Any]:
         self._index = self._faiss.IndexFlatIP(vectors.shape[1])
         self._index.add(vectors)
         return {}
 
-    def use(self, effort: int, threads: int) -> None:
-        super().use(effort, max(self._least, threads))
+    def set_effort(self, effort: int, threads: int) -> None:
+        super().set_effort(effort, max(self._min_threads, threads))
 
-    def compared(self, queries: Vectors) -> float | None:  # noqa: ARG002
+    def mean_compared(self, queries: Vectors) -> float | None:  # noqa: ARG002
         return float(self._index.ntotal)
 
 
 class FaissIvf(_Faiss):
     """k-means cells, 4 √n of them."""
 
-    effort = "nprobe"
+    effort_name = "nprobe"
     values = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
     def _fill(self, vectors: Vectors) -> dict[str, Any]:
@@ -134,21 +135,21 @@ class FaissIvf(_Faiss):
     def efforts(self) -> Sequence[int]:
         return [value for value in self.values if value <= len(self._sizes)]
 
-    def use(self, effort: int, threads: int) -> None:
-        super().use(effort, threads)
+    def set_effort(self, effort: int, threads: int) -> None:
+        super().set_effort(effort, threads)
         self._index.nprobe = effort
 
-    def compared(self, queries: Vectors) -> float | None:
+    def mean_compared(self, queries: Vectors) -> float | None:
         return float(self._sizes[self._quantizer.search(queries, self._effort)[1]].sum(axis=1).mean())
 
-    def lookups(self, queries: Vectors) -> float | None:  # noqa: ARG002
+    def mean_lookups(self, queries: Vectors) -> float | None:  # noqa: ARG002
         return float(self._effort)
 
 
 class FaissLsh(_Faiss):
     """512 random hyperplanes, whose Hamming distance ranks all vectors; the first are ranked again in full."""
 
-    effort = "re-ranked"
+    effort_name = "re-ranked"
     values = (10, 30, 100, 300, 1000, 3000, 10_000)
 
     def _fill(self, vectors: Vectors) -> dict[str, Any]:
@@ -161,20 +162,20 @@ class FaissLsh(_Faiss):
     def efforts(self) -> Sequence[int]:
         return [value for value in self.values if value <= len(self._vectors) // 2]
 
-    def search_all(self, queries: Vectors) -> Rows:
+    def search_batch(self, queries: Vectors) -> Rows:
         first = self._codes.search(queries, self._effort)[1]
         scores = np.stack([self._vectors[rows] @ query for rows, query in zip(first, queries, strict=True)])
         best = np.argsort(-scores, axis=1, kind="stable")[:, :K]
         return np.asarray(np.take_along_axis(first, best, axis=1))
 
-    def compared(self, queries: Vectors) -> float | None:  # noqa: ARG002
+    def mean_compared(self, queries: Vectors) -> float | None:  # noqa: ARG002
         return float(self._effort)
 
 
 class FaissHnsw(_Faiss):
-    """A navigable graph in layers."""
+    """A hierarchical navigable small-world graph."""
 
-    effort = "efSearch"
+    effort_name = "efSearch"
     values = (16, 32, 64, 128, 256, 512)
 
     def _fill(self, vectors: Vectors) -> dict[str, Any]:
@@ -183,21 +184,21 @@ class FaissHnsw(_Faiss):
         self._index.add(vectors)
         return {}
 
-    def use(self, effort: int, threads: int) -> None:
-        super().use(effort, threads)
+    def set_effort(self, effort: int, threads: int) -> None:
+        super().set_effort(effort, threads)
         self._index.hnsw.efSearch = effort
 
-    def compared(self, queries: Vectors) -> float | None:
+    def mean_compared(self, queries: Vectors) -> float | None:
         statistics = self._faiss.cvar.hnsw_stats
         statistics.reset()
         self._index.search(queries, K)
         return float(statistics.ndis) / len(queries)
 
 
-class Hnswlib(_Plain):
-    """The graph of those who thought of it."""
+class Hnswlib(_AnnLibrary):
+    """The HNSW graph by its authors."""
 
-    effort = "ef"
+    effort_name = "ef"
     values = FaissHnsw.values
 
     def build(self, vectors: Vectors, threads: int) -> dict[str, Any]:
@@ -206,49 +207,49 @@ class Hnswlib(_Plain):
         self._index.add_items(vectors, num_threads=threads)
         return {}
 
-    def use(self, effort: int, threads: int) -> None:
-        super().use(effort, threads)
+    def set_effort(self, effort: int, threads: int) -> None:
+        super().set_effort(effort, threads)
         self._index.set_ef(effort)
 
-    def search_all(self, queries: Vectors) -> Rows:
+    def search_batch(self, queries: Vectors) -> Rows:
         return np.asarray(self._index.knn_query(queries, K, num_threads=self._threads)[0]).astype(np.int64)
 
 
-class Usearch(_Plain):
-    """A graph by Unum, which tells what it compared."""
+class Usearch(_AnnLibrary):
+    """Unum's HNSW graph, which tells how many vectors it compared."""
 
-    effort = "expansion"
+    effort_name = "expansion"
     values = FaissHnsw.values
 
     def build(self, vectors: Vectors, threads: int) -> dict[str, Any]:
-        make = _library("usearch.index", "usearch").Index
-        self._index = make(
+        make_index = _library("usearch.index", "usearch").Index
+        self._index = make_index(
             ndim=vectors.shape[1], metric="ip", dtype="f32", connectivity=_LINKS, expansion_add=_BUILD_CANDIDATES
         )
         self._index.add(np.arange(len(vectors)), np.ascontiguousarray(vectors), threads=threads)
         return {}
 
-    def use(self, effort: int, threads: int) -> None:
-        super().use(effort, threads)
+    def set_effort(self, effort: int, threads: int) -> None:
+        super().set_effort(effort, threads)
         self._index.expansion_search = effort
 
     def search(self, query: Vectors) -> Rows:
         return np.asarray(self._index.search(query, K, threads=1).keys, dtype=np.int64)
 
-    def search_all(self, queries: Vectors) -> Rows:
+    def search_batch(self, queries: Vectors) -> Rows:
         found = self._index.search(queries, K, threads=self._threads)
         rows = np.asarray(found.keys, dtype=np.int64)
         rows[np.arange(K) >= np.asarray(found.counts)[:, None]] = -1
         return rows
 
-    def compared(self, queries: Vectors) -> float | None:
+    def mean_compared(self, queries: Vectors) -> float | None:
         return float(self._index.search(queries, K, threads=1).computed_distances) / len(queries)
 
 
-class Voyager(_Plain):
-    """Spotify's graph."""
+class Voyager(_AnnLibrary):
+    """Spotify's HNSW graph."""
 
-    effort = "ef"
+    effort_name = "ef"
     values = FaissHnsw.values
 
     def build(self, vectors: Vectors, threads: int) -> dict[str, Any]:
@@ -267,15 +268,15 @@ class Voyager(_Plain):
     def search(self, query: Vectors) -> Rows:
         return np.asarray(self._index.query(query, K, query_ef=self._effort)[0]).astype(np.int64)
 
-    def search_all(self, queries: Vectors) -> Rows:
+    def search_batch(self, queries: Vectors) -> Rows:
         found = self._index.query(queries, K, num_threads=self._threads, query_ef=self._effort)[0]
         return np.asarray(found).astype(np.int64)
 
 
-class Scann(_Plain):
+class Scann(_AnnLibrary):
     """Google's cells of 4-bit codes, the first 200 ranked again in full."""
 
-    effort = "leaves"
+    effort_name = "leaves"
     values = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
     def build(self, vectors: Vectors, threads: int) -> dict[str, Any]:
@@ -299,43 +300,43 @@ class Scann(_Plain):
     def search(self, query: Vectors) -> Rows:
         return np.asarray(self._index.search(query, leaves_to_search=self._effort)[0]).astype(np.int64)
 
-    def search_all(self, queries: Vectors) -> Rows:
+    def search_batch(self, queries: Vectors) -> Rows:
         call = self._index.search_batched_parallel if self._threads > 1 else self._index.search_batched
         return np.asarray(call(queries, leaves_to_search=self._effort)[0]).astype(np.int64)
 
-    def lookups(self, queries: Vectors) -> float | None:  # noqa: ARG002
+    def mean_lookups(self, queries: Vectors) -> float | None:  # noqa: ARG002
         return float(self._effort)
 
 
-class Pynndescent(_Plain):
+class Pynndescent(_AnnLibrary):
     """A graph of neighbours found by their neighbours; the effort is epsilon, in hundredths."""
 
-    effort = "epsilon/100"
+    effort_name = "epsilon/100"
     values = (0, 5, 10, 15, 20, 30, 40)
 
     def __init__(self) -> None:
-        self._make = _library("pynndescent", "pynndescent").NNDescent
-        self._built(np.random.default_rng(_SEED).standard_normal((500, 32), dtype=np.float32), 1)  # compiles
+        self._make_index = _library("pynndescent", "pynndescent").NNDescent
+        self._build(np.random.default_rng(_SEED).standard_normal((500, 32), dtype=np.float32), 1)  # compiles
 
     def build(self, vectors: Vectors, threads: int) -> dict[str, Any]:
-        self._built(vectors, threads)
+        self._build(vectors, threads)
         return {}
 
-    def _built(self, vectors: Vectors, threads: int) -> None:
-        self._index = self._make(
+    def _build(self, vectors: Vectors, threads: int) -> None:
+        self._index = self._make_index(
             np.ascontiguousarray(vectors), metric="dot", n_neighbors=30, n_jobs=threads, random_state=_SEED
         )
         self._index.prepare()
         self._index.query(vectors[:2], k=K)
 
-    def search_all(self, queries: Vectors) -> Rows:
+    def search_batch(self, queries: Vectors) -> Rows:
         return np.asarray(self._index.query(queries, k=K, epsilon=self._effort / 100)[0]).astype(np.int64)
 
 
-class Annoy(_Plain):
+class Annoy(_AnnLibrary):
     """Spotify's older forest of random splits, 50 trees; the effort is how many nodes are looked into."""
 
-    effort = "search_k"
+    effort_name = "search_k"
     values = (500, 2000, 8000, 32_000, 128_000)
 
     def build(self, vectors: Vectors, threads: int) -> dict[str, Any]:
@@ -349,7 +350,7 @@ class Annoy(_Plain):
     def search(self, query: Vectors) -> Rows:
         return np.array(self._index.get_nns_by_vector(query, K, search_k=self._effort), dtype=np.int64)
 
-    def search_all(self, queries: Vectors) -> Rows:
+    def search_batch(self, queries: Vectors) -> Rows:
         rows = np.full((len(queries), K), -1, dtype=np.int64)
         for place, query in enumerate(queries):
             found = self.search(query)
@@ -357,7 +358,7 @@ class Annoy(_Plain):
         return rows
 
 
-RIVALS: dict[str, tuple[str, str]] = {
+ANN_LIBRARIES: dict[str, tuple[str, str]] = {
     "FAISS Flat": ("FaissFlat", "faiss-cpu"),
     "FAISS Flat, all cores": ("FaissFlat", "faiss-cpu"),
     "FAISS IVF": ("FaissIvf", "faiss-cpu"),
@@ -370,11 +371,11 @@ RIVALS: dict[str, tuple[str, str]] = {
     "pynndescent": ("Pynndescent", "pynndescent"),
     "annoy": ("Annoy", "annoy"),
 }
-"""The rivals by the names they are shown under: class here, and package."""
+"""The indexes of other libraries by the names they are shown under: class here, and package."""
 
 
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of the libraries, of those that are installed."""
-    found = {package: installed(package) for _, package in RIVALS.values()}
-    return {package: number for package, number in found.items() if number}
+    packages = {package: installed(package) for _, package in ANN_LIBRARIES.values()}
+    return {package: number for package, number in packages.items() if number}

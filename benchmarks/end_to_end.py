@@ -1,4 +1,4 @@
-"""The whole path: vectors in through segments and the indexer, searches out through the query service by gRPC.
+"""Artseek end to end: vectors in through segments and the indexer, searches out through the query service by gRPC.
 
 Everything runs as in the product: Valkey with its append-only file, the object store, the query service in a process of
 its own. The indexer is called in this process, task after task, as its single worker does.
@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.families import digest, image_ids, rows_of
-from benchmarks.runner import Data, K, Point, anonymous_bytes
+from benchmarks.dataset import Dataset, K
+from benchmarks.image_ids import ImageIds, digest_of
+from benchmarks.runner import Point, anonymous_bytes
 from benchmarks.servers import Servers
 from benchmarks.simulation import Rows, Vectors
 from services.indexer.indexer import Indexer
@@ -34,39 +35,49 @@ from shared.storage import layout, segments
 from shared.storage.catalog import Catalog, EmbeddingSet
 from shared.storage.object_store import ObjectStore
 from shared.storage.segments import Entry
-from shared.tuning.report import TrialAnswer
+from shared.tuning.report import TrialReport
 
 COLLECTION = "bench"
-_BULK = 4096  # rows of a segment of what is there first, as of segments that were merged
-_LARGE = 1024  # rows of a segment of what is added, half of it; the other half comes as the embedder writes it
-_INSERTED = 100_000  # vectors that are added to the index in use, at most
-_DELETED = 1000
-_EXACT = 20  # searches that scan everything
+_BULK_ROWS = 4096  # of a segment of what is there first, as of segments that were merged
+_LARGE_ROWS = 1024  # of a segment of half of what is added; the other half comes as the embedder writes it
+_MAX_INSERTED = 100_000  # vectors that are added to the index in use
+_MAX_DELETED = 1000
+_EXACT_SEARCHES = 20
 _CLIENTS = (1, 4)
 _THROUGHPUT_S = 4.0
 _PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True)
-class Whole:
-    """The product on one set of vectors: a search, and figures by their names, in the units of `UNITS`."""
+class EndToEndResult:
+    """What was measured of Artseek end to end on one dataset.
 
-    vectors: str
+    Attributes:
+        dataset: Name of the dataset.
+        count: Vectors of the dataset.
+        dim: Components of a vector.
+        target: The recall that the index was tuned to.
+        point: What a search does.
+        chosen: What the tuner chose.
+        measurements: More, by the names of `benchmarks.report.MEASUREMENTS`.
+    """
+
+    dataset: str
     count: int
     dim: int
     target: float
     point: Point
-    index: TrialAnswer
-    figures: dict[str, float] = field(default_factory=dict)
+    chosen: TrialReport
+    measurements: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Whole":
+    def from_json(cls, value: dict[str, Any]) -> "EndToEndResult":
         """Return what `dataclasses.asdict` gave."""
-        return cls(**{**value, "point": Point(**value["point"])})
+        return cls(**{**value, "point": Point(**value["point"]), "chosen": TrialReport(**value["chosen"])})
 
 
-class _System:
-    """The parts that fill a collection, as indexer and embedder have them."""
+class _Workers:
+    """What fills a collection: the indexer, the maintenance worker, and the writing that the embedder does."""
 
     def __init__(self, servers: Servers, *, seed: int) -> None:
         settings = servers.settings
@@ -77,23 +88,24 @@ class _System:
         self.state, self.jobs = State.of(self.redis), Jobs(self.redis)
         self.queue = TaskQueue(make_app(settings, name="bench"))
         clients = WorkerClients(
-            connect_model=lambda model, version: ServingClient("", model, version=version),  # which nothing here asks
+            connect_model=lambda model, version: ServingClient("", model, version=version),  # nothing is embedded
             store=self.store,
             state=self.state,
             queue=self.queue,
         )
         self.indexer, self.maintenance = Indexer.of(clients), Maintenance.of(clients, new_seed=lambda: seed)
 
-    def collection(self, dim: int) -> EmbeddingSet:
+    def create_collection(self, dim: int) -> EmbeddingSet:
+        """Make the collection, without an index."""
         self.state.index_states.set(COLLECTION, IndexState())
         return self.catalog.create(COLLECTION, model="bench", version=1, dim=dim)
 
     def write(self, embedding_set: EmbeddingSet, prefix: str, vectors: Vectors, rows: range, size: int) -> list[str]:
         """Write the rows as segments of `size`, claimed, as the embedder does; returns their names."""
-        parts = _parts(rows, size)
-        names = [f"{prefix}-{part.start:08d}" for part in parts]
+        ranges = _segment_rows(rows, size)
+        names = [f"{prefix}-{segment_rows.start:08d}" for segment_rows in ranges]
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda name, part: self._write(embedding_set, name, vectors, part), names, parts))
+            list(pool.map(lambda name, rows: self._write(embedding_set, name, vectors, rows), names, ranges))
         return names
 
     def _write(self, embedding_set: EmbeddingSet, name: str, vectors: Vectors, rows: range) -> None:
@@ -114,95 +126,103 @@ class _System:
         self.jobs.create(job, embedding_set.collection)
         self.jobs.extend(job, batches=len(names), total=len(rows), closed=True)
         started = time.perf_counter()
-        for batch, (name, part) in enumerate(zip(names, _parts(rows, size), strict=True)):
-            outcome = Outcome({"": len(part)})
+        for batch, (name, segment_rows) in enumerate(zip(names, _segment_rows(rows, size), strict=True)):
+            outcome = Outcome({"": len(segment_rows)})
             self.indexer.segments.index(
                 set_name=embedding_set.name, segment=name, job=job, batch=batch, outcome=outcome
             )
         return time.perf_counter() - started
 
     def memory(self) -> int:
+        """Return the bytes that Valkey takes."""
         return int(self.redis.info("memory")["used_memory"])
 
 
-def measure(data: Data, folder: Path, *, seed: int, target: float, clients: Sequence[int] = _CLIENTS) -> Whole:
+def measure_end_to_end(
+    dataset: Dataset, folder: Path, *, seed: int, target: float, clients: Sequence[int] = _CLIENTS
+) -> EndToEndResult:
     """Fill a collection, search it, restart what can be restarted, delete; all on servers of its own in `folder`."""
-    count, dim = data.vectors.shape
-    figures: dict[str, float] = {}
+    count, dim = dataset.vectors.shape
+    image_ids = ImageIds(count)
+    measurements: dict[str, float] = {}
     with Servers(folder, models=folder / "models") as servers:
         servers.start("valkey-index", "valkey-broker", "objects")
-        system = _System(servers, seed=seed)
-        index = _fill(system, data.vectors, target, figures)
-        search = _Searches(servers.settings.query_target, data.queries, image_ids(count))
-        figures["first_copy_s"] = servers.start("query") + _timed(lambda: search.until_answered("lsh"))
+        workers = _Workers(servers, seed=seed)
+        chosen = _fill(workers, dataset.vectors, target, measurements)
+        searcher = _Searcher(servers.settings.query_target, dataset.queries, image_ids)
+        measurements["first_copy_s"] = servers.start("query") + _seconds(lambda: searcher.wait_for_answer("lsh"))
         servers.stop("query")
-        figures["query_restart_s"] = servers.start("query") + _timed(lambda: search.until_answered("lsh"))
-        point = _measure_search(search, data, clients, figures)
-        figures["query_memory_mb"] = anonymous_bytes(servers.pid("query")) / 2**20
+        measurements["query_restart_s"] = servers.start("query") + _seconds(lambda: searcher.wait_for_answer("lsh"))
+        point = _measure_search(searcher, dataset, clients, measurements)
+        measurements["query_memory_mb"] = anonymous_bytes(servers.pid("query")) / 2**20
         servers.stop("valkey-index")
-        figures["valkey_restart_s"] = servers.start("valkey-index") + _timed(lambda: search.until_answered("lsh"))
-        segment_bytes = sum(item.size for item in system.store.list(layout.segments_prefix(COLLECTION)))
-        figures["segments_bytes_per_image"] = segment_bytes / count
-        figures["aof_bytes_per_image"] = _bytes_under(servers.folder / "valkey-index") / count
-        figures["objects_bytes_per_image"] = _bytes_under(servers.folder / "objects") / count
-        figures["copy_bytes_per_image"] = _bytes_under(servers.settings.query_copy) / count
-        gone = np.random.default_rng(seed).choice(count, min(_DELETED, count // 10), replace=False)
-        ids = [layout.image_id(digest(row)) for row in gone.tolist()]
-        system.jobs.create("delete", COLLECTION, kind="delete")
-        seconds = _timed(lambda: system.indexer.deletion.delete(job="delete", collection=COLLECTION, image_ids=ids))
-        figures["deletes_per_second"] = len(ids) / seconds
-    return Whole(data.name, count, dim, target, point, index, figures)
+        measurements["valkey_restart_s"] = servers.start("valkey-index") + _seconds(
+            lambda: searcher.wait_for_answer("lsh")
+        )
+        segment_bytes = sum(item.size for item in workers.store.list(layout.segments_prefix(COLLECTION)))
+        measurements["segments_bytes_per_image"] = segment_bytes / count
+        measurements["aof_bytes_per_image"] = _bytes_under(servers.folder / "valkey-index") / count
+        measurements["objects_bytes_per_image"] = _bytes_under(servers.folder / "objects") / count
+        measurements["copy_bytes_per_image"] = _bytes_under(servers.settings.query_copy) / count
+        rows = np.random.default_rng(seed).choice(count, min(_MAX_DELETED, count // 10), replace=False)
+        measurements["deletes_per_second"] = _deletes_per_second(workers, image_ids.ids[rows].tolist())
+    return EndToEndResult(dataset.name, count, dim, target, point, chosen, measurements)
 
 
-def _fill(system: _System, vectors: Vectors, target: float, figures: dict[str, float]) -> TrialAnswer:
+def _deletes_per_second(workers: _Workers, ids: Sequence[int]) -> float:
+    workers.jobs.create("delete", COLLECTION, kind="delete")
+    deletion = workers.indexer.deletion
+    return len(ids) / _seconds(lambda: deletion.delete(job="delete", collection=COLLECTION, image_ids=ids))
+
+
+def _fill(workers: _Workers, vectors: Vectors, target: float, measurements: dict[str, float]) -> TrialReport:
     """Add most of the vectors, tune and fill the index, add the rest to it, merge the segments.
 
     Returns:
         What the tuner chose.
     """
     count, dim = vectors.shape
-    added = min(_INSERTED, count // 4)
-    collection = system.collection(dim)
+    added = min(_MAX_INSERTED, count // 4)
+    embedding_set = workers.create_collection(dim)
     first, large = range(count - added), range(count - added, count - added // 2)
-    names = system.write(collection, "first", vectors, first, _BULK)
-    figures["indexed_without_index_per_second"] = len(first) / system.index(collection, names, first, _BULK)
-    without = system.memory()
-    system.jobs.create("tune", COLLECTION, kind="tune")
+    names = workers.write(embedding_set, "first", vectors, first, _BULK_ROWS)
+    seconds = workers.index(embedding_set, names, first, _BULK_ROWS)
+    measurements["indexed_without_index_per_second"] = len(first) / seconds
+    memory_without_index = workers.memory()
+    workers.jobs.create("tune", COLLECTION, kind="tune")
     request = TuningRequest(recall=target)
-    system.maintenance.tuner.tune(collection=COLLECTION, job="tune", request=request, apply=True)
-    report = system.catalog.current_report(COLLECTION)
+    workers.maintenance.tuner.tune(collection=COLLECTION, job="tune", request=request, apply=True)
+    report = workers.catalog.current_report(COLLECTION)
     if report is None:
         raise RuntimeError("no index was built")
     tuning = report.tuning
-    figures |= {"survey_s": tuning.survey_s, "tuning_s": tuning.tuning_s, "fill_s": report.fill_s}
-    figures["predicted_recall"] = tuning.chosen.recall
-    figures["buckets_bytes_per_image"] = (system.memory() - without) / len(first)
+    measurements |= {"survey_s": tuning.survey_s, "tuning_s": tuning.tuning_s, "fill_s": report.fill_s}
+    measurements["predicted_recall"] = tuning.chosen.recall
+    measurements["buckets_bytes_per_image"] = (workers.memory() - memory_without_index) / len(first)
 
-    figures["inserted"] = added
-    names = system.write(collection, "large", vectors, large, _LARGE)
-    figures["inserts_per_second_large"] = len(large) / system.index(collection, names, large, _LARGE)
-    small, size = range(large.stop, count), system.servers.settings.batch_size
+    measurements["inserted"] = added
+    names = workers.write(embedding_set, "large", vectors, large, _LARGE_ROWS)
+    measurements["inserts_per_second_large"] = len(large) / workers.index(embedding_set, names, large, _LARGE_ROWS)
+    small, size = range(large.stop, count), workers.servers.settings.batch_size
     started = time.perf_counter()
-    names = system.write(collection, "small", vectors, small, size)
-    figures["written_per_second"] = len(small) / (time.perf_counter() - started)
-    figures["inserts_per_second_small"] = len(small) / system.index(collection, names, small, size)
-    figures["valkey_bytes_per_image"] = system.memory() / count
+    names = workers.write(embedding_set, "small", vectors, small, size)
+    measurements["written_per_second"] = len(small) / (time.perf_counter() - started)
+    measurements["inserts_per_second_small"] = len(small) / workers.index(embedding_set, names, small, size)
+    measurements["valkey_bytes_per_image"] = workers.memory() / count
 
-    figures["segments_before"] = len(system.catalog.segments(COLLECTION))
-    figures["merge_s"] = _timed(lambda: system.maintenance.compactor.compact(collection=COLLECTION))
-    figures["segments_after"] = len(system.catalog.segments(COLLECTION))
-    return tuning.chosen.to_json()
+    measurements["segments_before"] = len(workers.catalog.segments(COLLECTION))
+    measurements["merge_s"] = _seconds(lambda: workers.maintenance.compactor.compact(collection=COLLECTION))
+    measurements["segments_after"] = len(workers.catalog.segments(COLLECTION))
+    return tuning.chosen
 
 
-class _Searches:
+class _Searcher:
     """Searches of the collection by vector, through the query service."""
 
-    def __init__(self, target: str, queries: Vectors, ids: Rows) -> None:
-        self.target, self.queries = target, queries
-        self._order = np.argsort(ids, kind="stable")
-        self._known = ids[self._order]
+    def __init__(self, target: str, queries: Vectors, image_ids: ImageIds) -> None:
+        self.target, self.queries, self._image_ids = target, queries, image_ids
 
-    def one(self, client: QueryClient, query: Vectors, mode: Mode) -> messages.SearchResponse:
+    def search(self, client: QueryClient, query: Vectors, mode: Mode) -> messages.SearchResponse:
         """Return the answer to one query."""
         request = messages.SearchRequest(
             collection=COLLECTION, vector=messages.Vector(values=query), k=K, mode=MODES[mode]
@@ -211,18 +231,17 @@ class _Searches:
 
     def rows(self, answer: messages.SearchResponse) -> Rows:
         """Return the rows of the images in an answer, int64 [10], -1 where there are fewer."""
-        found = np.full(K, -1, dtype=np.int64)
-        ids = np.array([hit.image.id for hit in answer.hits], dtype=np.int64)
-        found[: len(ids)] = rows_of(ids, self._known, self._order)
-        return found
+        rows = np.full(K, -1, dtype=np.int64)
+        rows[: len(answer.hits)] = self._image_ids.rows(np.array([hit.image.id for hit in answer.hits], dtype=np.int64))
+        return rows
 
-    def until_answered(self, mode: Mode) -> None:
+    def wait_for_answer(self, mode: Mode) -> None:
         """Search until there is an answer."""
         until = time.monotonic() + _PATIENCE_S
         with QueryClient(self.target) as client:
             while True:
                 try:
-                    self.one(client, self.queries[0], mode)
+                    self.search(client, self.queries[0], mode)
                 except Unavailable:
                     if time.monotonic() > until:
                         raise
@@ -230,7 +249,7 @@ class _Searches:
                 else:
                     return
 
-    def per_second(self, clients: int) -> float:
+    def searches_per_second(self, clients: int) -> float:
         """Return the answers a second that so many clients get, each asking again once it has its answer."""
         until = time.perf_counter() + _THROUGHPUT_S
 
@@ -238,7 +257,7 @@ class _Searches:
             done = 0
             with QueryClient(self.target) as client:
                 while time.perf_counter() < until:
-                    self.one(client, self.queries[(number + done * clients) % len(self.queries)], "lsh")
+                    self.search(client, self.queries[(number + done * clients) % len(self.queries)], "lsh")
                     done += 1
             return done
 
@@ -248,42 +267,42 @@ class _Searches:
         return answers / (time.perf_counter() - started)
 
 
-def _measure_search(search: _Searches, data: Data, clients: Sequence[int], figures: dict[str, float]) -> Point:
+def _measure_search(
+    searcher: _Searcher, dataset: Dataset, clients: Sequence[int], measurements: dict[str, float]
+) -> Point:
     """Search by every query in turn, exactly by some, and by several clients at once."""
-    with QueryClient(search.target) as client:
-        for query in search.queries[:20]:
-            search.one(client, query, "lsh")
+    with QueryClient(searcher.target) as client:
+        for query in searcher.queries[:20]:
+            searcher.search(client, query, "lsh")
         times, answers = [], []
-        for query in search.queries:
+        for query in searcher.queries:
             started = time.perf_counter()
-            answers.append(search.one(client, query, "lsh"))
+            answers.append(searcher.search(client, query, "lsh"))
             times.append(time.perf_counter() - started)
-        figures["exact_ms"] = (
-            1e3
-            / min(_EXACT, len(search.queries))
-            * _timed(lambda: [search.one(client, query, "exact") for query in search.queries[:_EXACT]])
-        )
+        exact = searcher.queries[:_EXACT_SEARCHES]
+        exact_s = _seconds(lambda: [searcher.search(client, query, "exact") for query in exact])
+        measurements["exact_ms"] = 1e3 / len(exact) * exact_s
     for stage in sorted(answers[0].timings_ms):
-        figures[f"stage_{stage}_ms"] = float(np.median([answer.timings_ms[stage] for answer in answers]))
-    rates = {number: search.per_second(number) for number in clients}
-    figures.update({f"searches_per_second_{number}": rate for number, rate in rates.items()})
+        measurements[f"stage_{stage}_ms"] = float(np.median([answer.timings_ms[stage] for answer in answers]))
+    rates = {number: searcher.searches_per_second(number) for number in clients}
+    measurements.update({f"searches_per_second_{number}": rate for number, rate in rates.items()})
     return Point(
         effort=0,
-        recall=data.recall(np.stack([search.rows(answer) for answer in answers])),
+        recall=dataset.recall(np.stack([searcher.rows(answer) for answer in answers])),
         median_ms=float(np.median(times)) * 1e3,
         p95_ms=float(np.percentile(times, 95)) * 1e3,
-        per_second=max(rates.values()),
-        share=float(np.mean([answer.candidates / answer.collection_size for answer in answers])),
+        queries_per_second=max(rates.values()),
+        candidate_share=float(np.mean([answer.candidates / answer.collection_size for answer in answers])),
         lookups=float(np.mean([answer.probed_buckets for answer in answers])),
         chosen=True,
     )
 
 
 def _entry(row: int) -> Entry:
-    name = digest(row)
+    digest = digest_of(row)
     return Entry(
-        id=layout.image_id(name),
-        digest=name,
+        id=layout.image_id(digest),
+        digest=digest,
         name=f"{row:08d}.jpg",
         label=None,
         size=100_000,
@@ -294,12 +313,12 @@ def _entry(row: int) -> Entry:
     )
 
 
-def _parts(rows: range, size: int) -> list[range]:
+def _segment_rows(rows: range, size: int) -> list[range]:
     """Return the rows of each segment of `size`."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _timed(call: Callable[[], object]) -> float:
+def _seconds(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return time.perf_counter() - started

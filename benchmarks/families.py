@@ -1,6 +1,5 @@
 """This project's hash families, measured through its own index: tuning, buckets in Valkey, candidates, re-rank."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -9,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.runner import K
+from benchmarks.dataset import K
+from benchmarks.image_ids import ImageIds
 from benchmarks.simulation import Rows, Vectors
 from services.maintenance import cost_measurement
 from shared.index.generations import Generation
 from shared.state import BucketStore, connect
-from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
 from shared.tuning import Goal, survey, tune
 
@@ -22,94 +21,76 @@ MAX_LOOKUPS = 512
 _BLOCK = 8192  # vectors surveyed, and put into their buckets, at a time
 
 
-def digest(row: int) -> str:
-    """Return the digest that stands for the image of a row."""
-    return hashlib.sha256(b"%d" % row).hexdigest()
-
-
-def image_ids(count: int) -> Rows:
-    """Return the ids of the first rows, int64 [n]: as large and as scattered as those of images."""
-    return np.array([layout.image_id(digest(row)) for row in range(count)], dtype=np.int64)
-
-
-def rows_of(ids: Rows, known: Rows, order: Rows) -> Rows:
-    """Return the rows of ids: `known` are all ids, rising, and `order` the row of each."""
-    places = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    return np.asarray(order[places])
-
-
 class Family:
     """The family that the tuner makes for the target; its buckets are in the Valkey at `url`, which is emptied first.
 
-    `options` are more of the tuner's goal.
+    `options` are the rest of the tuner's goal.
     """
 
-    effort = "probes"
+    effort_name = "probes"
 
     def __init__(self, *, url: str, target: float, seed: int, options: dict[str, Any]) -> None:
         self._client = connect(url)
-        self._store = BucketStore(self._client)
+        self._buckets = BucketStore(self._client)
         self._goal = Goal(seed=seed, recall=target, **options)
         self._probes, self._threads = 1, 1
-        self._seen: list[tuple[int, int]] = []  # candidates and look-ups of each query of the last `search_all`
+        self._counts: list[tuple[int, int]] = []  # candidates and look-ups of each query of the last `search_batch`
 
     def build(self, vectors: Vectors, threads: int) -> dict[str, Any]:  # noqa: ARG002 -- BLAS has them already
         self._client.execute_command("FLUSHALL", "SYNC")
         self._before = int(self._client.info("memory")["used_memory"])
-        self._vectors, ids = vectors, image_ids(len(vectors))
-        self._order = np.argsort(ids, kind="stable")
-        self._known = ids[self._order]
+        self._vectors, self._image_ids = vectors, ImageIds(len(vectors))
 
         def read() -> Iterator[tuple[Rows, Vectors]]:
             for start in range(0, len(vectors), _BLOCK):
-                yield ids[start : start + _BLOCK], vectors[start : start + _BLOCK]
+                yield self._image_ids.ids[start : start + _BLOCK], vectors[start : start + _BLOCK]
 
         sample = survey(read, len(vectors), seed=self._goal.seed)
-        tuning = tune(sample, self._goal, costs=cost_measurement.measure(self._store, vectors.shape[1]))
-        collection = EmbeddingSet("bench", "0" * 8, "bench", 1, vectors.shape[1], 0.0)
-        self._generation = Generation(collection, 1, tuning.family)
+        tuning = tune(sample, self._goal, costs=cost_measurement.measure(self._buckets, vectors.shape[1]))
+        embedding_set = EmbeddingSet("bench", "0" * 8, "bench", 1, vectors.shape[1], 0.0)
+        self._generation = Generation(embedding_set, 1, tuning.family)
         self._budget = self._generation.budget(len(vectors))
-        for some, rows in read():
-            self._generation.add(self._store, some, rows)
+        for ids, block in read():
+            self._generation.add(self._buckets, ids, block)
         parameters = tuning.family.parameters()
-        told = {name: value for name, value in parameters.items() if isinstance(value, int | float | str)}
-        return {**told, "misses": list(tuning.misses), "chosen": parameters["probes"]}
+        details = {name: value for name, value in parameters.items() if isinstance(value, int | float | str)}
+        return {**details, "misses": list(tuning.misses), "chosen": parameters["probes"]}
 
     def efforts(self) -> Sequence[int]:
         chosen, tables = self._generation.family.parameters()["probes"], self._generation.family.tables
-        if self._goal.probes is not None or self._budget is not None:  # what is cut to a budget is no point of a curve
+        if self._goal.probes is not None or self._budget is not None:  # a cut to a budget is no point of a curve
             return [chosen]
         return sorted({chosen, *(2**step for step in range(10) if 2**step * tables <= MAX_LOOKUPS)})
 
-    def use(self, effort: int, threads: int) -> None:
+    def set_effort(self, effort: int, threads: int) -> None:
         self._probes, self._threads = effort, threads
         with suppress(ImportError):
             import_module("threadpoolctl").threadpool_limits(1)  # of BLAS: queries run side by side, not products
 
     def search(self, query: Vectors) -> Rows:
         names = self._generation.probed(query, self._probes)
-        ids = self._store.candidates(names).best(self._budget)
-        self._seen.append((len(ids), len(names)))
-        rows = rows_of(ids, self._known, self._order)
+        ids = self._buckets.candidates(names).best(self._budget)
+        self._counts.append((len(ids), len(names)))
+        rows = self._image_ids.rows(ids)
         scores = self._vectors[rows] @ query
         best = np.argpartition(scores, -K)[-K:] if len(scores) > K else np.arange(len(scores))
         return np.asarray(rows[best[np.argsort(-scores[best], kind="stable")]])
 
-    def search_all(self, queries: Vectors) -> Rows:
-        self._seen.clear()
+    def search_batch(self, queries: Vectors) -> Rows:
+        self._counts.clear()
         rows = np.full((len(queries), K), -1, dtype=np.int64)
         with ThreadPoolExecutor(self._threads) as pool:
             for place, found in enumerate(pool.map(self.search, queries)):
                 rows[place, : len(found)] = found
         return rows
 
-    def compared(self, queries: Vectors) -> float | None:  # noqa: ARG002 -- those of the last `search_all`
-        return float(np.mean([candidates for candidates, _ in self._seen]))
+    def mean_compared(self, queries: Vectors) -> float | None:  # noqa: ARG002 -- those of the last `search_batch`
+        return float(np.mean([candidates for candidates, _ in self._counts]))
 
-    def lookups(self, queries: Vectors) -> float | None:  # noqa: ARG002
-        return float(np.mean([lookups for _, lookups in self._seen]))
+    def mean_lookups(self, queries: Vectors) -> float | None:  # noqa: ARG002
+        return float(np.mean([lookups for _, lookups in self._counts]))
 
-    def size(self) -> int | None:
+    def outside_bytes(self) -> int | None:
         return int(self._client.info("memory")["used_memory"]) - self._before
 
 

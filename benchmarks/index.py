@@ -1,9 +1,9 @@
-"""The index against others: recall@10 against candidates and time, on real vectors and on more simulated from them.
+"""The index beside others: recall@10 against candidates and time, on real vectors and on more simulated from them.
 
-One run measures each hash family through the product's own index code, the whole path through indexer and query service
-(recall, latency, throughput, memory, bytes, restarts, inserts, deletes), and other libraries beside them, all on the
-same vectors and queries with the same threads. It prints one table, and writes it with a plot and all figures to a
-folder. How vectors are simulated, `benchmarks.simulation` says.
+A run measures each hash family through the product's own index code, Artseek end to end through indexer and query
+service (recall, latency, throughput, memory, bytes, restarts, inserts, deletes), and the indexes of other libraries,
+all on the same vectors and queries with the same threads. It prints a table, and writes it with a plot and all
+measurements to a folder. `benchmarks.simulation` says how vectors are simulated.
 
     python -m benchmarks.index [--quick] [--sizes 10000 100000 1000000] [--contrast 1.8]
 """
@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,14 +22,24 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from benchmarks import end_to_end, features, report
-from benchmarks.ann_libraries import RIVALS, installed
+from benchmarks import features, report
+from benchmarks.ann_libraries import ANN_LIBRARIES, installed
+from benchmarks.dataset import Dataset
+from benchmarks.end_to_end import EndToEndResult, measure_end_to_end
 from benchmarks.families import FAMILIES
-from benchmarks.report import Results
-from benchmarks.runner import Data, Measured
+from benchmarks.report import DatasetInfo, Results
+from benchmarks.runner import IndexResult
 from benchmarks.servers import Servers
-from benchmarks.simulation import Simulated, SimulationError, Vectors, measure, reduced, simulate, unit
-from benchmarks.subprocess_runner import in_process
+from benchmarks.simulation import (
+    Simulated,
+    SimulationError,
+    Vectors,
+    measure_contrast,
+    reduce_dimensions,
+    simulate,
+    unit,
+)
+from benchmarks.subprocess_runner import measure_in_subprocess
 from shared.state import connect
 from shared.tuning import RECALL_TARGET
 
@@ -40,14 +50,14 @@ _SIZES = (10_000, 100_000, 1_000_000)
 _QUICK_SIZES = (2000, 8000)
 _QUICK_REAL = 4000
 _QUICK_FAMILIES = ("p-stable, multi-probe", "voronoi")
-_QUICK_RIVALS = ("FAISS Flat", "FAISS Flat, all cores", "FAISS IVF", "FAISS HNSW", "FAISS LSH", "hnswlib", "usearch")
-_ALWAYS = frozenset({"p-stable, multi-probe", "voronoi"})  # built however long it takes
-_LIMIT_S = 1200.0  # of one index, whatever was expected of it
+_QUICK_LIBRARIES = ("FAISS Flat", "FAISS Flat, all cores", "FAISS IVF", "FAISS HNSW", "FAISS LSH", "hnswlib", "usearch")
+_ALWAYS_BUILT = frozenset({"p-stable, multi-probe", "voronoi"})  # however long it takes
+_LIMIT_S = 1200.0  # of an index, whatever was expected of it
 _GROWTH = 1.15  # building times rise with the number of vectors to this power, about
 
 
 def main() -> None:
-    """Read the arguments, measure, show."""
+    """Read the arguments, measure the indexes, show the results."""
     options = _options()
     console = Console(width=None if sys.stdout.isatty() else 170)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -79,17 +89,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--target", type=float, default=RECALL_TARGET, help="recall@10 that indexes are to reach")
     parser.add_argument("--queries", type=int, default=500, help="queries of each set")
     parser.add_argument("--threads", type=int, default=_cores(), help="of every library, for building and many queries")
-    parser.add_argument("--rivals", nargs="*", choices=tuple(RIVALS), help="other libraries' indexes; default: all")
+    parser.add_argument("--libraries", nargs="*", choices=tuple(ANN_LIBRARIES), help="other indexes; default: all")
     parser.add_argument("--families", nargs="*", choices=tuple(FAMILIES), help="hash families; default: all")
     parser.add_argument("--patience", type=float, default=150.0, help="seconds that building an index may take")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="small sets: some two minutes on two cores")
-    parser.add_argument("--out", type=Path, default=_BUILD / "bench", help="folder for table, plot and figures")
+    parser.add_argument("--out", type=Path, default=_BUILD / "bench", help="folder for table, plot and measurements")
     parser.add_argument("--read", type=Path, metavar="results.json", help="show an earlier run again")
     options = parser.parse_args()
     options.sizes = sorted(set(options.sizes or (_QUICK_SIZES if options.quick else _SIZES)))
-    if options.rivals is None:
-        options.rivals = _QUICK_RIVALS if options.quick else tuple(RIVALS)
+    if options.libraries is None:
+        options.libraries = _QUICK_LIBRARIES if options.quick else tuple(ANN_LIBRARIES)
     if options.families is None:
         options.families = _QUICK_FAMILIES if options.quick else tuple(FAMILIES)
     return options
@@ -98,43 +108,55 @@ def _options() -> argparse.Namespace:
 def _run(options: argparse.Namespace, console: Console) -> Results:
     started = time.monotonic()
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         console.print(f"{time.monotonic() - started:6.0f} s  {text}", highlight=False)
 
     with tempfile.TemporaryDirectory(prefix="artseek-bench-") as folder:
         scratch = Path(folder)
-        say("embedding" if options.features is None else "reading vectors")
-        real, real_queries = _real(options, scratch)
+        log("embedding" if options.features is None else "reading vectors")
+        real, real_queries = _real_vectors(options, scratch)
         if options.quick:
             real = real[np.random.default_rng(options.seed).permutation(len(real))[:_QUICK_REAL]]
-        small = reduced(real, min(options.dim, real.shape[1]))
-        kept = measure(small, seed=options.seed)
-        say(
-            f"{len(real)} real vectors: contrast {measure(real, seed=options.seed).ratio:.3f} in their "
-            f"{real.shape[1]} dimensions, {kept.ratio:.3f} in {small.shape[1]}"
+        reduced = reduce_dimensions(real, min(options.dim, real.shape[1]))
+        contrasts = [measure_contrast(vectors, seed=options.seed).ratio for vectors in (real, reduced)]
+        log(
+            f"{len(real)} real vectors: contrast {contrasts[0]:.3f} in their {real.shape[1]} dimensions, "
+            f"{contrasts[1]:.3f} in {reduced.shape[1]}"
         )
-        say(f"simulating {options.sizes[-1]} vectors")
-        made = simulate(small, options.sizes[-1], options.queries, contrast=options.contrast, seed=options.seed)
-        say(f"simulated vectors: contrast {made.contrast.ratio:.3f}, spread {made.spread:.3f}")
+        log(f"simulating {options.sizes[-1]} vectors")
+        simulated = simulate(reduced, options.sizes[-1], options.queries, contrast=options.contrast, seed=options.seed)
+        log(f"simulated vectors: contrast {simulated.contrast.ratio:.3f}, spread {simulated.spread:.3f}")
         with Servers(scratch / "harness", models=scratch / "models") as servers:
             servers.start("valkey-index")
             url = servers.settings.index_url.get_secret_value()
-            results = Results(report.machine(_versions(url)), options.target, {})
-            for data, about in _sets(options, scratch, real, real_queries, made):
-                results.sets[data.name] = about
-                say(f"{data.name}: contrast {about['contrast']:.3f}")
-                for one in _indexes(options, data, url, results):
-                    results.measured.append(one)
-                    best = one.best(options.target)
-                    say(f"{data.name}: {one.index}: {f'{best.recall:.3f}' if best else 'left out: ' + one.left_out}")
-                found = end_to_end.measure(data, scratch / "whole", seed=options.seed, target=options.target)
-                results.whole.append(_against_flat(found, results))
-                say(f"{data.name}: whole path: {found.point.recall:.3f}, {found.point.median_ms:.2f} ms")
-                _clear(scratch / "whole", data.folder)
+            results = Results(report.describe_machine(_versions(url)), options.target)
+            for dataset, info in _datasets(options, scratch, real, real_queries, simulated):
+                results.datasets[dataset.name] = info
+                log(f"{dataset.name}: contrast {info.contrast:.3f}")
+                _measure_dataset(options, dataset, url, scratch / "end-to-end", results, log)
     return results
 
 
-def _real(options: argparse.Namespace, scratch: Path) -> tuple[Vectors, Vectors]:
+def _measure_dataset(
+    options: argparse.Namespace,
+    dataset: Dataset,
+    url: str,
+    scratch: Path,
+    results: Results,
+    log: Callable[[str], None],
+) -> None:
+    """Measure all indexes and Artseek end to end on a dataset; adds them to the results, and removes its files."""
+    for index in _index_results(options, dataset, url, results):
+        results.indexes.append(index)
+        best = index.best_point(options.target)
+        log(f"{dataset.name}: {index.index}: {f'{best.recall:.3f}' if best else 'skipped: ' + index.skipped}")
+    result = measure_end_to_end(dataset, scratch, seed=options.seed, target=options.target)
+    results.end_to_end.append(_compared_with_flat(result, results))
+    log(f"{dataset.name}: end to end: {result.point.recall:.3f}, {result.point.median_ms:.2f} ms")
+    _clear(scratch, dataset.folder)
+
+
+def _real_vectors(options: argparse.Namespace, scratch: Path) -> tuple[Vectors, Vectors]:
     """Return the real vectors and the queries, of length 1."""
     if options.features is not None:
         return _held_out(np.concatenate([np.load(path).astype(np.float32) for path in options.features]), options)
@@ -143,76 +165,72 @@ def _real(options: argparse.Namespace, scratch: Path) -> tuple[Vectors, Vectors]
         folders, queries = [_SHARED / "art" / "train", _SHARED / "distractor"], [_SHARED / "art" / "validation"]
     if folders is None:
         folders = [features.sample_pictures(_BUILD / "bench-pictures", 300 if options.quick else 1500)]
-    found = features.features(folders, _BUILD / "bench-cache", scratch / "model")
+    vectors = features.features(folders, _BUILD / "bench-cache", scratch / "model")
     if queries is None:
-        return _held_out(found, options)
-    return unit(found), unit(features.features(queries, _BUILD / "bench-cache", scratch / "model"))
+        return _held_out(vectors, options)
+    return unit(vectors), unit(features.features(queries, _BUILD / "bench-cache", scratch / "model"))
 
 
 def _held_out(vectors: Vectors, options: argparse.Namespace) -> tuple[Vectors, Vectors]:
+    """Return vectors without those drawn as queries, and the queries, of length 1."""
     order = np.random.default_rng(options.seed).permutation(len(vectors))
     count = min(options.queries, len(vectors) // 10)
     return unit(vectors[order[count:]]), unit(vectors[order[:count]])
 
 
-def _sets(
-    options: argparse.Namespace, scratch: Path, real: Vectors, real_queries: Vectors, made: Simulated
-) -> Iterator[tuple[Data, dict[str, object]]]:
-    """Yield the sets of vectors, each in a folder of its own, and what is to be said of them."""
-    data = Data.write("real", scratch / "real", real, real_queries)
-    yield data, _about(real, options, simulated=False, about="of real images, as the model gives them")
+def _datasets(
+    options: argparse.Namespace, scratch: Path, real: Vectors, real_queries: Vectors, simulated: Simulated
+) -> Iterator[tuple[Dataset, DatasetInfo]]:
+    """Yield the datasets, each in a folder of its own, and what is known of them."""
+    dataset = Dataset.write("real", scratch / "real", real, real_queries)
+    yield dataset, _info(real, options, simulated=False, description="of real images, as the model gives them")
     for count in options.sizes:
-        vectors = made.vectors[:count]
-        data = Data.write(f"{count:,}", scratch / str(count), vectors, made.queries)
-        yield data, _about(vectors, options, simulated=True, about=f"simulated, spread {made.spread:.3f}")
+        vectors = simulated.vectors[:count]
+        dataset = Dataset.write(f"{count:,}", scratch / str(count), vectors, simulated.queries)
+        yield dataset, _info(vectors, options, simulated=True, description=f"simulated, spread {simulated.spread:.3f}")
 
 
-def _about(vectors: Vectors, options: argparse.Namespace, *, simulated: bool, about: str) -> dict[str, object]:
-    return {
-        "count": len(vectors),
-        "dim": vectors.shape[1],
-        "contrast": measure(vectors, seed=options.seed).ratio,
-        "simulated": simulated,
-        "about": about,
-    }
+def _info(vectors: Vectors, options: argparse.Namespace, *, simulated: bool, description: str) -> DatasetInfo:
+    count, dim = vectors.shape
+    return DatasetInfo(count, dim, measure_contrast(vectors, seed=options.seed).ratio, simulated, description)
 
 
-def _indexes(options: argparse.Namespace, data: Data, url: str, results: Results) -> Iterator[Measured]:
-    """Yield what is measured of each index on a set of vectors."""
-    count, dim = data.vectors.shape
-    run = partial(in_process, data=data, threads=options.threads, limit_s=_LIMIT_S)
-    for name in (*options.families, *options.rivals):
-        expected = 0.0 if name in _ALWAYS else _expected(name, data, results)
-        if expected > options.patience:
-            reason = f"it would take some {expected:.0f} s to build, more than --patience {options.patience:g}"
-            yield Measured(name, data.name, count, dim, left_out=reason)
+def _index_results(options: argparse.Namespace, dataset: Dataset, url: str, results: Results) -> Iterator[IndexResult]:
+    """Yield what is measured of each index on a dataset."""
+    count, dim = dataset.vectors.shape
+    run = partial(measure_in_subprocess, dataset=dataset, threads=options.threads, limit_s=_LIMIT_S)
+    for name in (*options.families, *options.libraries):
+        expected_s = 0.0 if name in _ALWAYS_BUILT else _expected_build_s(name, dataset, results)
+        if expected_s > options.patience:
+            reason = f"it would take some {expected_s:.0f} s to build, more than --patience {options.patience:g}"
+            yield IndexResult(name, dataset.name, count, dim, skipped=reason)
         elif name in FAMILIES:
             arguments = {"url": url, "target": options.target, "seed": options.seed, "options": FAMILIES[name]}
             yield run("benchmarks.families:Family", arguments, name=name, ours=True)
         else:
             arguments = {"cores": options.threads} if name.endswith("all cores") else {}
-            yield run(f"benchmarks.ann_libraries:{RIVALS[name][0]}", arguments, name=name, ours=False)
+            yield run(f"benchmarks.ann_libraries:{ANN_LIBRARIES[name][0]}", arguments, name=name, ours=False)
 
 
-def _expected(name: str, data: Data, results: Results) -> float:
+def _expected_build_s(name: str, dataset: Dataset, results: Results) -> float:
     """Return the seconds that building an index should take, by what it took for fewer vectors."""
-    count = len(data.vectors)
+    count, dim = dataset.vectors.shape
     earlier = [
-        one
-        for one in results.measured
-        if one.index == name and one.points and one.dim == data.vectors.shape[1] and one.count < count
+        index
+        for index in results.indexes
+        if index.index == name and index.points and index.dim == dim and index.count < count
     ]
-    return max((one.build_s * (count / one.count) ** _GROWTH for one in earlier[-1:]), default=0.0)
+    return max((index.build_s * (count / index.count) ** _GROWTH for index in earlier[-1:]), default=0.0)
 
 
-def _against_flat(found: end_to_end.Whole, results: Results) -> end_to_end.Whole:
-    """Return the whole path's figures with how much faster it is than FAISS's exact scan of the same vectors."""
+def _compared_with_flat(result: EndToEndResult, results: Results) -> EndToEndResult:
+    """Return a result end to end with how much faster a search is than FAISS's exact scan of the same vectors."""
     more = {}
-    for name, figure in (("FAISS Flat", "times_faster"), ("FAISS Flat, all cores", "times_faster_all_cores")):
-        for one in results.measured:
-            if one.index == name and one.vectors == found.vectors and one.points:
-                more[figure] = one.points[0].median_ms / found.point.median_ms
-    return replace(found, figures=found.figures | more)
+    for name, measurement in (("FAISS Flat", "times_faster"), ("FAISS Flat, all cores", "times_faster_all_cores")):
+        for index in results.indexes:
+            if index.index == name and index.dataset == result.dataset and index.points:
+                more[measurement] = index.points[0].median_ms / result.point.median_ms
+    return replace(result, measurements=result.measurements | more)
 
 
 def _versions(url: str) -> dict[str, str]:
@@ -226,7 +244,7 @@ def _versions(url: str) -> dict[str, str]:
 
 
 def _clear(*folders: Path) -> None:
-    """Remove the files of a set of vectors that is done with: a million take several GB."""
+    """Remove the files of a dataset that is done with: a million vectors take several GB."""
     for folder in folders:
         for path in sorted(folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -1,4 +1,4 @@
-"""What the index benchmark shows: one table, as text and as Markdown, one plot, and the figures as JSON."""
+"""What the index benchmark shows: a table, as text and as Markdown, a plot, and all measurements as JSON."""
 
 import json
 import math
@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.ann_libraries import versions
-from benchmarks.end_to_end import Whole
-from benchmarks.runner import Measured
-from shared.tuning.report import TrialAnswer
+from benchmarks.end_to_end import EndToEndResult
+from benchmarks.runner import IndexResult, Point
+from shared.tuning.report import TrialReport
 
-FIGURES: dict[str, str] = {
+MEASUREMENTS: dict[str, str] = {
     "indexed_without_index_per_second": "vectors indexed a second before there is an index",
     "survey_s": "s to survey them",
     "tuning_s": "s to tune the index",
@@ -51,26 +51,53 @@ FIGURES: dict[str, str] = {
     "times_faster": "times faster than FAISS Flat on one core, median",
     "times_faster_all_cores": "times faster than FAISS Flat on all cores, median",
 }
-"""What is shown of the whole path beside its searches, in this order."""
+"""What is shown of Artseek end to end beside its searches, in this order."""
 
 _HEAD: tuple[str, ...] = (
     *("vectors", "index", "effort", "recall@10", "candidates", "look-ups", "median ms", "p95 ms", "queries/s"),
     *("build s", "bytes/vector"),
 )
 _TEXT_COLUMNS = 3
-WHOLE = "Artseek, whole path"
+END_TO_END = "Artseek, end to end"
+_ALL = "all"  # the effort of an exact scan, which has no choice
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a dataset.
+
+    Attributes:
+        count: Its vectors.
+        dim: Components of a vector.
+        contrast: How much farther two random vectors lie apart than a vector and its 10th neighbour.
+        simulated: Whether the vectors are simulated.
+        description: How they came about.
+    """
+
+    count: int
+    dim: int
+    contrast: float
+    simulated: bool
+    description: str = ""
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that one run measured."""
+    """All that a run measured.
+
+    Attributes:
+        machine: What the measurements depend on, by its name.
+        target: The recall that indexes are to reach.
+        datasets: The datasets by name.
+        indexes: What was measured of each index on each dataset.
+        end_to_end: What was measured of Artseek end to end on each dataset.
+    """
 
     machine: dict[str, str]
     target: float
-    sets: dict[str, dict[str, Any]]
-    """The sets of vectors by their names: `count`, `dim`, `contrast` and how they came about."""
-    measured: list[Measured] = field(default_factory=list)
-    whole: list[Whole] = field(default_factory=list)
+    datasets: dict[str, DatasetInfo] = field(default_factory=dict)
+    indexes: list[IndexResult] = field(default_factory=list)
+    end_to_end: list[EndToEndResult] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write everything as JSON."""
@@ -83,14 +110,14 @@ class Results:
         return cls(
             value["machine"],
             value["target"],
-            value["sets"],
-            [Measured.from_json(one) for one in value["measured"]],
-            [Whole.from_json(one) for one in value["whole"]],
+            {name: DatasetInfo(**info) for name, info in value["datasets"].items()},
+            [IndexResult.from_json(result) for result in value["indexes"]],
+            [EndToEndResult.from_json(result) for result in value["end_to_end"]],
         )
 
 
-def machine(more: dict[str, str]) -> dict[str, str]:
-    """Return what the figures depend on: processor, cores, memory, versions; `more` is added."""
+def describe_machine(more: dict[str, str]) -> dict[str, str]:
+    """Return what measurements depend on: processor, cores, memory, versions; `more` is added."""
     models = [
         line.partition(":")[2].strip()
         for line in _lines(Path("/proc/cpuinfo"))
@@ -124,83 +151,89 @@ def exponent(shares: Sequence[tuple[int, float]]) -> float | None:
 def exponents(results: Results) -> dict[str, tuple[dict[int, float], float | None]]:
     """Return, for each of our indexes on simulated vectors, the shares by size at equal recall, and the exponent.
 
-    A share is read off an index's curve at the target; the whole path has no curve, so it counts as it was tuned.
+    A share is read off an index's curve at the target. Artseek end to end has no curve, so it counts as it was tuned.
     """
-    grown = {name for name, about in results.sets.items() if about.get("simulated")}
-    found: dict[str, list[tuple[int, float]]] = {}
-    for one in results.measured:
-        share = one.share_at(results.target)
-        if one.ours and one.vectors in grown and share:
-            found.setdefault(one.index, []).append((one.count, share))
-    for whole in results.whole:
-        if whole.vectors in grown and whole.point.share:
-            found.setdefault(f"{WHOLE}, as tuned", []).append((whole.count, whole.point.share))
-    return {name: (dict(shares), exponent(shares)) for name, shares in found.items()}
+    simulated = {name for name, info in results.datasets.items() if info.simulated}
+    shares: dict[str, list[tuple[int, float]]] = {}
+    for index in results.indexes:
+        share = index.candidate_share_at(results.target)
+        if index.ours and index.dataset in simulated and share:
+            shares.setdefault(index.index, []).append((index.count, share))
+    for result in results.end_to_end:
+        if result.dataset in simulated and result.point.candidate_share:
+            name = f"{END_TO_END}, as tuned"
+            shares.setdefault(name, []).append((result.count, result.point.candidate_share))
+    return {name: (dict(by_size), exponent(by_size)) for name, by_size in shares.items()}
 
 
-def rows(results: Results) -> list[tuple[str, ...]]:
-    """Return the table's rows, as wide as its head: for each set of vectors whole path, families, rivals."""
-    made: list[tuple[str, ...]] = []
-    for name in results.sets:
-        for whole in results.whole:
-            if whole.vectors == name:
-                point = whole.point
-                cells = _cells(point.recall, point.share, point.lookups)
-                made.append((name, WHOLE, _chosen(whole.index), *cells, *_times(point), "", ""))
-        for one in results.measured:
-            if one.vectors != name:
-                continue
-            best = one.best(results.target)
-            if best is None:
-                made.append((name, one.index, "left out", *[""] * (len(_HEAD) - _TEXT_COLUMNS)))
-                continue
-            effort = f"{one.effort} {best.effort}" if one.effort != "all" else "all"
-            size = "" if one.bytes_per_vector is None else f"{one.bytes_per_vector:,.0f}"
-            cells = _cells(best.recall, best.share, best.lookups)
-            made.append((name, one.index, effort, *cells, *_times(best), f"{one.build_s:.1f}", size))
-    return made
+def index_rows(results: Results) -> list[tuple[str, ...]]:
+    """Return the table's rows, as wide as its head: for each dataset Artseek end to end, families, libraries."""
+    rows: list[tuple[str, ...]] = []
+    for name in results.datasets:
+        for result in results.end_to_end:
+            if result.dataset == name:
+                cells = (*_quality_cells(result.point), *_time_cells(result.point))
+                rows.append((name, END_TO_END, _chosen(result.chosen), *cells, "", ""))
+        rows += [_index_row(index, results.target) for index in results.indexes if index.dataset == name]
+    return rows
 
 
-def facts(results: Results) -> list[tuple[str, ...]]:
-    """Return the rows of the whole path's figures, a column for each set of vectors, the first of names."""
+def _index_row(index: IndexResult, target: float) -> tuple[str, ...]:
+    best = index.best_point(target)
+    if best is None:
+        return (index.dataset, index.index, "skipped", *[""] * (len(_HEAD) - _TEXT_COLUMNS))
+    effort = _ALL if index.effort_name == _ALL else f"{index.effort_name} {best.effort}"
+    size = "" if index.bytes_per_vector is None else f"{index.bytes_per_vector:,.0f}"
+    cells = (*_quality_cells(best), *_time_cells(best))
+    return (index.dataset, index.index, effort, *cells, f"{index.build_s:.1f}", size)
+
+
+def measurement_rows(results: Results) -> list[tuple[str, ...]]:
+    """Return the rows of the measurements end to end, a column for each dataset, the first of names."""
     return [
-        (label, *(_number(whole.figures[name]) if name in whole.figures else "" for whole in results.whole))
-        for name, label in FIGURES.items()
-        if any(name in whole.figures for whole in results.whole)
+        (
+            label,
+            *(
+                _number(result.measurements[name]) if name in result.measurements else ""
+                for result in results.end_to_end
+            ),
+        )
+        for name, label in MEASUREMENTS.items()
+        if any(name in result.measurements for result in results.end_to_end)
     ]
 
 
-def growth(results: Results) -> list[tuple[str, ...]]:
-    """Return the rows of the shares at equal recall: an index, its shares by size, the exponent."""
-    found = exponents(results)
-    counts = sorted({count for shares, _ in found.values() for count in shares})
-    made: list[tuple[str, ...]] = [("share at equal recall", *(f"{count:,}" for count in counts), "exponent")]
-    for name, (shares, slope) in found.items():
+def growth_rows(results: Results) -> list[tuple[str, ...]]:
+    """Return the rows of the shares at equal recall, a head first: an index, its shares by size, the exponent."""
+    by_index = exponents(results)
+    counts = sorted({count for shares, _ in by_index.values() for count in shares})
+    rows: list[tuple[str, ...]] = [("share at equal recall", *(f"{count:,}" for count in counts), "exponent")]
+    for name, (shares, slope) in by_index.items():
         cells = [f"{shares[count]:.2%}" if count in shares else "" for count in counts]
-        made.append((name, *cells, "" if slope is None else f"{slope:+.2f}"))
-    return made if counts else []
+        rows.append((name, *cells, "" if slope is None else f"{slope:+.2f}"))
+    return rows if counts else []
 
 
-def left_out(results: Results) -> list[str]:
-    """Return a line for each reason why indexes were left out: which ones, of which sets of vectors, why."""
+def skipped_lines(results: Results) -> list[str]:
+    """Return a line for each reason why indexes were skipped: the indexes, their datasets, the reason."""
     reasons: dict[str, dict[str, list[str]]] = {}
-    for one in results.measured:
-        if one.left_out:
-            reasons.setdefault(one.left_out, {}).setdefault(one.index, []).append(one.vectors)
+    for index in results.indexes:
+        if index.skipped:
+            reasons.setdefault(index.skipped, {}).setdefault(index.index, []).append(index.dataset)
     lines = []
     for reason, indexes in reasons.items():
-        which = "; ".join(f"{index} ({', '.join(names)})" for index, names in indexes.items())
-        lines.append(f"Left out: {which}: {reason}")
+        names = "; ".join(f"{index} ({', '.join(datasets)})" for index, datasets in indexes.items())
+        lines.append(f"Skipped: {names}: {reason}")
     return lines
 
 
-def describe(results: Results) -> list[str]:
-    """Return the lines above the table: machine, versions, vectors."""
+def head_lines(results: Results) -> list[str]:
+    """Return the lines above the table: machine, versions, datasets."""
     lines = [", ".join(f"{name} {value}" for name, value in results.machine.items())]
     lines += [
-        f"{name}: {about['count']:,} vectors of {about['dim']} dimensions, contrast {about['contrast']:.2f}"
-        f"{', ' + about['about'] if about.get('about') else ''}"
-        for name, about in results.sets.items()
+        f"{name}: {info.count:,} vectors of {info.dim} dimensions, contrast {info.contrast:.2f}"
+        f"{', ' + info.description if info.description else ''}"
+        for name, info in results.datasets.items()
     ]
     lines.append(
         f"Shown is the effort that an index chose for a recall@10 of {results.target:g}, or else the fastest that "
@@ -212,33 +245,45 @@ def describe(results: Results) -> list[str]:
 
 def markdown(results: Results) -> str:
     """Return all of it as Markdown."""
-    parts = ["\n\n".join(describe(results)), _markdown(_HEAD, rows(results), _TEXT_COLUMNS)]
-    for head, *body in (_facts_with_head(results), growth(results)) if results.whole else (growth(results),):
-        parts.append(_markdown(head, body, 1))
-    return "\n\n".join([*parts, *left_out(results)]) + "\n"
+    parts = ["\n\n".join(head_lines(results)), _markdown(_HEAD, index_rows(results), _TEXT_COLUMNS)]
+    parts += [_markdown(head, body, 1) for head, *body in _further_tables(results)]
+    return "\n\n".join([*parts, *skipped_lines(results)]) + "\n"
 
 
 def show(results: Results, console: Console) -> None:
     """Print all of it, with lines and colours where the console has them."""
-    for line in describe(results):
+    for line in head_lines(results):
         console.print(line, highlight=False)
-    tables = [(_HEAD, rows(results), _TEXT_COLUMNS)]
-    tables += [(head, body, 1) for head, *body in (_facts_with_head(results), growth(results))]
-    for head, body, text in tables:
-        table = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII, pad_edge=False)
-        for place, name in enumerate(head):
-            table.add_column(name, justify="left" if place < text else "right", overflow="fold")
-        before = None
-        for row in body:
-            if text > 1 and before not in {None, row[0]}:
-                table.add_section()
-            before = row[0]
-            style = "bold" if text > 1 and row[1].startswith(WHOLE) else None
-            table.add_row(*row, style=style)
-        if body:
-            console.print(table)
-    for line in left_out(results):
+    _show_table(console, _HEAD, index_rows(results), _TEXT_COLUMNS)
+    for head, *body in _further_tables(results):
+        _show_table(console, head, body, 1)
+    for line in skipped_lines(results):
         console.print(line, highlight=False)
+
+
+def _show_table(console: Console, head: Sequence[str], body: Sequence[Sequence[str]], text_columns: int) -> None:
+    """Print a table; with several columns of text, the first of them names a section."""
+    if not body:
+        return
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII, pad_edge=False)
+    for place, name in enumerate(head):
+        table.add_column(name, justify="left" if place < text_columns else "right", overflow="fold")
+    section = None
+    for row in body:
+        if text_columns > 1 and section not in {None, row[0]}:
+            table.add_section()
+        section = row[0]
+        table.add_row(*row, style="bold" if text_columns > 1 and row[1].startswith(END_TO_END) else None)
+    console.print(table)
+
+
+def _further_tables(results: Results) -> list[list[tuple[str, ...]]]:
+    """Return the tables under the first, each with its head: the measurements end to end, and the growth."""
+    tables = [growth_rows(results)]
+    if results.end_to_end:
+        head = (END_TO_END, *(result.dataset for result in results.end_to_end))
+        tables.insert(0, [head, *measurement_rows(results)])
+    return [table for table in tables if table]
 
 
 def plot(results: Results, path: Path) -> str:
@@ -249,63 +294,65 @@ def plot(results: Results, path: Path) -> str:
         return f"matplotlib is not installed ({error})"
     matplotlib.use("Agg")
     pyplot = import_module("matplotlib.pyplot")
-    names = [name for name in results.sets if any(one.vectors == name and one.points for one in results.measured)]
+    measured = {index.dataset for index in results.indexes if index.points}
+    names = [name for name in results.datasets if name in measured]
     figure, axes = pyplot.subplots(
         len(names), 2, figsize=(13, 4.6 * len(names)), squeeze=False, layout="constrained", dpi=130
     )
-    indexes = list(dict.fromkeys(one.index for one in results.measured if one.points))
-    ours = {one.index for one in results.measured if one.ours}
+    indexes = list(dict.fromkeys(index.index for index in results.indexes if index.points))
+    ours = {index.index for index in results.indexes if index.ours}
     strong, pale = matplotlib.colormaps["Dark2"], matplotlib.colormaps["tab20"]
     colours = {name: (strong if name in ours else pale)(place) for place, name in enumerate(indexes)}
     for (left, right), name in zip(axes, names, strict=True):
-        about = results.sets[name]
-        kind = "simulated" if about.get("simulated") else "real"
-        title = f"{about['count']:,} {kind} vectors of {about['dim']} dimensions, contrast {about['contrast']:.2f}"
-        for one in results.measured:
-            if one.vectors != name or not one.points:
-                continue
-            style = {"color": colours[one.index], "label": one.index, "marker": "o" if one.ours else ".",
-                     "lw": 2.2 if one.ours else 1.1, "ls": "-" if one.ours else "--"}  # fmt: skip
-            shared = [(point.share * 100, point.recall) for point in one.points if point.share is not None]
-            if shared:
-                left.plot(*zip(*shared, strict=True), **style)
-            right.plot(*zip(*((point.median_ms, point.recall) for point in one.points), strict=True), **style)
-        for whole in results.whole:
-            if whole.vectors == name and whole.point.share is not None:
-                star = {"marker": "*", "color": "black", "ms": 13, "ls": "", "label": WHOLE, "zorder": 5}
-                left.plot([whole.point.share * 100], [whole.point.recall], **star)
-                right.plot([whole.point.median_ms], [whole.point.recall], **star)
-        for axis, label in ((left, "vectors compared in full, %"), (right, "median latency of one query, ms")):
-            axis.set(xscale="log", xlabel=label, ylabel="recall@10", ylim=(0.5, 1.01), title=title)
-            axis.axhline(results.target, color="grey", lw=0.8, ls=":")
-            axis.grid(visible=True, which="both", alpha=0.25)
-        right.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        _draw_dataset(results, name, left, right, colours)
     figure.savefig(path)
     pyplot.close(figure)
     return ""
 
 
-def _facts_with_head(results: Results) -> list[tuple[str, ...]]:
-    return [(WHOLE, *(whole.vectors for whole in results.whole)), *facts(results)] if results.whole else [("",)]
+def _draw_dataset(results: Results, name: str, left: Any, right: Any, colours: dict[str, Any]) -> None:
+    """Draw the curves of a dataset: recall by the share compared on the left, by latency on the right."""
+    info = results.datasets[name]
+    kind = "simulated" if info.simulated else "real"
+    title = f"{info.count:,} {kind} vectors of {info.dim} dimensions, contrast {info.contrast:.2f}"
+    for index in results.indexes:
+        if index.dataset != name or not index.points:
+            continue
+        style = {"color": colours[index.index], "label": index.index, "marker": "o" if index.ours else ".",
+                 "lw": 2.2 if index.ours else 1.1, "ls": "-" if index.ours else "--"}  # fmt: skip
+        by_share = [
+            (point.candidate_share * 100, point.recall) for point in index.points if point.candidate_share is not None
+        ]
+        if by_share:
+            left.plot(*zip(*by_share, strict=True), **style)
+        right.plot(*zip(*((point.median_ms, point.recall) for point in index.points), strict=True), **style)
+    for result in results.end_to_end:
+        if result.dataset == name and result.point.candidate_share is not None:
+            star = {"marker": "*", "color": "black", "ms": 13, "ls": "", "label": END_TO_END, "zorder": 5}
+            left.plot([result.point.candidate_share * 100], [result.point.recall], **star)
+            right.plot([result.point.median_ms], [result.point.recall], **star)
+    for axis, label in ((left, "vectors compared in full, %"), (right, "median latency of one query, ms")):
+        axis.set(xscale="log", xlabel=label, ylabel="recall@10", ylim=(0.5, 1.01), title=title)
+        axis.axhline(results.target, color="grey", lw=0.8, ls=":")
+        axis.grid(visible=True, which="both", alpha=0.25)
+    right.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _chosen(index: TrialAnswer) -> str:
+def _chosen(trial: TrialReport) -> str:
     """Return what the tuner chose, such as ``voronoi 1 × 4096, probes 32``."""
+    return f"{trial.family} {trial.tables} × {trial.cells or trial.hashes}, probes {trial.probes}"
+
+
+def _quality_cells(point: Point) -> tuple[str, str, str]:
     return (
-        f"{index['family']} {index['tables']} × {index.get('cells') or index.get('hashes')}, probes {index['probes']}"
+        f"{point.recall:.3f}",
+        "" if point.candidate_share is None else f"{point.candidate_share:.2%}",
+        "" if point.lookups is None else f"{point.lookups:.0f}",
     )
 
 
-def _cells(recall: float, share: float | None, lookups: float | None) -> tuple[str, str, str]:
-    return (
-        f"{recall:.3f}",
-        "" if share is None else f"{share:.2%}",
-        "" if lookups is None else f"{lookups:.0f}",
-    )
-
-
-def _times(point: Any) -> tuple[str, str, str]:
-    return f"{point.median_ms:.2f}", f"{point.p95_ms:.2f}", f"{point.per_second:,.0f}"
+def _time_cells(point: Point) -> tuple[str, str, str]:
+    return f"{point.median_ms:.2f}", f"{point.p95_ms:.2f}", f"{point.queries_per_second:,.0f}"
 
 
 def _number(value: float) -> str:
@@ -317,9 +364,9 @@ def _number(value: float) -> str:
     return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
-def _markdown(head: Sequence[str], body: Iterable[Sequence[str]], text: int) -> str:
+def _markdown(head: Sequence[str], body: Iterable[Sequence[str]], text_columns: int) -> str:
     lines = ["| " + " | ".join(head) + " |"]
-    lines.append("|" + "|".join("---" if place < text else "---:" for place in range(len(head))) + "|")
+    lines.append("|" + "|".join("---" if place < text_columns else "---:" for place in range(len(head))) + "|")
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body]
     return "\n".join(lines)
 

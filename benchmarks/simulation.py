@@ -82,7 +82,7 @@ def unit(vectors: Vectors) -> Vectors:
     return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
-def reduced(real: Vectors, dim: int) -> Vectors:
+def reduce_dimensions(real: Vectors, dim: int) -> Vectors:
     """Return vectors in `dim` dimensions, of length 1: float32 [m, d] to [m, dim].
 
     The projection is on the first right singular vectors, not centred, which keeps inner products best (Eckart, Young,
@@ -103,14 +103,14 @@ def reduced(real: Vectors, dim: int) -> Vectors:
     return unit(real @ axes)
 
 
-def measure(vectors: Vectors, *, seed: int = 0) -> Contrast:
+def measure_contrast(vectors: Vectors, *, seed: int = 0) -> Contrast:
     """Return the contrast of vectors, float32 [n, dim], n ≥ 2, from a sample of pairs and of vectors."""
     rng = np.random.default_rng([seed, len(vectors)])
-    one = rng.integers(len(vectors), size=_PAIRS)
-    other = (one + rng.integers(1, len(vectors), size=_PAIRS)) % len(vectors)
+    left = rng.integers(len(vectors), size=_PAIRS)
+    right = (left + rng.integers(1, len(vectors), size=_PAIRS)) % len(vectors)
     random = np.concatenate(
         [
-            np.linalg.norm(vectors[one[start : start + 4096]] - vectors[other[start : start + 4096]], axis=1)
+            np.linalg.norm(vectors[left[start : start + 4096]] - vectors[right[start : start + 4096]], axis=1)
             for start in range(0, _PAIRS, 4096)
         ]
     )
@@ -118,7 +118,8 @@ def measure(vectors: Vectors, *, seed: int = 0) -> Contrast:
     rows = np.sort(rng.choice(len(vectors), probes, replace=False))
     rank = min(RANK, len(vectors) - 1)
     # The vector itself comes first, at a distance that rounding leaves about 0.
-    return Contrast(float(np.median(random)), float(np.median(_nearest(vectors, vectors[rows], rank + 1)[:, rank])))
+    tenth = _nearest_distances(vectors, vectors[rows], rank + 1)[:, rank]
+    return Contrast(float(np.median(random)), float(np.median(tenth)))
 
 
 def simulate(real: Vectors, count: int, queries: int, *, contrast: float | None = None, seed: int = 0) -> Simulated:
@@ -143,25 +144,25 @@ def simulate(real: Vectors, count: int, queries: int, *, contrast: float | None 
     neighbours = nearest_rows(real, min(NEIGHBOURS, len(real) - 1))
     drawn = np.empty((count + queries, real.shape[1]), dtype=np.float32)
     if contrast is None:
-        some = np.random.default_rng([seed, 1]).permutation(len(real))[:count]
-        spread, _ = _spread(
-            real, neighbours, measure(real[some], seed=seed).ratio, KEPT_SPREADS, drawn[: len(some)], seed
-        )
+        sample = real[np.random.default_rng([seed, 1]).permutation(len(real))[:count]]
+        kept = measure_contrast(sample, seed=seed).ratio
+        spread, _ = _find_spread(real, neighbours, kept, KEPT_SPREADS, drawn[: len(sample)], seed)
         draw(real, neighbours, spread, seed=seed, into=drawn)
     else:
-        spread, off = _spread(real, neighbours, contrast, SPREADS, drawn, seed, held_out=queries)
-        if off:
+        spread, missed = _find_spread(real, neighbours, contrast, SPREADS, drawn, seed, held_out=queries)
+        if missed:
+            nearest = measure_contrast(drawn[:count], seed=seed).ratio
             raise SimulationError(
-                f"{count} vectors have a contrast of {measure(drawn[:count], seed=seed).ratio:.3f} at the nearest, "
+                f"{count} vectors have a contrast of {nearest:.3f} at the nearest, "
                 f"expected {contrast:g}: ask for one nearer to it"
             )
-    return Simulated(drawn[:count], drawn[count:], spread, measure(drawn[:count], seed=seed))
+    return Simulated(drawn[:count], drawn[count:], spread, measure_contrast(drawn[:count], seed=seed))
 
 
-def _spread(
+def _find_spread(
     real: Vectors,
     neighbours: Rows,
-    wanted: float,
+    contrast: float,
     spreads: tuple[float, float],
     into: Vectors,
     seed: int,
@@ -170,22 +171,22 @@ def _spread(
 ) -> tuple[float, bool]:
     """Return the spread whose draws have a contrast, and whether it is missed; `into` has the draws then."""
     low, high = (math.log(spread) for spread in spreads)
-    excess_low = excess_high = math.nan  # of log contrast over the one wanted, where the spread is least and largest
-    place = 0.0
+    excess_low = excess_high = math.nan  # of log contrast over that asked for, where the spread is least and largest
+    log_spread = 0.0
     for _ in range(_TRIALS):
-        draw(real, neighbours, math.exp(place), seed=seed, into=into)
-        ratio = measure(into[: len(into) - held_out], seed=seed).ratio
-        if wanted * _UNDER[0] <= ratio <= wanted * _UNDER[1]:
-            return math.exp(place), False
-        excess = math.log(ratio / (wanted * sum(_UNDER) / 2))
+        draw(real, neighbours, math.exp(log_spread), seed=seed, into=into)
+        ratio = measure_contrast(into[: len(into) - held_out], seed=seed).ratio
+        if contrast * _UNDER[0] <= ratio <= contrast * _UNDER[1]:
+            return math.exp(log_spread), False
+        excess = math.log(ratio / (contrast * sum(_UNDER) / 2))
         if excess > 0:
-            low, excess_low = place, excess
+            low, excess_low = log_spread, excess
         else:
-            high, excess_high = place, excess
+            high, excess_high = log_spread, excess
         # By the chord if both ends are known and it leads well inside, else by half.
         share = excess_low / (excess_low - excess_high)
-        place = low + (high - low) * (share if 0.02 < share < 0.98 else 0.5)
-    return math.exp(place), True
+        log_spread = low + (high - low) * (share if 0.02 < share < 0.98 else 0.5)
+    return math.exp(log_spread), True
 
 
 def draw(real: Vectors, neighbours: Rows, spread: float, *, seed: int, into: Vectors) -> None:
@@ -209,26 +210,25 @@ def draw(real: Vectors, neighbours: Rows, spread: float, *, seed: int, into: Vec
 
 def nearest_rows(vectors: Vectors, count: int) -> Rows:
     """Return the `count` nearest others of each vector, nearest first: float32 [m, dim] to int64 [m, count]."""
-    found = np.empty((len(vectors), count), dtype=np.int64)
+    rows = np.empty((len(vectors), count), dtype=np.int64)
     squares = np.einsum("ij,ij->i", vectors, vectors)
     for start in range(0, len(vectors), 1024):
         block = vectors[start : start + 1024]
         distances = squares - 2 * block @ vectors.T
         distances[np.arange(len(block)), np.arange(start, start + len(block))] = np.inf
-        some = np.argpartition(distances, count - 1, axis=1)[:, :count]
-        order = np.argsort(np.take_along_axis(distances, some, axis=1), axis=1, kind="stable")
-        found[start : start + 1024] = np.take_along_axis(some, order, axis=1)
-    return found
+        nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
+        order = np.argsort(np.take_along_axis(distances, nearest, axis=1), axis=1, kind="stable")
+        rows[start : start + 1024] = np.take_along_axis(nearest, order, axis=1)
+    return rows
 
 
-def _nearest(vectors: Vectors, probes: Vectors, count: int) -> npt.NDArray[np.float32]:
+def _nearest_distances(vectors: Vectors, probes: Vectors, count: int) -> npt.NDArray[np.float32]:
     """Return the distances of probes to their `count` nearest vectors, rising: float32 [p, count]."""
     best = np.full((len(probes), count), np.inf, dtype=np.float32)
     lengths = np.einsum("ij,ij->i", probes, probes)[:, None]
     for block in _blocks(vectors):
         squares = lengths + np.einsum("ij,ij->i", block, block) - 2 * probes @ block.T
-        some = np.concatenate([best, squares.astype(np.float32)], axis=1)
-        best = np.partition(some, count - 1, axis=1)[:, :count]
+        best = np.partition(np.concatenate([best, squares.astype(np.float32)], axis=1), count - 1, axis=1)[:, :count]
     return np.sqrt(np.maximum(np.sort(best, axis=1), 0))
 
 

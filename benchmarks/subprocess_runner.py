@@ -1,7 +1,7 @@
 """Runs one index in a process of its own: ``python -m benchmarks.subprocess_runner TASK``.
 
-So none disturbs another, a library that crashes or takes too long ends alone, and what an index takes of memory can be
-told. The vectors are mapped from their file.
+So no index disturbs another, a library that crashes or takes too long ends without the others, and the memory of an
+index can be told. The vectors are mapped from their file.
 """
 
 import json
@@ -12,45 +12,53 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runner import Data, LeftOut, Measured, measure
+from benchmarks.dataset import Dataset
+from benchmarks.runner import IndexResult, Skipped, measure_index
 
 _ROOT = Path(__file__).resolve().parent.parent
-_THREAD_NAMES = ("OMP", "OPENBLAS", "MKL", "NUMBA")
+_THREAD_VARIABLES = tuple(f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"))
 
 
-def in_process(
-    maker: str, arguments: dict[str, Any], *, data: Data, name: str, ours: bool, threads: int, limit_s: float
-) -> Measured:
+def measure_in_subprocess(
+    maker: str, arguments: dict[str, Any], *, dataset: Dataset, name: str, ours: bool, threads: int, limit_s: float
+) -> IndexResult:
     """Measure an index in a process of its own.
 
     Args:
         maker: ``module:callable`` that makes the index from the arguments.
         arguments: Of JSON's types.
-        data: What it is measured on.
-        name: What it is called in the results.
-        ours: Whether it is one of this project's families.
+        dataset: What it is measured on.
+        name: The name of the index in the results.
+        ours: Whether it is one of this project's hash families.
         threads: Cores that it may use to be built, and for many queries at once.
-        limit_s: Seconds after which the process is ended and the index left out.
+        limit_s: Seconds after which the process is ended and the index skipped.
     """
-    count, dim = data.vectors.shape
-    head: dict[str, Any] = {"index": name, "vectors": data.name, "count": count, "dim": dim, "ours": ours}
-    result = data.folder / "result.json"
+    count, dim = dataset.vectors.shape
+    head: dict[str, Any] = {"index": name, "dataset": dataset.name, "count": count, "dim": dim, "ours": ours}
+    result = dataset.folder / "result.json"
     result.unlink(missing_ok=True)
-    task_file = data.folder / "task.json"  # not an argument: it holds the address of a server, with its password
-    task = {"maker": maker, "arguments": arguments, "data": data.name, "folder": str(data.folder), "threads": threads}
-    environment = {**os.environ, **{f"{library}_NUM_THREADS": str(threads) for library in _THREAD_NAMES}}
-    task_file.write_text(json.dumps(task | {"result": str(result)}), encoding="utf-8")
+    task_file = dataset.folder / "task.json"  # not an argument: it holds the address of a server, with its password
+    task = {
+        "maker": maker,
+        "arguments": arguments,
+        "dataset": dataset.name,
+        "folder": str(dataset.folder),
+        "threads": threads,
+        "result": str(result),
+    }
+    task_file.write_text(json.dumps(task), encoding="utf-8")
+    environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
     command = [sys.executable, "-m", "benchmarks.subprocess_runner", str(task_file)]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False, timeout=limit_s
         )
     except subprocess.TimeoutExpired:
-        return Measured(**head, left_out=f"not done within {limit_s:.0f} s")
+        return IndexResult(**head, skipped=f"not done within {limit_s:.0f} s")
     if not result.exists():
-        last = (done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"])[-1]
-        return Measured(**head, left_out=last)
-    return Measured.from_json({**head, "points": [], **json.loads(result.read_text(encoding="utf-8"))})
+        last_line = (process.stderr.strip().splitlines() or [f"ended with status {process.returncode}"])[-1]
+        return IndexResult(**head, skipped=last_line)
+    return IndexResult.from_json({**head, "points": [], **json.loads(result.read_text(encoding="utf-8"))})
 
 
 def main() -> None:
@@ -60,9 +68,9 @@ def main() -> None:
     result: dict[str, Any]
     try:
         index = getattr(import_module(module), maker)(**task["arguments"])
-        result = measure(index, Data(task["data"], Path(task["folder"])), threads=task["threads"])
-    except LeftOut as reason:
-        result = {"left_out": str(reason)}
+        result = measure_index(index, Dataset(task["dataset"], Path(task["folder"])), threads=task["threads"])
+    except Skipped as reason:
+        result = {"skipped": str(reason)}
     Path(task["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.report import FIGURES, WHOLE, Results
+from benchmarks.report import END_TO_END, MEASUREMENTS, Results
 from tests.support.processes import run_module
 
 SIZE = 700
-RIVALS = ("FAISS Flat", "hnswlib")
+LIBRARIES = ("FAISS Flat", "hnswlib")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_module(
         [
             *("-m", "benchmarks.index", "--quick", "--features", str(folder / "real.npy"), "--sizes", str(SIZE)),
-            *("--dim", "16", "--queries", "30", "--families", "voronoi", "p-stable", "--rivals", *RIVALS),
+            *("--dim", "16", "--queries", "30", "--families", "voronoi", "p-stable", "--libraries", *LIBRARIES),
             *("--out", str(folder / "out")),
         ]
     )
@@ -37,56 +37,56 @@ def results(out: Path) -> Results:
 
 
 def test_the_sets_are_the_real_vectors_and_those_simulated(results: Results) -> None:
-    assert {name: about["count"] for name, about in results.sets.items()} == {"real": 370, str(SIZE): SIZE}
-    assert all(about["contrast"] > 1 for about in results.sets.values())
+    assert {name: info.count for name, info in results.datasets.items()} == {"real": 370, str(SIZE): SIZE}
+    assert all(info.contrast > 1 for info in results.datasets.values())
     assert {"processor", "cores", "memory", "numpy", "valkey"} <= results.machine.keys()
 
 
 @pytest.mark.parametrize("name", ["real", str(SIZE)])
 def test_families_reach_what_was_asked_and_find_no_less_with_more_effort(results: Results, name: str) -> None:
     voronoi, plain = (
-        next(one for one in results.measured if (one.vectors, one.index) == (name, index))
+        next(result for result in results.indexes if (result.dataset, result.index) == (name, index))
         for index in ("voronoi", "p-stable")
     )
-    assert not voronoi.left_out
+    assert not voronoi.skipped
     assert sum(point.chosen for point in voronoi.points) == 1
-    best = voronoi.best(results.target)
+    best = voronoi.best_point(results.target)
     assert best is not None
     assert best.recall >= 0.9  # few queries
     assert best.lookups is not None
     # More effort finds and compares no less.
     for less, more in zip(voronoi.points, voronoi.points[1:], strict=False):
         assert more.recall >= less.recall - 1e-9
-        assert (more.share or 0) >= (less.share or 0)
+        assert (more.candidate_share or 0) >= (less.candidate_share or 0)
     assert [point.effort for point in plain.points] == [1]
     assert (voronoi.bytes_per_vector or 0) > 0
 
 
 @pytest.mark.parametrize("name", ["real", str(SIZE)])
-def test_the_whole_path_is_searched_by_the_index(results: Results, name: str) -> None:
-    (whole,) = (one for one in results.whole if one.vectors == name)
-    assert whole.point.recall >= 0.85
-    assert whole.point.share is not None
-    assert 0 < whole.point.share < 1
-    assert whole.index["family"] in {"voronoi", "p-stable"}
-    assert abs(whole.figures["predicted_recall"] - whole.point.recall) < 0.1
-    assert whole.figures.keys() >= FIGURES.keys() - {"times_faster", "times_faster_all_cores"}
-    assert all(value > 0 for figure, value in whole.figures.items() if figure != "buckets_bytes_per_image")
+def test_end_to_end_the_index_is_searched(results: Results, name: str) -> None:
+    (result,) = (result for result in results.end_to_end if result.dataset == name)
+    assert result.point.recall >= 0.85
+    assert result.point.candidate_share is not None
+    assert 0 < result.point.candidate_share < 1
+    assert result.chosen.family in {"voronoi", "p-stable"}
+    assert abs(result.measurements["predicted_recall"] - result.point.recall) < 0.1
+    assert result.measurements.keys() >= MEASUREMENTS.keys() - {"times_faster", "times_faster_all_cores"}
+    assert all(value > 0 for name, value in result.measurements.items() if name != "buckets_bytes_per_image")
 
 
-def test_a_library_is_measured_or_said_to_be_left_out(results: Results) -> None:
-    for rival in RIVALS:
-        found = [one for one in results.measured if one.index == rival]
-        assert len(found) == 2
-        for one in found:
-            assert bool(one.points) != bool(one.left_out)
-    flat = [one for one in results.measured if one.index == "FAISS Flat" and one.points]
-    assert all(one.points[0].recall == 1 for one in flat)
+def test_a_library_is_measured_or_skipped(results: Results) -> None:
+    for library in LIBRARIES:
+        of_library = [result for result in results.indexes if result.index == library]
+        assert len(of_library) == 2
+        for result in of_library:
+            assert bool(result.points) != bool(result.skipped)
+    flat = [result for result in results.indexes if result.index == "FAISS Flat" and result.points]
+    assert all(result.points[0].recall == 1 for result in flat)
 
 
 def test_the_table_is_written_and_can_be_shown_again(out: Path, tmp_path: Path) -> None:
     table = (out / "table.md").read_text(encoding="utf-8")
-    assert table.count(f"| {WHOLE} |") == 3  # a row of each set, and the head of the figures
+    assert table.count(f"| {END_TO_END} |") == 3  # a row of each set, and the head of the figures
     run_module(["-m", "benchmarks.index", "--read", str(out / "results.json"), "--out", str(tmp_path)])
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == table
     assert json.loads((out / "results.json").read_text(encoding="utf-8"))["target"] == 0.95

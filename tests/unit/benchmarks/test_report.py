@@ -9,9 +9,19 @@ import pytest
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.end_to_end import Whole
-from benchmarks.report import Results, exponent, growth, left_out, markdown, rows, show
-from benchmarks.runner import Data, Measured, Point, tenth_similarity
+from benchmarks.dataset import Dataset, tenth_similarity
+from benchmarks.end_to_end import EndToEndResult
+from benchmarks.report import (
+    DatasetInfo,
+    Results,
+    exponent,
+    growth_rows,
+    index_rows,
+    markdown,
+    show,
+    skipped_lines,
+)
+from benchmarks.runner import IndexResult, Point
 from benchmarks.simulation import Vectors, unit
 from shared.tuning.report import TrialReport
 
@@ -37,32 +47,32 @@ def point(recall: float, *, share: float | None = None, ms: float = 1.0, chosen:
     return Point(8, recall, ms, 2 * ms, 1000 / ms, share, None, chosen)
 
 
-def measured(index: str, count: int, *points: Point, ours: bool = True, left: str = "") -> Measured:
-    return Measured(index, f"{count:,}", count, 16, ours, "probes", 1.5, 100.0, {}, points, left)
+def result(index: str, count: int, *points: Point, ours: bool = True, skipped: str = "") -> IndexResult:
+    return IndexResult(index, f"{count:,}", count, 16, ours, "probes", 1.5, 100.0, {}, points, skipped)
 
 
-def results(*some: Measured, wholes: tuple[Whole, ...] = ()) -> Results:
-    counts = sorted({one.count for one in some} | {one.count for one in wholes})
-    sets = {f"{count:,}": {"count": count, "dim": 16, "contrast": 1.8, "simulated": True} for count in counts}
-    return Results({"processor": "some", "cores": "2"}, 0.95, sets, list(some), list(wholes))
+def results(*indexes: IndexResult, end_to_end: tuple[EndToEndResult, ...] = ()) -> Results:
+    counts = sorted({index.count for index in indexes} | {result.count for result in end_to_end})
+    datasets = {f"{count:,}": DatasetInfo(count, 16, 1.8, simulated=True) for count in counts}
+    return Results({"processor": "some", "cores": "2"}, 0.95, datasets, list(indexes), list(end_to_end))
 
 
-def whole(count: int, share: float) -> Whole:
-    return Whole(f"{count:,}", count, 16, 0.95, point(0.96, share=share), CHOSEN.to_json(), {"merge_s": 0.0123})
+def end_to_end(count: int, share: float) -> EndToEndResult:
+    return EndToEndResult(f"{count:,}", count, 16, 0.95, point(0.96, share=share), CHOSEN, {"merge_s": 0.0123})
 
 
 # Recall
 
 
 def test_the_tenth_similarity_is_that_of_the_exact_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.runner._BLOCK", 33)
+    monkeypatch.setattr("benchmarks.dataset._BLOCK", 33)
     some, queries = vectors(200, 8), vectors(5, 8, 1)
     expected = np.sort(queries @ some.T, axis=1)[:, -10]
     np.testing.assert_allclose(tenth_similarity(some, queries), expected, rtol=1e-6)
 
 
 def test_of_fewer_than_ten_vectors_all_are_wanted(tmp_path: Path) -> None:
-    data = Data.write("few", tmp_path, vectors(4, 8), vectors(3, 8, 1))
+    data = Dataset.write("few", tmp_path, vectors(4, 8), vectors(3, 8, 1))
     none = np.full(6, -1)
     assert data.recall(np.stack([np.concatenate([np.arange(4), none])] * 3)) == 1
     assert data.recall(np.stack([np.concatenate([[0, 0, 1], none, [-1]])] * 3)) == 0.5
@@ -71,7 +81,7 @@ def test_of_fewer_than_ten_vectors_all_are_wanted(tmp_path: Path) -> None:
 def test_a_vector_as_near_as_the_tenth_counts_whichever_it_is(tmp_path: Path) -> None:
     some = vectors(50, 8)
     some[30:] = some[30]  # twenty at one place
-    data = Data.write("ties", tmp_path, some, some[30:31])
+    data = Dataset.write("ties", tmp_path, some, some[30:31])
     assert data.recall(np.arange(30, 40)[None]) == 1
     assert data.recall(np.arange(40, 50)[None]) == 1
     far = np.argsort(some[:30] @ some[30])[:5]
@@ -83,18 +93,18 @@ def test_a_vector_as_near_as_the_tenth_counts_whichever_it_is(tmp_path: Path) ->
 
 
 def test_the_chosen_point_is_shown_or_the_fastest_that_reaches_the_target_or_the_best() -> None:
-    chosen = measured("a", 100, point(0.9), point(0.94, chosen=True), point(0.99))
-    fastest = measured("b", 100, point(0.9, ms=1), point(0.99, ms=2), point(0.96, ms=3))
-    neither = measured("c", 100, point(0.7), point(0.8), point(0.6))
-    found = [one.best(0.95) for one in (chosen, fastest, neither, measured("d", 100))]
+    chosen = result("a", 100, point(0.9), point(0.94, chosen=True), point(0.99))
+    fastest = result("b", 100, point(0.9, ms=1), point(0.99, ms=2), point(0.96, ms=3))
+    neither = result("c", 100, point(0.7), point(0.8), point(0.6))
+    found = [one.best_point(0.95) for one in (chosen, fastest, neither, result("d", 100))]
     assert [best and best.recall for best in found] == [0.94, 0.99, 0.8, None]
 
 
 def test_the_share_at_a_recall_lies_between_two_points_by_its_logarithm() -> None:
-    one = measured("a", 100, point(0.9, share=0.01), point(1.0, share=0.04), point(0.5, share=0.001), point(0.7))
-    assert one.share_at(0.95) == pytest.approx(0.02)
-    assert one.share_at(0.9) == pytest.approx(0.01)
-    assert measured("a", 100, point(0.9, share=0.01)).share_at(0.95) is None
+    one = result("a", 100, point(0.9, share=0.01), point(1.0, share=0.04), point(0.5, share=0.001), point(0.7))
+    assert one.candidate_share_at(0.95) == pytest.approx(0.02)
+    assert one.candidate_share_at(0.9) == pytest.approx(0.01)
+    assert result("a", 100, point(0.9, share=0.01)).candidate_share_at(0.95) is None
 
 
 # Growth
@@ -108,46 +118,46 @@ def test_the_exponent_is_that_of_a_power_law() -> None:
 
 def test_growth_reads_shares_at_the_target_and_leaves_out_what_is_not_simulated_or_not_ours() -> None:
     sizes = (10_000, 1_000_000)
-    some = [measured("a", n, point(0.9, share=n**-0.5 / 2), point(1.0, share=n**-0.5 * 2)) for n in sizes]
-    others = [measured("rival", n, point(0.9, share=0.1), point(1.0, share=0.2), ours=False) for n in sizes]
-    found = results(*some, *others, wholes=(whole(10_000, 0.1), whole(1_000_000, 0.001)))
-    real = measured("a", 500, point(0.9, share=0.5), point(1.0, share=0.9))
-    found.sets["500"] = {"count": 500, "dim": 16, "contrast": 1.4, "simulated": False}
-    found.measured.append(real)
-    assert growth(found) == [
+    some = [result("a", n, point(0.9, share=n**-0.5 / 2), point(1.0, share=n**-0.5 * 2)) for n in sizes]
+    others = [result("a library", n, point(0.9, share=0.1), point(1.0, share=0.2), ours=False) for n in sizes]
+    found = results(*some, *others, end_to_end=(end_to_end(10_000, 0.1), end_to_end(1_000_000, 0.001)))
+    real = result("a", 500, point(0.9, share=0.5), point(1.0, share=0.9))
+    found.datasets["500"] = DatasetInfo(500, 16, 1.4, simulated=False)
+    found.indexes.append(real)
+    assert growth_rows(found) == [
         ("share at equal recall", "10,000", "1,000,000", "exponent"),
         ("a", "1.00%", "0.10%", "-0.50"),
-        (f"{report.WHOLE}, as tuned", "10.00%", "0.10%", "-1.00"),
+        (f"{report.END_TO_END}, as tuned", "10.00%", "0.10%", "-1.00"),
     ]
 
 
 # The table
 
 
-def test_rows_have_the_cells_of_the_head_and_say_what_was_left_out() -> None:
+def test_rows_have_the_cells_of_the_head_and_say_what_was_skipped_lines() -> None:
     found = results(
-        measured("a", 100, point(0.96, share=0.031, ms=1.5)),
-        measured("b", 100, left="b is not installed"),
-        measured("c", 100, left="b is not installed"),
-        wholes=(whole(100, 0.02),),
+        result("a", 100, point(0.96, share=0.031, ms=1.5)),
+        result("b", 100, skipped="b is not installed"),
+        result("c", 100, skipped="b is not installed"),
+        end_to_end=(end_to_end(100, 0.02),),
     )
-    table = rows(found)
+    table = index_rows(found)
     assert [row[:3] for row in table] == [
-        ("100", report.WHOLE, "voronoi 2 × 64, probes 8"),
+        ("100", report.END_TO_END, "voronoi 2 × 64, probes 8"),
         ("100", "a", "probes 8"),
-        ("100", "b", "left out"),
-        ("100", "c", "left out"),
+        ("100", "b", "skipped"),
+        ("100", "c", "skipped"),
     ]
     assert table[1][3:] == ("0.960", "3.10%", "", "1.50", "3.00", "667", "1.5", "100")
-    assert left_out(found) == ["Left out: b (100); c (100): b is not installed"]
+    assert skipped_lines(found) == ["Skipped: b (100); c (100): b is not installed"]
     text = markdown(found)
     assert {line.count("|") for line in text.splitlines() if line.startswith("| 100 |")} == {12}
     assert "| s to merge them | 0.0123 |" in text
-    assert left_out(found)[0] in text
+    assert skipped_lines(found)[0] in text
 
 
 def test_plain_text_has_every_row() -> None:
-    found = results(measured("an index", 100, point(0.96)), wholes=(whole(100, 0.02),))
+    found = results(result("an index", 100, point(0.96)), end_to_end=(end_to_end(100, 0.02),))
     out = StringIO()
     show(found, Console(file=out, width=170))
     for cell in ("an index", "0.960", "contrast 1.80", "processor some", "s to merge them", "share at equal recall"):
@@ -155,8 +165,8 @@ def test_plain_text_has_every_row() -> None:
 
 
 def test_figures_are_read_as_they_were_written(tmp_path: Path) -> None:
-    found = results(measured("a", 100, point(0.96, share=0.1)), wholes=(whole(100, 0.02),))
+    found = results(result("a", 100, point(0.96, share=0.1)), end_to_end=(end_to_end(100, 0.02),))
     found.save(tmp_path / "results.json")
     again = Results.load(tmp_path / "results.json")
     assert asdict(again) == asdict(found)
-    assert rows(again) == rows(found)
+    assert index_rows(again) == index_rows(found)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import simulation
-from benchmarks.simulation import SimulationError, Vectors, measure, reduced, simulate, unit
+from benchmarks.simulation import SimulationError, Vectors, measure_contrast, reduce_dimensions, simulate, unit
 
 
 def clustered(count: int, dim: int, seed: int) -> Vectors:
@@ -29,25 +29,25 @@ def brute_contrast(vectors: Vectors) -> float:
 
 def test_contrast_is_that_of_all_pairs_and_all_neighbours() -> None:
     vectors = clustered(250, 12, 1)
-    assert measure(vectors).ratio == pytest.approx(brute_contrast(vectors), rel=0.02)
+    assert measure_contrast(vectors).ratio == pytest.approx(brute_contrast(vectors), rel=0.02)
 
 
 @pytest.mark.parametrize("block", [7, 100, 16_384])
 def test_the_block_does_not_change_the_contrast(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = measure(REAL)
+    whole = measure_contrast(REAL)
     monkeypatch.setattr(simulation, "_BLOCK", block)
-    assert measure(REAL).tenth == pytest.approx(whole.tenth, rel=1e-4)
+    assert measure_contrast(REAL).tenth == pytest.approx(whole.tenth, rel=1e-4)
 
 
 def test_by_default_as_many_vectors_have_the_contrast_of_the_real_ones() -> None:
     found = simulate(REAL, 4000, 50)
-    assert measure(found.vectors[: len(REAL)]).ratio == pytest.approx(measure(REAL).ratio, rel=0.05)
-    assert found.contrast.ratio > measure(REAL).ratio  # more vectors in the same neighbourhoods lie nearer
+    assert measure_contrast(found.vectors[: len(REAL)]).ratio == pytest.approx(measure_contrast(REAL).ratio, rel=0.05)
+    assert found.contrast.ratio > measure_contrast(REAL).ratio  # more vectors in the same neighbourhoods lie nearer
 
 
 def test_fewer_vectors_than_there_are_real_ones_have_the_contrast_of_as_many() -> None:
     found = simulate(REAL, 200, 20)
-    some = [measure(REAL[np.random.default_rng(seed).permutation(len(REAL))[:200]]).ratio for seed in range(5)]
+    some = [measure_contrast(REAL[np.random.default_rng(seed).permutation(len(REAL))[:200]]).ratio for seed in range(5)]
     assert found.contrast.ratio == pytest.approx(np.median(some), rel=0.06)
 
 
@@ -55,7 +55,7 @@ def test_fewer_vectors_than_there_are_real_ones_have_the_contrast_of_as_many() -
 def test_a_contrast_asked_for_is_reached_and_not_exceeded(wanted: float) -> None:
     found = simulate(REAL, 2500, 50, contrast=wanted)
     assert 0.97 * wanted <= found.contrast.ratio <= wanted
-    assert found.contrast.ratio == measure(found.vectors).ratio
+    assert found.contrast.ratio == measure_contrast(found.vectors).ratio
 
 
 def test_a_contrast_that_no_spread_gives_is_refused() -> None:
@@ -109,17 +109,17 @@ def test_memory_beside_the_result_is_that_of_some_blocks(monkeypatch: pytest.Mon
 
 def test_reduced_vectors_keep_inner_products_as_well_as_so_few_dimensions_can() -> None:
     real = clustered(300, 40, 5)
-    small = reduced(real, 20)
+    small = reduce_dimensions(real, 20)
     assert small.shape == (300, 20)
     np.testing.assert_allclose(np.linalg.norm(small, axis=1), 1, atol=1e-5)
     _, values, axes = np.linalg.svd(real)
     best = unit(real @ axes[:20].T)
     np.testing.assert_allclose(small @ small.T, best @ best.T, atol=1e-3)
     assert values[20] > 0.01  # something was lost, or the comparison would say nothing
-    np.testing.assert_allclose(reduced(real, 40), real, atol=1e-6)
+    np.testing.assert_allclose(reduce_dimensions(real, 40), real, atol=1e-6)
 
 
 @pytest.mark.parametrize("dim", [0, 49])
 def test_dimensions_that_the_vectors_do_not_have_are_refused(dim: int) -> None:
     with pytest.raises(SimulationError, match="expected 1 to 48"):
-        reduced(REAL, dim)
+        reduce_dimensions(REAL, dim)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from benchmarks.runner import Data
+from benchmarks.dataset import Dataset
 from shared.evaluation import retrieval_metrics
 
 K = 5
@@ -104,7 +104,7 @@ def test_the_benchmarks_count_recall_in_the_same_way(tmp_path: Path) -> None:
     vectors = rng.standard_normal((60, 4)).astype(np.float32)
     vectors[30:] = vectors[:30]  # each is there twice
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    data = Data.write("twice", tmp_path / "data", vectors, vectors[:3])
+    data = Dataset.write("twice", tmp_path / "data", vectors, vectors[:3])
     rows = np.argsort(-(vectors[:3] @ vectors.T), axis=1, kind="stable")[:, :10]
     assert data.recall(rows) == 1.0
     assert data.recall((rows + 30) % 60) == 1.0  # the copies are as near
