@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -503,7 +504,7 @@ def test_a_lock_that_is_lost_with_the_server_does_not_hide_that_the_server_is_aw
 
 
 def test_a_server_that_hangs_is_unavailable(servers: Servers) -> None:
-    client = connect(servers.settings.index_url.get_secret_value(), timeout_s=0.3, retries=0)
+    client = connect(servers.settings.index_url.get_secret_value(), timeout_s=2.0, retries=0)
     state = State.of(client)
     assert state.claims.count("art") == 0
     os.kill(servers.index.pid, signal.SIGSTOP)
@@ -543,7 +544,7 @@ def test_an_error_of_a_command_is_not_taken_for_a_server_that_is_away(redis: Cli
 
 
 def _hold_until_killed(url: str, ready: "multiprocessing.synchronize.Event") -> None:
-    with State.of(connect(url)).locks.hold(LOCK):
+    with patch("shared.state.locks.LEASE_S", 3.0), State.of(connect(url)).locks.hold(LOCK):
         ready.set()
         time.sleep(600)
 
