@@ -7,14 +7,14 @@ from services.web.api import blueprint as api
 from services.web.pages import collections, evaluations, formatting, search
 from shared.settings import Settings
 
-FORM_MEMORY = 256 * 1024  # bytes of the text fields of one form
+FORM_MEMORY = 256 * 1024  # bytes of the text fields of a form
 FORM_PARTS = 2_000
 
 
 def create_app(settings: Settings) -> Flask:
-    """Return the application for the settings; call it in the process that serves.
+    """Return the application for the settings; call it in the serving process, after any fork.
 
-    No server is contacted: the application starts, and says which part is down, whatever is down.
+    No server is contacted: the application starts even if every other part is down.
     """
     app = Flask(__name__)
     app.config.update(

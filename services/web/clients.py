@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flask import Flask, current_app
 
-from services.web.memory_budget import Budget
+from services.web.memory_budget import MemoryBudget
 from services.web.thumbnails import Thumbnails
 from shared.images import Limits
 from shared.messaging.celery_app import make_app
@@ -37,7 +37,7 @@ class Parts:
     recall: RecallLog
     queue: TaskQueue
     thumbnails: Thumbnails
-    memory: Budget
+    memory: MemoryBudget
 
 
 def attach(app: Flask, settings: Settings) -> None:
@@ -56,7 +56,7 @@ def attach(app: Flask, settings: Settings) -> None:
         recall=RecallLog(index),
         queue=TaskQueue(make_app(settings, name="web")),
         thumbnails=Thumbnails(store, limits),
-        memory=Budget(max(_MEMORY, settings.max_file_bytes)),
+        memory=MemoryBudget(max(_MEMORY, settings.max_file_bytes)),
     )
 
 

@@ -1,4 +1,4 @@
-"""File names that came from outside: fit to be shown and sent back, never used as paths."""
+"""Cleans the file names that clients send, to be shown and sent back; they are never used as paths."""
 
 import unicodedata
 
@@ -9,7 +9,7 @@ _REORDERING = {ord(character): None for character in "\u202a\u202b\u202c\u202d\u
 def clean_name(name: str | None) -> str:
     """Return the last part of a file name without control characters, at most 200 characters, never empty.
 
-    Characters that reverse the reading direction go too, with which ``gpj.exe`` passes for ``exe.jpg``.
+    Characters that reverse the reading direction are removed: they make ``gpj.exe`` look like ``exe.jpg``.
     """
     last = (name or "").replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     text = unicodedata.normalize("NFC", last.encode("utf-8", "replace").decode()).translate(_REORDERING)

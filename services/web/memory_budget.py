@@ -1,4 +1,4 @@
-"""A budget of memory that requests share, so that many large files at once cost time and not the process."""
+"""A memory budget that all requests share: many large files at once make requests wait and not exhaust memory."""
 
 import threading
 from collections.abc import Iterator
@@ -8,41 +8,41 @@ from shared.errors import Unavailable
 
 
 class Busy(Unavailable):
-    """The service has as much in hand as it can hold; trying again later helps."""
+    """The memory budget is used up; trying again later helps."""
 
 
-class Budget:
-    """Lends bytes out of a fixed number; who wants more than there are left waits for others to give theirs back."""
+class MemoryBudget:
+    """A fixed number of bytes; a request that needs more than is free waits until other requests release theirs."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._lent = 0
-        self._changed = threading.Condition()
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._acquired = 0
+        self._released = threading.Condition()
 
-    def take(self, wanted: int, *, timeout_s: float = 30.0) -> int:
-        """Take up to the whole budget; returns the number of bytes to `give` back.
+    def acquire(self, size: int, *, timeout_s: float = 30.0) -> int:
+        """Acquire bytes, at most the whole budget; returns the number of bytes to `release`.
 
         Raises:
-            Busy: There was not enough left within the time.
+            Busy: Not enough bytes became free within the time.
         """
-        wanted = min(wanted, self._size)
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._lent + wanted <= self._size, timeout_s):
+        size = min(size, self._capacity)
+        with self._released:
+            if not self._released.wait_for(lambda: self._acquired + size <= self._capacity, timeout_s):
                 raise Busy("the web service is busy with large files; try again in a while")
-            self._lent += wanted
-        return wanted
+            self._acquired += size
+        return size
 
-    def give(self, taken: int) -> None:
-        """Give back what was taken."""
-        with self._changed:
-            self._lent -= taken
-            self._changed.notify_all()
+    def release(self, acquired: int) -> None:
+        """Return bytes to the budget; `acquired` is what `acquire` returned."""
+        with self._released:
+            self._acquired -= acquired
+            self._released.notify_all()
 
     @contextmanager
-    def holding(self, wanted: int) -> Iterator[None]:
-        """Take bytes for the time of a block."""
-        taken = self.take(wanted)
+    def holding(self, size: int) -> Iterator[None]:
+        """Hold bytes of the budget during a block."""
+        acquired = self.acquire(size)
         try:
             yield
         finally:
-            self.give(taken)
+            self.release(acquired)

@@ -1,4 +1,4 @@
-"""For those who operate the service: whether it lives, which part is down, and its metrics."""
+"""Routes for operators: liveness, readiness of every part, and Prometheus metrics."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from services.web.api.operations import reply
-from services.web.metrics import measures
+from services.web.metrics import current_metrics
 from shared.errors import ArtseekError, Unavailable
 from shared.health import heartbeat
 from shared.health.readiness import Readiness
@@ -24,35 +24,35 @@ blueprint = Blueprint("ops", __name__)
 
 
 def attach(app: Flask, settings: Settings) -> None:
-    """Answer for the application; nothing is sent yet."""
+    """Add the routes to the application; no server is contacted yet."""
     app.extensions[_NAME] = Readiness(settings)
     with app.app_context():
-        measures().registry.register(_Neighbours(settings, app.extensions[_NAME]))
+        current_metrics().registry.register(_SystemCollector(settings, app.extensions[_NAME]))
     app.register_blueprint(blueprint)
 
 
 @blueprint.get("/healthz")
 def healthz() -> ResponseReturnValue:
-    """Tell that the process answers, whatever is down."""
+    """Return 200 while the process runs, whichever parts are down."""
     return reply({"alive": True})
 
 
 @blueprint.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    """Tell which parts are up: 200 if all are, else 503."""
+    """Return the state of every part: status 200 if all parts are up, else 503."""
     readiness: Readiness = current_app.extensions[_NAME]
-    found = readiness.ask()
-    return reply(found, 200 if found["ready"] else 503)
+    report = readiness.ask()
+    return reply(report, 200 if report["ready"] else 503)
 
 
 @blueprint.get("/metrics")
 def metrics() -> ResponseReturnValue:
-    """Return the metrics as Prometheus reads them."""
-    return Response(generate_latest(measures().registry), content_type=CONTENT_TYPE_LATEST)
+    """Return the metrics in the text format of Prometheus."""
+    return Response(generate_latest(current_metrics().registry), content_type=CONTENT_TYPE_LATEST)
 
 
-class _Neighbours(Collector):
-    """What is asked of other parts at every scrape; a part that is down leaves its metrics out."""
+class _SystemCollector(Collector):
+    """Collects the metrics of other parts at every scrape; the metrics of a part that is down are left out."""
 
     def __init__(self, settings: Settings, readiness: Readiness) -> None:
         self._readiness = readiness
@@ -61,28 +61,31 @@ class _Neighbours(Collector):
         self._index = connect(settings.index_url.get_secret_value(), timeout_s=_SCRAPE_S, retries=1)
 
     def describe(self) -> list[Metric]:
-        """Return nothing: what there is to collect is only known when it is asked."""
+        """Return no metrics: which ones exist is known only at a scrape."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield parts, collection sizes, queue lengths, and what the workers did, who listen on no port."""
+        """Yield the state of the parts, collection sizes, queue lengths and the results of the workers.
+
+        Workers serve no metrics themselves: they listen on no port.
+        """
         up = GaugeMetricFamily("artseek_part_up", "Whether a part of the system is up.", labels=["part"])
         parts = self._readiness.ask()["parts"]
-        for part, found in parts.items():
-            up.add_metric([part], float(found["up"]))
+        for part, state in parts.items():
+            up.add_metric([part], float(state["up"]))
         yield up
         images = GaugeMetricFamily("artseek_collection_images", "Images of a collection.", labels=["collection"])
         for collection in self._collections() if parts["query service"]["up"] else ():
             images.add_metric([collection.name], collection.images)
         yield images
         waiting = GaugeMetricFamily("artseek_queue_messages", "Messages that wait in a queue.", labels=["queue"])
-        for queue, count in self._waiting().items() if parts["broker"]["up"] else ():
+        for queue, count in self._queue_lengths().items() if parts["broker"]["up"] else ():
             waiting.add_metric([queue], count)
         yield waiting
         if parts["index"]["up"]:
-            yield from self._workers()
+            yield from self._worker_metrics()
 
-    def _workers(self) -> Iterator[Metric]:
+    def _worker_metrics(self) -> Iterator[Metric]:
         silence = GaugeMetricFamily(
             "artseek_worker_silence_seconds", "Time since a worker last said that it lives.", labels=["worker"]
         )
@@ -108,7 +111,7 @@ class _Neighbours(Collector):
         except ArtseekError:
             return []
 
-    def _waiting(self) -> dict[str, int]:
+    def _queue_lengths(self) -> dict[str, int]:
         try:
             with guarded():
                 return {queue: int(self._broker.llen(queue)) for queue in QUEUES}

@@ -1,6 +1,6 @@
-"""Errors as answers: problem details (RFC 9457) for the API, a page for people.
+"""Turns errors into HTTP responses: problem details (RFC 9457) for the API, a page for browsers.
 
-Every error that a view raises ends here, so that each has one shape and none shows a stack.
+Every error that a view raises is handled here: all responses have the same form, and none shows a stack trace.
 """
 
 import json
@@ -49,7 +49,7 @@ class ProblemAnswer(TypedDict):
 
 
 class Problem(Exception):
-    """Ends a request with an error answer."""
+    """Ends a request with an error response."""
 
     def __init__(
         self,
@@ -67,26 +67,26 @@ class Problem(Exception):
 
 
 def invalid(errors: list[FieldError]) -> Problem:
-    """Return the answer to values that do not fit."""
+    """Return the problem of a request with invalid values."""
     detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:5])
     return Problem(422, "invalid", detail, errors=errors)
 
 
 def too_large(limit: int) -> Problem:
-    """Return the answer to a body or file of more than `limit` bytes."""
+    """Return the problem of a body or file of more than `limit` bytes."""
     return Problem(
         413, "too-large", f"the request is larger than the {limit:,} bytes that are taken: send less at a time"
     )
 
 
 def attach(app: Flask) -> None:
-    """Answer every error of the application."""
-    app.register_error_handler(Problem, _answer)
-    app.register_error_handler(HTTPException, lambda error: _answer(_of_http(error)))
-    app.register_error_handler(Exception, lambda error: _answer(_of(error)))
+    """Handle every error of the application."""
+    app.register_error_handler(Problem, _response)
+    app.register_error_handler(HTTPException, lambda error: _response(_from_http(error)))
+    app.register_error_handler(Exception, lambda error: _response(_from_exception(error)))
 
 
-def _of_http(error: HTTPException) -> Problem:
+def _from_http(error: HTTPException) -> Problem:
     if isinstance(error, RequestEntityTooLarge):
         return too_large(request.max_content_length or 0)
     status = HTTPStatus(error.code or 500)
@@ -99,7 +99,7 @@ def _of_http(error: HTTPException) -> Problem:
     return Problem(status, status.phrase.lower().replace(" ", "-"), detail, headers=headers)
 
 
-def _of(error: Exception) -> Problem:
+def _from_exception(error: Exception) -> Problem:
     match error:
         case ImageRefused():
             return Problem(422, error.reason, error.message)
@@ -120,11 +120,11 @@ def _of(error: Exception) -> Problem:
 
 
 def wants_problem() -> bool:
-    """Return whether the request is one of a program: errors are then JSON."""
+    """Return whether errors of this request are sent as JSON: paths for programs, not for people."""
     return request.path.startswith("/api/") or request.path in {"/healthz", "/readyz", "/metrics"}
 
 
-def _answer(problem: Problem) -> Response:
+def _response(problem: Problem) -> Response:
     title = HTTPStatus(problem.status).phrase
     if wants_problem():
         body = ProblemAnswer(
@@ -134,10 +134,12 @@ def _answer(problem: Problem) -> Response:
             body["errors"] = problem.errors
         if problem.rejected:
             body["rejected"] = problem.rejected
-        answer = Response(json.dumps(body), problem.status, mimetype=MEDIA_TYPE)
+        response = Response(json.dumps(body), problem.status, mimetype=MEDIA_TYPE)
     else:
         template = "_problem.html" if request.path == "/results" else "problem.html"
         detail = problem.detail.encode("utf-8", "replace").decode()
-        answer = Response(render_template(template, status=problem.status, title=title, detail=detail), problem.status)
-    answer.headers.update(problem.headers)
-    return answer
+        response = Response(
+            render_template(template, status=problem.status, title=title, detail=detail), problem.status
+        )
+    response.headers.update(problem.headers)
+    return response

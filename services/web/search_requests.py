@@ -36,7 +36,7 @@ def search(
         request.id = image_id
     with parts.memory.holding(_COPIES * len(image or b"")):
         found = parts.query.search(request)
-    metrics.searched(found)
+    metrics.count_search(found)
     return found
 
 
@@ -55,7 +55,7 @@ def search_batch(parts: Parts, collection: str, wanted: SearchBatch) -> list[Sea
         request.queries.add().vector.values.extend(vector)
     answers = list(parts.query.search_batch(request).answers)
     for found in answers:
-        metrics.searched(found, stages=False)  # they are those of the whole batch
+        metrics.count_search(found, with_stages=False)  # they are those of the whole batch
     return answers
 
 

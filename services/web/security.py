@@ -1,4 +1,4 @@
-"""What keeps other sites out: requests that they make a browser send, hosts they pretend to be, frames and scripts."""
+"""Protection against other web sites: cross-site requests, DNS rebinding, framing and foreign scripts."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -23,11 +23,11 @@ _HEADERS = {
 
 
 def attach(app: Flask, settings: Settings) -> None:
-    """Guard every request and answer of the application."""
-    local = _is_local(_host_of(settings.web_listen))
+    """Check every request to the application and add security headers to every response."""
+    listens_locally = _is_local(_host_of(settings.web_listen))
 
-    def guard() -> None:
-        if local and not _is_local(_host_of(request.host), any_address=True):
+    def refuse_foreign_requests() -> None:
+        if listens_locally and not _is_local(_host_of(request.host), any_address=True):
             raise Problem(
                 421,
                 "misdirected",
@@ -37,18 +37,18 @@ def attach(app: Flask, settings: Settings) -> None:
         if request.method not in _SAFE and _from_another_site():
             raise Problem(403, "cross-site", "this request was sent by a page of another site, which is not permitted")
 
-    def harden(answer: Response) -> Response:
+    def add_headers(response: Response) -> Response:
         for name, value in _HEADERS.items():
-            answer.headers.setdefault(name, value)
-        answer.headers.setdefault("Cache-Control", "no-cache")
-        return answer
+            response.headers.setdefault(name, value)
+        response.headers.setdefault("Cache-Control", "no-cache")
+        return response
 
-    app.before_request(guard)
-    app.after_request(harden)
+    app.before_request(refuse_foreign_requests)
+    app.after_request(add_headers)
 
 
 def _from_another_site() -> bool:
-    """Whether a browser sent this on behalf of a page of another origin. Other programs send neither header."""
+    """Return whether a browser sent the request for a page of another origin. Other programs send neither header."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site not in {"same-origin", "none"}
@@ -65,7 +65,10 @@ def _host_of(address: str) -> str:
 
 
 def _is_local(host: str, *, any_address: bool = False) -> bool:
-    """Whether a host means this machine; `any_address`: or is an address, which no foreign name can resolve to."""
+    """Return whether a host means this machine.
+
+    With `any_address`, every IP address passes: DNS rebinding needs a host name.
+    """
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Runs the application under gunicorn: one process with threads, since it waits for servers rather than computes."""
+"""Serves the application with gunicorn: one process with threads, since requests mostly wait for other servers."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from shared.logs import configure
 from shared.settings import Settings
 
-_STALLED_S = 60.0  # a client that neither sends nor takes a byte for this long is dropped
+_STALLED_S = 60.0  # a client that neither sends nor receives a byte for this long is disconnected
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
@@ -22,17 +22,17 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "workers": 1,
             "worker_class": "gthread",
             "threads": self._settings.web_threads,
-            "timeout": 60,  # of the worker's own pulse, not of a request
+            "timeout": 60,  # of the worker's heartbeat, not of a request
             "graceful_timeout": 20,
             "keepalive": 30,
             "limit_request_line": 8190,
             "limit_request_fields": 64,
             "limit_request_field_size": 8190,
-            "forwarded_allow_ips": "",  # nothing here depends on a scheme or address that a proxy claims
+            "forwarded_allow_ips": "",  # the scheme and address that a proxy claims are not used
             "control_socket_disable": True,
             "proc_name": "artseek-web",
             "loglevel": "warning",
-            "pre_request": _bound_waiting,
+            "pre_request": _limit_waiting,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -50,5 +50,5 @@ def serve(settings: Settings) -> None:
     _Server(settings).run()
 
 
-def _bound_waiting(_worker: object, request: Any) -> None:
+def _limit_waiting(_worker: object, request: Any) -> None:
     request.unreader.sock.settimeout(_STALLED_S)

@@ -1,4 +1,4 @@
-"""The WSGI application for any server that wants one: ``services.web.wsgi:app``."""
+"""The WSGI application, for any WSGI server: ``services.web.wsgi:app``."""
 
 from services.web.app import create_app
 from shared.logs import configure

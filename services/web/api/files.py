@@ -38,15 +38,15 @@ def get_original(path: ImagePath) -> ResponseReturnValue:
     entry = here.query.image(path.name, path.id)
     if request.if_none_match.contains(entry.digest):
         return _tagged(Response(status=304), entry.digest)
-    taken = here.memory.take(entry.size)
+    taken = here.memory.acquire(entry.size)
     try:
         data = here.store.get(layout.original_key(entry.digest))
     except BaseException:
-        here.memory.give(taken)
+        here.memory.release(taken)
         raise
     kind = entry.media_type if entry.media_type in _TYPES else "application/octet-stream"
     response = Response(data, content_type=kind)
-    response.call_on_close(lambda: here.memory.give(taken))
+    response.call_on_close(lambda: here.memory.release(taken))
     response.headers["Content-Disposition"] = _disposition(clean_name(entry.name))
     return _tagged(response, entry.digest)
 

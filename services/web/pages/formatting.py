@@ -1,4 +1,4 @@
-"""How numbers and times are written on the pages."""
+"""Formats numbers and times for the pages."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,21 +12,21 @@ _UNITS = ("bytes", "KB", "MB", "GB", "TB")
 
 
 def count(number: int) -> str:
-    """Return a number with its thousands apart."""
+    """Return a number with thousands separators."""
     return f"{number:,}"
 
 
 def share(part: int, whole: int) -> str:
-    """Return a part of a whole in percent."""
-    percent = 100 * part / whole if whole else 0.0
-    return f"{percent:.0f} %" if percent >= 10 or not percent else f"{percent:.1f} %"
+    """Return the share of a part in a whole, in percent."""
+    value = 100 * part / whole if whole else 0.0
+    return f"{value:.0f} %" if value >= 10 or not value else f"{value:.1f} %"
 
 
-def percent(part: float | None) -> str:
-    """Return a share in percent, to three digits or so."""
-    if part is None:
+def percent(fraction: float | None) -> str:
+    """Return a fraction in percent, with about three digits."""
+    if fraction is None:
         return "–"
-    return f"{100 * part:.1f} %" if part >= 0.001 or not part else f"{100 * part:.2g} %"
+    return f"{100 * fraction:.1f} %" if fraction >= 0.001 or not fraction else f"{100 * fraction:.2g} %"
 
 
 def figure(value: float | None) -> str:
@@ -45,14 +45,14 @@ def span(interval: Sequence[float]) -> str:
 
 
 def milliseconds(number: float | None) -> str:
-    """Return milliseconds to three digits or so."""
+    """Return milliseconds with about three digits."""
     if number is None:
         return "–"
     return f"{number:.0f} ms" if number >= 100 else f"{number:.1f} ms"
 
 
 def size(number: int) -> str:
-    """Return a number of bytes in the unit that suits it."""
+    """Return a number of bytes in the largest unit that fits."""
     value, unit = float(number), 0
     while value >= 1000 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1
@@ -60,28 +60,28 @@ def size(number: int) -> str:
 
 
 def date(seconds: float) -> str:
-    """Return a day, in UTC."""
+    """Return the day of a time in seconds since 1970, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%d %B %Y").lstrip("0")
 
 
 def moment(text: str) -> str:
-    """Return a time that is given as RFC 3339, to the minute."""
+    """Return an RFC 3339 time, to the minute, in UTC."""
     return datetime.fromisoformat(text).astimezone(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0")
 
 
-def stages(found: SearchResponse) -> list[tuple[str, float, float, float]]:
-    """Return the stages of a search: name, milliseconds, and where they begin and how long they are, in percent."""
-    spent = [(name, found.timings_ms.get(name, 0.0)) for name in _STAGES if found.timings_ms.get(name, 0.0) > 0]
+def stages(response: SearchResponse) -> list[tuple[str, float, float, float]]:
+    """Return the stages of a search: name, milliseconds, and start and length in percent of the total."""
+    spent = [(name, response.timings_ms.get(name, 0.0)) for name in _STAGES if response.timings_ms.get(name, 0.0) > 0]
     total = max(sum(ms for _, ms in spent), 1e-9)
-    begun, rows = 0.0, []
+    start, rows = 0.0, []
     for name, ms in spent:
-        rows.append((name, ms, round(100 * begun / total, 2), round(100 * ms / total, 2)))
-        begun += ms
+        rows.append((name, ms, round(100 * start / total, 2), round(100 * ms / total, 2)))
+        start += ms
     return rows
 
 
 def attach(app: Flask) -> None:
-    """Make the formats known to the templates."""
+    """Add the formats to the templates as filters and functions."""
     for filter_ in (count, percent, figure, difference, span, milliseconds, size, date, moment):
         app.add_template_filter(filter_)
     for function in (share, stages):
