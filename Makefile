@@ -29,7 +29,7 @@ test-fast: export OPENBLAS_NUM_THREADS = 1
 test test-fast: export PYTHONDONTWRITEBYTECODE =
 
 test: $(VENV)/dev
-	$(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/dev
 	$(BIN)/pytest tests/unit -m "not slow" --hypothesis-profile=fast -p no:schemathesis -n $(JOBS) --dist loadfile

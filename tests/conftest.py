@@ -1,5 +1,7 @@
 """The running system for tests of several kinds, and which tests are slow."""
 
+import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,18 +23,28 @@ enable_onednn()  # before any test imports TensorFlow
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts servers, by its folder, as slow; a slow unit test says so itself."""
+    """Mark what starts servers, by its folder, as slow; a slow unit test says so itself.
+
+    Files with slow tests come first: where several processes take them in turn, none of them gets a long file at the
+    end, for which the others would wait.
+    """
     for item in items:
         if any(item.path.is_relative_to(folder) for folder in _SLOW_FOLDERS):
             item.add_marker(pytest.mark.slow)
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow_files)
 
 
 @pytest.fixture(scope="session")
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sample gallery: five class folders."""
-    folder = tmp_path_factory.mktemp("gallery") / "works"
-    sample_gallery.render(folder, works=60, seed=0)
-    return folder
+    """A folder with the sample gallery: five class folders. Processes that run tests beside each other share it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "gallery.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sample_gallery.render(folder / "gallery", works=60, seed=0)
+    return folder / "gallery"
 
 
 @pytest.fixture(scope="session")

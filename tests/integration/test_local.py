@@ -182,7 +182,8 @@ def test_a_child_that_is_killed_is_started_again(started: Stack, name: str) -> N
 
 
 def test_after_all_that_the_system_is_ready_again(started: Stack) -> None:
-    eventually(lambda: json.loads(started.artseek("status", "--json", check=False))["ready"])
+    started.wait_until_ready()
+    assert json.loads(started.artseek("status", "--json"))["ready"]
 
 
 def test_what_was_added_is_there_after_a_stop_and_a_start(started: Stack, gallery: Path) -> None:

@@ -46,6 +46,24 @@ class Stack:
             text=True,
         )
 
+    def wait_until_ready(self) -> None:
+        """Wait until all parts are up.
+
+        Raises:
+            AssertionError: The system ended, or was not ready in time; the message has its log.
+        """
+
+        def log() -> str:
+            return launcher_log(self.data).read_text(encoding="utf-8")
+
+        def is_ready() -> bool:
+            assert self.process.poll() is None, log()
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=PATIENCE_S):  # noqa: S310 -- our own address
+                return True
+
+        # An HTTP error is an OSError too: the answer is 503 until all parts are there.
+        eventually(is_ready, trying=OSError, explain=log)
+
     def stop(self) -> int:
         """Stop the system as Ctrl-C does; returns its exit status."""
         self.process.send_signal(signal.SIGINT)
@@ -92,15 +110,8 @@ def start_stack(data: Path, *, port: int | None = None, environment: Mapping[str
     port = port or free_port()
     process = launch(data, port=port, environment=environment)
     stack = Stack(process, data, f"http://127.0.0.1:{port}", environment)
-
-    def is_ready() -> bool:
-        assert process.poll() is None, launcher_log(data).read_text(encoding="utf-8")
-        with urllib.request.urlopen(f"{stack.url}/readyz", timeout=5):  # noqa: S310 -- our own address
-            return True
-
     try:
-        # An HTTP error is an OSError too: /readyz answers 503 until all parts are there.
-        eventually(is_ready, trying=OSError, explain=lambda: launcher_log(data).read_text(encoding="utf-8"))
+        stack.wait_until_ready()
     except BaseException:
         process.terminate()
         process.wait(timeout=PATIENCE_S)
