@@ -1,1 +1,1 @@
-"""The query service: vector → candidates → exact re-rank → hits, over a memory-mapped local copy of the segments."""
+"""The query service: vector → candidates → exact re-rank → hits, over a memory-mapped replica of the segments."""

@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from services.query.grpc_service import QueryService
 from services.query.live_recall import LiveRecall
-from services.query.metrics import Measures, Measuring
+from services.query.metrics import Metrics, MetricsInterceptor
 from services.query.replica.replica_sync import ReplicaSync
 from services.query.search.searcher import Searcher
 from shared.images import Limits
@@ -39,16 +39,16 @@ def main() -> None:
     configure(settings.log_level)
     index_url = settings.index_url.get_secret_value()
     following = connect(index_url, retries=0, timeout_s=2.0)
-    follower = ReplicaSync(
+    replica_sync = ReplicaSync(
         catalog=Catalog(ObjectStore.from_settings(settings)),
         changes=Changes(following),
         state=State.of(following),
         folder=settings.query_copy,
     )
-    measures = Measures(follower)
-    live_recall = LiveRecall(settings.recall_sample, log=RecallLog(connect(index_url, retries=1)), measures=measures)
+    metrics = Metrics(replica_sync)
+    live_recall = LiveRecall(settings.recall_sample, log=RecallLog(connect(index_url, retries=1)), metrics=metrics)
     searcher = Searcher(
-        follower=follower,
+        replica_sync=replica_sync,
         buckets=BucketStore(connect(index_url, retries=1), limit=settings.bucket_limit),
         connect_model=lambda model, version: ServingClient(settings.serving_target, model, version=version),
         limits=Limits(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels),
@@ -57,14 +57,14 @@ def main() -> None:
     )
     server = grpc.server(
         ThreadPoolExecutor(_THREADS, thread_name_prefix="query"),
-        interceptors=[Measuring(measures)],
+        interceptors=[MetricsInterceptor(metrics)],
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE),
             ("grpc.max_send_message_length", MAX_MESSAGE),
             ("grpc.so_reuseport", 0),
         ],
     )
-    add_QueryServicer_to_server(QueryService(searcher, follower), server)
+    add_QueryServicer_to_server(QueryService(searcher, replica_sync), server)
     health_service = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     for name in ("", _SERVICE):
@@ -72,24 +72,24 @@ def main() -> None:
     if not server.add_insecure_port(settings.query_listen):
         raise SystemExit(f"cannot listen at ARTSEEK_QUERY_LISTEN={settings.query_listen}: is the port taken?")
     try:
-        stop_showing = measures.serve(settings.query_metrics_listen)
+        stop_showing = metrics.serve(settings.query_metrics_listen)
     except OSError as error:
         raise SystemExit(
             f"cannot listen at ARTSEEK_QUERY_METRICS_LISTEN={settings.query_metrics_listen}: {error}"
         ) from error
     server.start()
-    follower.start()
+    replica_sync.start()
     live_recall.start()
 
     stop = StopSignal()
-    while not follower.listed.is_set() and not stop.wait(0.1):
+    while not replica_sync.listed.is_set() and not stop.wait(0.1):
         pass
     for name in ("", _SERVICE):
         health_service.set(name, health_pb2.HealthCheckResponse.SERVING)
     _log.info("serving at %s", settings.query_listen)
     stop.wait()
     health_service.enter_graceful_shutdown()
-    follower.stop()
+    replica_sync.stop()
     server.stop(grace=5).wait()
     stop_showing()
 

@@ -11,7 +11,8 @@ import numpy as np
 from services.query.replica.mapped_segment import MappedSegment, Vectors
 from services.query.replica.replica import Replica
 from services.query.replica.replica_sync import ReplicaSync
-from services.query.search.searcher import Searcher, SearchQuery, SearchResult
+from services.query.search.search_query import SearchQuery, SearchResult
+from services.query.search.searcher import Searcher
 from shared.errors import Invalid, NotFound, Unavailable
 from shared.images import ImageRefused
 from shared.rpc.query import METRIC_NAMES, MODE_NAMES, MODES
@@ -29,11 +30,11 @@ Answer = TypeVar("Answer")
 
 
 class QueryService(QueryServicer):
-    """Answers `artseek.query.v1.Query` from a searcher and a follower."""
+    """Answers `artseek.query.v1.Query` from a searcher and a replica sync."""
 
-    def __init__(self, searcher: Searcher, follower: ReplicaSync) -> None:
+    def __init__(self, searcher: Searcher, replica_sync: ReplicaSync) -> None:
         self._searcher = searcher
-        self._follower = follower
+        self._replica_sync = replica_sync
 
     def Search(self, request: messages.SearchRequest, context: grpc.ServicerContext) -> messages.SearchResponse:
         """Return the images most similar to the query."""
@@ -47,7 +48,7 @@ class QueryService(QueryServicer):
 
     def GetImage(self, request: messages.GetImageRequest, context: grpc.ServicerContext) -> messages.Image:
         """Return one image's entry."""
-        return _answer(context, lambda: _image(*self._follower.copy(request.collection).find(request.id)))
+        return _answer(context, lambda: _image(*self._replica_sync.replica(request.collection).find(request.id)))
 
     def ListImages(
         self, request: messages.ListImagesRequest, context: grpc.ServicerContext
@@ -63,14 +64,14 @@ class QueryService(QueryServicer):
 
     def _search(self, request: messages.SearchRequest, context: grpc.ServicerContext) -> messages.SearchResponse:
         kind = request.WhichOneof("query")
-        wanted = replace(
-            _wanted(request),
+        search_query = replace(
+            _search_query(request),
             image=request.image if kind == "image" else None,
             id=request.id if kind == "id" else None,
             vector=_vector(request.vector) if kind == "vector" else None,
         )
-        found, copy = self._searcher.search(wanted, time_left_s=context.time_remaining())
-        return _response(found, copy, request.metric)
+        result, replica = self._searcher.search(search_query, time_left_s=context.time_remaining())
+        return _response(result, replica, request.metric)
 
     def _search_batch(self, request: messages.SearchBatchRequest) -> messages.SearchBatchResponse:
         if request.options.WhichOneof("query"):
@@ -81,30 +82,32 @@ class QueryService(QueryServicer):
             if kind is None:
                 raise Invalid(f"query {place} of the batch is empty: give an id or a vector")
             queries.append(query.id if kind == "id" else _vector(query.vector))
-        found, copy = self._searcher.search_batch(_wanted(request.options), queries)
-        return messages.SearchBatchResponse(answers=[_response(one, copy, request.options.metric) for one in found])
+        result, replica = self._searcher.search_batch(_search_query(request.options), queries)
+        return messages.SearchBatchResponse(answers=[_response(one, replica, request.options.metric) for one in result])
 
     def _list(self, request: messages.ListImagesRequest) -> messages.ListImagesResponse:
         limit = request.limit or _PAGE
         if not 1 <= limit <= _MAX_PAGE or request.offset < 0:
             raise Invalid(f"limit {limit} and offset {request.offset}: expected 1 to {_MAX_PAGE}, and 0 or more")
-        view = self._follower.copy(request.collection).view
+        view = self._replica_sync.replica(request.collection).view
         total, rows = view.latest(limit=limit, offset=request.offset, label=request.label)
         return messages.ListImagesResponse(images=[_image(*view.place(row)) for row in rows.tolist()], total=total)
 
     def _collections(self, request: messages.ListCollectionsRequest) -> messages.ListCollectionsResponse:
-        copies: Iterable[Replica]
+        replicas: Iterable[Replica]
         if request.name:
-            copies = [self._follower.copy(request.name)]
+            replicas = [self._replica_sync.replica(request.name)]
         else:
-            self._follower.catch_up()
-            copies = (copy for _, copy in sorted(self._follower.copies.items()))
+            self._replica_sync.catch_up()
+            replicas = (replica for _, replica in sorted(self._replica_sync.replicas.items()))
         return messages.ListCollectionsResponse(
-            collections=[_collection(copy, self._follower.filling(copy.embedding_set)) for copy in copies]
+            collections=[
+                _collection(replica, self._replica_sync.filling(replica.embedding_set)) for replica in replicas
+            ]
         )
 
 
-def _wanted(request: messages.SearchRequest) -> SearchQuery:
+def _search_query(request: messages.SearchRequest) -> SearchQuery:
     """Return what a request says beside its query."""
     if request.mode not in MODE_NAMES or request.metric not in METRIC_NAMES:
         raise Invalid(f"mode {request.mode} or metric {request.metric} is unknown to this version")
@@ -128,26 +131,28 @@ def _vector(vector: messages.Vector) -> Vectors:
     return np.array(vector.values, dtype=np.float32)
 
 
-def _response(found: SearchResult, copy: Replica, metric: messages.Metric.ValueType) -> messages.SearchResponse:
-    hits = [messages.Hit(image=_image(hit.pack, hit.row), score=hit.score, distance=hit.distance) for hit in found.hits]
+def _response(result: SearchResult, replica: Replica, metric: messages.Metric.ValueType) -> messages.SearchResponse:
+    hits = [
+        messages.Hit(image=_image(hit.mapped, hit.row), score=hit.score, distance=hit.distance) for hit in result.hits
+    ]
     return messages.SearchResponse(
         hits=hits,
-        mode=MODES[found.mode],
+        mode=MODES[result.mode],
         metric=metric,
-        candidates=found.candidates,
-        collection_size=copy.view.images,
-        timings_ms=found.timings_ms,
-        model=copy.embedding_set.model,
-        model_version=copy.embedding_set.version,
-        generation=found.generation,
-        probed_buckets=found.probed,
-        truncated_buckets=found.truncated,
-        seen=found.seen,
+        candidates=result.candidates,
+        collection_size=replica.view.images,
+        timings_ms=result.timings_ms,
+        model=replica.embedding_set.model,
+        model_version=replica.embedding_set.version,
+        generation=result.generation,
+        probed_buckets=result.probed,
+        truncated_buckets=result.truncated,
+        seen=result.seen,
     )
 
 
-def _image(pack: MappedSegment, row: int) -> messages.Image:
-    entry = pack.entry(row)
+def _image(mapped: MappedSegment, row: int) -> messages.Image:
+    entry = mapped.entry(row)
     return messages.Image(
         id=entry.id,
         digest=entry.digest,
@@ -161,8 +166,8 @@ def _image(pack: MappedSegment, row: int) -> messages.Image:
     )
 
 
-def _collection(copy: Replica, filling: Replica | None) -> messages.Collection:
-    manifest, counts, generation = copy.embedding_set, copy.view.counts, copy.generation
+def _collection(replica: Replica, filling: Replica | None) -> messages.Collection:
+    manifest, counts, generation = replica.embedding_set, replica.view.counts, replica.generation
     return messages.Collection(
         name=manifest.collection,
         images=counts.images,
@@ -174,7 +179,7 @@ def _collection(copy: Replica, filling: Replica | None) -> messages.Collection:
         generation=generation.number if generation else 0,
         created=manifest.created,
         bytes=counts.bytes,
-        damaged=copy.damaged,
+        damaged=replica.damaged,
         change=None
         if filling is None
         else messages.Change(

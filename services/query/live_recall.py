@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.query.metrics import Measures
+from services.query.metrics import Metrics
 from services.query.replica.mapped_segment import Vectors
 from services.query.replica.view import RowFilter
 from services.query.search.ranking import Ranked, rank
@@ -33,7 +33,7 @@ _LOWEST = 19  # as `nice` counts
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredSearch:
     """A search that the index answered.
 
     Attributes:
@@ -44,7 +44,7 @@ class Answered:
 
     collection: str
     query: Vectors
-    gate: RowFilter
+    row_filter: RowFilter
     k: int
     metric: Metric
     min_score: float | None
@@ -54,10 +54,10 @@ class Answered:
 class LiveRecall:
     """Checks a share of the answers that it is offered, 0 to 1; `log` keeps what was found."""
 
-    def __init__(self, share: float, *, log: RecallLog, measures: Measures) -> None:
+    def __init__(self, share: float, *, log: RecallLog, metrics: Metrics) -> None:
         self._share = share
-        self._log, self._measures = log, measures
-        self._waiting: queue.Queue[Answered] = queue.Queue(_ROOM)
+        self._log, self._metrics = log, metrics
+        self._waiting: queue.Queue[AnsweredSearch] = queue.Queue(_ROOM)
         self._lock = threading.Lock()
         self._hours: dict[tuple[str, int], HourOfRecall] = {}  # of this hour, and what could not be written yet
         self._unwritten: set[tuple[str, int]] = set()
@@ -67,14 +67,14 @@ class LiveRecall:
         """Begin to check, on a thread of its own."""
         self._thread.start()
 
-    def offer(self, answered: Answered) -> None:
-        """Have an answer checked if it is one of those that are; never waits, never fails."""
+    def offer(self, answered: AnsweredSearch) -> None:
+        """Check an answer later, if it is drawn for the sample; never waits, never fails."""
         if random.random() >= self._share:  # noqa: S311 -- a sample
             return
         try:
             self._waiting.put_nowait(answered)
         except queue.Full:
-            self._measures.recall_dropped(answered.collection)
+            self._metrics.recall_dropped(answered.collection)
             self._count(answered.collection, dropped=1)
 
     def _run(self) -> None:
@@ -88,7 +88,7 @@ class LiveRecall:
                 _log.exception("an answer of %s could not be checked", answered.collection)
                 continue
             if recall is not None:
-                self._measures.recall(answered.collection, recall)
+                self._metrics.recall(answered.collection, recall)
                 self._count(answered.collection, sampled=1, total=recall)
                 self._write()
 
@@ -120,7 +120,7 @@ class LiveRecall:
             }
 
 
-def recall_of(answered: Answered) -> float | None:
+def recall_of(answered: AnsweredSearch) -> float | None:
     """Return the share of the k nearest at the moment of the answer that were found; None if there is none."""
     nearest = _nearest(answered)
     if not nearest:
@@ -129,16 +129,16 @@ def recall_of(answered: Answered) -> float | None:
     return float(recall_at_k(found, np.array([nearest[-1].distance]), np.array([len(nearest)]))[0])
 
 
-def _nearest(answered: Answered) -> list[Ranked]:
+def _nearest(answered: AnsweredSearch) -> list[Ranked]:
     """Return what an exact scan finds, block by block, with a rest after each that is as long as the work."""
-    gate, query = answered.gate, answered.query[np.newaxis]
-    rows = gate.rows()
+    row_filter, query = answered.row_filter, answered.query[np.newaxis]
+    rows = row_filter.rows()
     step = max(1, _BLOCK // query.shape[1])
     best: list[Ranked] = []
     for start in range(0, len(rows), step):
         began = time.perf_counter()
-        (some,) = rank(gate.view, query, rows[start : start + step], k=answered.k, metric=answered.metric)
-        best = sorted([*best, *some], key=lambda one: one.distance)[: answered.k]
+        (block,) = rank(row_filter.view, query, rows[start : start + step], k=answered.k, metric=answered.metric)
+        best = sorted([*best, *block], key=lambda hit: hit.distance)[: answered.k]
         time.sleep(time.perf_counter() - began)
     least = answered.min_score
-    return best if least is None else [one for one in best if one.score >= least]
+    return best if least is None else [hit for hit in best if hit.score >= least]

@@ -22,14 +22,14 @@ _LATEST = 200  # checked answers of a collection that the gauge is the mean of
 _OURS = "/artseek."
 
 
-class Measures:
-    """The metrics of one query service, which follows its collections by `follower`."""
+class Metrics:
+    """The metrics of one query service, whose replicas `replica_sync` keeps."""
 
-    def __init__(self, follower: ReplicaSync) -> None:
+    def __init__(self, replica_sync: ReplicaSync) -> None:
         self.registry = registry = CollectorRegistry()
         self._latest: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_LATEST))
         ProcessCollector(registry=registry)
-        registry.register(_Copies(follower, self._latest))
+        registry.register(_ReplicaCollector(replica_sync, self._latest))
         self.requests = Counter(
             "artseek_query_requests", "Requests answered, by gRPC's status.", ["method", "code"], registry=registry
         )
@@ -100,11 +100,11 @@ class Measures:
         return server.shutdown
 
 
-class Measuring(grpc.ServerInterceptor):  # type: ignore[type-arg]
+class MetricsInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
     """Counts every request for our service, and what searches say of themselves, but for those of evaluations."""
 
-    def __init__(self, measures: Measures) -> None:
-        self._measures = measures
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
 
     def intercept_service(self, continuation: Callable[..., Any], handler_call_details: Any) -> Any:
         """Return the handler of a request, measured."""
@@ -119,7 +119,7 @@ class Measuring(grpc.ServerInterceptor):  # type: ignore[type-arg]
         )
 
     def _measured(self, method: str, answer_to: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        measures = self._measures
+        metrics = self._metrics
 
         def measured(request: Any, context: Any) -> Any:
             began, code = time.perf_counter(), "UNKNOWN"
@@ -130,31 +130,33 @@ class Measuring(grpc.ServerInterceptor):  # type: ignore[type-arg]
                 code = (context.code() or grpc.StatusCode.UNKNOWN).name
                 raise
             finally:
-                measures.requests.labels(method, code).inc()
-                measures.seconds.labels(method).observe(time.perf_counter() - began)
+                metrics.requests.labels(method, code).inc()
+                metrics.seconds.labels(method).observe(time.perf_counter() - began)
             if isinstance(answer, messages.SearchResponse) and not request.trial:
-                measures.answered([answer])
+                metrics.answered([answer])
             elif isinstance(answer, messages.SearchBatchResponse) and not request.options.trial:
-                measures.answered(list(answer.answers))
+                metrics.answered(list(answer.answers))
             return answer
 
         return measured
 
 
-class _Copies(Collector):
-    """What is looked up at every scrape: the copies, and the latest recall of the collections that are still there."""
+class _ReplicaCollector(Collector):
+    """What is looked up at every scrape: the replicas, and the latest recall of the collections that exist."""
 
-    def __init__(self, follower: ReplicaSync, latest: dict[str, deque[float]]) -> None:
-        self._follower, self._latest = follower, latest
+    def __init__(self, replica_sync: ReplicaSync, latest: dict[str, deque[float]]) -> None:
+        self._replica_sync, self._latest = replica_sync, latest
 
     def describe(self) -> list[GaugeMetricFamily]:
         """Return nothing: which collections there are is only known when it is asked."""
         return []
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the state of the copies."""
+        """Yield the state of the replicas."""
         yield GaugeMetricFamily(
-            "artseek_query_index_connected", "Whether the index answered last.", value=float(self._follower.connected)
+            "artseek_query_index_connected",
+            "Whether the index answered last.",
+            value=float(self._replica_sync.connected),
         )
         labels = ["collection"]
         images = GaugeMetricFamily("artseek_query_images", "Images that searches may find.", labels=labels)
@@ -164,9 +166,9 @@ class _Copies(Collector):
         latest = GaugeMetricFamily(
             "artseek_live_recall_latest", f"Mean recall of the last {_LATEST} checked answers.", labels=labels
         )
-        for name, copy in sorted(self._follower.copies.items()):
-            images.add_metric([name], copy.view.images)
-            damaged.add_metric([name], len(copy.damaged))
+        for name, replica in sorted(self._replica_sync.replicas.items()):
+            images.add_metric([name], replica.view.images)
+            damaged.add_metric([name], len(replica.damaged))
             if recalls := list(self._latest.get(name, ())):
                 latest.add_metric([name], sum(recalls) / len(recalls))
         yield from (images, damaged, latest)

@@ -12,8 +12,9 @@ from services.evaluator.run_queries import _options
 from services.evaluator.run_results import runs_of
 from services.query import live_recall
 from services.query.live_recall import _ROOM, LiveRecall
-from services.query.metrics import Measures
-from services.query.search.searcher import Searcher, SearchQuery, SearchResult
+from services.query.metrics import Metrics
+from services.query.search.search_query import SearchQuery, SearchResult
+from services.query.search.searcher import Searcher
 from shared.images import Limits
 from shared.rpc.query import Collection
 from shared.rpc.serving import ServingClient
@@ -34,11 +35,11 @@ class Watched:
     def __init__(self, servers: Servers, folder: Path, *, share: float = 1.0) -> None:
         self.system = System(servers, folder, "normalised")
         self.system.fit(1, **POOR)
-        self.measures = Measures(self.system.follower)
+        self.metrics = Metrics(self.system.replica_sync)
         self.log = RecallLog(self.system.index)
-        self.live = LiveRecall(share, log=self.log, measures=self.measures)
+        self.live = LiveRecall(share, log=self.log, metrics=self.metrics)
         self.searcher = Searcher(
-            follower=self.system.follower,
+            replica_sync=self.system.replica_sync,
             buckets=self.system.buckets,
             connect_model=lambda model, version: ServingClient(f"127.0.0.1:{free_port()}", model, version=version),
             limits=Limits(),
@@ -51,7 +52,7 @@ class Watched:
         return self.searcher.search(SearchQuery(collection="art", **options))[0]
 
     def value(self, name: str, collection: str = "art") -> float:
-        return self.measures.registry.get_sample_value(name, {"collection": collection}) or 0.0
+        return self.metrics.registry.get_sample_value(name, {"collection": collection}) or 0.0
 
     def wait_for(self, checked: int) -> None:
         eventually(lambda: self.value("artseek_live_recall_count") >= checked)
@@ -68,7 +69,7 @@ class Watched:
 def watched(servers: Servers, tmp_path: Path) -> Iterator[Watched]:
     made = Watched(servers, tmp_path)
     yield made
-    made.system.follower.stop()
+    made.system.replica_sync.stop()
 
 
 def expected_recall(watched: Watched, number: int, found: SearchResult, wanted: dict[str, Any]) -> float | None:
@@ -150,8 +151,8 @@ def test_only_live_answers_of_the_index_are_checked(watched: Watched) -> None:
 
 
 def test_the_share_is_that_of_the_setting(servers: Servers, tmp_path: Path) -> None:
-    none, some = Watched(servers, tmp_path, share=0.0), LiveRecall(0.25, log=None, measures=None)  # type: ignore[arg-type]
-    none.system.follower.stop()
+    none, some = Watched(servers, tmp_path, share=0.0), LiveRecall(0.25, log=None, metrics=None)  # type: ignore[arg-type]
+    none.system.replica_sync.stop()
     none.search(3)
     assert none.live._waiting.qsize() == 0
     some._waiting.maxsize = 0

@@ -16,7 +16,8 @@ from PIL import Image
 
 from services.embedder.embedder import Embedder, Options
 from services.query.replica.replica_sync import ReplicaSync
-from services.query.search.searcher import Searcher, SearchQuery
+from services.query.search.search_query import SearchQuery
+from services.query.search.searcher import Searcher
 from shared.errors import NotFound, Unavailable
 from shared.images import Limits, decode
 from shared.messaging.messages import BatchImage
@@ -188,12 +189,12 @@ class System:
         used = self.catalog.get("art")
         assert (used.model, used.version, used.dim) == (model, 1, DIMS[model])
         found: dict[int, Any] = {}
-        dead = self.catalog.tombstones(used.name)
+        deleted = self.catalog.tombstones(used.name)
         for segment in self.catalog.segments(used.name):
             rows = segments.unpack(self.parts.store.get(layout.segment_key(used.name, segment)), verify=True)
             vectors = segments.vectors_of(rows)
             for row, image in enumerate(segments.ids_of(rows).tolist()):
-                if (segment, image) not in dead:
+                if (segment, image) not in deleted:
                     assert image not in found
                     found[image] = (vectors[row], segments.entry_of(rows, row))
         assert set(found) == {IDS[number] for number in numbers}
@@ -232,25 +233,25 @@ class Reader:
 
     def __init__(self, system: System, folder: Path) -> None:
         index = connect(system.settings.index_url.get_secret_value())
-        self.follower = ReplicaSync(
+        self.replica_sync = ReplicaSync(
             catalog=Catalog(system.parts.store), changes=Changes(index), state=State.of(index), folder=folder
         )
         self.searcher = Searcher(
-            follower=self.follower,
+            replica_sync=self.replica_sync,
             buckets=BucketStore(index),
             connect_model=system.connect,
             limits=Limits(),
             exact_below=10,
         )
-        self.follower.start()
-        assert self.follower.listed.wait(PATIENCE_S)
+        self.replica_sync.start()
+        assert self.replica_sync.listed.wait(PATIENCE_S)
 
 
 @pytest.fixture
 def reader(system: System, tmp_path: Path) -> Iterator[Reader]:
     made = Reader(system, tmp_path)
     yield made
-    made.follower.stop()
+    made.replica_sync.stop()
 
 
 def test_no_query_fails_and_no_answer_is_mixed_while_a_collection_changes(system: System, reader: Reader) -> None:
@@ -272,18 +273,18 @@ def test_no_query_fails_and_no_answer_is_mixed_while_a_collection_changes(system
             by_file, mode = bool(rng.integers(2)), ("exact", "lsh")[int(rng.integers(2))]
             query: dict[str, Any] = {"image": PICTURES[number]} if by_file else {"id": IDS[number]}
             try:
-                found, copy = reader.searcher.search(SearchQuery("art", **query, k=5, mode=mode))  # type: ignore[arg-type]
+                found, replica = reader.searcher.search(SearchQuery("art", **query, k=5, mode=mode))  # type: ignore[arg-type]
             except Exception as error:
                 failures.append(repr(error))
                 return
-            model = copy.embedding_set.model
-            ids = [int(hit.pack.ids[hit.row]) for hit in found.hits]
+            model = replica.embedding_set.model
+            ids = [int(hit.mapped.ids[hit.row]) for hit in found.hits]
             if mode == "exact" and ids != [IDS[int(place)] for place in order[model][number]]:
                 failures.append(f"{model}: {ids}")
             if (
                 len(ids) != 5
                 or ids[0] != IDS[number]
-                or {hit.pack.vectors.shape[1] for hit in found.hits} != {DIMS[model]}
+                or {hit.mapped.vectors.shape[1] for hit in found.hits} != {DIMS[model]}
             ):
                 failures.append(f"{model} {mode}: {ids}")
             answered[model] += 1
@@ -303,7 +304,7 @@ def test_no_query_fails_and_no_answer_is_mixed_while_a_collection_changes(system
             thread.join()
     assert not failures, failures[:3]
     system.assert_moved(numbers)
-    assert list(reader.follower.copies) == ["art"]
+    assert list(reader.replica_sync.replicas) == ["art"]
     system.line.run()
 
 
@@ -328,7 +329,7 @@ def test_what_is_added_and_deleted_meanwhile_ends_up_right(system: System, reade
     kept = [number for number in [*numbers, 71] if number not in {0, 40}]
     system.assert_moved(kept, {1: "b", 41: "b"})
     assert not system.parts.store.exists(layout.original_key(layout.digest_of(PICTURES[0])))
-    view = reader.follower.copy("art").view
+    view = reader.replica_sync.replica("art").view
     assert view.images == len(kept)
     report = system.jobs.result("change")
     assert report == {
@@ -487,10 +488,10 @@ def test_a_segment_of_another_model_is_refused(system: System, reader: Reader) -
         system.line.indexer.segments.index(
             set_name="art", segment="strange-000000", job="strange", batch=0, outcome=Outcome({"": 2})
         )
-    copy = reader.follower.copy("art")
-    copy.synchronise()
-    assert copy.damaged == ["strange-000000"]
-    assert copy.view.images == 5
+    replica = reader.replica_sync.replica("art")
+    replica.synchronise()
+    assert replica.damaged == ["strange-000000"]
+    assert replica.view.images == 5
 
 
 def test_a_collection_whose_model_is_gone_takes_nothing_until_it_is_served(system: System) -> None:

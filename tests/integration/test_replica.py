@@ -88,21 +88,21 @@ def make_copy(catalog: Catalog, art: EmbeddingSet, redis: Client, tmp_path: Path
 
 
 @pytest.fixture
-def open_copy(make_copy: OpenCopy) -> OpenCopy:
+def open_replica(make_copy: OpenCopy) -> OpenCopy:
     """Makes a copy of ``art`` that is in step."""
 
     def opened() -> Replica:
-        copy = make_copy()
-        copy.synchronise()
-        return copy
+        replica = make_copy()
+        replica.synchronise()
+        return replica
 
     return opened
 
 
-def assert_holds(copy: Replica, numbers: Sequence[int]) -> None:
+def assert_holds(replica: Replica, numbers: Sequence[int]) -> None:
     """Check that exactly these images are in the copy, once each, by every way to read it."""
     wanted = sorted(rows.ids(numbers))
-    view = copy.view
+    view = replica.view
     assert view.counts.images == len(wanted)
     assert view.counts.classes == Counter(label for number in numbers if (label := rows.entry(number).label))
     assert view.counts.bytes == sum(rows.entry(number).size for number in numbers)
@@ -110,9 +110,9 @@ def assert_holds(copy: Replica, numbers: Sequence[int]) -> None:
     assert (total, view.ids[page].tolist()) == (len(wanted), rows.ids(sorted(numbers, reverse=True)))  # added later
     assert sorted(scanned(view)) == wanted
     for number in numbers:
-        pack, row = copy.find(rows.image_id(number))
-        assert pack.entry(row) == rows.entry(number)
-        assert np.array_equal(pack.vectors[row], rows.embedding(number, DIM))
+        mapped, row = replica.find(rows.image_id(number))
+        assert mapped.entry(row) == rows.entry(number)
+        assert np.array_equal(mapped.vectors[row], rows.embedding(number, DIM))
 
 
 def scanned(view: View) -> list[int]:
@@ -121,116 +121,116 @@ def scanned(view: View) -> list[int]:
     return [hit.id for hit in rank(view, query, RowFilter(view, Filter()).rows(), k=10_000, metric="cosine")[0]]
 
 
-def assert_gone(copy: Replica, *numbers: int) -> None:
+def assert_gone(replica: Replica, *numbers: int) -> None:
     for number in numbers:
         with pytest.raises(NotFound, match=str(rows.image_id(number))):
-            copy.find(rows.image_id(number))
+            replica.find(rows.image_id(number))
 
 
 # One collection
 
 
 def test_a_copy_has_what_the_store_lists(catalog: Catalog, art: EmbeddingSet, make_copy: OpenCopy) -> None:
-    copy = make_copy()
-    assert_holds(copy, [])
+    replica = make_copy()
+    assert_holds(replica, [])
     put(catalog, art, "a", range(10))
     put(catalog, art, "b", range(10, 13))
     catalog.add_tombstones("art", [("a", rows.image_id(4)), ("b", rows.image_id(4)), ("c", rows.image_id(5))])
-    copy.synchronise()
-    assert_holds(copy, [*range(4), *range(5, 13)])
-    assert_gone(copy, 4, 99)
-    copy.synchronise()
-    assert_holds(copy, [*range(4), *range(5, 13)])
+    replica.synchronise()
+    assert_holds(replica, [*range(4), *range(5, 13)])
+    assert_gone(replica, 4, 99)
+    replica.synchronise()
+    assert_holds(replica, [*range(4), *range(5, 13)])
 
 
-def test_a_page_of_a_class(catalog: Catalog, art: EmbeddingSet, open_copy: OpenCopy) -> None:
+def test_a_page_of_a_class(catalog: Catalog, art: EmbeddingSet, open_replica: OpenCopy) -> None:
     put(catalog, art, "a", range(12))
     put(catalog, art, "b", range(12, 30))
-    copy = open_copy()
+    replica = open_replica()
     paintings = [number for number in range(29, -1, -1) if rows.entry(number).label == "painting"]
-    total, page = copy.view.latest(limit=4, offset=3, label="painting")
+    total, page = replica.view.latest(limit=4, offset=3, label="painting")
     assert total == len(paintings)
-    assert copy.view.ids[page].tolist() == rows.ids(paintings[3:7])
-    assert copy.view.latest(limit=5, offset=0, label="nothing")[0] == 0
-    assert copy.view.latest(limit=5, offset=100, label="")[1].tolist() == []
+    assert replica.view.ids[page].tolist() == rows.ids(paintings[3:7])
+    assert replica.view.latest(limit=5, offset=0, label="nothing")[0] == 0
+    assert replica.view.latest(limit=5, offset=100, label="")[1].tolist() == []
 
 
 def test_an_announced_segment_is_added_once(
-    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, open_copy: OpenCopy
+    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, open_replica: OpenCopy
 ) -> None:
-    copy = open_copy()
+    replica = open_replica()
     put(catalog, art, "a", range(5))
     for _ in range(3):
-        copy.add_segment("a")
-    copy.add_segment("never-written")
-    copy.synchronise()
-    assert_holds(copy, range(5))
+        replica.add_segment("a")
+    replica.add_segment("never-written")
+    replica.synchronise()
+    assert_holds(replica, range(5))
     assert watched.read.count("a") == 1
 
 
 def test_a_deletion_may_be_announced_before_its_segment(
-    catalog: Catalog, art: EmbeddingSet, open_copy: OpenCopy
+    catalog: Catalog, art: EmbeddingSet, open_replica: OpenCopy
 ) -> None:
-    copy = open_copy()
-    copy.add_tombstones("a", rows.image_id(2))
+    replica = open_replica()
+    replica.add_tombstones("a", rows.image_id(2))
     put(catalog, art, "a", range(5))
-    copy.add_segment("a")
-    assert_holds(copy, [0, 1, 3, 4])
+    replica.add_segment("a")
+    assert_holds(replica, [0, 1, 3, 4])
 
 
 @pytest.mark.parametrize("first", ["a", "b"])
 @pytest.mark.parametrize("deleted", ["a", "b"])
 def test_an_image_in_two_segments_counts_once_and_either_may_go(
-    catalog: Catalog, art: EmbeddingSet, first: str, deleted: str, open_copy: OpenCopy
+    catalog: Catalog, art: EmbeddingSet, first: str, deleted: str, open_replica: OpenCopy
 ) -> None:
-    copy = open_copy()
+    replica = open_replica()
     put(catalog, art, "a", [1, 2, 3])
     put(catalog, art, "b", [3, 4])
     for segment in (first, "a", "b"):
-        copy.add_segment(segment)
-    assert_holds(copy, [1, 2, 3, 4])
-    copy.add_tombstones(deleted, rows.image_id(3))
-    assert_holds(copy, [1, 2, 3, 4])  # by the other segment's row
-    copy.add_tombstones("a" if deleted == "b" else "b", rows.image_id(3))
-    assert_holds(copy, [1, 2, 4])
+        replica.add_segment(segment)
+    assert_holds(replica, [1, 2, 3, 4])
+    replica.add_tombstones(deleted, rows.image_id(3))
+    assert_holds(replica, [1, 2, 3, 4])  # by the other segment's row
+    replica.add_tombstones("a" if deleted == "b" else "b", rows.image_id(3))
+    assert_holds(replica, [1, 2, 4])
     put(catalog, art, "c", [3])
-    copy.add_segment("c")
-    assert_holds(copy, [1, 2, 3, 4])
+    replica.add_segment("c")
+    assert_holds(replica, [1, 2, 3, 4])
 
 
 def test_a_merged_segment_stands_for_its_inputs_in_whatever_order_they_come(
-    catalog: Catalog, art: EmbeddingSet, tmp_path: Path, open_copy: OpenCopy
+    catalog: Catalog, art: EmbeddingSet, tmp_path: Path, open_replica: OpenCopy
 ) -> None:
     for segment, numbers in {"a": [0, 1, 2], "b": [2, 3], "c": [4]}.items():
         put(catalog, art, segment, numbers)
-    copies = [open_copy()]
+    replicas = [open_replica()]
     catalog.add_tombstones("art", [("a", rows.image_id(0)), ("b", rows.image_id(3))])
     write_merged(catalog, art, "merged-1", ["a", "b"])
-    late = open_copy()  # both are listed: somebody died in between, or has not got further
+    late = open_replica()  # both are listed: somebody died in between, or has not got further
     assert_holds(late, [1, 2, 4])
     assert [path.name for path in _files(tmp_path)] == ["c.arrow", "merged-1.arrow"]
     late.add_segment("b")  # announced before it was merged
     assert_holds(late, [1, 2, 4])
-    copies[0].add_segment("merged-1")
-    copies[0].synchronise()
+    replicas[0].add_segment("merged-1")
+    replicas[0].synchronise()
     catalog.remove_segments("art", ["a", "b"])
-    for copy in (*copies, late, open_copy()):
-        copy.add_segment("merged-1")
-        copy.add_segment("a")
-        assert_holds(copy, [1, 2, 4])
-        copy.add_tombstones("a", rows.image_id(1))  # by its old name, as whoever deleted it knew it
-        assert_holds(copy, [2, 4])
-        copy.add_tombstones("merged-1", rows.image_id(2))
-        assert_holds(copy, [4])
-        copy.synchronise()
-        assert_holds(copy, [4])
+    for replica in (*replicas, late, open_replica()):
+        replica.add_segment("merged-1")
+        replica.add_segment("a")
+        assert_holds(replica, [1, 2, 4])
+        replica.add_tombstones("a", rows.image_id(1))  # by its old name, as whoever deleted it knew it
+        assert_holds(replica, [2, 4])
+        replica.add_tombstones("merged-1", rows.image_id(2))
+        assert_holds(replica, [4])
+        replica.synchronise()
+        assert_holds(replica, [4])
 
 
 def test_a_segment_that_was_merged_before_it_was_fetched_is_found_in_the_merged_one(
-    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, open_copy: OpenCopy
+    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, open_replica: OpenCopy
 ) -> None:
     """And that one in the one which it was merged into in its turn."""
-    copy = open_copy()
+    replica = open_replica()
     put(catalog, art, "a", [1])
     put(catalog, art, "b", [2])
     merges = iter([("merged-1", ["a", "b"]), ("merged-2", ["merged-1", "c"])])
@@ -242,8 +242,8 @@ def test_a_segment_that_was_merged_before_it_was_fetched_is_found_in_the_merged_
             merge(catalog, art, merged, inputs)
 
     watched.before = merge_first
-    copy.add_segment("a")
-    assert_holds(copy, [1, 2, 3])
+    replica.add_segment("a")
+    assert_holds(replica, [1, 2, 3])
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -261,41 +261,41 @@ def test_what_is_merged_while_the_store_is_listed_leaves_no_gap(
             return
 
     watched.before = merge_first
-    copy = make_copy()
-    copy.synchronise()
-    assert_holds(copy, [0, 1, 3, 4, 5])
+    replica = make_copy()
+    replica.synchronise()
+    assert_holds(replica, [0, 1, 3, 4, 5])
 
 
 def test_a_merge_that_was_withdrawn_is_undone(
-    catalog: Catalog, art: EmbeddingSet, tmp_path: Path, open_copy: OpenCopy
+    catalog: Catalog, art: EmbeddingSet, tmp_path: Path, open_replica: OpenCopy
 ) -> None:
     for segment, number in (("a", 1), ("b", 2)):
         put(catalog, art, segment, [number])
-    copy = open_copy()
+    replica = open_replica()
     write_merged(catalog, art, "merged-1", ["a", "b"])
-    copy.synchronise()
+    replica.synchronise()
     assert [path.name for path in _files(tmp_path)] == ["merged-1.arrow"]
     catalog.store.delete([layout.segment_key("art", "merged-1")])
-    copy.synchronise()
-    assert_holds(copy, [1, 2])
+    replica.synchronise()
+    assert_holds(replica, [1, 2])
     assert [path.name for path in _files(tmp_path)] == ["a.arrow", "b.arrow"]
 
 
 def test_readers_see_every_image_once_while_segments_are_added_buried_and_merged(
-    catalog: Catalog, art: EmbeddingSet, open_copy: OpenCopy
+    catalog: Catalog, art: EmbeddingSet, open_replica: OpenCopy
 ) -> None:
     """Readers take no lock: whatever they see at any moment is a whole collection."""
-    copy = open_copy()
+    replica = open_replica()
     always = list(range(1000, 1040))
     put(catalog, art, "always", always)
-    copy.add_segment("always")
+    replica.add_segment("always")
     wanted = set(rows.ids(always))
     faults: list[str] = []
     done = threading.Event()
 
     def read() -> None:
         while not done.is_set():
-            view = copy.view
+            view = replica.view
             found = scanned(view)
             if len(set(found)) != len(found) or not wanted <= set(found):
                 faults.append(f"{len(found)} hits, {len(set(found))} images, {len(wanted - set(found))} missing")
@@ -308,40 +308,40 @@ def test_readers_see_every_image_once_while_segments_are_added_buried_and_merged
     here = ["always"]
     for number in range(60):
         put(catalog, art, f"s{number:02}", [number, 1000 + number % 40])  # the second one is there already
-        copy.add_segment(f"s{number:02}")
+        replica.add_segment(f"s{number:02}")
         here.append(f"s{number:02}")
         if number % 3 == 0:
             gone = here[number % (len(here) - 1)], rows.image_id(1000 + number % 40)
             catalog.add_tombstones("art", [gone])
-            copy.add_tombstones(*gone)
+            replica.add_tombstones(*gone)
         if number % 10 == 9:
             some, here = here[:8], here[8:]
             merge(catalog, art, f"merged-{number}", some)
-            copy.add_segment(f"merged-{number}")
+            replica.add_segment(f"merged-{number}")
             here.append(f"merged-{number}")
     done.set()
     for reader in readers:
         reader.join()
     assert faults == []
-    assert_holds(copy, [*range(60), *always])
+    assert_holds(replica, [*range(60), *always])
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_happens_the_copy_is_what_the_store_says(  # noqa: PLR0912, PLR0915 -- one step each
-    catalog: Catalog, art: EmbeddingSet, tmp_path: Path, open_copy: OpenCopy, seed: int
+    catalog: Catalog, art: EmbeddingSet, tmp_path: Path, open_replica: OpenCopy, seed: int
 ) -> None:
     """Segments that overlap, deletions, merges, restarts and listings in any order, against a plain model."""
     chance = random.Random(seed)
-    copy = open_copy()
+    replica = open_replica()
     written: dict[str, dict[int, str]] = {}  # segment to its numbers, each with the segment it came from
-    dead: set[tuple[str, int]] = set()
+    deleted: set[tuple[str, int]] = set()
 
     def live() -> set[int]:
         return {
             number
             for segment, numbers in written.items()
             for number, origin in numbers.items()
-            if (segment, number) not in dead and (origin, number) not in dead
+            if (segment, number) not in deleted and (origin, number) not in deleted
         }
 
     for step in range(120):
@@ -352,22 +352,22 @@ def test_whatever_happens_the_copy_is_what_the_store_says(  # noqa: PLR0912, PLR
                 written[segment] = dict.fromkeys(some, segment)
                 put(catalog, art, segment, some)
                 if how == "add":
-                    copy.add_segment(segment)
+                    replica.add_segment(segment)
                 else:
-                    copy.synchronise()
+                    replica.synchronise()
             case "bury" if written:
                 segment = chance.choice(list(written))
                 number, origin = chance.choice(list(written[segment].items()))
                 name = chance.choice([segment, origin])
-                dead.add((name, number))
+                deleted.add((name, number))
                 catalog.add_tombstones("art", [(name, rows.image_id(number))])
-                copy.add_tombstones(name, rows.image_id(number))
+                replica.add_tombstones(name, rows.image_id(number))
             case "merge" if len(written) > 2:
                 inputs = chance.sample(list(written), 3)
                 merged, contents = f"merged-{step}", dict[int, str]()
                 for segment in inputs:
                     for number, origin in written.pop(segment).items():
-                        if (segment, number) in dead or (origin, number) in dead:
+                        if (segment, number) in deleted or (origin, number) in deleted:
                             # The mark of a row that was deleted under the name of an input of an input was moved.
                             catalog.add_tombstones("art", [(segment, rows.image_id(number))])
                         else:
@@ -378,24 +378,24 @@ def test_whatever_happens_the_copy_is_what_the_store_says(  # noqa: PLR0912, PLR
                 written[merged] = contents
                 write_merged(catalog, art, merged, inputs)
                 if chance.random() < 0.3:
-                    copy.synchronise()
+                    replica.synchronise()
                 if chance.random() < 0.5:
-                    copy.add_segment(merged)
+                    replica.add_segment(merged)
                 catalog.remove_segments("art", inputs)
                 if chance.random() < 0.5:
-                    copy.add_segment(merged)
+                    replica.add_segment(merged)
             case "restart":
-                copy = open_copy()
+                replica = open_replica()
             case _:
-                copy.synchronise()
+                replica.synchronise()
         if step % 5 == 0:
-            assert_holds(copy, sorted(live()))
+            assert_holds(replica, sorted(live()))
         else:
-            assert copy.view.images == len(live())
-    copy.synchronise()
-    assert_holds(copy, sorted(live()))
+            assert replica.view.images == len(live())
+    replica.synchronise()
+    assert_holds(replica, sorted(live()))
     assert {path.stem for path in _files(tmp_path)} == written.keys()
-    assert copy.damaged == []
+    assert replica.damaged == []
 
 
 def _files(folder: Path) -> list[Path]:
@@ -403,19 +403,19 @@ def _files(folder: Path) -> list[Path]:
 
 
 def test_a_restart_reads_its_files_and_fetches_only_what_is_new(
-    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, open_copy: OpenCopy
+    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, open_replica: OpenCopy
 ) -> None:
     for number in range(18):
         put(catalog, art, f"s{number:02}", [number, number + 50])
     catalog.add_tombstones("art", [("s01", rows.image_id(1))])
-    open_copy()
+    open_replica()
     assert len(watched.read) == 18
     watched.read.clear()
     put(catalog, art, "s99", [99])
     catalog.add_tombstones("art", [("s02", rows.image_id(2)), ("s17", rows.image_id(17))])
-    copy = open_copy()
+    replica = open_replica()
     assert watched.read == ["s99"]
-    assert_holds(copy, [0, *range(3, 17), *range(50, 68), 99])
+    assert_holds(replica, [0, *range(3, 17), *range(50, 68), 99])
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "other bytes", "no footer"])
@@ -425,7 +425,7 @@ def test_a_broken_file_is_fetched_anew(
     watched: WatchedStore,
     art: EmbeddingSet,
     tmp_path: Path,
-    open_copy: OpenCopy,
+    open_replica: OpenCopy,
     damage: str,
     *,
     merged: bool,
@@ -434,74 +434,74 @@ def test_a_broken_file_is_fetched_anew(
         put(catalog, art, f"s{number:02}", [number])
     if merged:
         merge(catalog, art, "merged-1", ["s00", "s01"])
-    open_copy()
+    open_replica()
     path = _files(tmp_path)[0]
     data = path.read_bytes()
     path.write_bytes(
         {"empty": b"", "cut": data[: len(data) // 2], "other bytes": b"\x00" * 5000, "no footer": data[:-10]}[damage]
     )
     watched.read.clear()
-    copy = open_copy()
-    assert_holds(copy, range(4))
+    replica = open_replica()
+    assert_holds(replica, range(4))
     assert watched.read == [path.stem]
 
 
 def test_a_changed_byte_in_a_file_is_found_in_time(
-    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, tmp_path: Path, open_copy: OpenCopy
+    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, tmp_path: Path, open_replica: OpenCopy
 ) -> None:
     """Files of an earlier run are read whole in the background: all of them at the start would take too long."""
     for number in range(3):
         put(catalog, art, f"s{number:02}", [number, number + 10])
-    open_copy()
+    open_replica()
     path = tmp_path / f"art-{art.tag}" / "s01.arrow"
     data = path.read_bytes()
     place = data.index(rows.embedding(11, DIM).tobytes())
     path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
     watched.read.clear()
-    copy = open_copy()
-    while copy.verify_some():
+    replica = open_replica()
+    while replica.verify_some():
         pass
-    assert_holds(copy, [0, 1, 2, 10, 11, 12])
+    assert_holds(replica, [0, 1, 2, 10, 11, 12])
     assert watched.read == ["s01"]
 
 
 def test_what_a_crash_leaves_is_cleared(
-    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, tmp_path: Path, open_copy: OpenCopy
+    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, tmp_path: Path, open_replica: OpenCopy
 ) -> None:
     for number in range(4):
         put(catalog, art, f"s{number:02}", [number])
-    open_copy()
+    open_replica()
     before = {path: path.read_bytes() for path in _files(tmp_path)}
     merge(catalog, art, "merged-1", ["s00", "s01", "s02"])
-    open_copy()
+    open_replica()
     for path, data in before.items():  # killed before it deleted what had been merged
         path.write_bytes(data)
         path.with_suffix(".lengths").write_bytes(b"of before")
     folder = tmp_path / f"art-{art.tag}"
     (folder / "merged-x.part").write_bytes(b"half of another")
     watched.read.clear()
-    copy = open_copy()
-    assert_holds(copy, range(4))
+    replica = open_replica()
+    assert_holds(replica, range(4))
     assert watched.read == []
     assert [path.name for path in _files(tmp_path)] == ["merged-1.arrow", "s03.arrow", "s03.lengths"]
 
 
 def test_a_segment_that_left_the_store_leaves_the_copy(
-    catalog: Catalog, art: EmbeddingSet, tmp_path: Path, open_copy: OpenCopy
+    catalog: Catalog, art: EmbeddingSet, tmp_path: Path, open_replica: OpenCopy
 ) -> None:
     for number in range(17):
         put(catalog, art, f"s{number:02}", [number])
-    copy = open_copy()
+    replica = open_replica()
     catalog.store.delete([layout.segment_key("art", "s03"), layout.segment_key("art", "s16")])
-    copy.synchronise()
-    assert_holds(copy, [0, 1, 2, *range(4, 16)])
-    assert {path.name for path in _files(tmp_path)} == {pack.path.name for pack in copy.view.packs}
+    replica.synchronise()
+    assert_holds(replica, [0, 1, 2, *range(4, 16)])
+    assert {path.name for path in _files(tmp_path)} == {mapped.path.name for mapped in replica.view.mapped_segments}
 
 
 def test_a_deleted_image_is_never_shown_while_its_segment_is_fetched(
-    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, open_copy: OpenCopy
+    catalog: Catalog, watched: WatchedStore, art: EmbeddingSet, open_replica: OpenCopy
 ) -> None:
-    copy = open_copy()
+    replica = open_replica()
     put(catalog, art, "a", [1, 2])
     put(catalog, art, "b", [3])
     catalog.add_tombstones("art", [("a", rows.image_id(2))])
@@ -510,18 +510,18 @@ def test_a_deleted_image_is_never_shown_while_its_segment_is_fetched(
     def look(key: str) -> None:
         """When b is asked for, wait until a is there: what do readers see now?"""
         if key.endswith("b.arrow"):
-            eventually(lambda: copy.view.packs, interval_s=0.001)
-            seen.append(copy.view.counts.images)
-            assert_gone(copy, 2)
+            eventually(lambda: replica.view.mapped_segments, interval_s=0.001)
+            seen.append(replica.view.counts.images)
+            assert_gone(replica, 2)
 
     watched.before = look
-    copy.synchronise()
+    replica.synchronise()
     assert seen == [1]
-    assert_holds(copy, [1, 3])
+    assert_holds(replica, [1, 3])
 
 
 def test_a_damaged_segment_is_named_and_the_rest_is_there_and_so_is_it_once_it_is_mended(
-    catalog: Catalog, art: EmbeddingSet, open_copy: OpenCopy, caplog: pytest.LogCaptureFixture
+    catalog: Catalog, art: EmbeddingSet, open_replica: OpenCopy, caplog: pytest.LogCaptureFixture
 ) -> None:
     for segment, numbers in (("a", [1]), ("changed", [2, 3])):
         put(catalog, art, segment, numbers)
@@ -530,50 +530,50 @@ def test_a_damaged_segment_is_named_and_the_rest_is_there_and_so_is_it_once_it_i
     changed = good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :]
     for segment, data in (("changed", changed), ("broken", b"no segment"), ("empty", b"")):
         catalog.store.put(layout.segment_key("art", segment), data)
-    copy = open_copy()
-    copy.add_segment("broken")
-    assert_holds(copy, [1])
-    assert copy.damaged == ["broken", "changed", "empty"]
+    replica = open_replica()
+    replica.add_segment("broken")
+    assert_holds(replica, [1])
+    assert replica.damaged == ["broken", "changed", "empty"]
     assert "segment changed of art is damaged" in caplog.text
     catalog.store.put(layout.segment_key("art", "changed"), good)
     catalog.store.delete([layout.segment_key("art", "empty")])
-    copy.synchronise()
-    assert_holds(copy, [1, 2, 3])
-    assert copy.damaged == ["broken"]
+    replica.synchronise()
+    assert_holds(replica, [1, 2, 3])
+    assert replica.damaged == ["broken"]
 
 
 def test_a_missing_segment_is_named_and_one_that_was_merged_or_removed_is_not(
-    catalog: Catalog, art: EmbeddingSet, redis: Client, open_copy: OpenCopy, caplog: pytest.LogCaptureFixture
+    catalog: Catalog, art: EmbeddingSet, redis: Client, open_replica: OpenCopy, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = State.of(redis)
     for number in range(6):
         put(catalog, art, f"s{number}", [number])
         state.indexed_segments.add("art", f"s{number}")
-    copy = open_copy()
+    replica = open_replica()
     catalog.store.delete([layout.segment_key("art", "s0")])
     write_merged(catalog, art, "merged-1", ["s1", "s2"])
     state.indexed_segments.add("art", "merged-1")
     catalog.remove_segments("art", ["s1", "s2"])  # whose marks as settled are still there
     state.indexed_segments.remove("art", ["s3"])
     catalog.remove_segments("art", ["s3"])
-    for each in (copy, open_copy()):
+    for each in (replica, open_replica()):
         each.synchronise()
         assert each.damaged == ["s0"]
         assert_holds(each, [1, 2, 4, 5])
     assert "segment s0 of art is missing" in caplog.text
 
 
-def test_the_generation_in_use_is_loaded(catalog: Catalog, art: EmbeddingSet, open_copy: OpenCopy) -> None:
-    copy = open_copy()
-    assert copy.generation is None
+def test_the_generation_in_use_is_loaded(catalog: Catalog, art: EmbeddingSet, open_replica: OpenCopy) -> None:
+    replica = open_replica()
+    assert replica.generation is None
     for number in (1, 2):
         fit(catalog, art, number)
-        copy.load_generation()
-        assert copy.generation is not None
-        assert (copy.generation.number, copy.generation.family.parameters()["seed"]) == (number, number)
+        replica.load_generation()
+        assert replica.generation is not None
+        assert (replica.generation.number, replica.generation.family.parameters()["seed"]) == (number, number)
     catalog.set_current_index("art", CurrentIndex(3, 0))  # which is not there
-    copy.load_generation()
-    assert copy.generation is None
+    replica.load_generation()
+    assert replica.generation is None
 
 
 def fit(catalog: Catalog, embedding_set: EmbeddingSet, number: int) -> Generation:
@@ -593,21 +593,21 @@ def follow(catalog: Catalog, servers: Servers, tmp_path: Path) -> Iterator[Calla
 
     def start() -> ReplicaSync:
         index = connect(servers.settings.index_url.get_secret_value(), retries=0, timeout_s=2.0)
-        follower = ReplicaSync(catalog=catalog, changes=Changes(index), state=State.of(index), folder=tmp_path)
-        follower.start()
-        started.append(follower)
-        eventually(follower.listed.is_set)
-        return follower
+        replica_sync = ReplicaSync(catalog=catalog, changes=Changes(index), state=State.of(index), folder=tmp_path)
+        replica_sync.start()
+        started.append(replica_sync)
+        eventually(replica_sync.listed.is_set)
+        return replica_sync
 
     yield start
-    for follower in started:
-        follower.stop()
+    for replica_sync in started:
+        replica_sync.stop()
 
 
-def size(follower: ReplicaSync, name: str = "art") -> int:
+def size(replica_sync: ReplicaSync, name: str = "art") -> int:
     """Return how many images the follower's copy has; -1 for no such collection."""
     try:
-        return follower.copy(name).view.images
+        return replica_sync.replica(name).view.images
     except NotFound:
         return -1
 
@@ -616,39 +616,39 @@ def test_every_announced_change_is_in_the_next_answer(
     follow: Callable[[], ReplicaSync], catalog: Catalog, redis: Client
 ) -> None:
     """Once the follower is connected, an answer is never older than what was announced before its request."""
-    follower, changes = follow(), Changes(redis)
-    eventually(lambda: follower.connected)
-    assert size(follower) == -1
+    replica_sync, changes = follow(), Changes(redis)
+    eventually(lambda: replica_sync.connected)
+    assert size(replica_sync) == -1
     art = catalog.create("art", model="lite", version=1, dim=DIM)
     changes.announce(Change("art", "collection"))
-    assert size(follower) == 0
+    assert size(replica_sync) == 0
     for number in range(20):
         put(catalog, art, f"s{number:02}", [number])
         changes.announce(Change("art", "segment", f"s{number:02}"))
-        assert size(follower) == number + 1
+        assert size(replica_sync) == number + 1
     catalog.add_tombstones("art", [("s05", rows.image_id(5))])
     changes.announce(Change("art", "deleted", f"s05/{rows.image_id(5)}"))
-    assert_holds(follower.copy("art"), [*range(5), *range(6, 20)])
+    assert_holds(replica_sync.replica("art"), [*range(5), *range(6, 20)])
     fit(catalog, art, 1)
     changes.announce(Change("art", "index"))
-    assert follower.copy("art").generation is not None
+    assert replica_sync.replica("art").generation is not None
     put(catalog, art, "unannounced", [50])
     changes.announce(Change("art", "rebuilt"))
-    assert size(follower) == 20
+    assert size(replica_sync) == 20
     catalog.drop(catalog.get("art"))
     changes.announce(Change("art", "dropped"))
-    assert size(follower) == -1
+    assert size(replica_sync) == -1
     again = catalog.create("art", model="lite", version=1, dim=DIM)
     put(catalog, again, "s00", [70])
     changes.announce(Change("art", "segment", "s00"))  # the collection's own announcement was lost
-    assert_holds(follower.copy("art"), [70])
+    assert_holds(replica_sync.replica("art"), [70])
 
 
 def test_merged_segments_and_deletions_from_them_are_in_the_next_answer(
     follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, redis: Client
 ) -> None:
-    follower, changes = follow(), Changes(redis)
-    eventually(lambda: follower.connected)
+    replica_sync, changes = follow(), Changes(redis)
+    eventually(lambda: replica_sync.connected)
     numbers: set[int] = set()
     for step in range(6):
         names = [f"s{step}{letter}" for letter in "abc"]
@@ -664,11 +664,14 @@ def test_merged_segments_and_deletions_from_them_are_in_the_next_answer(
         name = f"merged-{step}" if step % 2 else names[step % 3]
         catalog.add_tombstones("art", [(f"merged-{step}", gone)])
         changes.announce(Change("art", "deleted", f"{name}/{gone}"))
-        assert_holds(follower.copy("art"), sorted(numbers))
+        assert_holds(replica_sync.replica("art"), sorted(numbers))
     eventually(
-        lambda: {pack.segment for pack in follower.copies["art"].view.packs} == {f"merged-{n}" for n in range(6)}
+        lambda: (
+            {mapped.name for mapped in replica_sync.replicas["art"].view.mapped_segments}
+            == {f"merged-{n}" for n in range(6)}
+        )
     )
-    assert_holds(follower.copy("art"), sorted(numbers))
+    assert_holds(replica_sync.replica("art"), sorted(numbers))
 
 
 def test_a_request_waits_for_its_own_collection_and_for_no_other(
@@ -678,8 +681,8 @@ def test_a_request_waits_for_its_own_collection_and_for_no_other(
     music = catalog.create("music", model="lite", version=1, dim=DIM)
     put(catalog, art, "a", [1])
     put(catalog, art, "b", [2])
-    follower, changes = follow(), Changes(redis)
-    eventually(lambda: follower.connected)
+    replica_sync, changes = follow(), Changes(redis)
+    eventually(lambda: replica_sync.connected)
     hold, fetching = threading.Event(), threading.Event()
 
     def wait(key: str) -> None:
@@ -694,37 +697,41 @@ def test_a_request_waits_for_its_own_collection_and_for_no_other(
         assert fetching.wait(PATIENCE_S)
         put(catalog, art, "c", [3])
         changes.announce(Change("art", "segment", "c"))
-        assert_holds(follower.copy("art"), [1, 2, 3])
+        assert_holds(replica_sync.replica("art"), [1, 2, 3])
         put(catalog, music, "slow", [5])
         changes.announce(Change("music", "segment", "slow"))
         with ThreadPoolExecutor(1) as threads:
-            waiting = threads.submit(size, follower, "music")
+            waiting = threads.submit(size, replica_sync, "music")
             put(catalog, art, "d", [4])
             changes.announce(Change("art", "segment", "d"))
-            assert_holds(follower.copy("art"), [1, 2, 3, 4])
+            assert_holds(replica_sync.replica("art"), [1, 2, 3, 4])
             assert not waiting.done()
             hold.set()
             assert waiting.result(60) == 1
     finally:
         hold.set()
-    eventually(lambda: {pack.segment for pack in follower.copies["art"].view.packs} == {"merged-slow", "c", "d"})
+    eventually(
+        lambda: (
+            {mapped.name for mapped in replica_sync.replicas["art"].view.mapped_segments} == {"merged-slow", "c", "d"}
+        )
+    )
 
 
 def test_a_change_is_followed_without_a_request(
     follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, redis: Client
 ) -> None:
-    follower = follow()
+    replica_sync = follow()
     put(catalog, art, "a", range(4))
     Changes(redis).announce(Change("art", "segment", "a"))
-    eventually(lambda: follower.copies["art"].view.images == 4)
+    eventually(lambda: replica_sync.replicas["art"].view.images == 4)
 
 
 def test_a_start_lists_what_there_is(follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet) -> None:
     put(catalog, art, "a", range(4))
     catalog.create("music", model="lite", version=1, dim=DIM)
-    follower = follow()
-    assert sorted(follower.copies) == ["art", "music"]
-    assert_holds(follower.copy("art"), range(4))
+    replica_sync = follow()
+    assert sorted(replica_sync.replicas) == ["art", "music"]
+    assert_holds(replica_sync.replica("art"), range(4))
 
 
 def test_a_broken_manifest_keeps_no_other_collection_away(
@@ -732,53 +739,53 @@ def test_a_broken_manifest_keeps_no_other_collection_away(
 ) -> None:
     put(catalog, art, "a", range(4))
     catalog.store.put(layout.manifest_key("aaa-broken"), b"{")
-    assert_holds(follow().copy("art"), range(4))
+    assert_holds(follow().replica("art"), range(4))
 
 
 def test_a_lost_stream_is_made_up_for_by_a_listing(
     follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, redis: Client
 ) -> None:
-    follower, changes = follow(), Changes(redis)
-    eventually(lambda: follower.connected)
+    replica_sync, changes = follow(), Changes(redis)
+    eventually(lambda: replica_sync.connected)
     put(catalog, art, "a", [1])
     changes.announce(Change("art", "segment", "a"))
-    assert size(follower) == 1
+    assert size(replica_sync) == 1
     put(catalog, art, "b", [2])
     catalog.add_tombstones("art", [("a", rows.image_id(1))])
     redis.flushall()  # and with it what was announced
     changes.announce(Change("music", "collection"))
-    eventually(lambda: {pack.segment for pack in follower.copy("art").view.packs} == {"a", "b"})
-    assert_holds(follower.copy("art"), [2])
+    eventually(lambda: {mapped.name for mapped in replica_sync.replica("art").view.mapped_segments} == {"a", "b"})
+    assert_holds(replica_sync.replica("art"), [2])
     put(catalog, art, "c", [3])
     changes.announce(Change("art", "segment", "c"))
-    eventually(lambda: size(follower) == 2)
+    eventually(lambda: size(replica_sync) == 2)
 
 
 def test_without_the_index_the_copy_answers_and_afterwards_it_follows(
     follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, servers: Servers
 ) -> None:
     put(catalog, art, "a", range(4))
-    follower = follow()
+    replica_sync = follow()
     servers.index.kill()
-    eventually(lambda: not follower.connected)
-    assert_holds(follower.copy("art"), range(4))
+    eventually(lambda: not replica_sync.connected)
+    assert_holds(replica_sync.replica("art"), range(4))
     put(catalog, art, "b", [4])
     servers.index.start()
     Changes(connect(servers.settings.index_url.get_secret_value())).announce(Change("art", "segment", "b"))
-    eventually(lambda: size(follower) == 5)
-    assert follower.connected
+    eventually(lambda: size(replica_sync) == 5)
+    assert replica_sync.connected
 
 
 def test_a_request_in_the_moment_the_index_goes_away_is_answered(
     follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, servers: Servers
 ) -> None:
     put(catalog, art, "a", range(4))
-    follower = follow()
-    eventually(lambda: follower.connected)
+    replica_sync = follow()
+    eventually(lambda: replica_sync.connected)
     servers.index.kill()
-    follower.connected = True  # as it is until the background thread sees it
-    assert_holds(follower.copy("art"), range(4))
-    assert not follower.connected
+    replica_sync.connected = True  # as it is until the background thread sees it
+    assert_holds(replica_sync.replica("art"), range(4))
+    assert not replica_sync.connected
     servers.index.start()
 
 
@@ -787,24 +794,24 @@ def test_a_start_without_the_index_lists_the_store(
 ) -> None:
     put(catalog, art, "a", range(4))
     servers.index.kill()
-    follower = follow()
-    assert_holds(follower.copy("art"), range(4))
+    replica_sync = follow()
+    assert_holds(replica_sync.replica("art"), range(4))
     servers.index.start()
-    eventually(lambda: follower.connected)
+    eventually(lambda: replica_sync.connected)
 
 
 def test_without_the_store_the_copy_answers_and_afterwards_it_follows(
     follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, servers: Servers, redis: Client
 ) -> None:
     put(catalog, art, "a", range(4))
-    follower = follow()
-    eventually(lambda: follower.connected)
+    replica_sync = follow()
+    eventually(lambda: replica_sync.connected)
     put(catalog, art, "b", [4])
     servers.objects.kill()
     Changes(redis).announce(Change("art", "segment", "b"))
-    assert_holds(follower.copy("art"), range(4))
+    assert_holds(replica_sync.replica("art"), range(4))
     servers.objects.start()
-    eventually(lambda: size(follower) == 5)
+    eventually(lambda: size(replica_sync) == 5)
 
 
 def test_a_collection_made_anew_under_its_name_while_nobody_listened_is_another_one(
@@ -815,5 +822,5 @@ def test_a_collection_made_anew_under_its_name_while_nobody_listened_is_another_
     catalog.drop(catalog.get("art"))
     again = catalog.create("art", model="lite", version=1, dim=DIM)
     put(catalog, again, "a", [9])
-    assert_holds(follow().copy("art"), [9])
+    assert_holds(follow().replica("art"), [9])
     assert [path.name for path in tmp_path.iterdir()] == [f"art-{again.tag}"]

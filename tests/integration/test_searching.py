@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from services.query.replica.replica_sync import ReplicaSync
-from services.query.search.searcher import Searcher, SearchQuery, SearchResult
+from services.query.search.search_query import SearchQuery, SearchResult
+from services.query.search.searcher import Searcher
 from shared import tuning
 from shared.errors import IndexUnavailable, Invalid, NotFound, Unavailable
 from shared.hashing import HashFamily
@@ -62,22 +63,22 @@ class System:
         self.collection = self.catalog.create("art", model="lite", version=1, dim=DIM)
         for start in range(0, COUNT, 60):
             self.put(f"s{start}", range(max(0, start - 5), start + 60))
-        self.follower = ReplicaSync(
+        self.replica_sync = ReplicaSync(
             catalog=self.catalog, changes=self.changes, state=State.of(self.index), folder=folder
         )
         self.searcher = Searcher(
-            follower=self.follower,
+            replica_sync=self.replica_sync,
             buckets=self.buckets,
             connect_model=lambda model, version: ServingClient(f"127.0.0.1:{free_port()}", model, version=version),
             limits=Limits(),
             exact_below=exact_below,
         )
-        self.follower.start()
-        assert self.follower.listed.wait(PATIENCE_S)
+        self.replica_sync.start()
+        assert self.replica_sync.listed.wait(PATIENCE_S)
         self.wait_for_index()
 
     def wait_for_index(self) -> None:
-        eventually(lambda: self.follower.connected)
+        eventually(lambda: self.replica_sync.connected)
 
     def put(self, segment: str, numbers: Sequence[int]) -> None:
         data = rows.segment(numbers, self.collection, self.vectors[list(numbers)])
@@ -125,7 +126,7 @@ def make(servers: Servers, tmp_path: Path) -> Iterator[MakeSystem]:
 
     yield start
     for system in made:
-        system.follower.stop()
+        system.replica_sync.stop()
 
 
 def hits(found: SearchResult) -> list[tuple[int, float]]:
@@ -339,8 +340,8 @@ def test_a_collection_without_images_has_no_hits(make: MakeSystem) -> None:
     system.catalog.create("empty", model="lite", version=1, dim=DIM)
     system.changes.announce(Change("empty", "collection"))
     for mode in MODES:
-        found, copy = system.searcher.search(SearchQuery(collection="empty", vector=system.vectors[0], mode=mode))
-        assert (found.hits, found.candidates, found.mode, copy.view.images) == ([], 0, "exact", 0)
+        found, replica = system.searcher.search(SearchQuery(collection="empty", vector=system.vectors[0], mode=mode))
+        assert (found.hits, found.candidates, found.mode, replica.view.images) == ([], 0, "exact", 0)
 
 
 def test_stages_are_timed(make: MakeSystem) -> None:
@@ -529,8 +530,8 @@ def test_a_batch_finds_what_each_query_finds_alone(make: MakeSystem, mode: Mode,
         wanted = draw(chance) | {"mode": mode, "metric": metric}
         if chance.random() < 0.5:
             wanted |= {"budget": 20, "like": rows.ids([7, 9])}
-        together, _ = system.searcher.search_batch(SearchQuery(collection="art", **wanted), queries)
-        for query, found in zip(queries, together, strict=True):
+        run_in_parallel, _ = system.searcher.search_batch(SearchQuery(collection="art", **wanted), queries)
+        for query, found in zip(queries, run_in_parallel, strict=True):
             alone = system.search(**wanted, **({"id": query} if isinstance(query, int) else {"vector": query}))
             assert hits(found) == hits(alone)
             assert vars(found) | {"hits": [], "timings_ms": {}} == vars(alone) | {"hits": [], "timings_ms": {}}

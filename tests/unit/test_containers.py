@@ -219,9 +219,9 @@ def test_clients_of_the_model_server_go_without_tensorflow(target: str) -> None:
 def test_a_package_takes_along_the_files_that_are_no_code(tmp_path: Path) -> None:
     source, installed = tmp_path / "source", tmp_path / "installed"
     for path in [*files.copied("web"), "pyproject.toml", "README.md", "LICENSE"]:
-        copy = shutil.copytree if (ROOT / path).is_dir() else shutil.copy
+        replica = shutil.copytree if (ROOT / path).is_dir() else shutil.copy
         (source / path).parent.mkdir(parents=True, exist_ok=True)
-        copy(ROOT / path, source / path)
+        replica(ROOT / path, source / path)
     (install,) = [text for text in files.stages()["web-builder"].arguments("RUN") if text.endswith(" .")]
     options = install.partition(" install ")[2].replace("/opt/artseek", str(installed)).split()
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *options], cwd=source, check=True)
@@ -488,8 +488,8 @@ def test_volumes_are_declared_used_and_writable() -> None:
 def test_the_web_and_query_services_write_into_their_volumes(
     secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = settings("query", secrets, monkeypatch).query_copy
-    assert files.services()["query"]["volumes"] == [f"query:{copy}"]
+    replica = settings("query", secrets, monkeypatch).query_copy
+    assert files.services()["query"]["volumes"] == [f"query:{replica}"]
     spool = environment("web", secrets)["TMPDIR"]
     assert files.services()["web"]["volumes"] == [f"spool:{spool}"]
 

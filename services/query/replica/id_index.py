@@ -1,4 +1,4 @@
-"""The directory of a copy: from an image's id to the rows that hold it."""
+"""The id index of a replica: from an image's id to the rows that hold it."""
 
 import numpy as np
 import numpy.typing as npt

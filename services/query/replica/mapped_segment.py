@@ -1,4 +1,4 @@
-"""A pack: the rows of one segment, in a memory-mapped file on local disk."""
+"""A mapped segment: the rows of a segment in a memory-mapped file on local disk."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +21,7 @@ StoredVectors = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 
 class MappedSegment:
-    """Immutable rows. Whether a row counts is no matter of the pack: see `services.query.replica.row_table`."""
+    """Immutable rows. Whether a row counts is no matter of the segment: see `services.query.replica.row_table`."""
 
     def __init__(self, path: Path, *, verify: bool = False) -> None:
         """Map the file of the segment that it is named after; `verify` reads it whole to check its columns.
@@ -30,7 +30,7 @@ class MappedSegment:
             Invalid: The file is no segment, or is damaged.
         """
         self.path = path
-        self.segment = path.stem
+        self.name = path.stem
         self.rows = segments.unpack(pa.memory_map(str(path)).read_buffer(), verify=verify)
         self.inputs: tuple[str, ...] = segments.inputs_of(self.rows)
         self.origins: npt.NDArray[np.int32] | None = segments.origins_of(self.rows)
@@ -67,7 +67,7 @@ class MappedSegment:
         return norms, squares
 
     def remove(self) -> None:
-        """Delete the files; the rows can be read for as long as the pack lives."""
+        """Delete the files; the rows can be read for as long as the segment lives."""
         remove_files(self.path)
 
     def entry(self, row: int) -> Entry:

@@ -1,4 +1,4 @@
-"""The local copy of one collection: its segments as files, the table of their rows, and the index in use."""
+"""The replica of one collection: its segments as files, the table of their rows, and the index in use."""
 
 import logging
 import shutil
@@ -38,8 +38,8 @@ class Replica:
         self.folder = folder / f"{embedding_set.collection}-{embedding_set.tag}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self._table = RowTable()
-        self._packs: dict[str, MappedSegment] = {}  # by segment; never changed, only replaced
-        self._replaced: frozenset[str] = frozenset()  # the segments that were merged into one that is here
+        self._mapped: dict[str, MappedSegment] = {}  # by segment; never changed, only replaced
+        self._replaced: frozenset[str] = frozenset()  # segments that were merged into a segment that is here
         self._opened = False
         self._unreadable: dict[str, str] = {}  # segment to what is wrong with it
         self._missing: frozenset[str] = frozenset()
@@ -53,7 +53,7 @@ class Replica:
         return self._table.view
 
     def find(self, image: int) -> tuple[MappedSegment, int]:
-        """Return pack and row of an image.
+        """Return segment and row of an image.
 
         Raises:
             NotFound: The collection has no such image.
@@ -72,7 +72,7 @@ class Replica:
     # Following
 
     def synchronise(self) -> None:
-        """Bring the copy in step with the object store's listing.
+        """Bring the replica in step with the object store's listing.
 
         Raises:
             Unavailable: The object store does not answer.
@@ -80,36 +80,36 @@ class Replica:
         name = self.embedding_set.name
         with self._synchronising:
             for _ in range(_LISTINGS):
-                here = set(self._packs)  # what comes while the store is listed need not be in the list
-                settled = self._settled()
-                # Marks first: those of a segment are deleted after it was merged, and the merged one has them too.
-                dead: defaultdict[str, set[int]] = defaultdict(set)
+                here = set(self._mapped)  # what comes while the store is listed need not be in the list
+                indexed = self._indexed()
+                # Tombstones first: those of a segment go after it was merged, and the merged segment has them too.
+                deleted: defaultdict[str, set[int]] = defaultdict(set)
                 for segment, image in self._catalog.tombstones(name):
-                    dead[segment].add(image)
-                wanted = set(self._catalog.segments(name))
+                    deleted[segment].add(image)
+                listed = set(self._catalog.segments(name))
                 with self._changing:
-                    self._table.add_tombstones(dead)
+                    self._table.add_tombstones(deleted)
                 if not self._opened:
-                    self._open_files(wanted)
+                    self._open_files(listed)
                     self._opened = True
-                if self._take(wanted, here - wanted):
+                if self._take(listed, here - listed):
                     break  # all that was listed was still there when it was fetched
             with self._changing:
-                self._table.forget_dead(dead)
-            self._note_missing(wanted, settled)
+                self._table.forget_tombstones(deleted)
+            self._note_missing(listed, indexed)
         self.load_generation()
 
     def add_segment(self, segment: str) -> None:
         """Fetch a segment that was announced, unless it is here, and take it in place of what it was merged from."""
-        if segment in self._packs or segment in self._replaced:
+        if segment in self._mapped or segment in self._replaced:
             return
         try:
-            pack = self._fetch(segment)
+            mapped = self._fetch(segment)
         except ObjectNotFound:  # merged or dropped since; or lost
             self.synchronise()
             return
-        if pack is not None:
-            self._swap([pack])
+        if mapped is not None:
+            self._swap([mapped])
 
     def add_tombstones(self, segment: str, image: int) -> None:
         """Mark a row as deleted."""
@@ -134,57 +134,57 @@ class Replica:
         """Read a file of an earlier run whole, and fetch it again if it is damaged; returns whether there are more."""
         if not self._unverified:
             return False
-        pack = self._unverified.popleft()
-        if self._packs.get(pack.segment) is not pack:
+        mapped = self._unverified.popleft()
+        if self._mapped.get(mapped.name) is not mapped:
             return True
         try:
-            MappedSegment(pack.path, verify=True)
+            MappedSegment(mapped.path, verify=True)
         except (Invalid, OSError) as error:
-            _log.warning("segment %s of %s is fetched again: %s", pack.segment, self.embedding_set.collection, error)
+            _log.warning("segment %s of %s is fetched again: %s", mapped.name, self.embedding_set.collection, error)
             with suppress(ObjectNotFound):
-                fresh = self._fetch(pack.segment)
-                self._swap([fresh] if fresh else [], [pack])
+                fresh = self._fetch(mapped.name)
+                self._swap([fresh] if fresh else [], [mapped])
         return True
 
     def remove(self) -> None:
-        """Remove the files; who searches the copy goes on with what it has mapped."""
+        """Remove the files; a search in the replica goes on with what it has mapped."""
         with self._changing:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     # How
 
-    def _open_files(self, wanted: set[str]) -> None:
+    def _open_files(self, listed: set[str]) -> None:
         """Map the files of an earlier run; what else is in the folder is deleted."""
         for path in sorted(self.folder.iterdir()):
-            if path.suffix not in {".arrow", ".lengths"} or path.stem not in wanted:
+            if path.suffix not in {".arrow", ".lengths"} or path.stem not in listed:
                 path.unlink()
-        packs = []
+        mapped_segments = []
         for path in sorted(self.folder.glob("*.arrow")):
             try:
-                packs.append(self._checked(MappedSegment(path)))
+                mapped_segments.append(self._checked(MappedSegment(path)))
             except (Invalid, OSError, KeyError) as error:
                 _log.warning("segment %s of %s is fetched again: %s", path.stem, self.embedding_set.collection, error)
                 remove_files(path)
-        self._unverified.extend(packs)
-        self._swap(packs)
+        self._unverified.extend(mapped_segments)
+        self._swap(mapped_segments)
 
-    def _take(self, wanted: set[str], gone: set[str]) -> bool:
+    def _take(self, listed: set[str], gone: set[str]) -> bool:
         """Fetch what is wanted and not here, then let go of what is gone; returns whether all was found."""
         found = True
         held: list[MappedSegment] = []  # while something is to go, all comes and goes in one step
         with ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch") as pool:
-            fresh = sorted(wanted - self._packs.keys() - self._replaced_without(gone))
+            fresh = sorted(listed - self._mapped.keys() - self._replaced_without(gone))
             waiting: set[Future[MappedSegment | None]] = {pool.submit(self._fetch, segment) for segment in fresh}
             try:
                 while waiting:
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     for future in done:
                         try:
-                            pack = future.result()
+                            mapped = future.result()
                         except ObjectNotFound:
                             found = False
                             continue
-                        held += [pack] if pack else []
+                        held += [mapped] if mapped else []
                     if not gone:
                         self._swap(held)
                         held = []
@@ -192,43 +192,43 @@ class Replica:
                 pool.shutdown(cancel_futures=True)
         if found or held:
             # What was not found may hold what goes: then it stays until the next listing.
-            self._swap(held, [self._packs[segment] for segment in gone if segment in self._packs] if found else [])
+            self._swap(held, [self._mapped[segment] for segment in gone if segment in self._mapped] if found else [])
         with self._changing:
-            for segment in self._unreadable.keys() - wanted:
+            for segment in self._unreadable.keys() - listed:
                 del self._unreadable[segment]
         return found
 
     def _swap(self, come: Sequence[MappedSegment], go: Sequence[MappedSegment] = ()) -> None:
-        """Add packs and take out others and what was merged into one that comes or is here, in one step."""
+        """Add segments, and take out others and those that were merged into segments here; all in one step."""
         with self._changing:
-            going = {pack.segment: pack for pack in go if self._packs.get(pack.segment) is pack}
+            going = {mapped.name: mapped for mapped in go if self._mapped.get(mapped.name) is mapped}
             before = self._replaced_without(going)
-            replaced = before.union(*(pack.inputs for pack in come))
-            added = {pack.segment: pack for pack in come if pack.segment not in replaced}
-            # What is here under the name of one that comes was fetched by two at a time, or is damaged.
+            replaced = before.union(*(mapped.inputs for mapped in come))
+            added = {mapped.name: mapped for mapped in come if mapped.name not in replaced}
+            # A segment here under the name of a segment that comes was fetched twice at a time, or is damaged.
             for segment in (*(replaced - before), *added):
-                if segment in self._packs:
-                    going[segment] = self._packs[segment]
+                if segment in self._mapped:
+                    going[segment] = self._mapped[segment]
             self._table.swap(list(added.values()), going.values())
-            self._packs = {**{name: pack for name, pack in self._packs.items() if name not in going}, **added}
+            self._mapped = {**{name: mapped for name, mapped in self._mapped.items() if name not in going}, **added}
             self._replaced = replaced
-            for segment in {*going, *(pack.segment for pack in come)} - self._packs.keys():
+            for segment in {*going, *(mapped.name for mapped in come)} - self._mapped.keys():
                 remove_files(self.folder / f"{segment}.arrow")
 
     def _replaced_without(self, going: Container[str]) -> frozenset[str]:
-        """Return the segments that were merged into one that is here and stays."""
-        if not any(pack.inputs for name, pack in self._packs.items() if name in going):
+        """Return the segments that were merged into a segment that is here and stays."""
+        if not any(mapped.inputs for name, mapped in self._mapped.items() if name in going):
             return self._replaced
-        return frozenset().union(*(pack.inputs for name, pack in self._packs.items() if name not in going))
+        return frozenset().union(*(mapped.inputs for name, mapped in self._mapped.items() if name not in going))
 
-    def _checked(self, pack: MappedSegment) -> MappedSegment:
-        """Return a pack whose embeddings are of the collection's model.
+    def _checked(self, mapped: MappedSegment) -> MappedSegment:
+        """Return a segment whose embeddings are of the collection's model.
 
         Raises:
             Invalid: They are of another.
         """
-        segments.check_model(pack.rows, model=self.embedding_set.model, version=self.embedding_set.version)
-        return pack
+        segments.check_model(mapped.rows, model=self.embedding_set.model, version=self.embedding_set.version)
+        return mapped
 
     def _fetch(self, segment: str) -> MappedSegment | None:
         """Return a segment from the store; None, and why in `_unreadable`, if it is damaged."""
@@ -252,19 +252,19 @@ class Replica:
         part.replace(path)
         return MappedSegment(path)
 
-    def _settled(self) -> set[str] | None:
+    def _indexed(self) -> set[str] | None:
         """Return the segments that were written and indexed, None if the index does not tell."""
         try:
             return self._state.indexed_segments.all(self.embedding_set.name)
         except Unavailable:
             return None
 
-    def _note_missing(self, wanted: set[str], settled: set[str] | None) -> None:
+    def _note_missing(self, listed: set[str], indexed: set[str] | None) -> None:
         """Name the segments that are said to be there, before and after the store was listed, and are not."""
-        if settled is None:
+        if indexed is None:
             return
-        lost = settled - wanted - self._replaced - self._packs.keys()
-        missing = frozenset(lost & (self._settled() or set())) if lost else frozenset()
+        lost = indexed - listed - self._replaced - self._mapped.keys()
+        missing = frozenset(lost & (self._indexed() or set())) if lost else frozenset()
         for segment in sorted(missing - self._missing):
             _log.error("segment %s of %s is missing from the object store", segment, self.embedding_set.collection)
         self._missing = missing

@@ -1,4 +1,4 @@
-"""The follower: keeps the copies of all collections in step with the object store, told by the stream of changes."""
+"""Keeps the replicas of all collections in step with the object store, told by the stream of changes."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ _RELIST_S = 60.0  # lists the store anew, should an announcement ever be lost
 
 
 class ReplicaSync:
-    """Owns the copies, which a background thread and every request bring up to date.
+    """Owns the replicas, which a background thread and every request bring up to date.
 
     So an answer is never older than what was announced before its request came. A request reads the stream, which is
     one round trip, and waits for what was announced of its own collection, but not for merged segments: they hold what
@@ -33,15 +33,15 @@ class ReplicaSync:
 
     def __init__(self, *, catalog: Catalog, changes: Changes, state: State, folder: Path) -> None:
         self._catalog, self._changes, self._state, self._folder = catalog, changes, state, folder
-        self._copies: dict[str, Replica] = {}  # by embedding set; never changed, only replaced
+        self._replicas: dict[str, Replica] = {}  # by embedding set; never changed, only replaced
         self._in_use: dict[str, Replica] = {}  # by collection; never changed, only replaced
-        self._switched: dict[
-            str, str
-        ] = {}  # collections that were announced to have changed, and to which embedding set
+        self._activated: dict[str, str] = {}  # collection to the embedding set that was announced as activated
         self._position: str | None = None  # None: the store must be listed
         self._pending: defaultdict[str, deque[Change]] = defaultdict(deque)  # read from the stream, not applied yet
         self._merged: defaultdict[str, deque[str]] = defaultdict(deque)  # merged segments to fetch, by embedding set
-        self._turns: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)  # who applies what is pending
+        self._turns: defaultdict[str, threading.RLock] = defaultdict(
+            threading.RLock
+        )  # held by the thread that applies what is pending
         self._lock = threading.RLock()  # held for a round trip, never while something is fetched
         self._stop = threading.Event()
         self._listed_at = 0.0
@@ -49,12 +49,12 @@ class ReplicaSync:
         self.listed = threading.Event()
 
     @property
-    def copies(self) -> dict[str, Replica]:
-        """The copies in use by the names of their collections."""
+    def replicas(self) -> dict[str, Replica]:
+        """The replicas in use by the names of their collections."""
         return self._in_use
 
-    def copy(self, collection: str) -> Replica:
-        """Return the copy of a collection that is in use, in step.
+    def replica(self, collection: str) -> Replica:
+        """Return the replica of a collection that is in use, in step.
 
         Raises:
             NotFound: There is no such collection.
@@ -65,14 +65,18 @@ class ReplicaSync:
         except KeyError:
             raise NotFound(f"there is no collection {collection!r}") from None
 
-    def is_in_use(self, copy: Replica) -> bool:
-        """Return whether a copy is still the one by which its collection is searched."""
-        return self._in_use.get(copy.embedding_set.collection) is copy
+    def is_in_use(self, replica: Replica) -> bool:
+        """Return whether a collection is still searched by this replica."""
+        return self._in_use.get(replica.embedding_set.collection) is replica
 
     def filling(self, embedding_set: EmbeddingSet) -> Replica | None:
         """Return the replica of the embedding set that a collection changes to, given its set in use, or None."""
-        copies = [one for one in self._copies.values() if one.embedding_set.collection == embedding_set.collection]
-        return next((one for one in copies if one.embedding_set.number > embedding_set.number), None)
+        replicas = [
+            replica
+            for replica in self._replicas.values()
+            if replica.embedding_set.collection == embedding_set.collection
+        ]
+        return next((replica for replica in replicas if replica.embedding_set.number > embedding_set.number), None)
 
     def start(self) -> None:
         """Begin to follow, on a thread of its own."""
@@ -91,8 +95,8 @@ class ReplicaSync:
                 self.connected = True
                 self.catch_up()
                 self._fetch_merged()
-                for copy in self._copies.values():
-                    copy.verify_some()
+                for replica in self._replicas.values():
+                    replica.verify_some()
             except Unavailable as error:
                 if self.connected or not self.listed.is_set():
                     _log.warning("following waits: %s", error)
@@ -113,20 +117,20 @@ class ReplicaSync:
             return
         try:
             self._read()
-            for set_name in list(self._pending) if collection is None else self._asked(collection):
+            for set_name in list(self._pending) if collection is None else self._awaited(collection):
                 self._apply_pending(set_name)
         except Unavailable as error:
             _log.warning("cannot follow: %s", error)
             self.connected = False
 
-    def _asked(self, collection: str) -> list[str]:
+    def _awaited(self, collection: str) -> list[str]:
         """Return the embedding sets that a request for a collection waits for: not for a set that is being filled."""
-        copy, switched = self._in_use.get(collection), self._switched.get(collection)
+        replica, activated = self._in_use.get(collection), self._activated.get(collection)
         embedding_sets = [set_name for set_name in list(self._pending) if layout.collection_of(set_name) == collection]
         return (
             embedding_sets
-            if copy is None
-            else [set_name for set_name in embedding_sets if set_name in {copy.embedding_set.name, switched}]
+            if replica is None
+            else [set_name for set_name in embedding_sets if set_name in {replica.embedding_set.name, activated}]
         )
 
     def _read(self) -> None:
@@ -142,8 +146,8 @@ class ReplicaSync:
                     return
                 for change in dict.fromkeys(changes):
                     if change.kind == "activated":
-                        self._switched[layout.collection_of(change.set_name)] = change.set_name
-                    if change.kind == "merged" and change.set_name in self._copies:
+                        self._activated[layout.collection_of(change.set_name)] = change.set_name
+                    if change.kind == "merged" and change.set_name in self._replicas:
                         self._merged[change.set_name].append(change.value)
                     else:
                         self._pending[change.set_name].append(change)
@@ -156,32 +160,32 @@ class ReplicaSync:
         with self._turns[set_name]:
             while pending:
                 self._apply(pending[0])
-                pending.popleft()  # only now: who comes meanwhile waits for it
+                pending.popleft()  # only now: a request that comes meanwhile waits for it
 
     def _apply(self, change: Change) -> None:
-        set_name, copy = change.set_name, self._copies.get(change.set_name)
+        set_name, replica = change.set_name, self._replicas.get(change.set_name)
         if change.kind == "dropped":
             self._remove(set_name)
         elif change.kind == "activated":
-            self._switch(set_name)
-        elif copy is None or change.kind in {"collection", "rebuilt"}:
+            self._activate(set_name)
+        elif replica is None or change.kind in {"collection", "rebuilt"}:
             self._synchronise(set_name)
         elif change.kind in {"segment", "merged"}:
-            copy.add_segment(change.value)
+            replica.add_segment(change.value)
         elif change.kind == "deleted":
             segment, image = change.value.split("/")
-            copy.add_tombstones(segment, int(image))
+            replica.add_tombstones(segment, int(image))
             if segment in self._merged[set_name]:
-                copy.add_segment(segment)  # until it is here, its inputs show the image
+                replica.add_segment(segment)  # until it is here, its inputs show the image
         elif change.kind == "index":
-            copy.load_generation()
+            replica.load_generation()
 
     def _fetch_merged(self) -> None:
         """Take the merged segments that were announced in place of their inputs."""
         for set_name, waiting in list(self._merged.items()):
             while waiting and not self._stop.is_set():
-                if (copy := self._copies.get(set_name)) is not None:
-                    copy.add_segment(waiting[0])
+                if (replica := self._replicas.get(set_name)) is not None:
+                    replica.add_segment(waiting[0])
                 waiting.popleft()
 
     def _list_without_index(self) -> None:
@@ -204,13 +208,13 @@ class ReplicaSync:
         self._position = position
 
     def _list_store(self) -> None:
-        embedding_sets = {
-            *self._catalog.names(),
-            *self._catalog.all_unused_embedding_sets(),
-        }  # the first of a collection has its name
+        # The first embedding set of a collection has its name.
+        embedding_sets = {*self._catalog.names(), *self._catalog.all_unused_embedding_sets()}
         for set_name in sorted(embedding_sets):
             self._synchronise(set_name)
-        for gone in self._copies.keys() - embedding_sets - {copy.embedding_set.name for copy in self._in_use.values()}:
+        for gone in (
+            self._replicas.keys() - embedding_sets - {replica.embedding_set.name for replica in self._in_use.values()}
+        ):
             self._remove(gone)
         names = {layout.collection_of(set_name) for set_name in embedding_sets}
         for name in self._in_use.keys() - names:
@@ -221,12 +225,12 @@ class ReplicaSync:
         self.listed.set()
 
     def _clear_away(self) -> None:
-        """Remove the files of collections that were dropped while nobody followed: at the start, before all else."""
-        followed = {copy.folder for copy in self._copies.values()}
+        """At the start, remove the files of collections that were dropped while no query service ran."""
+        followed = {replica.folder for replica in self._replicas.values()}
         for folder in set(self._folder.glob("*-????????")) - followed:
             for file in (*folder.glob("*.arrow"), *folder.glob("*.lengths"), *folder.glob("*.part")):
                 file.unlink()
-            with suppress(OSError):  # not empty: it is no copy of ours
+            with suppress(OSError):  # not empty: it is no replica of ours
                 folder.rmdir()
 
     def _synchronise(self, set_name: str) -> None:
@@ -236,9 +240,9 @@ class ReplicaSync:
             used = self._catalog.get(name)
             left = layout.number_of(set_name) < used.number
             manifest = used if left or used.name == set_name else self._catalog.embedding_set(set_name)
-            copy = self._copies.get(manifest.name)
-            if copy is not None and copy.embedding_set == manifest:
-                copy.synchronise()
+            replica = self._replicas.get(manifest.name)
+            if replica is not None and replica.embedding_set == manifest:
+                replica.synchronise()
             else:
                 self._begin(manifest)
             if manifest == used:
@@ -265,43 +269,43 @@ class ReplicaSync:
     def _begin(self, embedding_set: EmbeddingSet) -> None:
         set_name = embedding_set.name
         with self._turns[set_name]:
-            copy = self._copies.get(set_name)
-            if copy is not None and copy.embedding_set == embedding_set:  # somebody else has done it
+            replica = self._replicas.get(set_name)
+            if replica is not None and replica.embedding_set == embedding_set:  # another thread has done it
                 return
-            if copy is not None:
+            if replica is not None:
                 self._remove(set_name)
-            copy = Replica(embedding_set, catalog=self._catalog, state=self._state, folder=self._folder)
-            copy.synchronise()
+            replica = Replica(embedding_set, catalog=self._catalog, state=self._state, folder=self._folder)
+            replica.synchronise()
             with self._lock:
-                self._copies = {**self._copies, set_name: copy}
+                self._replicas = {**self._replicas, set_name: replica}
 
-    def _switch(self, set_name: str) -> None:
-        """Use the copy of the embedding set that a collection was announced to have changed to."""
+    def _activate(self, set_name: str) -> None:
+        """Use the replica of the embedding set that a collection was announced to have changed to."""
         name = layout.collection_of(set_name)
         try:
             used = self._catalog.get(name)
         except NotFound:
             return
-        copy = self._copies.get(used.name)
-        if copy is None or copy.embedding_set != used:
+        replica = self._replicas.get(used.name)
+        if replica is None or replica.embedding_set != used:
             self._synchronise(used.name)
         else:
             self._use(used)  # all that was announced of it before is in it
         with self._lock:
-            if self._switched.get(name) == set_name:
-                del self._switched[name]
+            if self._activated.get(name) == set_name:
+                del self._activated[name]
 
     def _use(self, embedding_set: EmbeddingSet) -> None:
         with self._lock:
-            copy = self._copies.get(embedding_set.name)
-            if copy is not None and copy is not self._in_use.get(embedding_set.collection):
-                self._in_use = {**self._in_use, embedding_set.collection: copy}
+            replica = self._replicas.get(embedding_set.name)
+            if replica is not None and replica is not self._in_use.get(embedding_set.collection):
+                self._in_use = {**self._in_use, embedding_set.collection: replica}
 
     def _remove(self, set_name: str) -> None:
         with self._lock:
-            copy = self._copies.get(set_name)
-            self._in_use = {name: one for name, one in self._in_use.items() if one is not copy}
-            self._copies = {other: one for other, one in self._copies.items() if other != set_name}
+            replica = self._replicas.get(set_name)
+            self._in_use = {name: other for name, other in self._in_use.items() if other is not replica}
+            self._replicas = {name: other for name, other in self._replicas.items() if name != set_name}
             self._merged.pop(set_name, None)
-        if copy is not None:
-            copy.remove()
+        if replica is not None:
+            replica.remove()

@@ -1,4 +1,4 @@
-"""The table of a copy: packs come and go, rows die, and after each change readers get a new view of it all."""
+"""The rows of a replica: segments come and go, rows are deleted, and each change gives readers a new view."""
 
 from collections.abc import Collection, Container, Mapping, Sequence
 from typing import Any
@@ -17,12 +17,14 @@ _LOOSE = 10_000  # row numbers that may stand for nothing before rows are number
 class RowTable:
     """Changed by one thread at a time; `view` is taken by many without a lock and shows all of a change or nothing.
 
-    A change costs what it changes, and a copy of one byte a row. Columns are only ever written behind what a view
+    A change costs what it changes, and a copied byte for each row. Columns are only ever written behind what a view
     shows of them.
     """
 
     def __init__(self) -> None:
-        self._dead: dict[str, set[int]] = {}  # segment to ids of rows that were deleted, known before their pack or not
+        self._deleted: dict[
+            str, set[int]
+        ] = {}  # segment to ids of rows that were deleted, known before their segment or not
         self._names: dict[str, int] = {"": 0}
         self._shown_names: tuple[str, ...] = ()
         self._placed: list[tuple[MappedSegment, int]] = []  # each with the number of its first row
@@ -37,43 +39,45 @@ class RowTable:
     # Changes
 
     def swap(self, come: Sequence[MappedSegment], go: Collection[MappedSegment] = ()) -> None:
-        """Add packs and take others out, in one step."""
+        """Add segments and take others out, in one step."""
         if not come and not go:
             return
         go = set(go)
-        stay = [(pack, start) for pack, start in self._placed if pack not in go]
-        numbered = self._count + sum(len(pack) for pack in come)
-        rows = sum(len(pack) for pack, _ in stay) + sum(len(pack) for pack in come)
+        stay = [(mapped, start) for mapped, start in self._placed if mapped not in go]
+        numbered = self._count + sum(len(mapped) for mapped in come)
+        rows = sum(len(mapped) for mapped, _ in stay) + sum(len(mapped) for mapped in come)
         if numbered - rows > max(_LOOSE, rows // 4):
-            self._start_anew([pack for pack, _ in stay], come)
+            self._start_anew([mapped for mapped, _ in stay], come)
             return
         gone = np.concatenate(
-            [np.empty(0, np.int64), *(np.arange(at, at + len(pack)) for pack, at in self._placed if pack in go)]
+            [np.empty(0, np.int64), *(np.arange(at, at + len(mapped)) for mapped, at in self._placed if mapped in go)]
         )
         self._alive[gone] = False
         self._placed = stay
         first = self._count
         self._make_room(numbered)
-        for pack in come:
-            self._append(pack, *pack.lengths())
+        for mapped in come:
+            self._append(mapped, *mapped.lengths())
         ids = np.concatenate([self._ids[first : self._count], self._ids[gone]])
         self._publish(distinct(ids), gone)
 
     def add_tombstones(self, rows: Mapping[str, set[int]]) -> None:
         """Mark rows as deleted: ids by segment; a merged row may also be told by the segment it came from."""
-        fresh = {segment: ids - self._dead.get(segment, set()) for segment, ids in rows.items()}
+        fresh = {segment: ids - self._deleted.get(segment, set()) for segment, ids in rows.items()}
         for segment, ids in fresh.items():
-            self._dead.setdefault(segment, set()).update(ids)
+            self._deleted.setdefault(segment, set()).update(ids)
         held = self._rows_of(distinct(np.array(list(set().union(*fresh.values())), dtype=np.int64)))
-        gone = np.array([row for row in held.tolist() if self._is_dead(*self._view.place(row))], dtype=np.int64)
+        gone = np.array([row for row in held.tolist() if self._is_deleted(*self._view.place(row))], dtype=np.int64)
         if len(gone):
             self._alive[gone] = False
             self._publish(distinct(self._ids[gone]), gone)
 
-    def forget_dead(self, listed: Container[str]) -> None:
+    def forget_tombstones(self, listed: Container[str]) -> None:
         """Forget the deletions from segments that are neither here, merged or not, nor listed as having some."""
-        known = {name for pack, _ in self._placed for name in (pack.segment, *pack.inputs)}
-        self._dead = {segment: ids for segment, ids in self._dead.items() if segment in known or segment in listed}
+        known = {name for mapped, _ in self._placed for name in (mapped.name, *mapped.inputs)}
+        self._deleted = {
+            segment: ids for segment, ids in self._deleted.items() if segment in known or segment in listed
+        }
 
     # How
 
@@ -81,19 +85,19 @@ class RowTable:
         """Number all rows anew, in columns and a directory of their own: views that are out keep the old ones."""
         old = dict(self._placed)
         norms, squares = (self._norms, self._squares) if stay else (None, None)
-        self._reserve(sum(len(pack) for pack in (*stay, *come)))
-        self._directory = IdIndex(self._room)
+        self._reserve(sum(len(mapped) for mapped in (*stay, *come)))
+        self._id_index = IdIndex(self._room)
         self._placed = []
         self._count = 0
         self._live: Bools = np.zeros(0, dtype=np.bool_)
         self._images, self._bytes = 0, 0
         self._per_label = np.zeros(len(self._names), dtype=np.int64)
-        for pack in stay:
+        for mapped in stay:
             if norms is not None and squares is not None:
-                was = slice(old[pack], old[pack] + len(pack))
-                self._append(pack, norms[was], squares[was])
-        for pack in come:
-            self._append(pack, *pack.lengths())
+                was = slice(old[mapped], old[mapped] + len(mapped))
+                self._append(mapped, norms[was], squares[was])
+        for mapped in come:
+            self._append(mapped, *mapped.lengths())
         self._publish(distinct(self._ids[: self._count]), np.empty(0, dtype=np.int64))
 
     def _reserve(self, rows: int) -> None:
@@ -103,7 +107,9 @@ class RowTable:
         self._squares: Vectors = np.empty(self._room, dtype=np.float32)
         self._labels: npt.NDArray[np.int32] = np.empty(self._room, dtype=np.int32)
         self._sizes: Ids = np.empty(self._room, dtype=np.int64)
-        self._alive: Bools = np.zeros(self._room, dtype=np.bool_)  # neither dead nor gone; for one image, many may be
+        self._alive: Bools = np.zeros(
+            self._room, dtype=np.bool_
+        )  # neither deleted nor gone; for one image, many may be
 
     @property
     def _columns(self) -> list[npt.NDArray[Any]]:
@@ -117,40 +123,42 @@ class RowTable:
         for old, new in zip(before, self._columns, strict=True):
             new[: self._count] = old[: self._count]
         alive = np.flatnonzero(self._alive)
-        self._directory = IdIndex(self._room)
-        self._directory.insert(self._ids[alive], alive)
+        self._id_index = IdIndex(self._room)
+        self._id_index.insert(self._ids[alive], alive)
 
-    def _append(self, pack: MappedSegment, norms: Vectors, squares: Vectors) -> None:
-        start, stop = self._count, self._count + len(pack)
-        self._ids[start:stop] = pack.ids
+    def _append(self, mapped: MappedSegment, norms: Vectors, squares: Vectors) -> None:
+        start, stop = self._count, self._count + len(mapped)
+        self._ids[start:stop] = mapped.ids
         self._norms[start:stop] = norms
         self._squares[start:stop] = squares
-        codes = [self._names.setdefault(label, len(self._names)) for label in pack.labels]
-        self._labels[start:stop] = np.array(codes, dtype=np.int32)[pack.label_codes]
-        self._sizes[start:stop] = pack.sizes
-        self._alive[start:stop] = ~self._dead_in(pack)
-        self._placed.append((pack, start))
+        codes = [self._names.setdefault(label, len(self._names)) for label in mapped.labels]
+        self._labels[start:stop] = np.array(codes, dtype=np.int32)[mapped.label_codes]
+        self._sizes[start:stop] = mapped.sizes
+        self._alive[start:stop] = ~self._deleted_in(mapped)
+        self._placed.append((mapped, start))
         self._count = stop
         alive = start + np.flatnonzero(self._alive[start:stop])
-        self._directory.insert(self._ids[alive], alive)
+        self._id_index.insert(self._ids[alive], alive)
 
-    def _dead_in(self, pack: MappedSegment) -> Bools:
-        """Return which rows of a pack are known to be deleted."""
-        dead = np.zeros(len(pack), dtype=np.bool_)
-        marks = [self._dead[name] for name in (pack.segment, *pack.inputs) if name in self._dead]
+    def _deleted_in(self, mapped: MappedSegment) -> Bools:
+        """Return which rows of a segment are known to be deleted."""
+        deleted = np.zeros(len(mapped), dtype=np.bool_)
+        marks = [self._deleted[name] for name in (mapped.name, *mapped.inputs) if name in self._deleted]
         ids = np.array(list(set().union(*marks)), dtype=np.int64)
-        for row in np.flatnonzero(np.isin(pack.ids, ids)).tolist() if len(ids) else ():
-            dead[row] = self._is_dead(pack, row)
-        return dead
+        for row in np.flatnonzero(np.isin(mapped.ids, ids)).tolist() if len(ids) else ():
+            deleted[row] = self._is_deleted(mapped, row)
+        return deleted
 
-    def _is_dead(self, pack: MappedSegment, row: int) -> bool:
-        image = int(pack.ids[row])
-        origin = pack.origin(row)
-        return image in self._dead.get(pack.segment, ()) or (origin is not None and image in self._dead.get(origin, ()))
+    def _is_deleted(self, mapped: MappedSegment, row: int) -> bool:
+        image = int(mapped.ids[row])
+        origin = mapped.origin(row)
+        return image in self._deleted.get(mapped.name, ()) or (
+            origin is not None and image in self._deleted.get(origin, ())
+        )
 
     def _rows_of(self, ids: Ids) -> Rows:
-        """Return the rows of these distinct images that are neither dead nor gone."""
-        rows = self._directory.rows_of(ids, self._ids[: self._count])
+        """Return the rows of these distinct images that are neither deleted nor gone."""
+        rows = self._id_index.rows_of(ids, self._ids[: self._count])
         return rows[self._alive[rows]]
 
     def _publish(self, ids: Ids, gone: Rows) -> None:
@@ -187,14 +195,14 @@ class RowTable:
         if len(self._shown_names) != len(self._names):
             self._shown_names = tuple(self._names)
         self._view = View(
-            packs=tuple(pack for pack, _ in self._placed),
+            mapped_segments=tuple(mapped for mapped, _ in self._placed),
             starts=np.array([start for _, start in self._placed], dtype=np.int64),
             ids=self._ids[:count],
             norms=self._norms[:count],
             squares=self._squares[:count],
             labels=self._labels[:count],
             live=self._live,
-            directory=self._directory,
+            id_index=self._id_index,
             names=self._shown_names,
             per_label=self._per_label,
             images=self._images,

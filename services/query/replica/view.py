@@ -32,13 +32,13 @@ class Filter:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Immutable. Rows are numbered through all packs: row r of the pack at `starts[p]` is `starts[p]` + r.
+    """Immutable. Rows are numbered through all segments: row r of the segment at `starts[p]` is `starts[p]` + r.
 
-    Between packs there may be numbers of rows that are gone. Of the rows with an image's id, at most one is live.
+    Between segments there may be numbers of rows that are gone. Of the rows with an image's id, at most one is live.
 
     Attributes:
-        packs: In the order of their rows.
-        starts: The number of each pack's first row, int64 [packs].
+        mapped_segments: In the order of their rows.
+        starts: The number of each segment's first row, int64 [segments].
         ids: The id of each row, int64 [n]; likewise `norms` and `squares`, float32, and `labels`, int32.
         live: Which rows count, bool [n].
         names: What the numbers in `labels` stand for; 0 is no label.
@@ -46,14 +46,14 @@ class View:
         bytes: Bytes of the originals of all live rows.
     """
 
-    packs: tuple[MappedSegment, ...]
+    mapped_segments: tuple[MappedSegment, ...]
     starts: Rows
     ids: Ids
     norms: Vectors
     squares: Vectors
     labels: npt.NDArray[np.int32]
     live: Bools
-    directory: IdIndex
+    id_index: IdIndex
     names: tuple[str, ...]
     per_label: npt.NDArray[np.int64]
     images: int
@@ -67,31 +67,31 @@ class View:
 
     def find(self, ids: Ids) -> Rows:
         """Return the live row of each id, -1 where there is none: int64 [n]."""
-        return self.directory.find(ids, self.ids, self.live)
+        return self.id_index.find(ids, self.ids, self.live)
 
-    def row(self, image: int) -> int | None:
+    def row(self, image_id: int) -> int | None:
         """Return the row of an image, None if there is no such image."""
-        row = int(self.find(np.array([image], dtype=np.int64))[0])
+        row = int(self.find(np.array([image_id], dtype=np.int64))[0])
         return None if row < 0 else row
 
     def place(self, row: int) -> tuple[MappedSegment, int]:
-        """Return the pack of a row, and which of its rows it is."""
+        """Return the segment of a row, and which of its rows it is."""
         at = bisect_right(self.starts, row) - 1
-        return self.packs[at], row - int(self.starts[at])
+        return self.mapped_segments[at], row - int(self.starts[at])
 
     def parts(self, rows: Rows) -> Iterator[tuple[MappedSegment, slice, Rows]]:
-        """Split ascending rows by packs: the pack, which of `rows` are its, and which of its rows they are."""
+        """Split ascending rows by segments: yields a segment, the part of `rows` in it, and their places in it."""
         cuts = np.append(np.searchsorted(rows, self.starts), len(rows))
         for at in np.flatnonzero(np.diff(cuts)).tolist():
             part = slice(int(cuts[at]), int(cuts[at + 1]))
-            yield self.packs[at], part, rows[part] - self.starts[at]
+            yield self.mapped_segments[at], part, rows[part] - self.starts[at]
 
     # Listing
 
     def latest(self, *, limit: int, offset: int, label: str) -> tuple[int, Rows]:
         """Return how many images there are (of a class, if `label` names one), and a page of rows, the latest first."""
         rows = RowFilter(self, Filter(labels=frozenset({label}) if label else None)).rows()
-        added = np.concatenate([np.empty(0), *(pack.added[local] for pack, _, local in self.parts(rows))])
+        added = np.concatenate([np.empty(0), *(mapped.added[local] for mapped, _, local in self.parts(rows))])
         last = len(rows) - (offset + limit)
         if last > 0:  # only those that are on this page or before it need be sorted
             near = np.flatnonzero(added >= np.partition(added, last)[last])
@@ -104,24 +104,24 @@ class View:
 class RowFilter:
     """A filter as it applies to the rows of a view."""
 
-    def __init__(self, view: View, wanted: Filter) -> None:
+    def __init__(self, view: View, criteria: Filter) -> None:
         self.view = view
-        self._wanted = wanted
+        self._criteria = criteria
         self._among: Rows | None = None
         self._labels: Bools | None = None  # whether a label is wanted, by its number
         most = view.images
-        if wanted.labels is not None:
-            self._labels = np.array([name in wanted.labels for name in view.names], dtype=np.bool_)
+        if criteria.labels is not None:
+            self._labels = np.array([name in criteria.labels for name in view.names], dtype=np.bool_)
             most = int(view.per_label[self._labels].sum())
-        if wanted.among is not None:
-            found = view.find(wanted.among)
+        if criteria.among is not None:
+            found = view.find(criteria.among)
             self._among = distinct(found[found >= 0])
             most = min(most, len(self._among))
         self.size = most  # images that pass, at most
 
     def of(self, view: View) -> "RowFilter":
         """Return the same filter for another view."""
-        return self if view is self.view else RowFilter(view, self._wanted)
+        return self if view is self.view else RowFilter(view, self._criteria)
 
     def rows(self) -> Rows:
         """Return the live rows that pass, ascending: int64."""

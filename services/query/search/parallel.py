@@ -9,7 +9,7 @@ SIZE = os.cpu_count() or 1
 _helpers = ThreadPoolExecutor(SIZE, thread_name_prefix="helper")
 
 
-def together(parts: Sequence[Callable[[], None]]) -> None:
+def run_in_parallel(parts: Sequence[Callable[[], None]]) -> None:
     """Run all parts, the first on this thread, each other on a helper, or on this thread if none took it meanwhile.
 
     So a task never waits behind those of other requests.

@@ -9,7 +9,7 @@ import numpy as np
 
 from services.query.replica.mapped_segment import MappedSegment, Rows, StoredVectors, Vectors
 from services.query.replica.view import View
-from services.query.search.parallel import SIZE, together
+from services.query.search.parallel import SIZE, run_in_parallel
 from shared.rpc.query import Metric
 from shared.similarity import distances_and_scores
 
@@ -28,7 +28,7 @@ _DENSE = 2  # gather rows of which there are fewer than one in so many; compute 
 class Ranked:
     """A row with its score (higher is better) and distance (lower is better)."""
 
-    pack: MappedSegment
+    mapped: MappedSegment
     row: int
     score: float
     distance: float
@@ -36,7 +36,7 @@ class Ranked:
     @property
     def id(self) -> int:
         """The image's id."""
-        return int(self.pack.ids[self.row])
+        return int(self.mapped.ids[self.row])
 
 
 def rank(view: View, queries: Vectors, rows: Rows, *, k: int, metric: Metric) -> list[list[Ranked]]:
@@ -53,17 +53,17 @@ def rank(view: View, queries: Vectors, rows: Rows, *, k: int, metric: Metric) ->
         near, off = _closeness(
             _products(view, queries, some), view.norms[some], view.squares[some], lengths[:, np.newaxis], metric
         )
-        for one, its_near, its_off in zip(best, near, off, strict=True):
-            one.add(some, its_near, its_off)
-    return [_exactly(view, query, one.rows, k, metric) for query, one in zip(queries, best, strict=True)]
+        for closest, query_near, query_off in zip(best, near, off, strict=True):
+            closest.add(some, query_near, query_off)
+    return [_exactly(view, query, closest.rows, k, metric) for query, closest in zip(queries, best, strict=True)]
 
 
 def _products(view: View, queries: Vectors, rows: Rows) -> Vectors:
     """Return the inner products of queries and ascending rows, float32 [q, n]."""
     products = np.empty((len(queries), len(rows)), dtype=np.float32)
-    crew = max(1, min(SIZE, rows.size * queries.shape[1] // _SHARED))
-    cuts = [len(rows) * part // crew for part in range(crew + 1)]
-    together(
+    threads = max(1, min(SIZE, rows.size * queries.shape[1] // _SHARED))
+    cuts = [len(rows) * part // threads for part in range(threads + 1)]
+    run_in_parallel(
         [partial(_multiply, view, queries, rows[start:stop], products[:, start:stop]) for start, stop in pairwise(cuts)]
     )
     return products
@@ -73,16 +73,16 @@ def _multiply(view: View, queries: Vectors, rows: Rows, products: Vectors) -> No
     """Write the inner products of queries and ascending rows, float32 [q, n]."""
     dim = queries.shape[1]
     buffer = np.empty((max(1, _GATHERED // dim), dim), dtype=np.float32)
-    for pack, part, local in view.parts(rows):
+    for mapped, part, local in view.parts(rows):
         at = part.start
         for some, dense in _blocks(local, dim):
             out = products[:, at : at + len(some)]
             at += len(some)
             if not dense:
-                np.matmul(queries, _gathered(pack.vectors, some, buffer).T, out=out)
+                np.matmul(queries, _gathered(mapped.vectors, some, buffer).T, out=out)
                 continue
             first, last = int(some[0]), int(some[-1])
-            block = pack.vectors[first : last + 1].astype(np.float32, copy=False)
+            block = mapped.vectors[first : last + 1].astype(np.float32, copy=False)
             if len(block) == len(some):
                 np.matmul(queries, block.T, out=out)
             else:
@@ -90,7 +90,7 @@ def _multiply(view: View, queries: Vectors, rows: Rows, products: Vectors) -> No
 
 
 def _blocks(local: Rows, dim: int) -> Iterator[tuple[Rows, bool]]:
-    """Split a pack's rows, and say of each part whether its rows lie side by side, or nearly so."""
+    """Split a segment's rows, and say of each part whether its rows lie side by side, or nearly so."""
     wide, narrow = max(1, _SCANNED // dim // _DENSE), max(1, _GATHERED // dim)
     for start in range(0, len(local), wide):
         some = local[start : start + wide]
@@ -151,12 +151,14 @@ def _exactly(view: View, query: Vectors, rows: Rows, k: int, metric: Metric) -> 
     for start in range(0, len(rows), step):
         some = rows[start : start + step]
         points = np.empty((len(some), len(query)))
-        for pack, part, local in view.parts(some):
-            points[part] = pack.vectors[local]
+        for mapped, part, local in view.parts(some):
+            points[part] = mapped.vectors[local]
         distances[start : start + step], scores[start : start + step] = distances_and_scores(points, query, metric)
     order = np.lexsort((view.ids[rows], distances))[:k]
     places = [view.place(row) for row in rows[order].tolist()]
     return [
-        Ranked(pack, row, score, distance)
-        for (pack, row), score, distance in zip(places, scores[order].tolist(), distances[order].tolist(), strict=True)
+        Ranked(mapped, row, score, distance)
+        for (mapped, row), score, distance in zip(
+            places, scores[order].tolist(), distances[order].tolist(), strict=True
+        )
     ]

@@ -31,13 +31,15 @@ def write(folder: Path, name: str, numbers: Sequence[int]) -> MappedSegment:
 
 
 def test_a_pack_has_the_rows_of_its_segment(folder: Path) -> None:
-    pack = write(folder, "one", range(7))
-    assert (len(pack), pack.segment, pack.inputs, pack.origin(3)) == (7, "one", (), None)
-    assert pack.ids.tolist() == rows.ids(range(7))
-    assert np.array_equal(pack.vectors, rows.embeddings(range(7), DIM))
-    assert pack.sizes.tolist() == [rows.entry(number).size for number in range(7)]
-    assert [pack.entry(row) for row in range(7)] == [rows.entry(number) for number in range(7)]
-    assert [pack.labels[code] for code in pack.label_codes] == [rows.entry(number).label or "" for number in range(7)]
+    mapped = write(folder, "one", range(7))
+    assert (len(mapped), mapped.name, mapped.inputs, mapped.origin(3)) == (7, "one", (), None)
+    assert mapped.ids.tolist() == rows.ids(range(7))
+    assert np.array_equal(mapped.vectors, rows.embeddings(range(7), DIM))
+    assert mapped.sizes.tolist() == [rows.entry(number).size for number in range(7)]
+    assert [mapped.entry(row) for row in range(7)] == [rows.entry(number) for number in range(7)]
+    assert [mapped.labels[code] for code in mapped.label_codes] == [
+        rows.entry(number).label or "" for number in range(7)
+    ]
 
 
 def test_a_merged_pack_tells_where_its_rows_come_from(folder: Path) -> None:
@@ -48,9 +50,9 @@ def test_a_merged_pack_tells_where_its_rows_come_from(folder: Path) -> None:
     data = segments.merge(parts)
     assert data is not None
     (folder / "merged-x.arrow").write_bytes(data)
-    pack = MappedSegment(folder / "merged-x.arrow", verify=True)
-    assert (pack.segment, pack.inputs) == ("merged-x", ("a", "b"))
-    assert [(int(pack.ids[row]), pack.origin(row)) for row in range(len(pack))] == [
+    mapped = MappedSegment(folder / "merged-x.arrow", verify=True)
+    assert (mapped.name, mapped.inputs) == ("merged-x", ("a", "b"))
+    assert [(int(mapped.ids[row]), mapped.origin(row)) for row in range(len(mapped))] == [
         (rows.image_id(number), origin) for number, origin in ((0, "a"), (2, "b"), (3, "b"))
     ]
 
@@ -92,11 +94,11 @@ def test_a_file_cut_short_is_refused(folder: Path, kept: int) -> None:
 
 
 def test_a_changed_byte_is_found_when_the_file_is_verified(folder: Path) -> None:
-    pack = write(folder, "changed", range(30))
-    data = bytearray(pack.path.read_bytes())
-    place = bytes(data).index(pack.vectors[17].tobytes())
+    mapped = write(folder, "changed", range(30))
+    data = bytearray(mapped.path.read_bytes())
+    place = bytes(data).index(mapped.vectors[17].tobytes())
     data[place] ^= 1
-    pack.path.write_bytes(data)
-    MappedSegment(pack.path)
+    mapped.path.write_bytes(data)
+    MappedSegment(mapped.path)
     with pytest.raises(Invalid, match="checksum"):
-        MappedSegment(pack.path, verify=True)
+        MappedSegment(mapped.path, verify=True)

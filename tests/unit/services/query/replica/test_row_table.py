@@ -34,8 +34,10 @@ def write(folder: Path, name: str, numbers: Sequence[int]) -> MappedSegment:
     return MappedSegment(path)
 
 
-def merge(folder: Path, name: str, packs: Sequence[MappedSegment], dead: dict[str, set[int]]) -> MappedSegment:
-    data = segments.merge([(pack.segment, pack.rows, dead.get(pack.segment, set())) for pack in packs])
+def merge(
+    folder: Path, name: str, mapped_segments: Sequence[MappedSegment], deleted: dict[str, set[int]]
+) -> MappedSegment:
+    data = segments.merge([(mapped.name, mapped.rows, deleted.get(mapped.name, set())) for mapped in mapped_segments])
     assert data is not None
     path = folder / f"{name}.arrow"
     path.write_bytes(data)
@@ -59,13 +61,13 @@ def assert_holds(view: View, numbers: Sequence[int]) -> None:
         row = view.row(rows.image_id(number))
         assert (row is not None) == (number in numbers)
         if row is not None:
-            pack, local = view.place(row)
-            assert pack.entry(local) == rows.entry(number)
+            mapped, local = view.place(row)
+            assert mapped.entry(local) == rows.entry(number)
             assert view.norms[row] == pytest.approx(1.0)
     everything = RowFilter(view, Filter()).rows()
     parts = list(view.parts(everything))
     assert [len(some) for _, _, some in parts] == [part.stop - part.start for _, part, _ in parts]
-    assert [int(pack.ids[row]) for pack, _, some in parts for row in some] == view.ids[everything].tolist()
+    assert [int(mapped.ids[row]) for mapped, _, some in parts for row in some] == view.ids[everything].tolist()
     total, page = view.latest(limit=7, offset=2, label="")
     assert total == len(numbers)
     latest = sorted(numbers, reverse=True)[2:9]  # of a higher number, added later
@@ -78,15 +80,17 @@ def test_a_table_begins_empty() -> None:
 
 def test_packs_come_and_go_and_old_views_stay_as_they_were(folder: Path) -> None:
     table = RowTable()
-    packs = [write(folder, name, some) for name, some in (("a", [1, 2, 3]), ("b", [3, 4]), ("c", []), ("d", [5]))]
+    mapped_segments = [
+        write(folder, name, some) for name, some in (("a", [1, 2, 3]), ("b", [3, 4]), ("c", []), ("d", [5]))
+    ]
     views: list[tuple[View, list[int]]] = [(table.view, [])]
-    table.swap(packs[:2])
+    table.swap(mapped_segments[:2])
     views.append((table.view, [1, 2, 3, 4]))
-    table.swap([packs[2], packs[3]], [packs[0]])
+    table.swap([mapped_segments[2], mapped_segments[3]], [mapped_segments[0]])
     views.append((table.view, [3, 4, 5]))
     table.add_tombstones({"b": {rows.image_id(3)}, "nowhere": {rows.image_id(4)}})
     views.append((table.view, [4, 5]))
-    table.swap([], packs[1:])
+    table.swap([], mapped_segments[1:])
     views.append((table.view, []))
     for view, numbers in views:
         assert_holds(view, numbers)
@@ -95,10 +99,10 @@ def test_packs_come_and_go_and_old_views_stay_as_they_were(folder: Path) -> None
 @pytest.mark.parametrize("first", ["a", "b"])
 @pytest.mark.parametrize("deleted", ["a", "b"])
 def test_an_image_in_two_packs_counts_once_and_either_row_may_die(folder: Path, first: str, deleted: str) -> None:
-    packs = {"a": write(folder, "a", [1, 2, 3]), "b": write(folder, "b", [3, 4])}
+    mapped_segments = {"a": write(folder, "a", [1, 2, 3]), "b": write(folder, "b", [3, 4])}
     table = RowTable()
-    table.swap([packs.pop(first)])
-    table.swap(list(packs.values()))
+    table.swap([mapped_segments.pop(first)])
+    table.swap(list(mapped_segments.values()))
     assert_holds(table.view, [1, 2, 3, 4])
     table.add_tombstones({deleted: {rows.image_id(3)}})
     assert_holds(table.view, [1, 2, 3, 4])  # by the other row
@@ -109,10 +113,10 @@ def test_an_image_in_two_packs_counts_once_and_either_row_may_die(folder: Path, 
 def test_a_deletion_may_be_known_before_its_pack_and_is_forgotten_only_where_nobody_needs_it(folder: Path) -> None:
     table = RowTable()
     table.add_tombstones({"a": {rows.image_id(1)}, "b": {rows.image_id(2)}})
-    table.forget_dead({"a"})
+    table.forget_tombstones({"a"})
     table.swap([write(folder, "a", [1, 5]), write(folder, "b", [2])])
     assert_holds(table.view, [2, 5])
-    table.forget_dead(set())
+    table.forget_tombstones(set())
     table.swap([write(folder, "a", [1, 5])])
     assert_holds(table.view, [2, 5])
 
@@ -123,13 +127,13 @@ def test_a_deletion_from_an_input_reaches_the_merged_row_that_came_from_it_and_n
         table = RowTable()
         table.swap([a, b])
         merged = merge(folder, "merged-1", [a, b], {"a": {rows.image_id(3)}})  # so 3 comes from b
-        dead = {"a": {rows.image_id(1), rows.image_id(3)}, "b": {rows.image_id(4), rows.image_id(2)}}
+        deleted = {"a": {rows.image_id(1), rows.image_id(3)}, "b": {rows.image_id(4), rows.image_id(2)}}
         if early:
-            table.add_tombstones(dead)
+            table.add_tombstones(deleted)
         table.swap([merged], [a, b])
         if not early:
             assert_holds(table.view, [1, 2, 3, 4])
-            table.add_tombstones(dead)
+            table.add_tombstones(deleted)
         assert_holds(table.view, [2, 3])
         table.add_tombstones({"merged-1": {rows.image_id(2)}})
         assert_holds(table.view, [3])
@@ -159,7 +163,7 @@ def tight(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_happens_every_view_is_what_a_plain_model_says(folder: Path, seed: int) -> None:
     chance = random.Random(seed)
-    table, here, dead, kept = RowTable(), dict[str, MappedSegment](), dict[str, set[int]](), []
+    table, here, deleted, kept = RowTable(), dict[str, MappedSegment](), dict[str, set[int]](), []
     contents: dict[str, dict[int, str]] = {}  # of each pack: number to the segment that it came from
 
     def live() -> list[int]:
@@ -168,7 +172,7 @@ def test_whatever_happens_every_view_is_what_a_plain_model_says(folder: Path, se
                 number
                 for name in here
                 for number, origin in contents[name].items()
-                if not {rows.image_id(number)} & (dead.get(name, set()) | dead.get(origin, set()))
+                if not {rows.image_id(number)} & (deleted.get(name, set()) | deleted.get(origin, set()))
             }
         )
 
@@ -180,7 +184,7 @@ def test_whatever_happens_every_view_is_what_a_plain_model_says(folder: Path, se
                 contents[name] = dict.fromkeys(some, name)
                 if chance.random() < 0.2 and some:  # its deletion is known first
                     early = {rows.image_id(some[0])}
-                    dead[name] = early
+                    deleted[name] = early
                     table.add_tombstones({name: early})
                 here[name] = write(folder, name, some)
                 table.swap([here[name]])
@@ -191,21 +195,21 @@ def test_whatever_happens_every_view_is_what_a_plain_model_says(folder: Path, se
                 for number, segment in chance.sample(of, min(len(of), chance.randrange(1, 3))):
                     marks.setdefault(segment, set()).add(rows.image_id(number))
                 for segment, images in marks.items():
-                    dead.setdefault(segment, set()).update(images)
+                    deleted.setdefault(segment, set()).update(images)
                 table.add_tombstones(marks)
             case "go" if here:
                 table.swap([], [here.pop(chance.choice(list(here)))])
             case "merge" if len(here) > 3:
-                inputs = [pack for pack in here.values() if not pack.inputs][:4]
-                if segments.merge([(pack.segment, pack.rows, dead.get(pack.segment, set())) for pack in inputs]):
-                    merged = merge(folder, f"merged-{step}", inputs, dead)
+                inputs = [mapped for mapped in here.values() if not mapped.inputs][:4]
+                if segments.merge([(mapped.name, mapped.rows, deleted.get(mapped.name, set())) for mapped in inputs]):
+                    merged = merge(folder, f"merged-{step}", inputs, deleted)
                     known = {rows.image_id(number): number for number in range(60)}
-                    contents[merged.segment] = {
+                    contents[merged.name] = {
                         known[int(merged.ids[row])]: str(merged.origin(row)) for row in range(len(merged))
                     }
-                    for pack in inputs:
-                        del here[pack.segment]
-                    here[merged.segment] = merged
+                    for mapped in inputs:
+                        del here[mapped.name]
+                    here[merged.name] = merged
                     table.swap([merged], inputs)
         kept.append((table.view, live()))
         assert numbers_in(table.view) == live()
@@ -223,19 +227,19 @@ def test_a_filter_lets_through_what_it_says(
     view: View, labels: set[str], among: list[int] | None, asked: list[int]
 ) -> None:
     ids = None if among is None else np.array(rows.ids(among), dtype=np.int64)
-    gate = RowFilter(view, Filter(frozenset(labels) or None, ids))
+    row_filter = RowFilter(view, Filter(frozenset(labels) or None, ids))
     passing = {
         number
         for number in numbers_in(view)
         if (not labels or rows.entry(number).label in labels) and (among is None or number in among)
     }
-    assert sorted(view.ids[gate.rows()].tolist()) == sorted(rows.ids(sorted(passing)))
-    assert gate.size >= len(passing)
+    assert sorted(view.ids[row_filter.rows()].tolist()) == sorted(rows.ids(sorted(passing)))
+    assert row_filter.size >= len(passing)
     if among is None:
-        assert gate.size == len(passing)
+        assert row_filter.size == len(passing)
     some = view.find(np.array(rows.ids(asked), dtype=np.int64))
     some = some[some >= 0]
-    let = view.ids[some[gate.passing(some)]].tolist()
+    let = view.ids[some[row_filter.passing(some)]].tolist()
     assert sorted(let) == sorted(rows.ids([number for number in asked if number in passing]))
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from services.query.search import parallel
-from services.query.search.parallel import together
+from services.query.search.parallel import run_in_parallel
 from tests.support.eventually import PATIENCE_S
 
 
@@ -16,15 +16,15 @@ def test_every_part_is_run_once_even_while_all_helpers_are_busy() -> None:
     busy = [parallel._helpers.submit(free.wait) for _ in range(parallel.SIZE)]
     done: Counter[int] = Counter()
     try:
-        together([partial(done.update, [part]) for part in range(7)])
+        run_in_parallel([partial(done.update, [part]) for part in range(7)])
         assert done == Counter(range(7))  # by this thread: nobody else could
     finally:
         free.set()
         for one in busy:
             one.result()
-    together([partial(done.update, [part]) for part in range(7)])
+    run_in_parallel([partial(done.update, [part]) for part in range(7)])
     assert done == Counter([*range(7), *range(7)])
-    together([])
+    run_in_parallel([])
 
 
 def test_parts_run_side_by_side() -> None:
@@ -33,7 +33,7 @@ def test_parts_run_side_by_side() -> None:
     def meet() -> None:
         both.wait()
 
-    together([meet, meet])
+    run_in_parallel([meet, meet])
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 5])
@@ -43,4 +43,4 @@ def test_a_fault_in_any_part_is_raised(wrong: int) -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        together([partial(run, part) for part in range(6)])
+        run_in_parallel([partial(run, part) for part in range(6)])

@@ -42,10 +42,15 @@ def make_vectors(kind: str, count: int = COUNT) -> Vectors:
 
 
 def make_view(
-    folder: Path, vectors: Vectors, sizes: Sequence[int] = SIZES, *, dead: Sequence[int] = (), half: Sequence[int] = ()
+    folder: Path,
+    vectors: Vectors,
+    sizes: Sequence[int] = SIZES,
+    *,
+    deleted: Sequence[int] = (),
+    half: Sequence[int] = (),
 ) -> View:
     """Write vectors, [n, dim], as packs; the image of row i has the number i. Packs in `half` are of float16."""
-    packs = []
+    mapped_segments = []
     for place, size in enumerate(sizes):
         start = sum(sizes[:place])
         path = folder / f"{place}.arrow"
@@ -58,10 +63,10 @@ def make_view(
             version=1,
         )
         path.write_bytes(data)
-        packs.append(MappedSegment(path))
+        mapped_segments.append(MappedSegment(path))
     table = RowTable()
-    table.swap(packs)
-    table.add_tombstones({pack.segment: set(rows.ids(list(dead))) for pack in packs})
+    table.swap(mapped_segments)
+    table.add_tombstones({mapped.name: set(rows.ids(list(deleted))) for mapped in mapped_segments})
     return table.view
 
 
@@ -126,8 +131,10 @@ def test_many_queries_at_once_find_what_each_does_alone(tmp_path: Path, metric: 
     queries = np.concatenate([vectors[::9], -vectors[:3], np.zeros((1, DIM), np.float32)])
     everything = RowFilter(view, Filter()).rows()
     for some in (everything, everything[::7], everything[:0]):
-        together = ranking.rank(view, queries, some, k=12, metric=metric)
-        assert together == [ranking.rank(view, query[np.newaxis], some, k=12, metric=metric)[0] for query in queries]
+        run_in_parallel = ranking.rank(view, queries, some, k=12, metric=metric)
+        assert run_in_parallel == [
+            ranking.rank(view, query[np.newaxis], some, k=12, metric=metric)[0] for query in queries
+        ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -167,7 +174,7 @@ def test_all_as_candidates_is_the_scan(tmp_path: Path, metric: Metric) -> None:
 def test_rows_that_do_not_count_are_not_found(tmp_path: Path, metric: Metric) -> None:
     vectors = make_vectors("raw")
     numbers = [*range(1, 6), *range(21, 41), *range(111, COUNT)]
-    view = make_view(tmp_path, vectors, dead=sorted(set(range(COUNT)) - set(numbers)))
+    view = make_view(tmp_path, vectors, deleted=sorted(set(range(COUNT)) - set(numbers)))
     for hits in (
         scan(view, vectors[8], k=COUNT, metric=metric),
         rerank(view, vectors[8], rows.ids(range(COUNT)), k=COUNT, metric=metric),
@@ -203,7 +210,7 @@ def test_nothing_to_rank_gives_no_hits(tmp_path: Path, metric: Metric) -> None:
     query = np.ones(DIM, np.float32)
     assert scan(RowTable().view, query, k=5, metric=metric) == []
     assert rerank(RowTable().view, query, [1], k=5, metric=metric) == []
-    view = make_view(tmp_path, make_vectors("raw"), dead=range(COUNT))
+    view = make_view(tmp_path, make_vectors("raw"), deleted=range(COUNT))
     assert rerank(view, query, rows.ids(range(COUNT)), k=5, metric=metric) == []
     assert scan(view, query, k=5, metric=metric) == []
 
