@@ -22,6 +22,7 @@ _POLL_S = 0.1
 _STOP_S = 12.0
 _LASTING_S = 10.0  # a child that ran for so long has not failed at its start
 _LONGEST_WAIT_S = 5.0
+_BUSY = 5  # times as long as usual: what a start takes on a busy machine
 
 
 class NotReady(Exception):
@@ -37,6 +38,7 @@ def tethered(command: Sequence[str], number: signal.Signals = signal.SIGTERM) ->
 class Child:
     """A server to run: its command and environment, how to see that it is ready, and how long that may take.
 
+    A child that has not died at its start gets `_BUSY` times as long as `patience_s`: the machine may have much to do.
     `orphaned` is the signal that it gets if the local system dies.
     """
 
@@ -53,6 +55,7 @@ class _Running:
         self.child = child
         self._log = log
         self._failures = 0
+        self._has_died = False
         self._due: float | None = None  # when it is started again, once its death was noticed
         self.process = self._spawn()
 
@@ -72,11 +75,17 @@ class _Running:
                 start_new_session=True,  # Ctrl-C is for the local system, which stops its children in order
             )
 
+    @property
+    def patience_s(self) -> float:
+        """How long to wait until the child is ready."""
+        return self.child.patience_s * (1 if self._has_died else _BUSY)
+
     def revive(self, status: int) -> None:
         """Start a child that ended again, once it is time; what is left of its process group is killed first."""
         if self._due is None:
             _log.warning("%s ended with status %d and is started again", self.child.name, status)
             self.signal(signal.SIGKILL)
+            self._has_died = True
             self._wait(failed=time.monotonic() - self.started < _LASTING_S)
         elif time.monotonic() >= self._due:
             try:
@@ -141,19 +150,20 @@ class Children:
                     return
                 running = _Running(child, self._logs / f"{child.name}.log")
                 group.append(running)
-            waiting.append((running, time.monotonic() + child.patience_s))
+            waiting.append(running)
+        begun = time.monotonic()
         while waiting:
             still = []
-            for running, deadline in waiting:
+            for running in waiting:
                 if running.child.ready():
                     _log.info("%s is ready after %.1f s", running.child.name, time.monotonic() - running.started)
-                elif time.monotonic() > deadline:
+                elif (waited := time.monotonic() - begun) > running.patience_s:
                     raise NotReady(
-                        f"{running.child.name} was not ready within {running.child.patience_s:.0f} s; "
+                        f"{running.child.name} was not ready within {waited:.0f} s; "
                         f"see {self._logs / running.child.name}.log"
                     )
                 else:
-                    still.append((running, deadline))
+                    still.append(running)
             waiting = still
             if waiting and self._stop_signal.wait(_POLL_S):
                 return

@@ -155,7 +155,7 @@ class LocalSystem:
             f"--host={_LOOPBACK}",
             "--model_config_file_poll_wait_seconds=2",  # a model that is exported meanwhile is served soon after
         ]
-        return self._python("model-server", arguments, grpc_ready(self.settings.serving_target), patience_s=120.0)
+        return self._python("model-server", arguments, grpc_ready(self.settings.serving_target))
 
     def _worker(self, service: str, *, concurrency: int) -> Child:
         queue = {"embedder": EMBED, "indexer": INDEX, "maintenance": MAINTENANCE, "evaluator": EVALUATE}[service]
@@ -166,5 +166,5 @@ class LocalSystem:
         ]
         return self._python(service, arguments, beat_ready(self.settings, service))
 
-    def _python(self, name: str, arguments: list[str], ready: Callable[[], bool], *, patience_s: float = 60.0) -> Child:
-        return Child(name, [sys.executable, *arguments], ready, self.environment, patience_s)
+    def _python(self, name: str, arguments: list[str], ready: Callable[[], bool]) -> Child:
+        return Child(name, [sys.executable, *arguments], ready, self.environment)

@@ -2,13 +2,14 @@
 
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from local.child_processes import Child, Children
+from local.child_processes import Child, Children, NotReady
 from shared.stopping import StopSignal
 from tests.support.eventually import eventually
 
@@ -63,3 +64,14 @@ def test_a_child_that_cannot_be_started_now_is_started_later_and_others_meanwhil
     eventually(lambda: starts(logs, "lasts") == 2)
     kill(logs, "lasts")
     eventually(lambda: starts(logs, "lasts") == 3)
+
+
+def test_a_child_that_dies_at_its_start_is_waited_for_no_longer_than_is_usual(children: Children, logs: Path) -> None:
+    with pytest.raises(NotReady, match=rf"dies was not ready within \d s; see {logs / 'dies.log'}"):
+        children.start([Child("dies", DIES, lambda: False, patience_s=2.0)])
+
+
+def test_a_child_that_lives_is_given_the_time_of_a_busy_machine(children: Children, logs: Path) -> None:
+    begun = time.monotonic()
+    children.start([Child("lasts", LASTS, lambda: time.monotonic() > begun + 1.0, patience_s=0.5)])
+    eventually(lambda: starts(logs, "lasts") == 1)
