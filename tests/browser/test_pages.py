@@ -125,7 +125,7 @@ def test_more_like_this_and_the_way_back(page: Page, shown: dict[str, bytes]) ->
     assert names(page) == first
     expect(page.locator("#query")).to_have_attribute("alt", "mine.jpg")
     page.go_back()
-    expect(page.locator("#found-title")).to_have_text("Or begin with one of these")
+    expect(page.locator("#found-title")).to_have_text("Or begin with one of these images")
     expect(page.locator("#query")).to_be_hidden()
     page.go_forward()
     page.go_forward()
@@ -239,7 +239,7 @@ def test_an_upload_shows_its_progress_and_what_was_not_taken(page: Page) -> None
     page.get_by_role("button", name="Open").click()
     expect(page.locator("h1")).to_have_text("web-upload")
     expect(page.locator("#overview")).to_contain_text("artseek ingest FOLDER --collection web-upload")
-    page.get_by_label("Label for them").fill("fresh")
+    page.get_by_label("Label of the images").fill("fresh")
     files = [jpeg(f"new {number}.jpg", picture(number)) for number in range(500, 506)]
     cut = jpeg("cut.jpg", picture(506)[:900])
     page.set_input_files("#files", [*files, jpeg("notes.jpg", b"shopping list"), cut, files[0]])
@@ -250,7 +250,7 @@ def test_an_upload_shows_its_progress_and_what_was_not_taken(page: Page) -> None
     expect(page.locator("#gallery .work")).to_have_count(6)
     expect(page.locator("#overview .classes")).to_contain_text("fresh")
     assert page.locator("#bar").evaluate("(bar) => bar.value === bar.max")
-    page.get_by_label("Label for them").fill("")
+    page.get_by_label("Label of the images").fill("")
     drop(page, ("seventh.jpg", picture(507)))
     expect(page.locator("#progress-text")).to_have_text("1 added")
     expect(page.locator("#gallery .work")).to_have_count(7)

@@ -1,9 +1,9 @@
-// The collection page: uploads with their progress, and deletion.
+// The collection page: uploads files and shows their progress; deletes images.
 
 import { watchDrops } from "./files.js";
 import "./lightbox.js";
 
-const MOST_FILES = 64; // of one request
+const MAX_FILES = 64; // of a request
 const form = document.getElementById("upload");
 const bar = document.getElementById("bar");
 const text = document.getElementById("progress-text");
@@ -17,40 +17,40 @@ const upload = { queue: [], running: false };
 function enqueue(files) {
   const label = document.getElementById("label").value.trim();
   upload.queue.push(...[...files].map((file) => ({ file, label })));
-  if (!upload.running) run();
+  if (!upload.running) uploadQueue();
 }
 
-async function run() {
+async function uploadQueue() {
   upload.running = true;
-  const tally = { sending: 0, sent: 0, added: 0, duplicates: 0, rejected: 0, jobs: [], trouble: "" };
+  const tally = { sending: 0, sent: 0, added: 0, duplicates: 0, rejected: 0, jobs: [], error: "" };
   refusals.hidden = true;
   refusals.querySelector("ul").replaceChildren();
   document.getElementById("progress").hidden = false;
   while (upload.queue.length) {
     const batch = nextBatch(tally);
-    if (batch.length) await send(batch, tally);
-    if (tally.trouble) break;
+    if (batch.length) await sendBatch(batch, tally);
+    if (tally.error) break;
   }
-  await follow(tally);
+  await followJobs(tally);
   upload.queue = [];
   upload.running = false;
-  const parts = [`${tally.added} added`];
-  if (tally.duplicates) parts.push(`${tally.duplicates} already there`);
-  if (tally.rejected) parts.push(`${tally.rejected} not taken`);
+  const counts = [`${tally.added} added`];
+  if (tally.duplicates) counts.push(`${tally.duplicates} already there`);
+  if (tally.rejected) counts.push(`${tally.rejected} not taken`);
   bar.value = bar.max;
-  text.textContent = tally.trouble ? `${tally.trouble} (${parts.join(", ")})` : parts.join(", ");
-  if (tally.added) await refresh();
+  text.textContent = tally.error ? `${tally.error} (${counts.join(", ")})` : counts.join(", ");
+  if (tally.added) await refreshPage();
 }
 
-/** Take files off the queue that fit into one request; refuse those that never will. */
+/** Take the files of the next request off the queue; files that are too large for any request are refused. */
 function nextBatch(tally) {
   const largest = Number(form.dataset.maxFile);
   let room = Number(form.dataset.maxUpload) - 65536;
   const batch = [];
-  while (upload.queue.length && batch.length < MOST_FILES) {
+  while (upload.queue.length && batch.length < MAX_FILES) {
     const { file, label } = upload.queue[0];
     if (file.size > largest) {
-      refuse(tally, { name: file.name, reason: `the file has ${file.size.toLocaleString("en")} bytes, at most ${largest.toLocaleString("en")} are taken` });
+      addRefusal(tally, { name: file.name, reason: `the file has ${file.size.toLocaleString("en")} bytes, at most ${largest.toLocaleString("en")} are taken` });
     } else {
       room -= file.size + 1024;
       if (batch.length && (room < 0 || label !== batch[0].label)) break;
@@ -61,7 +61,7 @@ function nextBatch(tally) {
   return batch;
 }
 
-function refuse(tally, { name, reason }) {
+function addRefusal(tally, { name, reason }) {
   tally.rejected += 1;
   const line = document.createElement("li");
   line.append(Object.assign(document.createElement("strong"), { textContent: name }), ` ${reason}`);
@@ -69,8 +69,8 @@ function refuse(tally, { name, reason }) {
   refusals.hidden = false;
 }
 
-/** Send one batch; fetch tells nothing of the progress of a request, so it is the older way. */
-function send(batch, tally) {
+/** Send a batch. XMLHttpRequest reports the progress of an upload, which fetch does not. */
+function sendBatch(batch, tally) {
   tally.sending = batch.length;
   const body = new FormData();
   for (const { file } of batch) body.append("images", file, file.name || "unnamed");
@@ -80,7 +80,7 @@ function send(batch, tally) {
   request.responseType = "json";
   request.upload.addEventListener("progress", (event) => {
     const share = event.lengthComputable ? event.loaded / event.total : 0;
-    show(tally, "Sending", tally.sent + share * batch.length);
+    showProgress(tally, "Sending", tally.sent + share * batch.length);
   });
   return new Promise((resolve) => {
     request.addEventListener("loadend", () => {
@@ -88,27 +88,27 @@ function send(batch, tally) {
       tally.sent += batch.length;
       tally.sending = 0;
       if (request.status === 202) tally.jobs.push({ url: answer.url, finished: 0 });
-      else if (answer?.rejected) answer.rejected.forEach((item) => refuse(tally, item));
-      else tally.trouble = answer?.detail ?? "Artseek does not answer. Is it still running?";
+      else if (answer?.rejected) answer.rejected.forEach((item) => addRefusal(tally, item));
+      else tally.error = answer?.detail ?? "Artseek does not answer. Is it still running?";
       resolve();
     });
     request.send(body);
   });
 }
 
-/** Follow the jobs until each file is accounted for. */
-async function follow(tally) {
+/** Poll the jobs until all are done. */
+async function followJobs(tally) {
   let delay = 150;
   while (tally.jobs.some((job) => !job.done)) {
-    for (const job of tally.jobs.filter((open) => !open.done)) {
+    for (const job of tally.jobs.filter((followed) => !followed.done)) {
       let answer;
       try {
         answer = await (await fetch(job.url)).json();
       } catch {
-        continue; // the service restarts: the job goes on
+        continue; // the web service restarts; the job continues
       }
       if (answer.code === "not-found") {
-        tally.trouble = answer.detail;
+        tally.error = answer.detail;
         job.done = true;
       }
       if (answer.state === undefined) continue;
@@ -117,30 +117,30 @@ async function follow(tally) {
       job.done = true;
       tally.added += answer.added;
       tally.duplicates += answer.duplicates;
-      answer.rejected.forEach((item) => refuse(tally, item));
+      answer.rejected.forEach((item) => addRefusal(tally, item));
     }
     const finished = tally.jobs.reduce((sum, job) => sum + job.finished, 0);
-    show(tally, "Adding", finished);
+    showProgress(tally, "Adding", finished);
     await pause(delay);
     delay = Math.min(1000, delay * 1.2);
   }
 }
 
-/** Show how many files were sent or added: sending is the first half of the bar, adding the second. */
-function show(tally, doing, done) {
-  const all = Math.max(1, tally.sent + tally.sending + upload.queue.length);
-  bar.max = 2 * all;
-  bar.value = doing === "Adding" ? all + done : done;
-  const words = `${doing} ${Math.floor(done)} of ${all}`;
-  if (text.textContent !== words) text.textContent = words;
+/** Show how many files are sent or added: sending fills the first half of the bar, adding the second. */
+function showProgress(tally, action, done) {
+  const total = Math.max(1, tally.sent + tally.sending + upload.queue.length);
+  bar.max = 2 * total;
+  bar.value = action === "Adding" ? total + done : done;
+  const message = `${action} ${Math.floor(done)} of ${total}`;
+  if (text.textContent !== message) text.textContent = message;
 }
 
-/** Put in what the page shows by now; searches know of an image within a second after its job is done. */
-async function refresh() {
+/** Load the page anew and show its parts; searches include an image within a second after its job is done. */
+async function refreshPage() {
   const before = document.getElementById("count")?.textContent;
   for (let attempt = 0; attempt < 12; attempt += 1) {
-    const answer = await fetch(location.href);
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const response = await fetch(location.href);
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const after = page.getElementById("count")?.textContent;
     if (after !== undefined && after !== before) {
       for (const id of ["title", "overview", "gallery"]) {
@@ -163,38 +163,38 @@ watchDrops(document.getElementById("drop"), enqueue);
 
 const confirm = document.getElementById("confirm");
 const problem = document.getElementById("confirm-problem");
-let doomed = null;
+let deleteButton = null;
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-delete]");
   if (!button) return;
-  doomed = button;
+  deleteButton = button;
   problem.textContent = "";
   document.getElementById("confirm-name").textContent = button.dataset.name;
   confirm.returnValue = "keep";
   confirm.showModal();
 });
 confirm.addEventListener("close", async () => {
-  const button = doomed;
+  const button = deleteButton;
   if (confirm.returnValue !== "delete" || !button) return;
   button.disabled = true;
   button.textContent = "Deleting…";
-  let trouble = "";
+  let error = "";
   try {
-    const answer = await fetch(button.dataset.delete, { method: "DELETE" });
-    if (!answer.ok && answer.status !== 404) trouble = (await answer.json()).detail;
+    const response = await fetch(button.dataset.delete, { method: "DELETE" });
+    if (!response.ok && response.status !== 404) error = (await response.json()).detail;
   } catch {
-    trouble = "Artseek does not answer. Is it still running?";
+    error = "Artseek does not answer. Is it still running?";
   }
-  if (trouble) {
+  if (error) {
     button.disabled = false;
     button.textContent = "Delete";
-    problem.textContent = trouble;
+    problem.textContent = error;
     confirm.showModal();
     return;
   }
   const gallery = document.getElementById("gallery");
   button.closest(".work").remove();
-  await refresh();
+  await refreshPage();
   (gallery.querySelector("[data-delete]") ?? document.getElementById("main")).focus();
 });

@@ -1,9 +1,9 @@
-// Files that reach a page: chosen, dropped anywhere on it, or pasted.
+// Files that the user drops on a page or pastes into it.
 
 const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
 
-/** Call `take` with the files that are dropped on the page; `overlay` shows where they go. */
-export function watchDrops(overlay, take) {
+/** Call `onFiles` with the files dropped on the page; `overlay` is shown while files are dragged over it. */
+export function watchDrops(overlay, onFiles) {
   let depth = 0;
   const show = (shown) => { overlay.hidden = !shown; };
   document.addEventListener("dragenter", (event) => {
@@ -26,19 +26,19 @@ export function watchDrops(overlay, take) {
     event.preventDefault();
     depth = 0;
     show(false);
-    take([...event.dataTransfer.files]);
+    onFiles([...event.dataTransfer.files]);
   });
 }
 
-/** Call `take` with the files that are pasted, `none` if what is pasted outside a text field is no file. */
-export function watchPastes(take, none) {
+/** Call `onFiles` with pasted files, `onOther` if something else is pasted outside a text field. */
+export function watchPastes(onFiles, onOther) {
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length) {
       event.preventDefault();
-      take(files);
+      onFiles(files);
     } else if (!event.target.closest?.("input, textarea")) {
-      none();
+      onOther();
     }
   });
 }

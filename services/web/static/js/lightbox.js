@@ -1,4 +1,4 @@
-// The lightbox: an original on a dark ground, with the keyboard to turn pages and Escape to leave.
+// The lightbox: shows an original on a dark ground; arrow keys turn to other images, Escape closes it.
 
 const box = document.getElementById("lightbox");
 const picture = box.querySelector("img");
@@ -10,10 +10,10 @@ function show(link) {
   const thumbnail = link.querySelector("img").src;
   picture.onerror = () => {
     picture.onerror = null;
-    picture.src = thumbnail; // a format that the browser does not show
+    picture.src = thumbnail; // the browser cannot show the format of the original
   };
   picture.onload = () => {
-    picture.style.maxWidth = `${2 * picture.naturalWidth}px`; // a small scan is no better for being blown up
+    picture.style.maxWidth = `${2 * picture.naturalWidth}px`; // a small image is enlarged to twice its size at most
     picture.style.maxHeight = `${2 * picture.naturalHeight}px`;
   };
   picture.src = preview ?? link.href;

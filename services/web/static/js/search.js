@@ -1,4 +1,4 @@
-// The search page: asks for results without leaving the page, and keeps the way back.
+// The search page: shows results without loading the page anew, and keeps them for the back button.
 
 import { watchDrops, watchPastes } from "./files.js";
 import "./lightbox.js";
@@ -6,6 +6,7 @@ import "./lightbox.js";
 const results = document.getElementById("results");
 const status = document.getElementById("status");
 const form = document.getElementById("search");
+const DEFAULTS = { k: "12", mode: "auto", metric: "cosine", label: "" };
 
 if (form) start();
 
@@ -13,40 +14,38 @@ function start() {
   const frame = document.getElementById("frame");
   const picture = document.getElementById("query");
   const input = document.getElementById("image");
-  const seen = new Map(); // what each step of the history showed
+  const steps = new Map(); // what the page showed at each step of the history
   let step = 0;
-  let file = null; // the picture held up, if it is no image of the collection
-  let waiting = null;
+  let file = null; // the query file; null if the query is an image of the collection
+  let pending = null; // aborts the search in progress
 
-  const id = () => new URL(location.href).searchParams.get("id");
-  const collection = () => new FormData(form).get("collection");
+  const currentId = () => new URL(location.href).searchParams.get("id");
 
-  function address(image) {
+  /** Return the address of the search page with the options of the form, and the image searched for. */
+  function address(imageId) {
     const values = new FormData(form);
     values.delete("image");
-    const parameters = new URLSearchParams([...values].filter(([name, value]) => value !== standard[name]));
-    if (image) parameters.set("id", image);
+    const parameters = new URLSearchParams([...values].filter(([name, value]) => value !== DEFAULTS[name]));
+    if (imageId) parameters.set("id", imageId);
     return `/?${parameters}`;
   }
 
-  const standard = { k: "12", mode: "auto", metric: "cosine", label: "" };
-
-  function hold(source, name) {
+  function showQuery(source, name) {
     picture.src = source;
     picture.alt = name;
     picture.hidden = false;
     frame.classList.add("filled");
   }
 
-  function let_go() {
+  function clearQuery() {
     picture.hidden = true;
     picture.removeAttribute("src");
     frame.classList.remove("filled");
     input.value = "";
   }
 
-  function remember() {
-    seen.set(step, {
+  function saveStep() {
+    steps.set(step, {
       html: results.innerHTML,
       file,
       source: picture.hidden ? null : picture.src,
@@ -55,17 +54,17 @@ function start() {
     });
   }
 
-  function advance(url) {
+  function pushStep(url) {
     step = (history.state?.step ?? 0) + 1;
     history.pushState({ step }, "", url);
   }
 
-  function put(html) {
-    const found = new DOMParser().parseFromString(html, "text/html");
-    results.replaceChildren(...found.body.childNodes);
+  function showResults(html) {
+    const fragment = new DOMParser().parseFromString(html, "text/html");
+    results.replaceChildren(...fragment.body.childNodes);
   }
 
-  function complain(text) {
+  function showNotice(text) {
     const notice = document.createElement("section");
     notice.className = "notice";
     notice.append(Object.assign(document.createElement("p"), { textContent: text }));
@@ -73,79 +72,79 @@ function start() {
     status.textContent = text;
   }
 
-  /** Ask for the results of the picture held up, or of an image of the collection; `url` is what the answer is called. */
-  async function ask(image, url) {
-    waiting?.abort();
-    waiting = new AbortController();
-    const { signal } = waiting;
+  /** Search for the image with this id, or else for the query file; `url` becomes the address of the page. */
+  async function search(imageId, url) {
+    pending?.abort();
+    pending = new AbortController();
+    const { signal } = pending;
     results.setAttribute("aria-busy", "true");
     status.textContent = "Searching…";
-    let answer;
+    let response;
     let html;
     try {
       const body = new FormData(form);
       body.delete("image");
-      if (image) {
-        answer = await fetch(url.replace(/^\/?[^?]*/, "/results"), { signal });
+      if (imageId) {
+        response = await fetch(url.replace(/^\/?[^?]*/, "/results"), { signal });
       } else {
         body.set("image", file, file.name || "picture");
-        answer = await fetch("/results", { method: "POST", body, signal });
+        response = await fetch("/results", { method: "POST", body, signal });
       }
-      html = await answer.text();
+      html = await response.text();
     } catch (error) {
       if (error.name === "AbortError") return;
       html = null;
     }
     results.setAttribute("aria-busy", "false");
-    advance(url);
+    pushStep(url);
     if (html === null) {
-      complain("Artseek does not answer. Is it still running?");
+      showNotice("Artseek does not answer. Is it still running?");
       return;
     }
-    put(html);
-    const found = results.firstElementChild;
-    if (image) {
+    showResults(html);
+    const section = results.firstElementChild;
+    if (imageId) {
       file = null;
       input.value = "";
-      if (found.dataset.query) hold(found.dataset.query, found.dataset.queryName);
+      if (section.dataset.query) showQuery(section.dataset.query, section.dataset.queryName);
     }
-    status.textContent = found.dataset.summary ?? "";
-    document.title = image && answer.ok ? `More like ${found.dataset.queryName} · Artseek` : "Artseek";
-    remember();
+    status.textContent = section.dataset.summary ?? "";
+    document.title = imageId && response.ok ? `More like ${section.dataset.queryName} · Artseek` : "Artseek";
+    saveStep();
     const title = document.getElementById("found-title");
     title?.focus({ preventScroll: true });
-    if (image) scrollTo({ top: 0, behavior: motion() });
-    else if (results.getBoundingClientRect().top > innerHeight * 0.6) results.scrollIntoView({ behavior: motion() });
+    if (imageId) scrollTo({ top: 0, behavior: scrollBehavior() });
+    else if (results.getBoundingClientRect().top > innerHeight * 0.6) results.scrollIntoView({ behavior: scrollBehavior() });
   }
 
-  const motion = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
+  const scrollBehavior = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
 
-  function searchBy(files) {
+  function searchByFile(files) {
     [file] = files;
-    if (picture.src.startsWith("blob:") && ![...seen.values()].some((shown) => shown.source === picture.src)) {
+    if (picture.src.startsWith("blob:") && ![...steps.values()].some((saved) => saved.source === picture.src)) {
       URL.revokeObjectURL(picture.src);
     }
-    hold(URL.createObjectURL(file), file.name);
-    ask(null, address());
+    showQuery(URL.createObjectURL(file), file.name);
+    search(null, address());
   }
 
-  function again() {
-    if (file) ask(null, address());
-    else if (id()) ask(id(), address(id()));
+  function searchAgain() {
+    if (file) search(null, address());
+    else if (currentId()) search(currentId(), address(currentId()));
   }
 
-  input.addEventListener("change", () => input.files.length && searchBy(input.files));
+  input.addEventListener("change", () => input.files.length && searchByFile(input.files));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    again();
+    searchAgain();
   });
   form.addEventListener("change", (event) => {
     if (event.target.name === "collection") form.elements.label?.replaceChildren(...[form.elements.label.options[0]].filter(Boolean));
     if (event.target.name === "collection" && !file) location.assign(address());
-    else if (event.target !== input) again();
+    else if (event.target !== input) searchAgain();
   });
-  watchDrops(document.getElementById("drop"), (files) => files.length && searchBy(files));
-  watchPastes(searchBy, () => complain("The clipboard holds no picture. Copy an image, not its address."));
+  watchDrops(document.getElementById("drop"), (files) => files.length && searchByFile(files));
+  watchPastes(searchByFile, () => showNotice("The clipboard holds no picture. Copy an image, not its address."));
   picture.addEventListener("error", () => frame.classList.add("unshown"));
   picture.addEventListener("load", () => frame.classList.remove("unshown"));
 
@@ -153,29 +152,29 @@ function start() {
     const link = event.target.closest("[data-more-like-this], .lightbox .more");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
-    const image = new URL(link.href).searchParams.get("id");
-    ask(image, address(image));
+    const imageId = new URL(link.href).searchParams.get("id");
+    search(imageId, address(imageId));
   });
 
   history.replaceState({ step: 0 }, "");
-  remember();
+  saveStep();
   addEventListener("popstate", (event) => {
-    waiting?.abort();
-    const shown = seen.get(event.state?.step);
-    if (!shown) {
+    pending?.abort();
+    const saved = steps.get(event.state?.step);
+    if (!saved) {
       location.reload();
       return;
     }
     step = event.state.step;
     results.setAttribute("aria-busy", "false");
-    put(shown.html);
-    file = shown.file;
-    for (const [name, value] of shown.options) {
+    showResults(saved.html);
+    file = saved.file;
+    for (const [name, value] of saved.options) {
       const field = form.elements[name];
       if (field) field.value = value;
     }
-    if (shown.source) hold(shown.source, shown.name);
-    else let_go();
+    if (saved.source) showQuery(saved.source, saved.name);
+    else clearQuery();
     status.textContent = results.firstElementChild?.dataset.summary ?? "";
   });
 }

@@ -1,0 +1,161 @@
+// The form of the quality page: starts an evaluation, shows its progress and cancels it. The address keeps the job.
+
+const form = document.getElementById("judge");
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+
+if (form) start();
+
+function start() {
+  const button = document.getElementById("judge-button");
+  const grid = form.elements.grid;
+  const problem = document.getElementById("grid-problem");
+  const bar = document.getElementById("bar");
+  const text = document.getElementById("progress-text");
+  const cancel = document.getElementById("cancel");
+  const finished = document.getElementById("finished");
+  const address = (template, job) => template.replace("JOB", encodeURIComponent(job));
+
+  const updateFields = () => {
+    const hasQuerySet = form.elements.source.value !== "";
+    for (const name of ["sample", "seed"]) {
+      form.elements[name].disabled = hasQuerySet;
+      form.elements[name].closest(".field").hidden = hasQuerySet;
+    }
+  };
+  form.elements.source.addEventListener("change", updateFields);
+  updateFields(); // the browser may have restored a choice, or the user made one before this script ran
+
+  document.getElementById("grid-try").addEventListener("click", () => {
+    grid.value = document.getElementById("grid-example").textContent;
+    showGridProblem("");
+    grid.focus();
+  });
+  grid.addEventListener("input", () => showGridProblem(""));
+
+  /** Show what is wrong with the grid; an empty message clears it. */
+  function showGridProblem(message) {
+    problem.textContent = message;
+    grid.toggleAttribute("aria-invalid", Boolean(message));
+    if (!message) return;
+    document.getElementById("grid-details").open = true;
+    grid.focus();
+  }
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    showGridProblem("");
+    const { source, sample, seed, k } = form.elements;
+    const body = { collection: form.dataset.collection, k: Number(k.value) };
+    if (source.value) body.queries = source.value;
+    else Object.assign(body, { sample: Number(sample.value), seed: Number(seed.value) });
+    if (grid.value.trim()) {
+      try {
+        body.grid = JSON.parse(grid.value);
+      } catch (error) {
+        showGridProblem(`The grid is not JSON: ${error.message}`);
+        return;
+      }
+    }
+    showStart("Sent…");
+    try {
+      const response = await fetch(form.dataset.url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+      const answer = await response.json();
+      if (!response.ok) {
+        const gridError = answer.errors?.find((error) => error.field === "body.grid");
+        showEnd(gridError ? "Not begun: there is something wrong with the grid." : answer.detail);
+        if (gridError) showGridProblem(gridError.message);
+        return;
+      }
+      keepJob(answer.job);
+      await followJob(answer.job);
+    } catch {
+      showEnd("Artseek does not answer. Is it still running?");
+    }
+  });
+
+  /** Keep the job id in the address, so that a reloaded page follows the job again; null removes it. */
+  function keepJob(job) {
+    const url = new URL(location.href);
+    if (job) url.searchParams.set("job", job);
+    else url.searchParams.delete("job");
+    history.replaceState(history.state, "", url);
+  }
+
+  function showStart(message) {
+    document.getElementById("progress").hidden = false;
+    button.disabled = true;
+    cancel.hidden = true;
+    cancel.disabled = false;
+    finished.hidden = true;
+    bar.removeAttribute("value");
+    text.textContent = message;
+  }
+
+  function showEnd(message) {
+    button.disabled = false;
+    cancel.hidden = true;
+    bar.value = 0;
+    text.textContent = message;
+  }
+
+  async function followJob(job) {
+    const url = address(form.dataset.jobs, job);
+    cancel.hidden = false;
+    cancel.onclick = async () => {
+      cancel.disabled = true;
+      text.textContent = "Cancelling…";
+      await fetch(url, { method: "DELETE" }).catch(() => { cancel.disabled = false; });
+    };
+    for (let delay = 150; ; delay = Math.min(1000, delay * 1.2)) {
+      let answer = null;
+      try {
+        answer = await (await fetch(url)).json();
+      } catch {
+        // the web service restarts; the job continues
+      }
+      if (answer?.code === "not-found") {
+        keepJob(null);
+        showEnd(answer.detail);
+        return;
+      }
+      if (answer?.state === "cancelled" || answer?.state === "done") {
+        keepJob(null);
+        showResult(answer, job);
+        return;
+      }
+      if (answer?.state) showProgress(answer);
+      await pause(delay);
+    }
+  }
+
+  function showProgress(answer) {
+    if (cancel.disabled) return;
+    if (answer.total) {
+      bar.max = answer.total;
+      bar.value = answer.finished;
+    }
+    const message = answer.total ? `${answer.finished.toLocaleString("en")} of ${answer.total.toLocaleString("en")} searches` : "Getting the queries ready…";
+    if (text.textContent !== message) text.textContent = message;
+  }
+
+  function showResult(answer, job) {
+    if (answer.state === "cancelled") {
+      showEnd("Cancelled: nothing of it is left.");
+    } else if (answer.rejected.length) {
+      showEnd(`It failed: ${answer.rejected[0].reason}`);
+    } else {
+      showEnd("Done.");
+      bar.max = 1;
+      bar.value = 1;
+      finished.href = address(form.dataset.page, job);
+      finished.hidden = false;
+      finished.focus();
+    }
+  }
+
+  const job = new URL(location.href).searchParams.get("job");
+  if (job) {
+    showStart("…");
+    followJob(job);
+  }
+}
