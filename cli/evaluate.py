@@ -1,4 +1,4 @@
-"""``artseek evaluate``: sends labelled queries to the evaluator, waits, and shows how good the answers are."""
+"""``artseek evaluate``: sends labelled queries to the evaluator, waits, and shows the scores."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,9 @@ from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
 from shared.evaluation.grids import parse_grid
 from shared.evaluation.index_setting import IndexSetting
 from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
+from shared.evaluation.report import EvaluationReport
 from shared.evaluation.reports import Evaluations
+from shared.evaluation.run_scores import RunScores
 from shared.folders import Source, walk
 from shared.hashing.parameters import PARAMETERS
 from shared.messaging.messages import EvaluationRequest
@@ -73,7 +75,7 @@ def evaluate(  # noqa: PLR0913 -- its options
 
     Ctrl-C cancels it, and nothing is left behind. Exit status 3: judged, but some files are no queries.
     """
-    if sum(one is not None for one in (queries_dir, sample, kept)) != 1:
+    if sum(source is not None for source in (queries_dir, sample, kept)) != 1:
         raise click.UsageError("give QUERIES_DIR, --sample or --queries, one of the three")
     if keep is not None and queries_dir is None:
         raise click.UsageError("--keep goes with QUERIES_DIR")
@@ -89,23 +91,22 @@ def evaluate(  # noqa: PLR0913 -- its options
         sets.use(digest, job)
     elif queries_dir is not None:
         digest, refused = _send(system, sets, queries_dir, job, keep)
-    trial = EvaluationRequest(k=k, query_set=digest, kept=kept or keep, sample=sample or 0, seed=seed, grid=settings)
+    request = EvaluationRequest(k=k, query_set=digest, kept=kept or keep, sample=sample or 0, seed=seed, grid=settings)
     system.jobs.create(job, collection, kind="evaluate")
     try:
-        system.queue.evaluate(job=job, collection=collection, trial=trial)
+        system.queue.evaluate(job=job, collection=collection, request=request)
         _wait(system, job, collection)
     except KeyboardInterrupt:
         with suppress(NotFound):
             system.jobs.cancel(job)
         err.print("\nartseek: cancelled")
         return 130
-    report = Evaluations(system.store).get(collection, job)
-    report["query_set"]["rejected"] += [vars(one) for one in refused]
+    report = Evaluations(system.store).get(collection, job).with_rejected(refused)
     if as_json:
-        print_json(report)
+        print_json(report.to_json())
     else:
         _show(report)
-    return _REJECTED if report["query_set"]["rejected"] else 0
+    return _REJECTED if report.query_set.rejected else 0
 
 
 def _send(system: System, sets: QuerySets, folder: Path, job: str, keep: str | None) -> tuple[str, list[Rejection]]:
@@ -122,20 +123,21 @@ def _send(system: System, sets: QuerySets, folder: Path, job: str, keep: str | N
         return LabelledQuery(layout.digest_of(data), source.name, source.label, len(data)), data
 
     def store(source: Source) -> LabelledQuery | Rejection:
-        one = read(source)
-        if isinstance(one, Rejection):
-            return one
-        query, data = one
+        outcome = read(source)
+        if isinstance(outcome, Rejection):
+            return outcome
+        query, data = outcome
         system.store.put(layout.query_key(query.digest), data)
         return query
 
     with sets.changing(), ThreadPoolExecutor(_THREADS, thread_name_prefix="queries") as pool:
         outcomes = list(pool.map(store, sources))
-        refused = [one for one in outcomes if isinstance(one, Rejection)]
+        refused = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
+        stored = [outcome for outcome in outcomes if isinstance(outcome, LabelledQuery)]
         try:
-            queries = QuerySet.of(one for one in outcomes if isinstance(one, LabelledQuery))
+            queries = QuerySet.of(stored)
         except Invalid as error:
-            sets.forget(one.digest for one in outcomes if isinstance(one, LabelledQuery))
+            sets.forget(query.digest for query in stored)
             raise Invalid(f"{str(folder)!r}: {error}") from None
         sets.add(queries, user=job, name=keep)
     return queries.digest, refused
@@ -177,34 +179,20 @@ def _bar(what: str) -> Iterator[tuple[Progress, Any]]:
 # Tables
 
 
-def _show(report: dict[str, Any]) -> None:
-    k, collection = report["k"], report["collection"]
+def _show(report: EvaluationReport) -> None:
+    k, collection = report.k, report.collection
     table = _table("search", "distractors", f"P@{k}", "95 %", f"AP@{k}", "recall", "candidates", "p50")
-    for run in report["runs"]:
+    for run in report.runs:
         table.add_row(*_cells(run))
     out.print(table)
-    if report["grid"]:
+    if report.grid:
         out.print(_grid_table(report))
-    best = report["runs"][0]
-    classes = _table(
-        *("class", "queries", f"P@{k}", "95 %", f"AP@{k}", "images"), title="exact cosine, with distractors"
-    )
-    for label, its in best["per_class"].items():
-        low, high = its["interval"]["p_at_k"]
-        classes.add_row(
-            plain(label),
-            str(its["queries"]),
-            f"{its['p_at_k']:.3f}",
-            f"{low:.2f}–{high:.2f}",
-            f"{its['ap_at_k']:.3f}",
-            str(its["relevant"]),
-        )
-    out.print(classes)
+    out.print(_class_table(report))
     for note in _notes(report):
         out.print(note, style="yellow", markup=False)
     out.print(
-        f"{report['queries']} queries over {collection['images']} images, {collection['labelled']} of them labelled; "
-        f"{report['seconds']:.1f} s; evaluation {report['id']}",
+        f"{report.queries} queries over {collection.images} images, {collection.labelled} of them labelled; "
+        f"{report.seconds:.1f} s; evaluation {report.id}",
         style="dim",
     )
 
@@ -213,38 +201,54 @@ def _table(*headings: str, title: str | None = None) -> Table:
     return Table(*headings, title=title, box=SIMPLE_HEAD, padding=(0, 0), title_justify="left")
 
 
-def _cells(run: dict[str, Any]) -> Sequence[str]:
-    low, high = run["interval"]["p_at_k"]
+def _cells(run: RunScores) -> Sequence[str]:
+    low, high = run.interval["p_at_k"]
     return (
-        f"{run['search']} {run['metric']}",
-        "with" if run["distractors"] else "without",
-        f"{run['p_at_k']:.3f}",
+        f"{run.search} {run.metric}",
+        "with" if run.distractors else "without",
+        f"{run.p_at_k:.3f}",
         f"{low:.2f}–{high:.2f}",
-        f"{run['ap_at_k']:.3f}",
-        f"{run['recall_at_k']:.3f}",
-        f"{100 * run['candidate_fraction']:.2f} %",
-        _number(run["latency_ms"]["p50"], "{:.1f} ms"),
+        f"{run.ap_at_k:.3f}",
+        f"{run.recall_at_k:.3f}",
+        f"{100 * run.candidate_fraction:.2f} %",
+        _number(run.latency_ms.p50, "{:.1f} ms"),
     )
 
 
-def _grid_table(report: dict[str, Any]) -> Table:
-    k = report["k"]
-    grid = _table(
+def _class_table(report: EvaluationReport) -> Table:
+    k = report.k
+    table = _table(*("class", "queries", f"P@{k}", "95 %", f"AP@{k}", "images"), title="exact cosine, with distractors")
+    for label, scores in report.runs[0].per_class.items():
+        low, high = scores.interval["p_at_k"]
+        table.add_row(
+            plain(label),
+            str(scores.queries),
+            f"{scores.p_at_k:.3f}",
+            f"{low:.2f}–{high:.2f}",
+            f"{scores.ap_at_k:.3f}",
+            str(scores.relevant),
+        )
+    return table
+
+
+def _grid_table(report: EvaluationReport) -> Table:
+    k = report.k
+    table = _table(
         *("setting", f"P@{k}", "recall", "candidates", f"P@{k} without", "recall"),
         title="grid, cosine, with distractors and without (--json has the rest)",
     )
-    for setting in report["grid"]:
-        runs = {run["distractors"]: run for run in setting["runs"] if run["metric"] == "cosine"}
+    for setting in report.grid:
+        runs = {run.distractors: run for run in setting.runs if run.metric == "cosine"}
         with_all, labelled = runs[True], runs[False]
-        grid.add_row(
-            _setting_title(IndexSetting.from_json(setting["setting"])),
-            f"{with_all['p_at_k']:.3f}",
-            f"{with_all['recall_at_k']:.3f}",
-            f"{100 * with_all['candidate_fraction']:.2f} %",
-            f"{labelled['p_at_k']:.3f}",
-            f"{labelled['recall_at_k']:.3f}",
+        table.add_row(
+            _setting_title(setting.setting),
+            f"{with_all.p_at_k:.3f}",
+            f"{with_all.recall_at_k:.3f}",
+            f"{100 * with_all.candidate_fraction:.2f} %",
+            f"{labelled.p_at_k:.3f}",
+            f"{labelled.recall_at_k:.3f}",
         )
-    return grid
+    return table
 
 
 def _number(value: float | None, form: str) -> str:
@@ -259,25 +263,27 @@ def _setting_title(setting: IndexSetting) -> str:
     return " ".join([name, *values])
 
 
-def _notes(report: dict[str, Any]) -> Iterator[str]:
-    queries = report["query_set"]
-    if queries["in_collection"] and queries["kind"] != "sample":
-        yield f"{queries['in_collection']} queries are in the collection too: they never count as hits of themselves."
-    near = {one["digest"] for one in queries["copies"] if one["kind"] == "near"}
+def _notes(report: EvaluationReport) -> Iterator[str]:
+    queries = report.query_set
+    if queries.in_collection and queries.kind != "sample":
+        yield f"{queries.in_collection} queries are in the collection too: they never count as hits of themselves."
+    near = {copy.digest for copy in queries.copies or () if copy.kind == "near"}
     if near:
-        k, best = report["k"], report["runs"][0]
-        clean = best["without_copies"]
-        figures = (
-            f"without the queries that have copies, P@{k} is {clean['p_at_k']:.3f} instead of {best['p_at_k']:.3f}"
-            if clean["queries"]
-            else "every query has one"
-        )
-        yield f"{len(near)} queries have near copies in the collection, which count as hits: {figures}."
-    if queries["without_relevant"]:
-        yield f"{queries['without_relevant']} queries have nothing of their class to find, and count as 0."
-    for one in queries["rejected"]:
-        yield f"left out: {plain(one['name'])}: {one['reason']}"
-    if not report["collection"]["generation"]:
+        yield f"{len(near)} queries have near copies in the collection, which count as hits: {_without_copies(report)}."
+    if queries.without_relevant:
+        yield f"{queries.without_relevant} queries have nothing of their class to find, and count as 0."
+    for rejection in queries.rejected:
+        yield f"left out: {plain(rejection.name)}: {rejection.reason}"
+    if not report.collection.generation:
         yield "The collection has no index yet, so only the exact scan was judged."
-    if report["changed"]:
+    if report.changed:
         yield "Images came or went meanwhile: the figures are not of one state of the collection."
+
+
+def _without_copies(report: EvaluationReport) -> str:
+    """Return what the scores are without the queries that have copies."""
+    best = report.runs[0]
+    clean = best.without_copies
+    if clean is None or clean.p_at_k is None:
+        return "every query has one"
+    return f"without the queries that have copies, P@{report.k} is {clean.p_at_k:.3f} instead of {best.p_at_k:.3f}"

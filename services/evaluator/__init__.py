@@ -1,1 +1,1 @@
-"""The evaluator: judges a collection by labelled queries."""
+"""The evaluator: finds out how good the answers of a collection are, by labelled queries."""

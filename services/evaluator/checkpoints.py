@@ -1,53 +1,101 @@
-"""The parts of an evaluation under way: what is done is kept, so that a later attempt goes on from there."""
+"""The finished parts of an evaluation under way: they are kept, so that a later attempt goes on from there."""
 
 import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from services.evaluator.copies import CopiesFound
+from services.evaluator.run_results import RunResults
 from shared.errors import ObjectNotFound
+from shared.evaluation.report import SettingReport
 from shared.evaluation.rows import from_parquet, parquet
+from shared.rpc.query import Collection
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
 
-_PLAN = "plan.json"
+_STATE = "collection.json"
 
 
-class Parts:
-    """Tables and JSON values by name, of one evaluation."""
+@dataclass(frozen=True)
+class CollectionState:
+    """What must not change while the parts of an evaluation are made."""
+
+    images: int
+    labelled: int
+    model: str
+    model_version: int
+    generation: int
+    created: float
+
+    @classmethod
+    def of(cls, collection: Collection) -> "CollectionState":
+        """Return the state of a collection."""
+        return cls(
+            images=collection.images,
+            labelled=collection.labelled,
+            model=collection.model,
+            model_version=collection.model_version,
+            generation=collection.generation,
+            created=collection.created,
+        )
+
+
+class Checkpoints:
+    """The finished parts of one evaluation, in the object store."""
 
     def __init__(self, store: ObjectStore, evaluation: str) -> None:
         self._store = store
         self._prefix = layout.evaluating_prefix(evaluation)
 
-    def begin(self, plan: dict[str, Any]) -> None:
-        """Note what is judged; what was done of something else is forgotten."""
-        if self.value(_PLAN) != json.loads(json.dumps(plan)):
+    def begin(self, state: CollectionState) -> None:
+        """Note what is evaluated; parts that were made of another state are removed."""
+        if self._json(_STATE) != asdict(state):
             self.clear()
-            self.put_value(_PLAN, plan)
+            self._put_json(_STATE, asdict(state))
 
-    def value(self, name: str) -> Any:
-        """Return a JSON value; None if it is not there."""
+    def results(self, run_id: str) -> RunResults | None:
+        """Return the results of a run; None if they are not there."""
+        try:
+            return RunResults.from_table(self._table(run_id))
+        except ObjectNotFound:
+            return None
+
+    def put_results(self, run_id: str, results: RunResults) -> None:
+        """Write the results of a run."""
+        self._store.put(self._prefix + run_id, parquet(results.to_table()))
+
+    def copies(self, part: slice) -> CopiesFound | None:
+        """Return the copies of a part of the queries; None if they are not there."""
+        value = self._json(f"copies{part.start}.json")
+        return None if value is None else CopiesFound.from_json(value)
+
+    def put_copies(self, part: slice, found: CopiesFound) -> None:
+        """Write the copies of a part of the queries."""
+        self._put_json(f"copies{part.start}.json", found.to_json())
+
+    def setting(self, number: int) -> SettingReport | None:
+        """Return what is known of a setting of the grid; None if it is not there."""
+        value = self._json(f"grid{number}.json")
+        return None if value is None else SettingReport.from_json(value)
+
+    def put_setting(self, number: int, report: SettingReport) -> None:
+        """Write what is known of a setting, after the results of its runs: it says that all of them are there."""
+        self._put_json(f"grid{number}.json", report.to_json())
+
+    def clear(self) -> None:
+        """Remove all parts."""
+        self._store.delete([item.key for item in self._store.list(self._prefix)])
+
+    def _json(self, name: str) -> Any:
         try:
             return json.loads(self._store.get(self._prefix + name))
         except ObjectNotFound:
             return None
 
-    def put_value(self, name: str, value: Any) -> None:
-        """Write a JSON value."""
+    def _put_json(self, name: str, value: object) -> None:
         self._store.put(self._prefix + name, json.dumps(value).encode(), "application/json")
 
-    def table(self, name: str) -> pa.Table | None:
-        """Return a table; None if it is not there."""
-        try:
-            return from_parquet(self._store.get(self._prefix + name))
-        except ObjectNotFound:
-            return None
-
-    def put_table(self, name: str, table: pa.Table) -> None:
-        """Write a table."""
-        self._store.put(self._prefix + name, parquet(table))
-
-    def clear(self) -> None:
-        """Remove all parts."""
-        self._store.delete([item.key for item in self._store.list(self._prefix)])
+    def _table(self, name: str) -> pa.Table:
+        return from_parquet(self._store.get(self._prefix + name))

@@ -1,15 +1,18 @@
-"""Copies between queries and collection: what the collection holds of a query, or nearly, flatters the figures."""
+"""Copies of queries: images of the collection that are the same picture, or nearly, and so flatter the scores."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict
 
 from services.evaluator.queries import Queries
-from services.evaluator.run_results import Answers, slices
+from services.evaluator.run_results import RunResults, slices
 from shared.errors import NotFound, ObjectNotFound
+from shared.evaluation.report import QueryCopy
+from shared.evaluation.report_json import CopyAnswer
 from shared.images import ImageRefused, Limits, grey
 from shared.images.likeness import NEAR_COPY, SIDE, Floats, likeness, looks
 from shared.rpc.query import Image, QueryClient
@@ -17,29 +20,58 @@ from shared.storage import layout
 from shared.storage.object_store import ObjectStore
 
 _NEAREST = 3  # hits that are compared with their query
-_TOGETHER = 32  # queries of one step: what they and their hits look like takes some 32 MB
+_PART = 32  # queries of one step: the pixels of the queries and their hits take some 32 MB
 _THREADS = 4
+
+
+class CopiesFoundJson(TypedDict):
+    """`CopiesFound` as it is stored."""
+
+    copies: list[CopyAnswer]
+    unchecked: int
+
+
+@dataclass(frozen=True)
+class CopiesFound:
+    """The copies of some queries, and how many of the queries could not be compared."""
+
+    copies: tuple[QueryCopy, ...]
+    unchecked: int
+
+    def to_json(self) -> CopiesFoundJson:
+        """Return the copies as JSON values."""
+        return {"copies": [copy.to_json() for copy in self.copies], "unchecked": self.unchecked}
+
+    @classmethod
+    def from_json(cls, value: CopiesFoundJson) -> "CopiesFound":
+        """Return the copies that `to_json` gave."""
+        return cls(tuple(QueryCopy.from_json(copy) for copy in value["copies"]), value["unchecked"])
+
+    @classmethod
+    def joined(cls, parts: Sequence["CopiesFound"]) -> "CopiesFound":
+        """Return the copies of several parts of the queries as one."""
+        return cls(tuple(copy for part in parts for copy in part.copies), sum(part.unchecked for part in parts))
 
 
 def parts_of(queries: int) -> Sequence[slice]:
     """Return the parts in which so many queries are compared, one step each."""
-    return list(slices(queries, _TOGETHER))
+    return list(slices(queries, _PART))
 
 
-def without_copies(queries: Queries, copies: Iterable[Mapping[str, Any]]) -> npt.NDArray[np.bool_]:
+def queries_without_copies(queries: Queries, copies: Iterable[QueryCopy]) -> npt.NDArray[np.bool_]:
     """Return which queries have no copy, bool [q]."""
-    having = {one["digest"] for one in copies}
-    return np.array([digest not in having for digest in queries.digests], dtype=np.bool_)
+    copied = {copy.digest for copy in copies}
+    return np.array([digest not in copied for digest in queries.digests], dtype=np.bool_)
 
 
 class CopyFinder:
-    """Compares pictures of queries with those of their nearest images. Its servers are passed in."""
+    """Compares the pixels of queries with those of their nearest images."""
 
-    def __init__(self, *, store: ObjectStore, query: QueryClient, limits: Limits) -> None:
+    def __init__(self, store: ObjectStore, query: QueryClient, limits: Limits) -> None:
         self._store, self._query, self._limits = store, query, limits
 
-    def find(self, collection: str, queries: Queries, nearest: Answers, some: slice, *, sample: bool) -> dict[str, Any]:
-        """Return the copies of some queries as JSON values, and how many queries could not be compared.
+    def find(self, collection: str, queries: Queries, nearest: RunResults, part: slice, *, sample: bool) -> CopiesFound:
+        """Return the copies of some queries.
 
         Whatever model the nearest images were found with, the pixels decide (`shared.images.likeness`).
 
@@ -47,74 +79,90 @@ class CopyFinder:
             collection: Name of the collection.
             queries: All queries.
             nearest: What the exact scan by cosine found for each among all images, the query itself left out.
-            some: Which queries.
-            sample: Whether they are images of the collection, so that being held by it tells nothing.
+            part: Which queries.
+            sample: Whether they are images of the collection, so that being held by it says nothing.
         """
-        places = range(len(queries))[some]
-        hits = {place: [one for one in nearest.ids[place, :_NEAREST].tolist() if one >= 0] for place in places}
+        places = range(len(queries))[part]
+        hits = {
+            place: [image_id for image_id in nearest.ids[place, :_NEAREST].tolist() if image_id >= 0]
+            for place in places
+        }
         held = [int(queries.ids[place]) for place in places if queries.in_collection[place] and not sample]
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="copies") as pool:
-            ids = sorted({*held, *(image for its in hits.values() for image in its)})
-            images = dict(zip(ids, pool.map(lambda image: self._image(collection, image), ids), strict=True))
-            keys = [_key(queries, place) for place in places]
+            ids = sorted({*held, *(image_id for hit_ids in hits.values() for image_id in hit_ids)})
+            images = dict(zip(ids, pool.map(lambda image_id: self._image(collection, image_id), ids), strict=True))
+            keys = [_original_key(queries, place) for place in places]
             keys += [layout.original_key(image.digest) for image in images.values() if image is not None]
-            seen = dict(zip(keys, pool.map(self._looks, keys), strict=True))
-        copies: list[dict[str, Any]] = []
+            pixels = dict(zip(keys, pool.map(self._pixels, keys), strict=True))
+        copies: list[QueryCopy] = []
         for place in places:
             own = None if sample or not queries.in_collection[place] else images[int(queries.ids[place])]
             if own is not None:
-                copies.append(_copy(queries, place, own, kind="identical", distance=0.0))
-            query = seen[_key(queries, place)]
-            if query is None:
-                continue
-            for image, distance in zip(hits[place], nearest.distances[place].tolist(), strict=False):
-                other = images[image]
-                pixels = None if other is None else seen[layout.original_key(other.digest)]
-                if other is None or pixels is None:
-                    continue
-                similarity, mirrored = likeness(query, pixels)
-                if similarity >= NEAR_COPY:
-                    more = {"distance": distance, "similarity": similarity, "mirrored": mirrored}
-                    copies.append(_copy(queries, place, other, kind="near", **more))
-        return {"copies": copies, "unchecked": sum(seen[_key(queries, place)] is None for place in places)}
+                copies.append(_identical_copy(queries, place, own))
+            neighbours = [images[image_id] for image_id in hits[place]]
+            copies += _near_copies(queries, place, neighbours, nearest.distances[place].tolist(), pixels)
+        unchecked = sum(pixels[_original_key(queries, place)] is None for place in places)
+        return CopiesFound(tuple(copies), unchecked)
 
-    def _image(self, collection: str, image: int) -> Image | None:
+    def _image(self, collection: str, image_id: int) -> Image | None:
         try:
-            return self._query.image(collection, image)
+            return self._query.image(collection, image_id)
         except NotFound:  # deleted a moment ago
             return None
 
-    def _looks(self, key: str) -> Floats | None:
-        """Return what an original looks like; None if it is gone, or no longer taken."""
+    def _pixels(self, key: str) -> Floats | None:
+        """Return the pixels of an original as they are compared; None if it is gone, or no longer taken."""
         try:
             return looks(grey(self._store.get(key), side=SIDE, limits=self._limits))
         except (ObjectNotFound, ImageRefused):
             return None
 
 
-def _key(queries: Queries, place: int) -> str:
-    digest = queries.digests[place]
-    return layout.original_key(digest) if queries.in_collection[place] else layout.query_key(digest)
-
-
-def _copy(
+def _near_copies(
     queries: Queries,
     place: int,
-    image: Image,
-    *,
-    kind: str,
-    distance: float,
-    similarity: float = 1.0,
-    mirrored: bool = False,
-) -> dict[str, Any]:
-    return {
-        "name": queries.names[place],
-        "digest": queries.digests[place],
-        "label": queries.labels[place],
-        "image": image.id,
-        "image_label": image.label,
-        "kind": kind,
-        "similarity": similarity,
-        "mirrored": mirrored,
-        "distance": distance,
-    }
+    neighbours: Sequence[Image | None],
+    distances: Sequence[float],
+    pixels: Mapping[str, Floats | None],
+) -> Iterator[QueryCopy]:
+    """Yield those of a query's nearest images that are near copies; `pixels` has those of originals by their keys."""
+    query = pixels[_original_key(queries, place)]
+    if query is None:
+        return
+    for image, distance in zip(neighbours, distances, strict=False):
+        image_pixels = None if image is None else pixels[layout.original_key(image.digest)]
+        if image is None or image_pixels is None:
+            continue
+        similarity, mirrored = likeness(query, image_pixels)
+        if similarity >= NEAR_COPY:
+            yield QueryCopy(
+                name=queries.names[place],
+                digest=queries.digests[place],
+                label=queries.labels[place],
+                image_id=image.id,
+                image_label=image.label,
+                kind="near",
+                similarity=similarity,
+                mirrored=mirrored,
+                distance=distance,
+            )
+
+
+def _identical_copy(queries: Queries, place: int, image: Image) -> QueryCopy:
+    """Return a query's copy that is the same file."""
+    return QueryCopy(
+        name=queries.names[place],
+        digest=queries.digests[place],
+        label=queries.labels[place],
+        image_id=image.id,
+        image_label=image.label,
+        kind="identical",
+        similarity=1.0,
+        mirrored=False,
+        distance=0.0,
+    )
+
+
+def _original_key(queries: Queries, place: int) -> str:
+    digest = queries.digests[place]
+    return layout.original_key(digest) if queries.in_collection[place] else layout.query_key(digest)

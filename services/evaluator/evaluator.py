@@ -1,38 +1,41 @@
-"""Judges a collection: asks the running system labelled queries, and writes how good the answers are.
+"""Evaluates a collection: searches the running system for labelled queries, and reports how good the results are.
 
-The task may run twice, or die anywhere: each run that is done is kept as a part, and the evaluation is written whole at
-the end. One that is cancelled leaves nothing behind.
+The task may run twice, or die anywhere: each finished run is kept as a checkpoint, and the report is written whole at
+the end. An evaluation that is cancelled leaves nothing behind.
 """
 
 import logging
 import time
 from contextlib import suppress
-from typing import Any
 
 import pyarrow as pa
 
-from services.evaluator import copies, grid, run_queries, scores
-from services.evaluator.checkpoints import Parts
-from services.evaluator.copies import CopyFinder
-from services.evaluator.grid import Grid
+from services.evaluator import copies, grid
+from services.evaluator.checkpoints import Checkpoints, CollectionState
+from services.evaluator.copies import CopiesFound, CopyFinder, queries_without_copies
+from services.evaluator.evaluation import Evaluation
+from services.evaluator.grid_evaluation import GridEvaluator
+from services.evaluator.progress import Cancelled, Progress
 from services.evaluator.queries import Queries, QuerySource
-from services.evaluator.run_results import Answers, Run, runs_of
+from services.evaluator.run_queries import request_count, run_queries
+from services.evaluator.run_results import Run, RunResults, runs_of
+from services.evaluator.scores import score_run
 from services.evaluator.scratch import Scratch
-from services.evaluator.snapshot import Snapshot
 from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
-from shared.evaluation import retrieval_metrics
-from shared.evaluation.index_setting import IndexSetting
 from shared.evaluation.query_sets import QuerySets
+from shared.evaluation.report import EvaluatedCollection, EvaluationReport, QuerySetReport
 from shared.evaluation.reports import Evaluations
+from shared.evaluation.retrieval_metrics import CONFIDENCE, Bools
 from shared.evaluation.rows import parquet
+from shared.evaluation.run_scores import EvaluatedIndex, RunScores
+from shared.images import Limits
 from shared.index.generations import Generation
 from shared.messaging.messages import EvaluationRequest
+from shared.messaging.worker import WorkerClients
 from shared.rpc.query import Collection, QueryClient
-from shared.state import BucketStore, Jobs, Rejection, State
+from shared.state import Rejection
 from shared.state.jobs import Outcome
 from shared.state.locks import LEASE_S, evaluation_lock
-from shared.storage.catalog import Catalog
-from shared.storage.object_store import ObjectStore
 from shared.timestamps import rfc3339
 
 _log = logging.getLogger(__name__)
@@ -40,159 +43,115 @@ _log = logging.getLogger(__name__)
 _DEATHS = 4  # attempts that may die before the evaluation is given up
 
 
-class Cancelled(Exception):
-    """Somebody asked the job to end."""
-
-
-class Progress:
-    """Counts the steps of a job, and ends it where that is asked for."""
-
-    def __init__(self, jobs: Jobs, job: str) -> None:
-        self._jobs, self._job = jobs, job
-        self._steps, self._total = 0, 0
-
-    def begin(self, total: int) -> None:
-        """Note how many steps there are."""
-        self._steps, self._total = 0, total
-        self._jobs.advance(self._job, steps=0, total=total)
-
-    def check(self) -> None:
-        """Raise `Cancelled` where somebody asked for it."""
-        if self._jobs.cancelled(self._job):
-            raise Cancelled
-
-    def step(self, count: int = 1) -> None:
-        """Count steps."""
-        self.check()
-        self._steps = min(self._total, self._steps + count)
-        self._jobs.advance(self._job, steps=self._steps, total=self._total)
-
-
 class Evaluator:
-    """Evaluates. Its servers are passed in; `program` is the version of this program."""
+    """Evaluates collections; `program` is the version of this program."""
 
     def __init__(
-        self,
-        *,
-        store: ObjectStore,
-        buckets: BucketStore,
-        state: State,
-        jobs: Jobs,
-        scratch: Scratch,
-        query: QueryClient,
-        source: QuerySource,
-        copies: CopyFinder,
-        program: str,
+        self, clients: WorkerClients, *, query: QueryClient, scratch: Scratch, limits: Limits, program: str
     ) -> None:
-        self._store, self._buckets, self._state, self._jobs, self._scratch = store, buckets, state, jobs, scratch
-        self._query, self._source, self._copies = query, source, copies
-        self._catalog, self._sets = Catalog(store), QuerySets(store, state)
-        self._evaluations = Evaluations(store)
+        self._clients, self._query, self._scratch = clients, query, scratch
+        self._source = QuerySource(clients, query, limits)
+        self._copies = CopyFinder(clients.store, query, limits)
+        self._grid = GridEvaluator(clients, scratch)
+        self._sets = QuerySets(clients.store, clients.state)
+        self._evaluations = Evaluations(clients.store)
         self._program = program
 
-    def evaluate(self, *, job: str, collection: str, trial: EvaluationRequest) -> None:
-        """Judge a collection and write the evaluation, whose id is the job's.
+    def evaluate(self, *, job: str, collection: str, request: EvaluationRequest) -> None:
+        """Evaluate a collection and write the report, whose id is the job's.
 
         Raises:
             Unavailable: A server is away, or another worker is at it; the same call may be made again.
             ArtseekError: It cannot be done; `give_up` is to be called.
         """
-        if self._jobs.reported(job, 0):
+        state = self._clients.state
+        if state.jobs.reported(job, 0):
             return
         # The worker that holds the lock may have died, perhaps at this very task: then the lock is free soon.
-        with self._state.locks.hold(evaluation_lock(job), wait_s=LEASE_S + 1):
-            if self._jobs.reported(job, 0):
+        with state.locks.hold(evaluation_lock(job), wait_s=LEASE_S + 1):
+            if state.jobs.reported(job, 0):
                 return
-            begun, _ = self._state.attempts.begin(_task_of(job))
+            attempt, _ = state.attempts.begin(_task_name(job))
             self._scratch.end(job)
-            if begun > _DEATHS:
+            if attempt > _DEATHS:
                 raise Invalid(f"its worker died {_DEATHS} times at it: is there enough memory? See the evaluator's log")
             try:
-                self._evaluate(job, collection, trial, Progress(self._jobs, job))
+                self._evaluate(job, collection, request, Progress(state.jobs, job))
             except Cancelled:
                 _log.info("the evaluation %s of %s was cancelled", job, collection)
-                self._leave_nothing(job, collection, trial)
+                self._remove(job, collection, request)
             except Unavailable:
-                self._state.attempts.pause(_task_of(job))
+                state.attempts.pause(_task_name(job))
                 raise
             finally:
-                with suppress(Unavailable):  # whoever comes next removes them
+                with suppress(Unavailable):  # the next attempt removes them
                     self._scratch.end(job)
-            self._jobs.report(job, 0, Outcome())
-            self._state.attempts.end(_task_of(job))
+            state.jobs.report(job, 0, Outcome())
+            state.attempts.end(_task_name(job))
 
-    def give_up(self, error: Exception, *, job: str, collection: str, trial: EvaluationRequest) -> None:
+    def give_up(self, error: Exception, *, job: str, collection: str, request: EvaluationRequest) -> None:
         """Report that an evaluation failed, and remove what was done of it."""
-        with self._state.locks.hold(evaluation_lock(job), wait_s=LEASE_S + 1):
-            self._leave_nothing(job, collection, trial)
-            self._jobs.report(job, 0, failure(error, collection))
-            self._state.attempts.end(_task_of(job))
+        state = self._clients.state
+        with state.locks.hold(evaluation_lock(job), wait_s=LEASE_S + 1):
+            self._remove(job, collection, request)
+            state.jobs.report(job, 0, failure(error, collection))
+            state.attempts.end(_task_name(job))
 
-    def _leave_nothing(self, job: str, collection: str, trial: EvaluationRequest) -> None:
+    def _remove(self, job: str, collection: str, request: EvaluationRequest) -> None:
+        """Remove all that was written of an evaluation that came to nothing."""
         self._scratch.end(job)
         self._evaluations.delete(collection, job)
-        Parts(self._store, job).clear()
-        if trial.query_set is not None:
-            self._sets.release(trial.query_set, job)
+        Checkpoints(self._clients.store, job).clear()
+        if request.query_set is not None:
+            self._sets.release(request.query_set, job)
 
-    def _evaluate(self, job: str, name: str, trial: EvaluationRequest, progress: Progress) -> None:
-        parts = Parts(self._store, job)
-        if self._is_written(name, job):  # by an attempt that died before it could say so
-            parts.clear()
+    def _evaluate(self, job: str, name: str, request: EvaluationRequest, progress: Progress) -> None:
+        checkpoints = Checkpoints(self._clients.store, job)
+        if self._is_written(name, job):  # by an attempt that died before it could report
+            checkpoints.clear()
             return
         progress.check()
         collection = self._query.collection(name)
         if not collection.classes:
             raise Invalid(f"the collection {name!r} has no labelled image: add some with --labels-from-folders")
-        parts.begin({"collection": _state(collection)})
+        state = CollectionState.of(collection)
+        checkpoints.begin(state)
         started = self._started(job)
-        queries = self._queries(collection, trial, progress)
-        runs = [*runs_of("exact"), *(runs_of("lsh") if collection.generation else ())]
-        progress.begin(
-            len(runs) * run_queries.steps_of(len(queries))
-            + len(copies.parts_of(len(queries)))
-            + grid.steps_of(len(trial.grid))
+        evaluation = Evaluation(
+            id=job,
+            request=request,
+            collection=collection,
+            queries=self._queries(collection, request, progress),
+            checkpoints=checkpoints,
+            progress=progress,
         )
+        runs = [*runs_of("exact"), *(runs_of("lsh") if collection.generation else ())]
+        progress.begin(_step_count(evaluation, runs))
         index = self._index_in_use(collection)
-        answers = {
-            run: self._kept(parts, run, progress, queries=queries, collection=collection, k=trial.k) for run in runs
-        }
-        copied, unchecked = self._copied(parts, progress, queries, answers[runs[0]], name, trial)
-        clean = copies.without_copies(queries, copied)
-        told, tables = [], []
-        for run in runs:
-            exact = answers[Run("exact", run.metric, run.distractors)]
-            made, rows = scores.of_run(
-                run,
-                answers[run],
-                exact,
-                queries,
-                None if run.search == "exact" else index,
-                clean=clean,
-                seed=trial.seed,
-            )
-            told.append(made)
-            tables.append(rows)
-            progress.check()
-        settings, more = self._grid(job, collection, trial, queries, clean, parts, progress) if trial.grid else ([], [])
-        after = self._query.collection(name)
-        report = {
-            "id": job,
-            "created": rfc3339(started),
-            "seconds": round(time.time() - started, 3),
-            "program": self._program,
-            "k": trial.k,
-            "queries": len(queries),
-            "confidence": retrieval_metrics.CONFIDENCE,
-            "collection": _told(collection),
-            "changed": _state(after) != _state(collection),
-            "query_set": _told_of(queries, trial) | {"copies": copied, "unchecked": unchecked},
-            "runs": told,
-            "grid": settings,
-        }
+        results = {run: self._run(evaluation, run) for run in runs}
+        found = self._find_copies(evaluation, results[runs[0]])
+        without_copies = queries_without_copies(evaluation.queries, found.copies)
+        scores, tables = _score_runs(evaluation, results, index, without_copies)
+        settings, grid_tables = (
+            self._grid.evaluate(evaluation, without_copies=without_copies) if request.grid else ((), [])
+        )
+        report = EvaluationReport(
+            id=job,
+            created=rfc3339(started),
+            seconds=round(time.time() - started, 3),
+            program=self._program,
+            k=request.k,
+            queries=len(evaluation.queries),
+            confidence=CONFIDENCE,
+            collection=_describe_collection(collection),
+            changed=CollectionState.of(self._query.collection(name)) != state,
+            query_set=_describe_queries(evaluation.queries, request, found),
+            runs=tuple(scores),
+            grid=settings,
+        )
         progress.check()
-        self._evaluations.put(name, job, report, parquet(pa.concat_tables([*tables, *more])))
-        parts.clear()
+        self._evaluations.put(name, report, parquet(pa.concat_tables([*tables, *grid_tables])))
+        checkpoints.clear()
 
     def _is_written(self, collection: str, job: str) -> bool:
         try:
@@ -203,159 +162,113 @@ class Evaluator:
 
     def _started(self, job: str) -> float:
         try:
-            return self._jobs.get(job).created
+            return self._clients.state.jobs.get(job).created
         except NotFound:  # its record was lost with the index
             return time.time()
 
-    def _queries(self, collection: Collection, trial: EvaluationRequest, progress: Progress) -> Queries:
-        if trial.query_set is None:
-            return self._source.sample(collection, trial.sample, seed=trial.seed)
-        return self._source.of_set(self._sets.get(trial.query_set), collection, step=progress.check)
+    def _queries(self, collection: Collection, request: EvaluationRequest, progress: Progress) -> Queries:
+        if request.query_set is None:
+            return self._source.sample(collection, request.sample, seed=request.seed)
+        return self._source.of_set(self._sets.get(request.query_set), collection, step=progress.check)
 
-    def _index_in_use(self, collection: Collection) -> dict[str, Any] | None:
+    def _index_in_use(self, collection: Collection) -> EvaluatedIndex | None:
         if not collection.generation:
             return None
-        manifest = self._catalog.get(collection.name)
-        return grid.index_of(
-            Generation.load(self._store, manifest, collection.generation).family, collection.generation
+        embedding_set = self._clients.catalog.get(collection.name)
+        generation = Generation.load(self._clients.store, embedding_set, collection.generation)
+        return grid.describe_index(generation.family, collection.generation)
+
+    def _run(self, evaluation: Evaluation, run: Run) -> RunResults:
+        """Return the results that an earlier attempt kept, or run the queries and keep the results."""
+        queries, progress = evaluation.queries, evaluation.progress
+        results = evaluation.checkpoints.results(run.id)
+        if results is not None:
+            progress.step(request_count(len(queries)))
+            return results
+        results = run_queries(
+            self._query, run, queries, evaluation.collection, k=evaluation.request.k, step=progress.step
         )
+        evaluation.checkpoints.put_results(run.id, results)
+        return results
 
-    def _kept(
-        self, parts: Parts, run: Run, progress: Progress, *, queries: Queries, collection: Collection, k: int
-    ) -> Answers:
-        """Return the answers that an earlier attempt kept, or ask for them and keep them."""
-        table = parts.table(run.id)
-        if table is not None:
-            progress.step(run_queries.steps_of(len(queries)))
-            return Answers.from_table(table)
-        made = run_queries.ask(self._query, run, queries, collection, k=k, step=progress.step)
-        parts.put_table(run.id, made.to_table())
-        return made
-
-    def _copied(
-        self,
-        parts: Parts,
-        progress: Progress,
-        queries: Queries,
-        nearest: Answers,
-        collection: str,
-        trial: EvaluationRequest,
-    ) -> tuple[list[dict[str, Any]], int]:
-        """Return the copies of the queries in the collection, and how many queries could not be compared."""
-        found: list[dict[str, Any]] = []
-        unchecked = 0
-        for some in copies.parts_of(len(queries)):
-            name = f"copies{some.start}.json"
-            part = parts.value(name)
-            if part is None:
-                part = self._copies.find(collection, queries, nearest, some, sample=trial.query_set is None)
-                parts.put_value(name, part)
-            found += part["copies"]
-            unchecked += part["unchecked"]
-            progress.step()
-        return found, unchecked
-
-    # Grids
-
-    def _grid(
-        self,
-        job: str,
-        collection: Collection,
-        trial: EvaluationRequest,
-        queries: Queries,
-        clean: retrieval_metrics.Bools,
-        parts: Parts,
-        progress: Progress,
-    ) -> tuple[list[dict[str, Any]], list[pa.Table]]:
-        """Return what is known of each setting of a grid with its figures, and the rows."""
-        manifest = self._catalog.get(collection.name)
-        snapshot = Snapshot.take(manifest, store=self._store, state=self._state)
-        made: Grid | None = None
-        try:
-            made = Grid(job, manifest, snapshot, queries, buckets=self._buckets, k=trial.k, seed=trial.seed)
-            exact = made.exact()
-            found, tables = [], []
-            for number, setting in enumerate(trial.grid):
-                told, answers = self._setting(job, made, number, setting, parts, progress)
-                figured = []
-                for run in runs_of(f"grid{number}"):
-                    truth = exact[Run("exact", run.metric, run.distractors).id]
-                    its, rows = scores.of_run(
-                        run, answers[run.id], truth, queries, told["index"], clean=clean, seed=trial.seed
-                    )
-                    figured.append(its)
-                    tables.append(rows)
-                    progress.check()
-                found.append(told | {"runs": figured})
-            return found, tables
-        finally:
-            if made is not None:
-                made.close()
-            snapshot.close()
-
-    def _setting(
-        self, job: str, made: Grid, number: int, setting: IndexSetting, parts: Parts, progress: Progress
-    ) -> tuple[dict[str, Any], dict[str, Answers]]:
-        """Return what an earlier attempt found of a setting, or judge it and keep that."""
-        names = [run.id for run in runs_of(f"grid{number}")]
-        told = parts.value(f"grid{number}.json")
-        if told is not None:
-            progress.step(grid.steps_of(1))
-            return told, {name: Answers.from_table(parts.table(name)) for name in names}
-        self._scratch.begin(job)
-        told, answers = made.judge(number, setting, step=progress.step, check=progress.check)
-        for name, one in answers.items():
-            parts.put_table(name, one.to_table())
-        parts.put_value(f"grid{number}.json", told)  # last, which says that all of it is there
-        return told, answers
-
-
-def _task_of(job: str) -> str:
-    """Return the name that attempts at an evaluation are counted under."""
-    return f"evaluate:{job}"
+    def _find_copies(self, evaluation: Evaluation, nearest: RunResults) -> CopiesFound:
+        """Return the copies of the queries in the collection; `nearest` is of the exact scan by cosine."""
+        queries, checkpoints = evaluation.queries, evaluation.checkpoints
+        parts: list[CopiesFound] = []
+        for part in copies.parts_of(len(queries)):
+            found = checkpoints.copies(part)
+            if found is None:
+                sample = evaluation.request.query_set is None
+                found = self._copies.find(evaluation.collection.name, queries, nearest, part, sample=sample)
+                checkpoints.put_copies(part, found)
+            parts.append(found)
+            evaluation.progress.step()
+        return CopiesFound.joined(parts)
 
 
 def failure(error: Exception, collection: str) -> Outcome:
     """Return the outcome of an evaluation that failed."""
-    said = (
+    reason = (
         str(error) if isinstance(error, ArtseekError) else f"{type(error).__name__}: {error}; see the evaluator's log"
     )
-    return Outcome(rejected=(Rejection(collection, "failed", said),))
+    return Outcome(rejected=(Rejection(collection, "failed", reason),))
 
 
-def _state(collection: Collection) -> list[Any]:
-    """Return what must not change while parts of an evaluation are made."""
-    return [
-        collection.images,
-        collection.labelled,
-        collection.model,
-        collection.model_version,
-        collection.generation,
-        collection.created,
-    ]
+def _task_name(job: str) -> str:
+    """Return the name that attempts at an evaluation are counted under."""
+    return f"evaluate:{job}"
 
 
-def _told(collection: Collection) -> dict[str, Any]:
-    return {
-        "name": collection.name,
-        "images": collection.images,
-        "labelled": collection.labelled,
-        "classes": dict(sorted(collection.classes.items())),
-        "model": collection.model,
-        "model_version": collection.model_version,
-        "dim": collection.dim,
-        "generation": collection.generation,
-    }
+def _step_count(evaluation: Evaluation, runs: list[Run]) -> int:
+    queries = len(evaluation.queries)
+    parts = len(copies.parts_of(queries))
+    return len(runs) * request_count(queries) + parts + grid.step_count(len(evaluation.request.grid))
 
 
-def _told_of(queries: Queries, trial: EvaluationRequest) -> dict[str, Any]:
-    kind = "sample" if trial.query_set is None else "folder" if trial.kept is None else "kept"
-    return {
-        "kind": kind,
-        "name": trial.kept,
-        "digest": queries.digest,
-        "seed": trial.seed if kind == "sample" else None,
-        "in_collection": int(queries.in_collection.sum()),
-        "without_relevant": int((queries.relevant == 0).sum()),
-        "rejected": [{"name": one.name, "code": one.code, "reason": one.reason} for one in queries.rejected],
-    }
+def _score_runs(
+    evaluation: Evaluation, results: dict[Run, RunResults], index: EvaluatedIndex | None, without_copies: Bools
+) -> tuple[list[RunScores], list[pa.Table]]:
+    """Return the scores of all runs by the query service, and their rows."""
+    scores, tables = [], []
+    for run, run_results in results.items():
+        run_scores, rows = score_run(
+            run,
+            run_results,
+            results[Run("exact", run.metric, run.distractors)],
+            evaluation.queries,
+            None if run.search == "exact" else index,
+            without_copies=without_copies,
+            seed=evaluation.request.seed,
+        )
+        scores.append(run_scores)
+        tables.append(rows)
+        evaluation.progress.check()
+    return scores, tables
+
+
+def _describe_collection(collection: Collection) -> EvaluatedCollection:
+    return EvaluatedCollection(
+        name=collection.name,
+        images=collection.images,
+        labelled=collection.labelled,
+        classes=dict(sorted(collection.classes.items())),
+        model=collection.model,
+        model_version=collection.model_version,
+        dim=collection.dim,
+        generation=collection.generation,
+    )
+
+
+def _describe_queries(queries: Queries, request: EvaluationRequest, found: CopiesFound) -> QuerySetReport:
+    sample = request.query_set is None
+    return QuerySetReport(
+        kind="sample" if sample else "folder" if request.kept is None else "kept",
+        name=request.kept,
+        digest=queries.digest,
+        seed=request.seed if sample else None,
+        in_collection=int(queries.in_collection.sum()),
+        without_relevant=int((queries.relevant == 0).sum()),
+        rejected=tuple(queries.rejected),
+        copies=found.copies,
+        unchecked=found.unchecked,
+    )

@@ -2,37 +2,39 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from services.evaluator.queries import Queries
-from services.evaluator.run_results import Answers, Run, runs_of
+from services.evaluator.run_results import Run, RunResults, runs_of
 from services.evaluator.scratch import ScratchGeneration
 from services.evaluator.snapshot import Distances, Snapshot
 from shared.errors import Invalid, Unavailable
 from shared.evaluation.grids import tuning_goal
 from shared.evaluation.index_setting import IndexSetting
+from shared.evaluation.report import PredictedScores, SettingReport
+from shared.evaluation.run_scores import EvaluatedIndex
 from shared.hashing import HashFamily
 from shared.hashing.families import REGISTRY
 from shared.hashing.space import fit_space
+from shared.index.generations import Generation
 from shared.rpc.query import METRICS
 from shared.state import BucketStore
 from shared.storage.catalog import EmbeddingSet
 from shared.tuning import Sample, survey, tune
 
-_FOR_SPACE = 8192  # vectors that the plain space's scale and mean are found from
+_SPACE_SAMPLE = 8192  # vectors that the plain space's scale and mean are found from
 _FILLS, _SEARCHES = 1, 4  # steps of a setting, as progress counts them
 
 
-def steps_of(settings: int) -> int:
+def step_count(settings: int) -> int:
     """Return how many steps a grid of so many settings takes."""
     return settings * (_FILLS + _SEARCHES)
 
 
 class Grid:
-    """Judges settings on a snapshot of a collection. `close` frees what it takes on disk."""
+    """Evaluates settings on a snapshot of a collection. `close` frees what it takes on disk."""
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class Grid:
         k: int,
         seed: int,
     ) -> None:
-        self._evaluation, self._collection = evaluation, embedding_set
+        self._evaluation, self._embedding_set = evaluation, embedding_set
         self._snapshot, self._queries = snapshot, queries
         self._buckets = buckets
         self._k, self._seed = k, seed
@@ -58,69 +60,74 @@ class Grid:
         for distances in self._distances.values():
             distances.close()
 
-    def exact(self) -> dict[str, Answers]:
+    def exact(self) -> dict[str, RunResults]:
         """Return what an exact scan of the snapshot finds, by the ids of the runs of "exact"."""
         everything = np.arange(len(self._snapshot))
         return self._ranked("exact", [everything] * len(self._queries), np.zeros(len(self._queries), np.int64), {})
 
-    def judge(
+    def evaluate(
         self, number: int, setting: IndexSetting, *, step: Callable[[], None], check: Callable[[], None]
-    ) -> tuple[dict[str, Any], dict[str, Answers]]:
-        """Build an index and search it; returns what is known of it, and the answers by the ids of the runs.
+    ) -> tuple[SettingReport, dict[str, RunResults]]:
+        """Build an index and search it; returns what is known of it, and the results by the ids of the runs.
 
-        `step` is called a few times, at most as often as `steps_of` says, and `check` more often; both may raise. Then
-        the buckets are still there, for whoever called to remove.
+        `step` is called a few times, at most as often as `step_count` says, and `check` more often; both may raise.
+        The buckets are then still there, for the caller to remove.
 
         Raises:
             Invalid: The setting makes no hash family.
         """
         started = time.monotonic()
         family, predicted = self._family(setting)
-        generation = ScratchGeneration(self._collection, number, family, self._evaluation)
+        generation = ScratchGeneration(self._embedding_set, number, family, self._evaluation)
         for ids, vectors in self._snapshot.blocks():
             generation.add(self._buckets, ids, vectors)
             check()
         step()
-        built = time.monotonic() - started
-        found: list[npt.NDArray[np.int64]] = []
-        probing, fetching = np.empty(len(self._queries)), np.empty(len(self._queries))
+        build_s = time.monotonic() - started
+        results = self._search(number, generation, step)
+        report = SettingReport(
+            setting=setting,
+            index=describe_index(family, 0),
+            images=len(self._snapshot),
+            build_s=round(build_s, 3),
+            buckets=self._buckets.drop(generation.prefix),
+            predicted=predicted,
+        )
+        return report, results
+
+    def _search(self, number: int, generation: Generation, step: Callable[[], None]) -> dict[str, RunResults]:
+        """Search an index for all queries; returns the results by the ids of the runs."""
+        candidates: list[npt.NDArray[np.int64]] = []
+        probe_ms, fetch_ms = np.empty(len(self._queries)), np.empty(len(self._queries))
         quarter = -(-len(self._vectors) // _SEARCHES)  # no more of them than there are steps
-        for place, vector in enumerate(self._vectors):
+        for query, vector in enumerate(self._vectors):
             begun = time.perf_counter()
             names = generation.probed(vector)
             probed = time.perf_counter()
-            candidates = self._buckets.candidates(names)
+            found = self._buckets.candidates(names)
             fetched = time.perf_counter()
-            probing[place], fetching[place] = 1000 * (probed - begun), 1000 * (fetched - probed)
-            places = self._snapshot.places(candidates.ids)
-            found.append(places[places >= 0])
-            if (place + 1) % quarter == 0 or place + 1 == len(self._vectors):
+            probe_ms[query], fetch_ms[query] = 1000 * (probed - begun), 1000 * (fetched - probed)
+            places = self._snapshot.places(found.ids)
+            candidates.append(places[places >= 0])
+            if (query + 1) % quarter == 0 or query + 1 == len(self._vectors):
                 step()
-        seen = np.array([len(places) for places in found], dtype=np.int64)
-        answers = self._ranked(f"grid{number}", found, seen, {"probe": probing, "fetch": fetching})
-        told = {
-            "setting": setting.to_json(),
-            "index": index_of(family, 0),
-            "images": len(self._snapshot),
-            "build_s": round(built, 3),
-            "buckets": self._buckets.drop(generation.prefix),
-            "predicted": predicted,
-        }
-        return told, answers
+        seen = np.array([len(places) for places in candidates], dtype=np.int64)
+        return self._ranked(f"grid{number}", candidates, seen, {"probe": probe_ms, "fetch": fetch_ms})
 
-    def _family(self, setting: IndexSetting) -> tuple[HashFamily, dict[str, float] | None]:
+    def _family(self, setting: IndexSetting) -> tuple[HashFamily, PredictedScores | None]:
         if setting.space == "plain":
             return self._drawn_in_plain_space(setting), None
         if self._sample is None:
             self._sample = survey(self._snapshot.blocks, len(self._snapshot), seed=self._seed)
         tuning = tune(self._sample, tuning_goal(setting, seed=self._seed))
-        return tuning.family, {"recall": tuning.chosen.recall, "candidate_share": tuning.chosen.candidate_share}
+        predicted = PredictedScores(recall=tuning.chosen.recall, candidate_share=tuning.chosen.candidate_share)
+        return tuning.family, predicted
 
     def _drawn_in_plain_space(self, setting: IndexSetting) -> HashFamily:
         draw = REGISTRY[setting.family].draw_in_plain_space
         if draw is None:
             raise Invalid(f"the {setting.family} family is not drawn in the plain space: give another space or family")
-        places = np.unique(np.linspace(0, len(self._snapshot) - 1, min(_FOR_SPACE, len(self._snapshot))).astype(int))
+        places = np.unique(np.linspace(0, len(self._snapshot) - 1, min(_SPACE_SAMPLE, len(self._snapshot))).astype(int))
         space = fit_space(self._snapshot.vectors(places), None, scaling="none")
         return draw(space, setting, seed=self._seed)
 
@@ -130,17 +137,17 @@ class Grid:
         candidates: Sequence[npt.NDArray[np.int64]],
         seen: npt.NDArray[np.int64],
         stages: dict[str, npt.NDArray[np.float64]],
-    ) -> dict[str, Answers]:
+    ) -> dict[str, RunResults]:
         """Return the best of each query's candidates, given by their places in the snapshot, by run."""
-        return {run.id: self._of_run(run, candidates, seen, stages) for run in runs_of(search)}
+        return {run.id: self._ranked_run(run, candidates, seen, stages) for run in runs_of(search)}
 
-    def _of_run(
+    def _ranked_run(
         self,
         run: Run,
         candidates: Sequence[npt.NDArray[np.int64]],
         seen: npt.NDArray[np.int64],
         stages: dict[str, npt.NDArray[np.float64]],
-    ) -> Answers:
+    ) -> RunResults:
         snapshot, count, k = self._snapshot, len(self._queries), self._k
         ids = np.full((count, k), -1, dtype=np.int64)
         distances, scores = np.full((count, k), np.inf), np.full((count, k), np.nan)
@@ -157,11 +164,11 @@ class Grid:
             ranked[query] = len(others)
             if own[query] >= 0 and (run.distractors or snapshot.labels[own[query]] >= 0):
                 searchable[query] -= 1
-            best, its_distances, its_scores = self._distances[run.metric].best(query, others, k)
+            best, best_distances, best_scores = self._distances[run.metric].best(query, others, k)
             ids[query, : len(best)] = snapshot.ids[best]
-            distances[query, : len(best)], scores[query, : len(best)] = its_distances, its_scores
+            distances[query, : len(best)], scores[query, : len(best)] = best_distances, best_scores
             labels.append([_label(snapshot, place) for place in best.tolist()])
-        return Answers(
+        return RunResults(
             ids=ids,
             labels=labels,
             distances=distances,
@@ -173,18 +180,19 @@ class Grid:
         )
 
 
-def index_of(family: HashFamily, generation: int) -> dict[str, Any]:
-    """Return the parameters of an index that its users want to see."""
+def describe_index(family: HashFamily, generation: int) -> EvaluatedIndex:
+    """Return the parameters of an index that a report tells."""
     parameters = family.parameters()
-    named = ("hashes", "width", "cells")
-    return {
-        "generation": generation,
-        "family": family.family,
-        "tables": family.tables,
-        **{name: parameters[name] for name in named if name in parameters},
-        "probes": parameters["probes"],
-        "budget_share": parameters.get("budget_share"),
-    }
+    return EvaluatedIndex(
+        generation=generation,
+        family=family.family,
+        tables=family.tables,
+        hashes=parameters.get("hashes"),
+        width=parameters.get("width"),
+        cells=parameters.get("cells"),
+        probes=parameters["probes"],
+        budget_share=parameters.get("budget_share"),
+    )
 
 
 def _label(snapshot: Snapshot, place: int) -> str:
@@ -194,11 +202,11 @@ def _label(snapshot: Snapshot, place: int) -> str:
 
 def _vectors(snapshot: Snapshot, queries: Queries, dim: int) -> npt.NDArray[np.float32]:
     """Return the embeddings of all queries, float32 [q, dim]."""
-    made = np.empty((len(queries), dim), dtype=np.float32)
+    vectors = np.empty((len(queries), dim), dtype=np.float32)
     places = snapshot.places(queries.ids)
     for query in range(len(queries)):
         vector = queries.vectors.get(query)
         if vector is None and places[query] < 0:
             raise Unavailable(f"the query {queries.names[query]!r} has just been deleted from the collection")
-        made[query] = snapshot.vectors(places[query : query + 1])[0] if vector is None else vector
-    return made
+        vectors[query] = snapshot.vectors(places[query : query + 1])[0] if vector is None else vector
+    return vectors

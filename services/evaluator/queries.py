@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from shared.clients import Clients
 from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.evaluation.query_sets import LabelledQuery, QuerySet
 from shared.images import ImageRefused, Limits, decode
@@ -14,7 +15,6 @@ from shared.rpc.query import Collection, Image, QueryClient
 from shared.rpc.serving import ModelNotFound, ServingClient
 from shared.state import Rejection
 from shared.storage import layout
-from shared.storage.object_store import ObjectStore
 
 _THREADS = 8
 _BATCH = 32  # images embedded at a time
@@ -52,19 +52,10 @@ class Queries:
 
 
 class QuerySource:
-    """Gets queries ready. Its servers are passed in; `connect_model` gives a client for a model and version."""
+    """Gets queries ready."""
 
-    def __init__(
-        self,
-        *,
-        store: ObjectStore,
-        query: QueryClient,
-        connect_model: Callable[[str, int], ServingClient],
-        limits: Limits,
-    ) -> None:
-        self._store, self._query = store, query
-        self._connect_model = connect_model
-        self._limits = limits
+    def __init__(self, clients: Clients, query: QueryClient, limits: Limits) -> None:
+        self._clients, self._query, self._limits = clients, query, limits
 
     def of_set(self, queries: QuerySet, collection: Collection, *, step: Callable[[], None]) -> Queries:
         """Return the queries of a set; `step` is called between batches.
@@ -113,30 +104,31 @@ class QuerySource:
         if not total:
             raise Invalid(
                 f"the collection {collection.name!r} has no class of two images or more to sample: add images with "
-                "--labels-from-folders, or judge it by a folder of labelled queries"
+                "--labels-from-folders, or evaluate it by a folder of labelled queries"
             )
         drawn = np.sort(np.random.default_rng([seed, 0]).choice(total, min(size, total), replace=False))
         images: dict[int, Image] = {}
         start = 0
         for label, count in classes.items():
-            its = drawn[(drawn >= start) & (drawn < start + count)] - start
+            of_class = drawn[(drawn >= start) & (drawn < start + count)] - start
             start += count
-            for page in np.unique(its // _PAGE).tolist():
+            for page in np.unique(of_class // _PAGE).tolist():
                 listed = self._query.images(collection.name, limit=_PAGE, offset=page * _PAGE, label=label).images
-                places = its[its // _PAGE == page] - page * _PAGE
+                places = of_class[of_class // _PAGE == page] - page * _PAGE
                 images.update((listed[place].id, listed[place]) for place in places.tolist() if place < len(listed))
-        found = list(images.values())
-        chosen = QuerySet.of(LabelledQuery(one.digest, one.name, one.label, one.size) for one in found)
-        by_digest = {one.digest: one for one in found}
+        chosen = QuerySet.of(
+            LabelledQuery(image.digest, image.name, image.label, image.size) for image in images.values()
+        )
+        by_digest = {image.digest: image for image in images.values()}
         kept = [by_digest[query.digest] for query in chosen.queries]
         return Queries(
-            digests=[one.digest for one in kept],
-            names=[one.name for one in kept],
-            labels=[one.label for one in kept],
-            ids=np.array([one.id for one in kept], dtype=np.int64),
+            digests=[image.digest for image in kept],
+            names=[image.name for image in kept],
+            labels=[image.label for image in kept],
+            ids=np.array([image.id for image in kept], dtype=np.int64),
             vectors={},
             in_collection=np.ones(len(kept), dtype=np.bool_),
-            relevant=np.array([classes[one.label] - 1 for one in kept], dtype=np.int64),
+            relevant=np.array([classes[image.label] - 1 for image in kept], dtype=np.int64),
             classes=dict(collection.classes),
             rejected=(),
             digest=chosen.digest,
@@ -147,10 +139,10 @@ class QuerySource:
 
         def look(query: LabelledQuery) -> Image | None:
             try:
-                found = self._query.image(collection, layout.image_id(query.digest))
+                image = self._query.image(collection, layout.image_id(query.digest))
             except NotFound:
                 return None
-            return found if found.digest == query.digest else None
+            return image if image.digest == query.digest else None
 
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="look") as pool:
             return {
@@ -175,18 +167,18 @@ class QuerySource:
                 vectors[query.digest] = vector
         if not missing:
             return vectors, rejected
-        with self._connect_model(collection.model, collection.model_version) as serving:
+        with self._clients.connect_model(collection.model, collection.model_version) as serving:
             for start in range(0, len(missing), _BATCH):
                 step()
-                made, refused = self._embed(missing[start : start + _BATCH], collection, serving)
-                vectors |= made
+                embedded, refused = self._embed(missing[start : start + _BATCH], collection, serving)
+                vectors |= embedded
                 rejected += refused
         return vectors, rejected
 
     def _earlier(self, query: LabelledQuery, collection: Collection) -> npt.NDArray[np.float32] | None:
         key = layout.embedding_key(collection.model, collection.model_version, query.digest)
         try:
-            vector = np.frombuffer(self._store.get(key), dtype="<f4")
+            vector = np.frombuffer(self._clients.store.get(key), dtype="<f4")
         except ObjectNotFound:
             return None
         return vector if vector.shape == (collection.dim,) else None
@@ -194,28 +186,28 @@ class QuerySource:
     def _embed(
         self, queries: Sequence[LabelledQuery], collection: Collection, serving: ServingClient
     ) -> tuple[dict[str, npt.NDArray[np.float32]], list[Rejection]]:
-        """Embed some queries and keep what comes of it."""
+        """Embed some queries and keep their embeddings."""
         try:
             size = serving.signature().input_size
             pixels, rejected = {}, []
             for query in queries:
                 try:
                     pixels[query.digest], _ = decode(
-                        self._store.get(layout.query_key(query.digest)), size=size, limits=self._limits
+                        self._clients.store.get(layout.query_key(query.digest)), size=size, limits=self._limits
                     )
                 except ImageRefused as refusal:
                     rejected.append(Rejection(query.name, refusal.reason, str(refusal)))
                 except ObjectNotFound:
                     reason = "its original is no longer in the object store; send the queries again"
                     rejected.append(Rejection(query.name, "original-missing", reason))
-            made = serving.embed(np.stack(list(pixels.values()))) if pixels else np.empty((0, collection.dim))
+            embeddings = serving.embed(np.stack(list(pixels.values()))) if pixels else np.empty((0, collection.dim))
         except ModelNotFound as error:  # a model server that is starting has no models yet
             raise Unavailable(str(error)) from error
-        vectors = dict(zip(pixels, made.astype("<f4", copy=False), strict=True))
+        vectors = dict(zip(pixels, embeddings.astype("<f4", copy=False), strict=True))
 
         def keep(digest: str) -> None:
             key = layout.embedding_key(collection.model, collection.model_version, digest)
-            self._store.put(key, vectors[digest].tobytes())
+            self._clients.store.put(key, vectors[digest].tobytes())
 
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="embeddings") as pool:
             list(pool.map(keep, vectors))

@@ -1,30 +1,31 @@
-"""Asking the query service: the code that answers searches is the code that is judged."""
+"""Runs queries through the query service: the code that answers searches is the code that is evaluated."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from services.evaluator.queries import Queries
-from services.evaluator.run_results import Answers, Run, slices
+from services.evaluator.run_results import Run, RunResults, slices
 from shared.errors import Invalid, Unavailable
 from shared.evaluation import retrieval_metrics
 from shared.rpc.query import MAX_LABELS, METRICS, MODES, STAGES, Collection, QueryClient, SearchRequest, SearchResponse
 from shared.rpc.query import query_pb2 as messages
 
 _BATCH = 64  # queries of one request: short enough that other searches come in between
-_TIMED = 100  # queries that are also asked one at a time, for the latency
+_TIMED = 100  # queries that are also searched for one at a time, for the latency
 _STAGES = tuple(stage for stage in STAGES if stage not in {"decode", "embed"})
 
 
-def steps_of(queries: int) -> int:
+def request_count(queries: int) -> int:
     """Return how many requests a run takes."""
     return len(list(slices(queries, _BATCH))) + min(queries, _TIMED)
 
 
-def ask(
+def run_queries(
     client: QueryClient, run: Run, queries: Queries, collection: Collection, *, k: int, step: Callable[[], None]
-) -> Answers:
+) -> RunResults:
     """Return what the query service finds for all queries; `step` is called after each request.
 
     Raises:
@@ -32,28 +33,28 @@ def ask(
     """
     options = _options(run, collection, k)
     parts = []
-    for some in slices(len(queries), _BATCH):
-        places = range(len(queries))[some]
-        answers = client.search_batch(
-            messages.SearchBatchRequest(options=options, queries=[_query(queries, place) for place in places])
+    for part in slices(len(queries), _BATCH):
+        places = range(len(queries))[part]
+        responses = client.search_batch(
+            messages.SearchBatchRequest(options=options, queries=[_batch_query(queries, place) for place in places])
         ).answers
-        parts.append(_read(run, answers, queries, places, k, collection))
+        parts.append(_read(run, responses, queries, places, k, collection))
         step()
-    found = Answers.joined(parts)
+    results = RunResults.joined(parts)
     timed = np.unique(np.linspace(0, len(queries) - 1, min(len(queries), _TIMED)).astype(int)).tolist()
     for place in timed:
-        answer = client.search(_alone(options, queries, place))
-        for name in _STAGES:
-            found.stages[name][place] = answer.timings_ms.get(name, np.nan)
+        response = client.search(_single_search(options, queries, place))
+        for stage in _STAGES:
+            results.stages[stage][place] = response.timings_ms.get(stage, np.nan)
         step()
-    return found
+    return results
 
 
 def _options(run: Run, collection: Collection, k: int) -> SearchRequest:
     if not run.distractors and len(collection.classes) > MAX_LABELS:
         raise Invalid(
             f"the collection {collection.name!r} has {len(collection.classes)} classes, but a search takes at most "
-            f"{MAX_LABELS}, so it cannot be judged without its unlabelled images"
+            f"{MAX_LABELS}, so it cannot be evaluated without its unlabelled images"
         )
     return SearchRequest(
         collection=collection.name,
@@ -65,57 +66,60 @@ def _options(run: Run, collection: Collection, k: int) -> SearchRequest:
     )
 
 
-def _query(queries: Queries, place: int) -> messages.BatchQuery:
+def _batch_query(queries: Queries, place: int) -> messages.BatchQuery:
     vector = queries.vectors.get(place)
     if vector is None:
         return messages.BatchQuery(id=int(queries.ids[place]))
     return messages.BatchQuery(vector=messages.Vector(values=vector.tolist()))
 
 
-def _alone(options: SearchRequest, queries: Queries, place: int) -> SearchRequest:
-    query, made = _query(queries, place), SearchRequest()
-    made.CopyFrom(options)
+def _single_search(options: SearchRequest, queries: Queries, place: int) -> SearchRequest:
+    query, search = _batch_query(queries, place), SearchRequest()
+    search.CopyFrom(options)
     if query.WhichOneof("query") == "id":
-        made.id = query.id
+        search.id = query.id
     else:
-        made.vector.CopyFrom(query.vector)
-    return made
+        search.vector.CopyFrom(query.vector)
+    return search
 
 
 def _read(
-    run: Run, answers: Sequence[SearchResponse], queries: Queries, places: range, k: int, collection: Collection
-) -> Answers:
-    searchable = collection.images if run.distractors else collection.labelled
-    wanted = MODES["exact" if run.search == "exact" else "lsh"]
-    for answer in answers:
-        if (answer.model, answer.model_version) != (collection.model, collection.model_version):
-            raise Unavailable(f"the collection {collection.name!r} has just been given another model")
-        if answer.mode != wanted:
-            raise Unavailable("the query service searched by a scan, not by the index; it may be about to load it")
-    ids = _padded([[hit.image.id for hit in answer.hits] for answer in answers], k + 1, -1, np.int64)
+    run: Run, responses: Sequence[SearchResponse], queries: Queries, places: range, k: int, collection: Collection
+) -> RunResults:
+    """Return the results of a batch, the queries themselves left out."""
+    _check(run, responses, collection)
+    ids = _padded([[hit.image.id for hit in response.hits] for response in responses], k + 1, -1, np.int64)
+    labels = _padded([[hit.image.label for hit in response.hits] for response in responses], k + 1, "", object)
+    distances = _padded([[hit.distance for hit in response.hits] for response in responses], k + 1, np.inf, np.float64)
+    scores = _padded([[hit.score for hit in response.hits] for response in responses], k + 1, np.nan, np.float64)
     kept, itself = retrieval_metrics.others_first(ids, queries.ids[places.start : places.stop], k)
-
-    def taken(values: Any) -> Any:
-        return np.take_along_axis(values, kept, axis=1)
-
-    labels = _padded([[hit.image.label for hit in answer.hits] for answer in answers], k + 1, "", object)
-    distances = _padded([[hit.distance for hit in answer.hits] for answer in answers], k + 1, np.inf, np.float64)
-    scores = _padded([[hit.score for hit in answer.hits] for answer in answers], k + 1, np.nan, np.float64)
-    counts = (taken(ids) >= 0).sum(axis=1).tolist()
-    return Answers(
-        ids=taken(ids),
-        labels=[its[:count].tolist() for its, count in zip(taken(labels), counts, strict=True)],
-        distances=taken(distances),
-        scores=taken(scores),
-        candidates=np.array([answer.candidates for answer in answers], dtype=np.int64) - itself,
-        seen=np.maximum(0, np.array([answer.seen for answer in answers], dtype=np.int64) - itself),
+    kept_ids, kept_labels = np.take_along_axis(ids, kept, axis=1), np.take_along_axis(labels, kept, axis=1)
+    counts = (kept_ids >= 0).sum(axis=1).tolist()
+    searchable = collection.images if run.distractors else collection.labelled
+    return RunResults(
+        ids=kept_ids,
+        labels=[row[:count].tolist() for row, count in zip(kept_labels, counts, strict=True)],
+        distances=np.take_along_axis(distances, kept, axis=1),
+        scores=np.take_along_axis(scores, kept, axis=1),
+        candidates=np.array([response.candidates for response in responses], dtype=np.int64) - itself,
+        seen=np.maximum(0, np.array([response.seen for response in responses], dtype=np.int64) - itself),
         searchable=searchable - itself.astype(np.int64),
-        stages={name: np.full(len(answers), np.nan) for name in _STAGES},
+        stages={stage: np.full(len(responses), np.nan) for stage in _STAGES},
     )
 
 
-def _padded(values: Sequence[Sequence[Any]], width: int, empty: Any, kind: Any) -> Any:
-    made = np.full((len(values), width), empty, dtype=kind)
-    for row, its in zip(made, values, strict=True):
-        row[: len(its)] = its
-    return made
+def _check(run: Run, responses: Sequence[SearchResponse], collection: Collection) -> None:
+    """Raise `Unavailable` if a response is not what the run asked for."""
+    mode = MODES["exact" if run.search == "exact" else "lsh"]
+    for response in responses:
+        if (response.model, response.model_version) != (collection.model, collection.model_version):
+            raise Unavailable(f"the collection {collection.name!r} has just been given another model")
+        if response.mode != mode:
+            raise Unavailable("the query service searched by a scan, not by the index; it may be about to load it")
+
+
+def _padded(rows: Sequence[Sequence[Any]], width: int, empty: Any, kind: Any) -> npt.NDArray[Any]:
+    padded = np.full((len(rows), width), empty, dtype=kind)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    return padded

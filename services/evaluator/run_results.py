@@ -1,4 +1,4 @@
-"""The answers of one run: what each query found, as arrays, and as a table that a later attempt reads back."""
+"""The results of one run: what each query found, as arrays, and as a table that a later attempt reads back."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Run:
-    """What is searched, and how: `search` is "exact", "lsh", or "grid" and a number."""
+    """A way to search: `search` is "exact", "lsh", or "grid" and a number; `distractors` are unlabelled images."""
 
     search: str
     metric: Metric
@@ -35,7 +35,7 @@ def runs_of(search: str) -> list[Run]:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class RunResults:
     """What q queries found, the queries themselves left out.
 
     Attributes:
@@ -61,11 +61,11 @@ class Answers:
 
     def hits(self, values: npt.NDArray[Any]) -> Iterator[list[Any]]:
         """Yield the values of each query's hits, without those of empty places: [q, k]."""
-        for its, count in zip(values, (self.ids >= 0).sum(axis=1).tolist(), strict=True):
-            yield its[:count].tolist()
+        for row, count in zip(values, (self.ids >= 0).sum(axis=1).tolist(), strict=True):
+            yield row[:count].tolist()
 
     def to_table(self) -> pa.Table:
-        """Return the answers as a table with a row per query, which `from_table` reads."""
+        """Return the results as a table with a row per query, which `from_table` reads."""
         return pa.table(
             {
                 "ids": pa.array(self.ids.tolist(), pa.list_(pa.int64())),
@@ -81,7 +81,7 @@ class Answers:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Self:
-        """Return the answers that `to_table` wrote."""
+        """Return the results that `to_table` wrote."""
 
         def lists(name: str) -> npt.NDArray[Any]:
             column = table.column(name).combine_chunks()
@@ -100,20 +100,16 @@ class Answers:
         )
 
     @classmethod
-    def joined(cls, parts: Sequence["Answers"]) -> "Answers":
-        """Return the answers to the queries of several parts, one behind the other."""
-
-        def all_of(name: str) -> npt.NDArray[Any]:
-            return np.concatenate([getattr(part, name) for part in parts])
-
+    def joined(cls, parts: Sequence["RunResults"]) -> "RunResults":
+        """Return the results of several parts of the queries, one after the other."""
         return cls(
-            ids=all_of("ids"),
+            ids=np.concatenate([part.ids for part in parts]),
             labels=[labels for part in parts for labels in part.labels],
-            distances=all_of("distances"),
-            scores=all_of("scores"),
-            candidates=all_of("candidates"),
-            seen=all_of("seen"),
-            searchable=all_of("searchable"),
+            distances=np.concatenate([part.distances for part in parts]),
+            scores=np.concatenate([part.scores for part in parts]),
+            candidates=np.concatenate([part.candidates for part in parts]),
+            seen=np.concatenate([part.seen for part in parts]),
+            searchable=np.concatenate([part.searchable for part in parts]),
             stages={name: np.concatenate([part.stages[name] for part in parts]) for name in parts[0].stages},
         )
 

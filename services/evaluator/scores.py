@@ -1,161 +1,204 @@
-"""From answers to figures: what docs/evaluation.md defines, for each query, each class and all."""
+"""From the results of a run to its scores: for each query, each class and all. docs/evaluation.md defines them."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from services.evaluator.queries import Queries
-from services.evaluator.run_results import Answers, Run
+from services.evaluator.run_results import Run, RunResults
 from shared.evaluation import retrieval_metrics
+from shared.evaluation.retrieval_metrics import bootstrap_means, interval
 from shared.evaluation.rows import ROWS
+from shared.evaluation.run_scores import (
+    ClassScores,
+    EvaluatedIndex,
+    Interval,
+    LatencySummary,
+    MacroScores,
+    RunScores,
+    ScoresWithoutCopies,
+)
 
 Floats = npt.NDArray[np.float64]
-_FIGURES = ("p_at_k", "ap_at_k", "recall_at_k", "candidates")
+Places = npt.NDArray[np.intp]
 
 
-def of_run(
+@dataclass(frozen=True, eq=False)
+class QueryScores:
+    """The scores of q queries, float64 [q] each; NaN for the mean distance and similarity of a query without hits."""
+
+    p_at_k: Floats
+    ap_at_k: Floats
+    recall_at_k: Floats
+    candidates: Floats
+    mean_distance: Floats
+    mean_similarity: Floats
+
+
+def score_run(
     run: Run,
-    answers: Answers,
-    exact: Answers,
+    results: RunResults,
+    exact: RunResults,
     queries: Queries,
-    index: dict[str, Any] | None,
+    index: EvaluatedIndex | None,
     *,
-    clean: retrieval_metrics.Bools,
+    without_copies: retrieval_metrics.Bools,
     seed: int,
-) -> tuple[dict[str, Any], pa.Table]:
-    """Return the figures of a run as JSON values, and its rows as `ROWS`.
+) -> tuple[RunScores, pa.Table]:
+    """Return the scores of a run, and its rows as `ROWS`.
 
     Args:
-        run: What was searched.
-        answers: What was found.
+        run: How was searched.
+        results: What was found.
         exact: What the exact scan found by the same metric among the same images.
         queries: What was searched for.
-        index: Parameters of the index that was asked; None for an exact scan.
-        clean: Which queries have no copy in the collection, bool [q].
+        index: The index that was searched; None for an exact scan.
+        without_copies: Which queries have no copy in the collection, bool [q].
         seed: Of the intervals.
     """
-    farthest, wanted = retrieval_metrics.kth_nearest(exact.distances)
-    relevant = _relevant(answers, queries.labels)
-    each = {
-        "p_at_k": retrieval_metrics.precision_at_k(relevant),
-        "ap_at_k": retrieval_metrics.average_precision_at_k(relevant, queries.relevant),
-        "recall_at_k": retrieval_metrics.recall_at_k(answers.distances, farthest, wanted),
-        "candidates": answers.candidates.astype(np.float64),
-        "mean_distance": retrieval_metrics.mean_of_found(answers.distances),
-        "mean_similarity": retrieval_metrics.mean_of_found(answers.scores),
-    }
+    scores = _score_queries(results, exact, queries)
     labels, classes = np.unique(np.array(queries.labels, dtype=object), return_inverse=True)
-    per_class, macro = _per_class(each, labels.tolist(), classes, queries, seed=seed)
-    drawn = retrieval_metrics.bootstrap_means(np.column_stack([each[name] for name in _FIGURES]), seed=[seed])
-    intervals = {name: retrieval_metrics.interval(drawn[:, place]) for place, name in enumerate(_FIGURES)}
+    per_class, macro_interval = _score_classes(scores, labels.tolist(), classes, queries, seed=seed)
     fractions = np.divide(
-        each["candidates"], answers.searchable, out=np.zeros(len(answers)), where=answers.searchable > 0
+        scores.candidates, results.searchable, out=np.zeros(len(results)), where=results.searchable > 0
     )
-    found = {
-        "id": run.id,
-        "search": "exact" if index is None else "lsh",
-        "metric": run.metric,
-        "distractors": run.distractors,
-        **{name: float(each[name].mean()) for name in _FIGURES},
-        "candidate_fraction": float(fractions.mean()),
-        "seen": float(answers.seen.mean()),
-        "mean_distance": _mean(each["mean_distance"]),
-        "mean_similarity": _mean(each["mean_similarity"]),
-        "without_copies": {
-            "queries": int(clean.sum()),
-            **{name: _mean(each[name][clean]) for name in _FIGURES[:2]},
-        },
-        "macro": {name: retrieval_metrics.macro_mean(each[name], classes) for name in _FIGURES[:3]},
-        "interval": intervals | macro,
-        "per_class": per_class,
-        "confusion": _confusion(answers, labels.tolist(), classes),
-        "latency_ms": _spread(answers.stages.get("total")),
-        "stages_ms": {name: _spread(times) for name, times in answers.stages.items()},
-        "index": index,
-    }
-    return found, _rows(run, answers, queries, each)
+    run_scores = RunScores(
+        id=run.id,
+        search="exact" if index is None else "lsh",
+        metric=run.metric,
+        distractors=run.distractors,
+        p_at_k=float(scores.p_at_k.mean()),
+        ap_at_k=float(scores.ap_at_k.mean()),
+        recall_at_k=float(scores.recall_at_k.mean()),
+        candidates=float(scores.candidates.mean()),
+        candidate_fraction=float(fractions.mean()),
+        seen=float(results.seen.mean()),
+        mean_distance=_mean(scores.mean_distance),
+        mean_similarity=_mean(scores.mean_similarity),
+        without_copies=ScoresWithoutCopies(
+            queries=int(without_copies.sum()),
+            p_at_k=_mean(scores.p_at_k[without_copies]),
+            ap_at_k=_mean(scores.ap_at_k[without_copies]),
+        ),
+        macro=MacroScores(
+            p_at_k=retrieval_metrics.macro_mean(scores.p_at_k, classes),
+            ap_at_k=retrieval_metrics.macro_mean(scores.ap_at_k, classes),
+            recall_at_k=retrieval_metrics.macro_mean(scores.recall_at_k, classes),
+        ),
+        interval=_intervals(scores, seed=seed) | macro_interval,
+        per_class=per_class,
+        confusion=_confusion(results, labels.tolist(), classes),
+        latency_ms=_summarise(results.stages.get("total")),
+        stages_ms={stage: _summarise(times) for stage, times in results.stages.items()},
+        index=index,
+    )
+    return run_scores, _rows(run, results, queries, scores)
 
 
-def _relevant(answers: Answers, labels: Sequence[str]) -> retrieval_metrics.Bools:
+def _score_queries(results: RunResults, exact: RunResults, queries: Queries) -> QueryScores:
+    farthest, wanted = retrieval_metrics.kth_nearest(exact.distances)
+    relevant = _relevant(results, queries.labels)
+    return QueryScores(
+        p_at_k=retrieval_metrics.precision_at_k(relevant),
+        ap_at_k=retrieval_metrics.average_precision_at_k(relevant, queries.relevant),
+        recall_at_k=retrieval_metrics.recall_at_k(results.distances, farthest, wanted),
+        candidates=results.candidates.astype(np.float64),
+        mean_distance=retrieval_metrics.mean_of_found(results.distances),
+        mean_similarity=retrieval_metrics.mean_of_found(results.scores),
+    )
+
+
+def _relevant(results: RunResults, labels: Sequence[str]) -> retrieval_metrics.Bools:
     """Return which hits are of their query's class, bool [q, k]."""
-    relevant = np.zeros(answers.ids.shape, dtype=np.bool_)
-    for row, label, hits in zip(relevant, labels, answers.labels, strict=True):
-        row[: len(hits)] = [hit == label for hit in hits]
-    return relevant & (answers.ids >= 0)
+    relevant = np.zeros(results.ids.shape, dtype=np.bool_)
+    for row, label, hit_labels in zip(relevant, labels, results.labels, strict=True):
+        row[: len(hit_labels)] = [hit_label == label for hit_label in hit_labels]
+    return relevant & (results.ids >= 0)
 
 
-def _per_class(
-    each: dict[str, Floats], labels: Sequence[str], classes: npt.NDArray[np.intp], queries: Queries, *, seed: int
-) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
-    """Return the figures of each class, and the intervals of their means, the queries of a class drawn among them."""
-    found: dict[str, Any] = {}
+def _intervals(scores: QueryScores, *, seed: int) -> dict[str, Interval]:
+    """Return the intervals of the means over all queries."""
+    names = ("p_at_k", "ap_at_k", "recall_at_k", "candidates")
+    columns = (scores.p_at_k, scores.ap_at_k, scores.recall_at_k, scores.candidates)
+    means = bootstrap_means(np.column_stack(columns), seed=[seed])
+    return {name: interval(means[:, column]) for column, name in enumerate(names)}
+
+
+def _score_classes(
+    scores: QueryScores, labels: Sequence[str], classes: Places, queries: Queries, *, seed: int
+) -> tuple[dict[str, ClassScores], dict[str, Interval]]:
+    """Return the scores of each class, and the intervals of their means.
+
+    For those, the queries of a class are drawn among the queries of the class.
+    """
+    per_class: dict[str, ClassScores] = {}
     means = []
-    for place, label in enumerate(labels):
-        its = np.flatnonzero(classes == place)
-        drawn = retrieval_metrics.bootstrap_means(
-            np.column_stack([each[name][its] for name in _FIGURES[:2]]), seed=[seed, place + 1]
+    for number, label in enumerate(labels):
+        places = np.flatnonzero(classes == number)
+        p_at_k, ap_at_k = scores.p_at_k[places], scores.ap_at_k[places]
+        class_means = bootstrap_means(np.column_stack([p_at_k, ap_at_k]), seed=[seed, number + 1])
+        means.append(class_means)
+        per_class[label] = ClassScores(
+            queries=len(places),
+            relevant=queries.classes.get(label, 0),
+            p_at_k=float(p_at_k.mean()),
+            ap_at_k=float(ap_at_k.mean()),
+            recall_at_k=float(scores.recall_at_k[places].mean()),
+            candidates=float(scores.candidates[places].mean()),
+            mean_distance=_mean(scores.mean_distance[places]),
+            mean_similarity=_mean(scores.mean_similarity[places]),
+            interval={"p_at_k": interval(class_means[:, 0]), "ap_at_k": interval(class_means[:, 1])},
         )
-        means.append(drawn)
-        found[label] = {
-            "queries": len(its),
-            "relevant": queries.classes.get(label, 0),
-            **{name: float(each[name][its].mean()) for name in _FIGURES},
-            "mean_distance": _mean(each["mean_distance"][its]),
-            "mean_similarity": _mean(each["mean_similarity"][its]),
-            "interval": {
-                name: retrieval_metrics.interval(drawn[:, column]) for column, name in enumerate(_FIGURES[:2])
-            },
-        }
     macro = np.mean(means, axis=0)
-    return found, {
-        f"macro_{name}": retrieval_metrics.interval(macro[:, column]) for column, name in enumerate(_FIGURES[:2])
-    }
+    return per_class, {"macro_p_at_k": interval(macro[:, 0]), "macro_ap_at_k": interval(macro[:, 1])}
 
 
-def _confusion(answers: Answers, labels: Sequence[str], classes: npt.NDArray[np.intp]) -> dict[str, dict[str, int]]:
-    flat = [label for hits in answers.labels for label in hits]
-    hit_labels, places = np.unique(np.array([*flat, ""], dtype=object), return_inverse=True)
-    hits = np.full(answers.ids.shape, -1, dtype=np.int64)
-    hits[answers.ids >= 0] = places[:-1]
-    counts = retrieval_metrics.confusion(classes, hits, classes=len(labels), hit_classes=len(hit_labels))
+def _confusion(results: RunResults, labels: Sequence[str], classes: Places) -> dict[str, dict[str, int]]:
+    all_labels = [label for hit_labels in results.labels for label in hit_labels]
+    hit_classes, places = np.unique(np.array([*all_labels, ""], dtype=object), return_inverse=True)
+    hits = np.full(results.ids.shape, -1, dtype=np.int64)
+    hits[results.ids >= 0] = places[:-1]
+    counts = retrieval_metrics.confusion(classes, hits, classes=len(labels), hit_classes=len(hit_classes))
     return {
-        label: {hit: count for hit, count in zip(hit_labels.tolist(), row, strict=True) if count}
+        label: {hit_class: count for hit_class, count in zip(hit_classes.tolist(), row, strict=True) if count}
         for label, row in zip(labels, counts.tolist(), strict=True)
     }
 
 
 def _mean(values: Floats) -> float | None:
-    there = values[np.isfinite(values)]
-    return float(there.mean()) if len(there) else None
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else None
 
 
-def _spread(times: Floats | None) -> dict[str, Any]:
+def _summarise(times: Floats | None) -> LatencySummary:
     timed = times[np.isfinite(times)] if times is not None else np.empty(0)
     p50, p95 = (float(value) for value in np.quantile(timed, [0.5, 0.95])) if len(timed) else (None, None)
-    return {"p50": p50, "p95": p95, "queries": len(timed)}
+    return LatencySummary(p50=p50, p95=p95, queries=len(timed))
 
 
-def _rows(run: Run, answers: Answers, queries: Queries, each: dict[str, Floats]) -> pa.Table:
-    times = answers.stages.get("total", np.full(len(answers), np.nan))
+def _rows(run: Run, results: RunResults, queries: Queries, scores: QueryScores) -> pa.Table:
+    times = results.stages.get("total", np.full(len(results), np.nan))
     columns = {
-        "run": [run.id] * len(answers),
-        "query": np.arange(len(answers), dtype=np.int32),
+        "run": [run.id] * len(results),
+        "query": np.arange(len(results), dtype=np.int32),
         "digest": list(queries.digests),
         "id": queries.ids,
         "name": list(queries.names),
         "label": list(queries.labels),
         "in_collection": queries.in_collection,
         "relevant": queries.relevant.astype(np.int32),
-        "hits": list(answers.hits(answers.ids)),
-        "hit_labels": [list(labels) for labels in answers.labels],
-        "distances": list(answers.hits(answers.distances)),
-        "scores": list(answers.hits(answers.scores)),
-        **{name: each[name] for name in _FIGURES[:3]},
-        "candidates": answers.candidates,
-        "seen": answers.seen,
+        "hits": list(results.hits(results.ids)),
+        "hit_labels": [list(hit_labels) for hit_labels in results.labels],
+        "distances": list(results.hits(results.distances)),
+        "scores": list(results.hits(results.scores)),
+        "p_at_k": scores.p_at_k,
+        "ap_at_k": scores.ap_at_k,
+        "recall_at_k": scores.recall_at_k,
+        "candidates": results.candidates,
+        "seen": results.seen,
         "latency_ms": pa.array(times, pa.float64(), from_pandas=True),
     }
     return pa.table([pa.array(columns[field.name], field.type) for field in ROWS], schema=ROWS)

@@ -1,4 +1,4 @@
-"""Scratch generations: indexes in Redis that searches never see, and that go with the evaluation that made them."""
+"""Scratch generations: indexes in Redis that searches never see, removed with the evaluation that made them."""
 
 import hashlib
 from contextlib import suppress
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shared.errors import Locked
 from shared.index.generations import Generation
-from shared.state import BucketStore, Client, State, guarded
+from shared.state import Client, State, guarded
 from shared.state.locks import LEASE_S, evaluation_lock
 
 _KEY = "scratch"  # the evaluations that have buckets, or may have
@@ -32,8 +32,8 @@ def scratch_prefix(evaluation: str) -> bytes:
 class Scratch:
     """Remembers which evaluations have buckets, so that those of a worker that died can be removed."""
 
-    def __init__(self, client: Client, buckets: BucketStore, state: State) -> None:
-        self._redis, self._buckets, self._state = client, buckets, state
+    def __init__(self, client: Client, state: State) -> None:
+        self._redis, self._state = client, state
 
     def begin(self, evaluation: str) -> None:
         """Note that an evaluation is about to have buckets."""
@@ -43,14 +43,14 @@ class Scratch:
     def end(self, evaluation: str) -> None:
         """Remove the buckets of an evaluation, if it has any."""
         with guarded():
-            has = self._redis.sismember(_KEY, evaluation)
-        if has:
-            self._buckets.drop(scratch_prefix(evaluation))
+            has_buckets = self._redis.sismember(_KEY, evaluation)
+        if has_buckets:
+            self._state.buckets.drop(scratch_prefix(evaluation))
             with guarded():
                 self._redis.srem(_KEY, evaluation)
 
     def sweep(self) -> None:
-        """Remove the buckets of evaluations that nobody works at."""
+        """Remove the buckets of evaluations that no worker is at."""
         with guarded():
             names = [name.decode() for name in self._redis.smembers(_KEY)]
         for name in names:

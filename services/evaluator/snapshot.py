@@ -1,4 +1,4 @@
-"""A snapshot of a collection's embeddings, in a file: what a grid's indexes are filled with and judged on."""
+"""A snapshot of a collection's embeddings, in a file: the indexes of a grid are filled with it and evaluated on it."""
 
 import shutil
 import tempfile
@@ -53,22 +53,22 @@ class Snapshot:
         with state.locks.hold(segments_lock(embedding_set.collection), wait_s=4 * LEASE_S):
             sizes = catalog.segment_sizes(embedding_set.name)
             _check_disk(2 * sum(sizes.values()))  # float16 becomes float32
-            dead = catalog.tombstones(embedding_set.name)
+            tombstones = catalog.tombstones(embedding_set.name)
             file = tempfile.TemporaryFile(prefix="artseek-")  # noqa: SIM115 -- it lives as long as the snapshot
             ids: list[Ids] = []
             labels: list[npt.NDArray[np.int32]] = []
             classes: dict[str, int] = {}
             for name in sizes:
                 rows = segments.unpack(store.get(layout.segment_key(embedding_set.name, name)), verify=True)
-                its = segments.ids_of(rows)
-                live = np.array([(name, image) not in dead for image in its.tolist()], dtype=np.bool_)
+                row_ids = segments.ids_of(rows)
+                live = np.array([(name, image_id) not in tombstones for image_id in row_ids.tolist()], dtype=np.bool_)
                 vectors = segments.vectors_of(rows)[live].astype(np.float32, copy=False)
                 if vectors.shape[1] != embedding_set.dim:
                     raise Invalid(
                         f"the segment {name!r} has {vectors.shape[1]} numbers a row, expected {embedding_set.dim}"
                     )
                 file.write(vectors.tobytes())
-                ids.append(its[live].copy())
+                ids.append(row_ids[live].copy())
                 places = [
                     -1 if label is None else classes.setdefault(label, len(classes))
                     for label in rows.column("label").to_pylist()
@@ -111,7 +111,7 @@ class Distances:
         _check_disk(8 * len(queries) * len(snapshot))
         self._file = tempfile.TemporaryFile(prefix="artseek-")  # noqa: SIM115 -- likewise
         self._file.truncate(8 * len(queries) * len(snapshot))
-        all_of = np.memmap(self._file, dtype=np.float64, mode="r+", shape=(len(queries), len(snapshot)))
+        distances = np.memmap(self._file, dtype=np.float64, mode="r+", shape=(len(queries), len(snapshot)))
         targets = queries.astype(np.float64)
         lengths = np.linalg.norm(targets, axis=1)
         start = 0
@@ -119,17 +119,17 @@ class Distances:
             points = vectors.astype(np.float64)
             norms = np.linalg.norm(points, axis=1)
             for row in range(0, len(queries), max(1, _PRODUCTS // len(ids))):
-                some = slice(row, row + max(1, _PRODUCTS // len(ids)))
-                products = targets[some] @ points.T
+                rows = slice(row, row + max(1, _PRODUCTS // len(ids)))
+                products = targets[rows] @ points.T
                 if metric == "cosine":
-                    both = np.outer(lengths[some], norms)
+                    both = np.outer(lengths[rows], norms)
                     near = 1 - np.divide(products, both, out=np.zeros_like(products), where=both > 0)
                 else:
-                    squares = np.square(lengths[some])[:, None] + np.square(norms) - 2 * products
+                    squares = np.square(lengths[rows])[:, None] + np.square(norms) - 2 * products
                     near = np.sqrt(np.maximum(squares, 0))
-                all_of[some, start : start + len(ids)] = near
+                distances[rows, start : start + len(ids)] = near
             start += len(ids)
-        self._distances = all_of
+        self._distances = distances
 
     def close(self) -> None:
         """Free the file."""

@@ -1,15 +1,16 @@
-"""Evaluations as the object store has them: what was found, as JSON. `shared.evaluation.rows` has the rows."""
+"""Evaluations in the object store: their reports, as JSON. `shared.evaluation.rows` has the rows."""
 
 import json
-from typing import Any
+from operator import itemgetter
 
 from shared.errors import NotFound, ObjectNotFound
+from shared.evaluation.report import EvaluationReport
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
 
 
 class Evaluations:
-    """Reads and writes evaluations; one whose JSON is there is whole."""
+    """Reads and writes evaluations. An evaluation is whole as soon as its JSON is there."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -18,8 +19,8 @@ class Evaluations:
         """Return collection and id of all evaluations, or of those of a collection, the newest first."""
         prefix = layout.EVALUATIONS if collection is None else layout.evaluations_prefix(collection)
         keys = (item.key.removeprefix(layout.EVALUATIONS) for item in self._store.list(prefix))
-        found = [key.removesuffix(".json").partition("/") for key in keys if key.endswith(".json")]
-        return sorted(((name, evaluation) for name, _, evaluation in found), key=lambda one: one[1], reverse=True)
+        paths = [key.removesuffix(".json").partition("/") for key in keys if key.endswith(".json")]
+        return sorted(((name, evaluation) for name, _, evaluation in paths), key=itemgetter(1), reverse=True)
 
     def find(self, evaluation: str) -> str:
         """Return the collection of an evaluation.
@@ -32,22 +33,23 @@ class Evaluations:
                 return name
         raise NotFound(f"there is no evaluation {evaluation[:80]!r}")
 
-    def get(self, collection: str, evaluation: str) -> dict[str, Any]:
-        """Return an evaluation.
+    def get(self, collection: str, evaluation: str) -> EvaluationReport:
+        """Return the report of an evaluation.
 
         Raises:
             NotFound: There is no such evaluation.
         """
         try:
-            return dict(json.loads(self._store.get(layout.evaluation_key(collection, evaluation))))
+            data = self._store.get(layout.evaluation_key(collection, evaluation))
         except ObjectNotFound:
             raise NotFound(f"the collection {collection!r} has no evaluation {evaluation[:80]!r}") from None
+        return EvaluationReport.from_json(json.loads(data))
 
-    def put(self, collection: str, evaluation: str, report: dict[str, Any], rows: bytes) -> None:
-        """Write an evaluation, its rows as Parquet and its JSON last, which makes it one."""
-        self._store.put(layout.evaluation_rows_key(collection, evaluation), rows)
-        data = json.dumps(report, ensure_ascii=False, allow_nan=False).encode()
-        self._store.put(layout.evaluation_key(collection, evaluation), data, "application/json")
+    def put(self, collection: str, report: EvaluationReport, rows: bytes) -> None:
+        """Write an evaluation: its rows as Parquet, then its JSON, which makes it whole."""
+        self._store.put(layout.evaluation_rows_key(collection, report.id), rows)
+        data = json.dumps(report.to_json(), ensure_ascii=False, allow_nan=False).encode()
+        self._store.put(layout.evaluation_key(collection, report.id), data, "application/json")
 
     def delete(self, collection: str, evaluation: str) -> None:
         """Remove an evaluation, or what was written of one that came to nothing."""

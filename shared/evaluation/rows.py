@@ -1,6 +1,7 @@
 """The rows of evaluations: what each query of each run found, as Parquet."""
 
 import io
+from typing import TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,6 +33,35 @@ ROWS = pa.schema(
     ]
 )
 """One row of each run and query, by run in the order of the evaluation, then by query."""
+
+
+class QueryRow(TypedDict):
+    """A row of `ROWS` as Python values."""
+
+    run: str
+    query: int
+    digest: str
+    id: int
+    name: str
+    label: str
+    in_collection: bool
+    relevant: int
+    hits: list[int]
+    hit_labels: list[str]
+    distances: list[float]
+    scores: list[float]
+    p_at_k: float
+    ap_at_k: float
+    recall_at_k: float
+    candidates: int
+    seen: int
+    latency_ms: float | None
+
+
+def query_rows(table: pa.Table) -> list[QueryRow]:
+    """Return the rows of a table of `ROWS`."""
+    rows: list[QueryRow] = table.to_pylist()
+    return rows
 
 
 def rows_of(store: ObjectStore, collection: str, evaluation: str, *, run: str | None = None) -> pa.Table:

@@ -38,7 +38,7 @@ class TuningRequest:
 
 
 class EvaluationRequestJson(TypedDict):
-    """What a collection is judged by, as it stands on the queue."""
+    """What a collection is evaluated by, as it stands on the queue."""
 
     k: int
     query_set: str | None
@@ -50,7 +50,7 @@ class EvaluationRequestJson(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
-    """What a collection is judged by: a query set, by its digest, or a sample of the collection's own labelled images.
+    """What a collection is evaluated by: a query set, by its digest, or a sample of its own labelled images.
 
     Attributes:
         k: Hits of a query that count.
@@ -58,7 +58,7 @@ class EvaluationRequest:
         kept: The name that the set is kept under, if it is asked for by its name.
         sample: Images of the sample, at most.
         seed: Of the sample, the intervals and the grid.
-        grid: Settings of indexes to judge beside the one in use.
+        grid: Settings of indexes to evaluate beside the one in use.
     """
 
     k: int = 10

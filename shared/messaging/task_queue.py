@@ -91,9 +91,9 @@ class TaskQueue:
         """Have the segments of a collection merged where it pays; with a job, all that are not full and fully alive."""
         self._send(COMPACT, collection=collection, job=job)
 
-    def evaluate(self, *, job: str, collection: str, trial: EvaluationRequest) -> None:
-        """Have the answers of a collection judged."""
-        self._send(EVALUATE_COLLECTION, job=job, collection=collection, trial=trial.to_json())
+    def evaluate(self, *, job: str, collection: str, request: EvaluationRequest) -> None:
+        """Have a collection evaluated."""
+        self._send(EVALUATE_COLLECTION, job=job, collection=collection, request=request.to_json())
 
     def change_model(self, *, collection: str, job: str, model: str, version: int | None) -> None:
         """Have a collection embedded anew with another model, by default with its latest version, and changed to it."""

@@ -218,17 +218,18 @@ def test_an_evaluation_from_before_copies_were_looked_for_is_shown(
 ) -> None:
     store = ObjectStore.from_settings(stack.settings)
     evaluations, old = Evaluations(store), "0" * 20
-    made = evaluations.get(NAME, report["id"]) | {"id": old}
+    made = json.loads(store.get(layout.evaluation_key(NAME, report["id"]))) | {"id": old}
     del made["query_set"]["copies"], made["query_set"]["unchecked"]
     for run in [*made["runs"], *(run for setting in made["grid"] for run in setting["runs"])]:
         del run["without_copies"]
-    evaluations.put(NAME, old, made, store.get(layout.evaluation_rows_key(NAME, report["id"])))
+    store.put(layout.evaluation_rows_key(NAME, old), store.get(layout.evaluation_rows_key(NAME, report["id"])))
+    store.put(layout.evaluation_key(NAME, old), json.dumps(made).encode(), "application/json")
     try:
         page.goto(f"/evaluations/{NAME}/{old}")
         expect(page.locator("#queries")).to_have_text("13")
         expect(page.locator(".twins img")).to_have_count(1)
         expect(page.locator("#copies-title")).to_have_count(0)
-        assert client.call("GET /evaluations/{id}", id=old).status == 200
+        assert client.call("GET /evaluations/{id}", id=old).json == made
         listed = client.call("GET /evaluations", query={"collection": NAME}).json["evaluations"]
         copied = {one["id"]: one["copied"] for one in listed}
         assert (copied[old], copied[report["id"]]) == (None, 2)
@@ -272,7 +273,7 @@ def test_a_collection_is_judged_from_its_page(page: Page, report: Report, client
     page.get_by_label("Queries", exact=True).select_option(NAME)
     expect(page.get_by_label("Images in the sample")).to_be_hidden()
     page.get_by_label("Hits that count").fill(str(K))
-    page.get_by_role("button", name="Judge now").click()
+    page.get_by_role("button", name="Evaluate now").click()
     link = page.get_by_role("link", name="Look at it")
     expect(link).to_be_focused()
     page.keyboard.press("Enter")
@@ -306,14 +307,14 @@ def test_a_grid_is_judged_from_the_page(page: Page, watch: Watch, report: Report
     page.keyboard.press("Enter")
     page.get_by_label("Images in the sample").fill("5")
     field.fill("[{")
-    page.get_by_role("button", name="Judge now").click()
+    page.get_by_role("button", name="Evaluate now").click()
     expect(page.locator("#grid-problem")).to_contain_text("The grid is not JSON")
     expect(field).to_be_focused()
     before = client.call("GET /evaluations", query={"collection": NAME}).json["total"]
     field.fill(json.dumps([{"tables": 2}, {HOSTILE: 3}]))
     expect(page.locator("#grid-problem")).to_be_hidden()
     with page.expect_response(lambda answer: answer.request.method == "POST") as answered:
-        page.get_by_role("button", name="Judge now").click()
+        page.get_by_role("button", name="Evaluate now").click()
     assert answered.value.status == 422
     expect(page.locator("#grid-problem")).to_contain_text("entry 1 of the grid has")
     expect(page.locator("#grid-problem")).to_contain_text("<script>")
@@ -323,7 +324,7 @@ def test_a_grid_is_judged_from_the_page(page: Page, watch: Watch, report: Report
     example = json.loads(field.input_value())
     assert len(grid_settings(example)) == 7
     page.get_by_label("Hits that count").fill(str(K))
-    page.get_by_role("button", name="Judge now").click()
+    page.get_by_role("button", name="Evaluate now").click()
     expect(page.get_by_role("link", name="Look at it")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#rivals tbody tr[data-run^=grid]")).to_have_count(7)
@@ -356,7 +357,7 @@ def test_judging_can_be_cancelled_from_the_page(page: Page, stack: Stack, report
     try:
         page.goto(f"/collections/{NAME}/quality")
         page.get_by_label("Images in the sample").fill("5")
-        page.get_by_role("button", name="Judge now").click()
+        page.get_by_role("button", name="Evaluate now").click()
         expect(page.locator("#progress-text")).to_have_text("Getting the queries ready…")
         page.reload()  # the address keeps the job
         expect(page.locator("#progress-text")).to_have_text("Getting the queries ready…")
@@ -365,7 +366,7 @@ def test_judging_can_be_cancelled_from_the_page(page: Page, stack: Stack, report
     finally:
         assert control.add_consumer(EVALUATE, **said)
     expect(page.locator("#progress-text")).to_have_text("Cancelled: nothing of it is left.")
-    expect(page.get_by_role("button", name="Judge now")).to_be_enabled()
+    expect(page.get_by_role("button", name="Evaluate now")).to_be_enabled()
     assert client.call("GET /evaluations", query={"collection": NAME}).json["total"] == before
 
 

@@ -1,4 +1,4 @@
-"""Copies between queries and collection on the running system: found by their pixels, and told with their figures."""
+"""Copies between queries and collection on the running system: found by their pixels, and reported with the scores."""
 
 import io
 import json
@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from services.evaluator.app import make_evaluator
+from services.evaluator.app import app, make_evaluator
+from services.evaluator.copies import CopiesFound
 from services.evaluator.evaluator import Evaluator
+from shared.evaluation.report import EvaluationReport
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
 from shared.messaging.messages import EvaluationRequest
+from shared.messaging.worker import connect_worker
 from shared.state import Jobs, connect
 from shared.state.jobs import new_job_id
 from shared.storage import layout
@@ -102,11 +105,15 @@ def test_the_command_says_that_copies_flatter(stack: Stack, report: dict[str, An
     assert f"P@{K} is {clean['p_at_k']:.3f} instead of {best['p_at_k']:.3f}" in shown
 
 
-def judged(stack: Stack, evaluator: Evaluator, trial: EvaluationRequest) -> dict[str, Any]:
-    """Judge the collection in this process."""
+def an_evaluator(stack: Stack) -> Evaluator:
+    return make_evaluator(stack.settings, connect_worker(stack.settings, app))
+
+
+def evaluated(stack: Stack, evaluator: Evaluator, request: EvaluationRequest) -> EvaluationReport:
+    """Evaluate the collection in this process."""
     job = new_job_id()
     Jobs(connect(stack.settings.index_url.get_secret_value())).create(job, NAME, kind="evaluate")
-    evaluator.evaluate(job=job, collection=NAME, trial=trial)
+    evaluator.evaluate(job=job, collection=NAME, request=request)
     return Evaluations(ObjectStore.from_settings(stack.settings)).get(NAME, job)
 
 
@@ -115,43 +122,45 @@ def test_a_sample_has_near_copies_and_no_twins(stack: Stack, report: dict[str, A
     (tmp_path / CLASSES[1]).mkdir()
     (tmp_path / CLASSES[1] / "again.jpg").write_bytes(changed(picture(70_105), "mirrored.jpg"))
     stack.artseek("ingest", str(tmp_path), "--collection", NAME, "--labels-from-folders")
-    found = judged(stack, make_evaluator(stack.settings), EvaluationRequest(k=K, sample=50))
-    copies = found["query_set"]["copies"]
-    assert {one["kind"] for one in copies} == {"near"}
-    ids = {(layout.image_id(one["digest"]), one["image"]) for one in copies}
+    found = evaluated(stack, an_evaluator(stack), EvaluationRequest(k=K, sample=50))
+    copies = found.query_set.copies or ()
+    assert {copy.kind for copy in copies} == {"near"}
+    ids = {(layout.image_id(copy.digest), copy.image_id) for copy in copies}
     assert ids == {(a, b) for b, a in ids}  # each is the copy of the other
     assert len(ids) == 2
-    assert found["runs"][0]["without_copies"]["queries"] == found["queries"] - 2
+    without_copies = found.runs[0].without_copies
+    assert without_copies is not None
+    assert without_copies.queries == found.queries - 2
 
 
 def test_originals_that_are_gone_are_counted_and_nothing_fails(stack: Stack, report: dict[str, Any]) -> None:
     store = ObjectStore.from_settings(stack.settings)
-    trial = EvaluationRequest(k=K, query_set=report["query_set"]["digest"], kept=NAME)
+    request = EvaluationRequest(k=K, query_set=report["query_set"]["digest"], kept=NAME)
     names = {one["name"]: one["digest"] for one in report["query_set"]["copies"]}
     gone = layout.query_key(names[f"{CLASSES[0]}/half.jpg"])
     data = store.get(gone)
     store.delete([gone])
     try:
-        found = judged(stack, make_evaluator(stack.settings), trial)
+        found = evaluated(stack, an_evaluator(stack), request)
     finally:
         store.put(gone, data)
-    assert found["query_set"]["unchecked"] == 1
-    assert {one["name"] for one in found["query_set"]["copies"]} == set(names) - {f"{CLASSES[0]}/half.jpg"}
+    assert found.query_set.unchecked == 1
+    assert {copy.name for copy in found.query_set.copies or ()} == set(names) - {f"{CLASSES[0]}/half.jpg"}
 
 
 def test_what_was_compared_by_an_attempt_that_died_is_not_compared_again(
     stack: Stack, report: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trial = EvaluationRequest(k=K, query_set=report["query_set"]["digest"], kept=NAME)
+    request = EvaluationRequest(k=K, query_set=report["query_set"]["digest"], kept=NAME)
     redis = connect(stack.settings.index_url.get_secret_value())
     job = new_job_id()
     Jobs(redis).create(job, NAME, kind="evaluate")
-    monkeypatch.setattr("services.evaluator.copies._TOGETHER", 4)
+    monkeypatch.setattr("services.evaluator.copies._PART", 4)
     calls: list[slice] = []
-    dying = make_evaluator(stack.settings)
+    dying = an_evaluator(stack)
     find = dying._copies.find
 
-    def once(*arguments: Any, **options: Any) -> dict[str, Any]:
+    def once(*arguments: Any, **options: Any) -> CopiesFound:
         calls.append(arguments[3])
         if len(calls) == 2:
             raise KeyboardInterrupt
@@ -159,19 +168,19 @@ def test_what_was_compared_by_an_attempt_that_died_is_not_compared_again(
 
     monkeypatch.setattr(dying._copies, "find", once)
     with pytest.raises(KeyboardInterrupt):
-        dying.evaluate(job=job, collection=NAME, trial=trial)
-    again = make_evaluator(stack.settings)
+        dying.evaluate(job=job, collection=NAME, request=request)
+    again = an_evaluator(stack)
     real = again._copies.find
 
-    def counting(*arguments: Any, **options: Any) -> dict[str, Any]:
+    def counting(*arguments: Any, **options: Any) -> CopiesFound:
         calls.append(arguments[3])
         return real(*arguments, **options)
 
     monkeypatch.setattr(again._copies, "find", counting)
-    again.evaluate(job=job, collection=NAME, trial=trial)
-    assert [some.start for some in calls] == [0, 4, 4, 8]
+    again.evaluate(job=job, collection=NAME, request=request)
+    assert [part.start for part in calls] == [0, 4, 4, 8]
     found = Evaluations(ObjectStore.from_settings(stack.settings)).get(NAME, job)
-    assert found["query_set"]["copies"] == report["query_set"]["copies"]
+    assert found.to_json()["query_set"]["copies"] == report["query_set"]["copies"]
 
 
 def test_an_evaluation_is_cancelled_while_it_compares(
@@ -180,16 +189,16 @@ def test_an_evaluation_is_cancelled_while_it_compares(
     jobs = Jobs(connect(stack.settings.index_url.get_secret_value()))
     job = new_job_id()
     jobs.create(job, NAME, kind="evaluate")
-    evaluator = make_evaluator(stack.settings)
+    evaluator = an_evaluator(stack)
     find = evaluator._copies.find
 
-    def cancelling(*arguments: Any, **options: Any) -> dict[str, Any]:
+    def cancelling(*arguments: Any, **options: Any) -> CopiesFound:
         jobs.cancel(job)
         return find(*arguments, **options)
 
     monkeypatch.setattr(evaluator._copies, "find", cancelling)
-    trial = EvaluationRequest(k=K, query_set=report["query_set"]["digest"], kept=NAME)
-    evaluator.evaluate(job=job, collection=NAME, trial=trial)
+    request = EvaluationRequest(k=K, query_set=report["query_set"]["digest"], kept=NAME)
+    evaluator.evaluate(job=job, collection=NAME, request=request)
     assert jobs.get(job).done
     store = ObjectStore.from_settings(stack.settings)
     assert not [item.key for item in store.list(layout.evaluating_prefix(job))]

@@ -1,8 +1,9 @@
-"""Judging a collection on the running system: the figures, and evaluations that die, are cancelled, or meet."""
+"""Evaluating a collection on the running system: the scores, and evaluations that die, are cancelled, or meet."""
 
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from services.evaluator.app import make_evaluator
+from services.evaluator.app import app
 from services.evaluator.evaluator import Evaluator
 from services.evaluator.scratch import Scratch, scratch_prefix
 from shared.evaluation.grids import parse_grid
 from shared.evaluation.query_sets import QuerySets
+from shared.evaluation.report_json import EvaluationAnswer
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
+from shared.images import Limits
 from shared.index.generations import collection_prefix
 from shared.messaging.messages import EvaluationRequest
-from shared.state import BucketStore, Jobs, State, connect
+from shared.messaging.worker import WorkerClients, connect_worker
+from shared.rpc.query import QueryClient
+from shared.rpc.serving import ServingClient
+from shared.state import connect
 from shared.state.jobs import new_job_id
 from shared.storage import layout, segments
 from shared.storage.catalog import Catalog
@@ -90,7 +96,7 @@ class Kept:
 
 
 def by_hand(kept: Kept, row: dict[str, Any], run: dict[str, Any], among: npt.NDArray[np.bool_]) -> dict[str, float]:
-    """Return the figures of a query by their definitions, of the images among which it is searched."""
+    """Return the scores of a query by their definitions, of the images among which it is searched."""
     distances = kept.distances(kept.of_query(row), run["metric"])
     able = kept.ids != row["id"]
     if not run["distractors"]:
@@ -119,7 +125,7 @@ def mean_of(values: list[float]) -> float | None:
 
 
 def assert_by_hand(kept: Kept, run: dict[str, Any], rows: list[dict[str, Any]], among: Any) -> None:
-    """Check a run's figures against those by hand; `among` gives the candidates of a query."""
+    """Check a run's scores against those by hand; `among` gives the candidates of a query."""
     figures = [by_hand(kept, row, run, among(row)) for row in rows]
     for name in figures[0]:
         values = [one[name] for one in figures]
@@ -222,9 +228,9 @@ def test_a_sample_is_judged_with_each_of_its_images_left_out(stack: Stack, queri
         assert all(row["id"] not in row["hits"] for row in rows[run["id"]])
         assert {row["candidates"] for row in rows[run["id"]]} == {35 if run["distractors"] else 23}
     evaluations = Evaluations(kept.store)
-    again, before = (evaluations.get(*one) for one in evaluations.ids(NAME)[:2])
-    assert again["id"] == report["id"]
-    assert again["query_set"]["digest"] == before["query_set"]["digest"]  # the same images for the same seed
+    again, before = (evaluations.get(name, evaluation) for name, evaluation in evaluations.ids(NAME)[:2])
+    assert again.to_json() == report
+    assert again.query_set.digest == before.query_set.digest  # the same images for the same seed
 
 
 def test_evaluations_are_listed_told_and_begun_by_the_api(stack: Stack, queries: Path) -> None:
@@ -292,12 +298,12 @@ class Bench:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        index = connect(stack.settings.index_url.get_secret_value())
-        self.redis, self.state, self.jobs = index, State.of(index), Jobs(index)
-        self.store = ObjectStore.from_settings(stack.settings)
+        self.redis = connect(stack.settings.index_url.get_secret_value())
+        self.clients = connect_worker(stack.settings, app)
+        self.store, self.state, self.jobs = self.clients.store, self.clients.state, self.clients.state.jobs
         self.sets = QuerySets(self.store, self.state)
         self.begun: list[str] = []
-        self.trial = EvaluationRequest(
+        self.request = EvaluationRequest(
             k=K,
             query_set=self.sets.kept("shapes"),
             kept="shapes",
@@ -308,20 +314,31 @@ class Bench:
         job = new_job_id()
         self.begun.append(job)
         self.jobs.create(job, NAME, kind="evaluate")
-        self.sets.use(self.trial.query_set or "", job)
+        self.sets.use(self.request.query_set or "", job)
         return job
 
-    def evaluator(self, method: str = "", state: dict[str, Any] | None = None) -> Evaluator:
-        made = make_evaluator(self.stack.settings)
-        shared = {} if state is None else state
-        made._query = Mortal(made._query, method, shared)  # type: ignore[assignment]
-        made._buckets = Mortal(made._buckets, method, shared)  # type: ignore[assignment]
-        made._scratch = Mortal(made._scratch, method, shared)  # type: ignore[assignment]
-        return made
+    def evaluator(
+        self, method: str = "", calls: dict[str, Any] | None = None, *, clients: WorkerClients | None = None
+    ) -> Evaluator:
+        """Return an evaluator whose query service, buckets and scratch are `Mortal`."""
 
-    def run(self, evaluator: Evaluator, job: str, trial: EvaluationRequest | None = None) -> dict[str, Any]:
-        evaluator.evaluate(job=job, collection=NAME, trial=trial or self.trial)
-        return Evaluations(self.store).get(NAME, job)
+        def mortal(real: Any) -> Any:
+            return Mortal(real, method, counted)
+
+        counted = {} if calls is None else calls
+        clients = clients or self.clients
+        scratch = mortal(Scratch(self.redis, self.state))
+        return Evaluator(
+            replace(clients, state=replace(self.state, buckets=mortal(self.state.buckets))),
+            query=mortal(QueryClient(self.stack.settings.query_target, deadline_s=120.0)),
+            scratch=scratch,
+            limits=Limits(),
+            program="tests",
+        )
+
+    def run(self, evaluator: Evaluator, job: str, request: EvaluationRequest | None = None) -> EvaluationAnswer:
+        evaluator.evaluate(job=job, collection=NAME, request=request or self.request)
+        return Evaluations(self.store).get(NAME, job).to_json()
 
     def objects(self) -> set[str]:
         prefixes = ("evaluations/", "evaluating/", "querysets/", "queries/")
@@ -343,7 +360,7 @@ def bench(stack: Stack, queries: Path) -> Iterator[Bench]:
     assert made.buckets() == live
 
 
-def figures(report: dict[str, Any]) -> Any:
+def scores(report: EvaluationAnswer) -> Any:
     """Return what does not depend on how busy the machine is."""
 
     def without_times(value: Any) -> Any:
@@ -369,11 +386,11 @@ def test_an_evaluation_that_died_goes_on_where_it_was(bench: Bench, method: str,
         assert scratch_keys(bench.stack, job)  # which the next attempt, or the next start, removes
     again: dict[str, Any] = {}
     found = bench.run(bench.evaluator(method, again), job)
-    assert figures(found) == figures(expected)
+    assert scores(found) == scores(expected)
     assert again.get("calls", 0) < whole["calls"]
     assert bench.jobs.get(job).done
-    assert not [key for key in bench.objects() if key.startswith(f"evaluating/{job}")]
-    bench.evaluator().evaluate(job=job, collection=NAME, trial=bench.trial)  # delivered again: nothing to do
+    assert not [key for key in bench.objects() if key.startswith("evaluating/")]
+    bench.evaluator().evaluate(job=job, collection=NAME, request=bench.request)  # delivered again: nothing to do
 
 
 def _die() -> None:
@@ -386,7 +403,7 @@ def test_what_a_killed_evaluation_left_in_the_index_is_swept_at_the_next_start(b
     with pytest.raises(Died):
         bench.run(bench.evaluator("candidates", state), job)
     assert scratch_keys(bench.stack, job)
-    Scratch(bench.redis, BucketStore(bench.redis), bench.state).sweep()
+    Scratch(bench.redis, bench.state).sweep()
     assert scratch_keys(bench.stack, job) == []
     bench.run(bench.evaluator(), job)
 
@@ -396,7 +413,7 @@ def test_a_cancelled_evaluation_leaves_nothing_behind(bench: Bench, method: str,
     before = bench.objects()
     job = bench.job()
     state: dict[str, Any] = {"at": at, "then": lambda: bench.jobs.cancel(job)}
-    bench.evaluator(method, state).evaluate(job=job, collection=NAME, trial=bench.trial)
+    bench.evaluator(method, state).evaluate(job=job, collection=NAME, request=bench.request)
     assert state["calls"] >= at
     assert bench.objects() == before
     ended = bench.jobs.get(job)
@@ -418,13 +435,15 @@ def test_two_evaluations_at_once_do_not_disturb_each_other(bench: Bench) -> None
     other = EvaluationRequest(
         k=3, sample=10, seed=4, grid=parse_grid(json.dumps({**GRID, "tables": [3, 4], "width": 0.9}))
     )
-    alone = [figures(bench.run(bench.evaluator(), bench.job(), trial)) for trial in (bench.trial, other)]
+    alone = [scores(bench.run(bench.evaluator(), bench.job(), request)) for request in (bench.request, other)]
     together: list[Any] = [None, None]
 
-    def judge(place: int, trial: EvaluationRequest) -> None:
-        together[place] = figures(bench.run(bench.evaluator(), bench.job(), trial))
+    def evaluate(place: int, request: EvaluationRequest) -> None:
+        together[place] = scores(bench.run(bench.evaluator(), bench.job(), request))
 
-    threads = [threading.Thread(target=judge, args=(place, trial)) for place, trial in enumerate((bench.trial, other))]
+    threads = [
+        threading.Thread(target=evaluate, args=(place, request)) for place, request in enumerate((bench.request, other))
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -434,17 +453,14 @@ def test_two_evaluations_at_once_do_not_disturb_each_other(bench: Bench) -> None
 
 def test_nothing_is_embedded_twice(bench: Bench) -> None:
     embedded: list[int] = []
-    evaluator = bench.evaluator()
-    connect_model = evaluator._source._connect_model
 
-    def counting(model: str, version: int) -> Any:
+    def counting(model: str, version: int | None) -> ServingClient:
         embedded.append(1)
-        return connect_model(model, version)
+        return bench.clients.connect_model(model, version)
 
-    evaluator._source._connect_model = counting
-    bench.run(evaluator, bench.job())
+    bench.run(bench.evaluator(clients=replace(bench.clients, connect_model=counting)), bench.job())
     # The file that is no image is looked at again, and nothing else: no model is asked for it.
     assert len(embedded) <= 1
-    own = {query.digest for query in bench.sets.get(bench.trial.query_set or "").queries}  # others asked others
+    own = {query.digest for query in bench.sets.get(bench.request.query_set or "").queries}  # others asked others
     keys = [item.key for item in bench.store.list("embeddings/") if item.key.rpartition("/")[2] in own]
     assert len(keys) == len(set(keys)) == 9  # the twin's embedding is the collection's

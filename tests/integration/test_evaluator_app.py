@@ -59,7 +59,7 @@ def test_a_job_ends_whatever_breaks(
     jobs, job = Jobs(redis), new_job_id()
     jobs.create(job, "art", kind="evaluate")
     TaskQueue(make_app(servers.settings, name="tests")).evaluate(
-        job=job, collection="art", trial=EvaluationRequest(sample=5)
+        job=job, collection="art", request=EvaluationRequest(sample=5)
     )
     with worker(servers, tmp_path / "log", how):
         found = ended(jobs, job, tmp_path / "log")
@@ -74,9 +74,24 @@ def test_a_message_that_is_not_understood_ends_its_job(
     store.ensure_bucket()
     jobs, job = Jobs(redis), new_job_id()
     jobs.create(job, "art", kind="evaluate")
-    message: dict[str, Any] = {"job": job, "collection": "art", "trial": {"sample": 5, "mood": "good"}}
+    message: dict[str, Any] = {"job": job, "collection": "art", "request": {"sample": 5, "mood": "good"}}
     make_app(servers.settings, name="tests").send_task(EVALUATE_COLLECTION, kwargs=message)
     with worker(servers, tmp_path / "log", "die"):
         found = ended(jobs, job, tmp_path / "log")
     (failure,) = found.outcome.rejected
     assert "mood" in failure.reason
+
+
+def test_a_message_with_other_keys_ends_its_job(
+    servers: Servers, store: ObjectStore, redis: Client, tmp_path: Path
+) -> None:
+    """As an evaluator finds it that is newer than the program that sent it."""
+    store.ensure_bucket()
+    jobs, job = Jobs(redis), new_job_id()
+    jobs.create(job, "art", kind="evaluate")
+    message: dict[str, Any] = {"job": job, "collection": "art", "trial": {"sample": 5}}
+    make_app(servers.settings, name="tests").send_task(EVALUATE_COLLECTION, kwargs=message)
+    with worker(servers, tmp_path / "log", "die"):
+        found = ended(jobs, job, tmp_path / "log")
+    (failure,) = found.outcome.rejected
+    assert "'trial'" in failure.reason

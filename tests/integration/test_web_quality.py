@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -154,8 +155,8 @@ def test_pages_of_evaluations_follow_each_other(stack: Stack, client: Client, ev
     evaluations = Evaluations(ObjectStore.from_settings(stack.settings))
     report = evaluations.get("default", evaluation)
     old = [f"{number:020d}" for number in range(60)]
-    for one in old:
-        evaluations.put("default", one, report | {"id": one}, b"")
+    for old_id in old:
+        evaluations.put("default", replace(report, id=old_id), b"")
     try:
         total = client.call("GET /evaluations").json["total"]
         pages = [text_of(client, f"/evaluations?page={page}") for page in range(1, -(-total // 50) + 1)]

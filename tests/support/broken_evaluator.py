@@ -8,6 +8,7 @@ from typing import Any
 
 from services.evaluator import app as evaluator_app
 from services.evaluator.evaluator import Evaluator
+from shared.messaging.worker import WorkerClients
 from shared.settings import Settings
 
 _HOW = os.environ["ARTSEEK_TEST_BREAK"]
@@ -22,8 +23,8 @@ def _dead(*_: object, **__: object) -> Any:
     os._exit(1)
 
 
-def _made(settings: Settings) -> Evaluator:
-    made = _make(settings)
+def _made(settings: Settings, clients: WorkerClients) -> Evaluator:
+    made = _make(settings, clients)
     if _HOW == "give-up":
         made.evaluate = made.give_up = _broken  # type: ignore[method-assign]
     else:

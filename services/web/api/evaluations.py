@@ -1,12 +1,9 @@
-"""Evaluations: how good the answers of collections were found to be, and judging one now."""
-
-from typing import cast
+"""Evaluations: how good the answers of collections were found to be, and evaluating a collection now."""
 
 from flask import request
 from flask.typing import ResponseReturnValue
 
 from services.web.api.evaluation_schemas import (
-    EvaluationAnswer,
     EvaluationsAnswer,
     EvaluationStartedAnswer,
     JudgedQueriesAnswer,
@@ -32,6 +29,7 @@ from shared.errors import Invalid, NotFound
 from shared.evaluation.grids import grid_settings
 from shared.evaluation.index_setting import IndexSetting
 from shared.evaluation.query_sets import QuerySets
+from shared.evaluation.report_json import EvaluationAnswer
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
 from shared.messaging.messages import EvaluationRequest
@@ -57,10 +55,10 @@ def _body() -> Schema:
 def list_evaluations(query: EvaluationListing) -> ResponseReturnValue:
     """List the evaluations, the newest first."""
     evaluations = Evaluations(parts().store)
-    found = evaluations.ids(query.collection or None)
-    page = found[query.offset : query.offset + query.limit]
-    summaries = [summary_answer(cast("EvaluationAnswer", evaluations.get(*one))) for one in page]
-    return reply(EvaluationsAnswer(evaluations=summaries, total=len(found), limit=query.limit, offset=query.offset))
+    ids = evaluations.ids(query.collection or None)
+    page = ids[query.offset : query.offset + query.limit]
+    summaries = [summary_answer(evaluations.get(collection, evaluation)) for collection, evaluation in page]
+    return reply(EvaluationsAnswer(evaluations=summaries, total=len(ids), limit=query.limit, offset=query.offset))
 
 
 @api.operation(
@@ -73,7 +71,7 @@ def list_evaluations(query: EvaluationListing) -> ResponseReturnValue:
 def get_evaluation(path: EvaluationPath) -> ResponseReturnValue:
     """Tell what an evaluation found."""
     evaluations = Evaluations(parts().store)
-    return reply(evaluations.get(evaluations.find(path.id), path.id))
+    return reply(evaluations.get(evaluations.find(path.id), path.id).to_json())
 
 
 @api.operation(
@@ -89,7 +87,7 @@ def list_judged_queries(path: EvaluationPath, query: EvaluationQueriesListing) -
     store = parts().store
     evaluations = Evaluations(store)
     collection = evaluations.find(path.id)
-    run = query.run or evaluations.get(collection, path.id)["runs"][0]["id"]
+    run = query.run or evaluations.get(collection, path.id).runs[0].id
     rows = rows_of(store, collection, path.id, run=run)
     if not len(rows):
         raise NotFound(f"the evaluation {path.id!r} has no run {run!r}")
@@ -104,35 +102,35 @@ def list_judged_queries(path: EvaluationPath, query: EvaluationQueriesListing) -
     problems=(400, 404, 413, 415, 503),
 )
 def judge_collection() -> ResponseReturnValue:
-    """Judge a collection, by a sample of its own labelled images or by a kept query set, and settings of an index."""
+    """Evaluate a collection, by a sample of its labelled images or by a kept query set, and settings of an index."""
     if request.mimetype != "application/json":
         raise Problem(415, "unsupported-media-type", f"{request.mimetype[:80]!r} is not taken: send JSON")
     request.max_content_length = MAX_JSON
-    asked = checked(NewEvaluation, read_json(request.get_data()), "body", texts=False)
-    if bool(asked.sample) == bool(asked.queries):
+    body = checked(NewEvaluation, read_json(request.get_data()), "body", texts=False)
+    if bool(body.sample) == bool(body.queries):
         raise invalid([FieldError(field="body.sample", message="or body.queries has to be given, one of the two")])
     here = parts()
-    here.query.collection(asked.collection)
-    grid = _grid(asked)
+    here.query.collection(body.collection)
+    grid = _grid(body)
     sets, job = QuerySets(here.store, here.state), new_job_id()
-    digest = sets.kept(asked.queries) if asked.queries else None
+    digest = sets.kept(body.queries) if body.queries else None
     if digest is not None:
         sets.use(digest, job)
-    trial = EvaluationRequest(
-        k=asked.k, query_set=digest, kept=asked.queries or None, sample=asked.sample, seed=asked.seed, grid=grid
+    evaluation_request = EvaluationRequest(
+        k=body.k, query_set=digest, kept=body.queries or None, sample=body.sample, seed=body.seed, grid=grid
     )
-    here.jobs.create(job, asked.collection, kind="evaluate")
-    here.queue.evaluate(job=job, collection=asked.collection, trial=trial)
+    here.jobs.create(job, body.collection, kind="evaluate")
+    here.queue.evaluate(job=job, collection=body.collection, request=evaluation_request)
     response = reply(EvaluationStartedAnswer(job=job, url=job_url(job), evaluation=evaluation_url(job)), 202)
     response.headers["Location"] = job_url(job)
     return response
 
 
-def _grid(asked: NewEvaluation) -> tuple[IndexSetting, ...]:
-    """Return the settings that are to be judged; none if no grid is given."""
-    if "grid" not in asked.model_fields_set:
+def _grid(body: NewEvaluation) -> tuple[IndexSetting, ...]:
+    """Return the settings that are to be evaluated; none if no grid is given."""
+    if "grid" not in body.model_fields_set:
         return ()
     try:
-        return grid_settings(asked.grid)
+        return grid_settings(body.grid)
     except Invalid as error:
         raise invalid([FieldError(field="body.grid", message=str(error))]) from None

@@ -2,36 +2,41 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from services.web.pages import evaluation_views
 from services.web.pages.formatting import count, figure, milliseconds, percent, span
+from shared.evaluation.report import EvaluationReport
+from shared.evaluation.run_scores import Interval, LatencySummary, MeanScores, RunScores, ScoreName
 
 Chart = dict[str, Any]
-_FIGURES = ("p_at_k", "ap_at_k", "recall_at_k")
 _HOUR = timedelta(hours=1)
 _MOST_LABELLED = 400  # cells of a heat map that carry their number
+_NOT_TIMED = LatencySummary(p50=None, p95=None, queries=0)
 
 
-def names(k: int) -> dict[str, str]:
-    """Return what the figures of an evaluation are called."""
+def score_titles(k: int) -> dict[ScoreName, str]:
+    """Return what the scores of an evaluation are called."""
     return {"p_at_k": f"P@{k}", "ap_at_k": f"AP@{k}", "recall_at_k": f"recall@{k}"}
 
 
-def over_time(reports: Sequence[Mapping[str, Any]], run: str, links: Mapping[str, str]) -> Chart:
-    """Return the figures of a run over evaluations of the same k, which lead to the address of each."""
+def over_time(reports: Sequence[EvaluationReport], run_id: str, links: Mapping[str, str]) -> Chart:
+    """Return the scores of a run over evaluations of the same k; each point leads to its evaluation."""
     series = []
-    for name, title in names(reports[0]["k"] if reports else 0).items():
+    for name, title in score_titles(reports[0].k if reports else 0).items():
         points = []
-        for report in sorted(reports, key=lambda one: str(one["created"])):
-            its = evaluation_views.run_of(report, run)
-            if its is None:
+        for report in sorted(reports, key=attrgetter("created")):
+            run = report.run(run_id)
+            if run is None:
                 continue
-            told = f"{figure(its[name])} ({span(its['interval'][name])})"
-            text = [f"{title} {told}", _date(report["created"]), f"{count(report['queries'])} queries"]
-            points.append(
-                _point(its[name], its["interval"][name], text) | {"x": report["created"], "url": links[report["id"]]}
-            )
+            score, interval = run.score(name), run.interval[name]
+            text = [
+                f"{title} {figure(score)} ({span(interval)})",
+                _date(report.created),
+                f"{count(report.queries)} queries",
+            ]
+            points.append(_point(score, interval, text) | {"x": report.created, "url": links[report.id]})
         series.append({"name": title, "points": points})
     return {"kind": "lines", "series": series}
 
@@ -48,24 +53,24 @@ def live_recall(hours: Sequence[Mapping[str, Any]]) -> Chart:
     return {"kind": "lines", "series": [{"name": "recall of live searches", "points": points}]}
 
 
-def by_run(report: Mapping[str, Any]) -> Chart:
-    """Return the figures of all runs of an evaluation."""
-    return _dots([evaluation_views.title(run) for run in report["runs"]], report["runs"], report["k"])
+def by_run(report: EvaluationReport) -> Chart:
+    """Return the scores of all runs of an evaluation."""
+    return _dots([evaluation_views.run_title(run) for run in report.runs], report.runs, report.k)
 
 
-def by_class(run: Mapping[str, Any], k: int) -> Chart:
-    """Return the figures of each class of a run."""
-    return _dots(list(run["per_class"]), list(run["per_class"].values()), k)
+def by_class(run: RunScores, k: int) -> Chart:
+    """Return the scores of each class of a run."""
+    return _dots(list(run.per_class), list(run.per_class.values()), k)
 
 
-def _dots(categories: Sequence[str], values: Sequence[Mapping[str, Any]], k: int) -> Chart:
+def _dots(categories: Sequence[str], scores: Sequence[MeanScores], k: int) -> Chart:
     series = []
-    for name, title in names(k).items():
+    for name, title in score_titles(k).items():
         points = []
-        for category, value in zip(categories, values, strict=True):
-            interval = value["interval"].get(name)
-            told = f"{title} {figure(value[name])}" + (f" ({span(interval)})" if interval else "")
-            points.append(_point(value[name], interval, [told, category]))
+        for category, means in zip(categories, scores, strict=True):
+            score, interval = means.score(name), means.interval.get(name)
+            text = f"{title} {figure(score)}" + (f" ({span(interval)})" if interval else "")
+            points.append(_point(score, interval, [text, category]))
         series.append({"name": title, "points": points})
     return {"kind": "dots", "categories": list(categories), "series": series}
 
@@ -96,52 +101,43 @@ def heat(table: evaluation_views.Table, *, highest: float | None = None) -> Char
     }
 
 
-def recall_against_candidates(report: Mapping[str, Any], run: Mapping[str, Any]) -> Chart:
+def recall_against_candidates(report: EvaluationReport, run: RunScores) -> Chart:
     """Return recall against the share of images ranked, of the rivals of a run."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for rival in evaluation_views.rivals(report, run):
-        its = rival.run
+        scores, interval = rival.run, rival.run.interval["recall_at_k"]
         text = [
             rival.name,
-            f"recall {figure(its['recall_at_k'])} ({span(its['interval']['recall_at_k'])})",
-            f"ranks {percent(its['candidate_fraction'])} of the images",
+            f"recall {figure(scores.recall_at_k)} ({span(interval)})",
+            f"ranks {percent(scores.candidate_fraction)} of the images",
         ]
-        if rival.predicted:
-            text.append(
-                f"predicted: {figure(rival.predicted['recall'])} for {percent(rival.predicted['candidate_share'])}"
-            )
-        point = _point(its["recall_at_k"], its["interval"]["recall_at_k"], text)
-        groups.setdefault(rival.group, []).append(point | {"x": its["candidate_fraction"]})
+        if rival.predicted is not None:
+            predicted = rival.predicted
+            text.append(f"predicted: {figure(predicted.recall)} for {percent(predicted.candidate_share)}")
+        point = _point(scores.recall_at_k, interval, text)
+        groups.setdefault(rival.group, []).append(point | {"x": scores.candidate_fraction})
     return {
         "kind": "scatter",
         "x_title": "share of the images that is ranked",
-        "y_title": f"recall@{report['k']}",
+        "y_title": f"recall@{report.k}",
         "series": [{"name": name, "points": points} for name, points in groups.items()],
     }
 
 
-def latency(report: Mapping[str, Any]) -> Chart:
+def latency(report: EvaluationReport) -> Chart:
     """Return the median time of each stage of each run."""
-    stages = evaluation_views.stages(report)
+    titles = [evaluation_views.run_title(run) for run in report.runs]
     series = []
-    for stage in stages:
+    for stage in evaluation_views.stages(report):
         points = []
-        for run in report["runs"]:
-            spent = run["stages_ms"].get(stage, {}).get("p50")
-            points.append(
-                {
-                    "y": spent,
-                    "text": [
-                        f"{stage} {milliseconds(spent)}" if spent is not None else "",
-                        evaluation_views.title(run),
-                    ],
-                }
-            )
+        for run, title in zip(report.runs, titles, strict=True):
+            spent = run.stages_ms.get(stage, _NOT_TIMED).p50
+            points.append({"y": spent, "text": [f"{stage} {milliseconds(spent)}" if spent is not None else "", title]})
         series.append({"name": stage, "points": points})
-    return {"kind": "stack", "categories": [evaluation_views.title(run) for run in report["runs"]], "series": series}
+    return {"kind": "stack", "categories": titles, "series": series}
 
 
-def _point(value: float, interval: Sequence[float] | None, text: list[str]) -> dict[str, Any]:
+def _point(value: float, interval: Interval | None, text: list[str]) -> dict[str, Any]:
     bounds = {"low": interval[0], "high": interval[1]} if interval else {}
     return {"y": value, "text": text} | bounds
 

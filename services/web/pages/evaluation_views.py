@@ -1,18 +1,24 @@
-"""What the pages tell of evaluations: their runs, tables and rivals, and how two runs differ, query by query."""
+"""What the pages show of evaluations: tables of classes and indexes, copies, and how two runs differ by query."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
 from services.web.pages.formatting import count, figure, percent, share
 from shared.evaluation import retrieval_metrics
+from shared.evaluation.report import EvaluationReport, PredictedScores, QueryCopy, SettingReport
+from shared.evaluation.rows import QueryRow, query_rows
+from shared.evaluation.run_scores import SCORE_NAMES, EvaluatedIndex, Interval, RunScores, ScoreName
+from shared.hashing.parameters import PARAMETERS, ParameterName, ParametersJson
 
-Report = Mapping[str, Any]
-_FIGURES = ("p_at_k", "ap_at_k", "recall_at_k")
-_PARAMETERS = ("tables", "hashes", "width", "cells", "probes")
+Measure = Literal["recall_at_k", "p_at_k", "ap_at_k", "candidate_fraction"]
+"""What the maps of a grid may show."""
+
 _MOST_CLASSES = 40  # rows and columns of a confusion matrix
 _MOST_MAPS = 12  # heat maps of one grid
 NO_LABEL = "no label"
@@ -21,7 +27,7 @@ OTHERS = "other classes"
 
 @dataclass(frozen=True)
 class Cell:
-    """A value of a table, how it is written, what it says in full, and more lines of that."""
+    """A value of a table: as a number, as it is written, in words, and more lines of words."""
 
     value: float
     short: str
@@ -41,91 +47,91 @@ class Table:
     title: str = ""
 
 
-def title(run: Mapping[str, Any]) -> str:
+def run_title(run: RunScores) -> str:
     """Return what a run is called."""
-    found = "exact" if run["search"] == "exact" else "LSH"
-    return f"{found}, {run['metric']}, {'all images' if run['distractors'] else 'labelled only'}"
+    search = "exact" if run.search == "exact" else "LSH"
+    return f"{search}, {run.metric}, {'all images' if run.distractors else 'labelled only'}"
 
 
-def run_of(report: Report, run: str) -> dict[str, Any] | None:
-    """Return the run with this id, of an evaluation or its grid; None if there is none."""
-    for one in [*report["runs"], *(one for setting in report["grid"] for one in setting["runs"])]:
-        if one["id"] == run:
-            return dict(one)
-    return None
+def comparison_key(report: EvaluationReport) -> str:
+    """Return a key that evaluations with comparable scores share: the same k, and the same kind of queries."""
+    queries = report.query_set
+    match queries.kind:
+        case "sample":
+            key = "sample"
+        case "kept":
+            key = f"kept-{queries.name}"
+        case "folder":
+            key = f"folder-{queries.digest[:12]}"
+    return f"{key}-k{report.k}"
 
 
-def judged_by(report: Report) -> str:
-    """Return a key that evaluations with comparable figures share: the same k, and the same kind of queries."""
-    queries = report["query_set"]
-    what = {"sample": "", "kept": f"-{queries['name']}"}.get(queries["kind"], f"-{queries['digest'][:12]}")
-    return f"{queries['kind']}{what}-k{report['k']}"
-
-
-def queries_title(report: Report) -> str:
-    """Return what a collection was judged by, in words."""
-    queries = report["query_set"]
-    match queries["kind"]:
+def queries_title(report: EvaluationReport) -> str:
+    """Return what a collection was evaluated by, in words."""
+    queries = report.query_set
+    match queries.kind:
         case "sample":
             return "a sample of the collection"
         case "kept":
-            return f"the kept queries {queries['name']}"
-        case _:
-            return f"a folder of queries ({queries['digest'][:8]})"
+            return f"the kept queries {queries.name}"
+        case "folder":
+            return f"a folder of queries ({queries.digest[:8]})"
 
 
-def stages(report: Report) -> list[str]:
+def stages(report: EvaluationReport) -> list[str]:
     """Return the stages that searches went through, in their order."""
-    return list(dict.fromkeys(stage for run in report["runs"] for stage in run["stages_ms"] if stage != "total"))
+    return list(dict.fromkeys(stage for run in report.runs for stage in run.stages_ms if stage != "total"))
 
 
 # Classes
 
 
-def confusion(run: Mapping[str, Any], per_class: Mapping[str, Any]) -> Table:
+def confusion_table(run: RunScores) -> Table:
     """Return how the hits of each class of queries are spread over classes, in shares of its hits.
 
     Beyond forty classes, those with the most queries are shown, and the others together.
     """
-    known = sorted(per_class, key=lambda label: (-per_class[label]["queries"], label))[:_MOST_CLASSES]
-    rows = sorted(known)
-    met: dict[str, int] = {}
+    by_size = sorted(run.per_class, key=lambda label: (-run.per_class[label].queries, label))
+    rows = sorted(by_size[:_MOST_CLASSES])
+    hits: Counter[str] = Counter()
     for label in rows:
-        for hit, number in run["confusion"].get(label, {}).items():
-            met[hit] = met.get(hit, 0) + number
-    foreign = sorted((hit for hit in met if hit and hit not in rows), key=lambda hit: (-met[hit], hit))
+        hits.update(run.confusion.get(label, {}))
+    foreign = sorted((hit for hit in hits if hit and hit not in rows), key=lambda hit: (-hits[hit], hit))
     shown = foreign[: max(0, _MOST_CLASSES - len(rows))]
     columns = [*rows, *sorted(shown)]
-    rest = set(foreign) - set(shown)
-    keys = [*columns, *([OTHERS] if rest else []), *([""] if "" in met else [])]
+    others = set(foreign) - set(shown)
     cells = []
     for label in rows:
-        counts = run["confusion"].get(label, {})
-        whole = sum(counts.values())
-        line = []
-        for place, key in enumerate(keys):
-            together = rest and place == len(columns)
-            number = sum(counts.get(one, 0) for one in rest) if together else counts.get(key, 0)
-            said = f"{count(number)} of {count(whole)} hits ({share(number, whole)})"
-            line.append(Cell(number / whole if whole else 0.0, count(number), f"{label} → {key or NO_LABEL}", (said,)))
+        counts = run.confusion.get(label, {})
+        total = sum(counts.values())
+        line = [_confusion_cell(label, column, counts.get(column, 0), total) for column in columns]
+        if others:
+            line.append(_confusion_cell(label, OTHERS, sum(counts.get(hit, 0) for hit in others), total))
+        if "" in hits:
+            line.append(_confusion_cell(label, NO_LABEL, counts.get("", 0), total))
         cells.append(line)
-    return Table("query", "hit", rows, [key or NO_LABEL for key in keys], cells)
+    titles = [*columns, *([OTHERS] if others else []), *([NO_LABEL] if "" in hits else [])]
+    return Table("query", "hit", rows, titles, cells)
 
 
-def class_history(reports: Sequence[Report], run: str, name: str) -> Table:
-    """Return a figure of each class in each of some evaluations, given from the newest."""
-    there = [(report, its) for report in reversed(reports) if (its := run_of(report, run)) is not None]
-    labels = sorted({label for _, its in there for label in its["per_class"]})
-    cells = [
-        [
-            Cell(its["per_class"][label][name], figure(its["per_class"][label][name]), label, (report["created"][:16],))
-            if label in its["per_class"]
-            else None
-            for report, its in there
-        ]
-        for label in labels
-    ]
-    return Table("class", "evaluation", labels, [_short_time(report["created"]) for report, _ in there], cells)
+def _confusion_cell(label: str, hit: str, hits: int, total: int) -> Cell:
+    text = f"{count(hits)} of {count(total)} hits ({share(hits, total)})"
+    return Cell(hits / total if total else 0.0, count(hits), f"{label} → {hit}", (text,))
+
+
+def class_history(reports: Sequence[EvaluationReport], run_id: str, name: ScoreName) -> Table:
+    """Return a score of each class in each of some evaluations, given from the newest."""
+    runs = [(report, run) for report in reversed(reports) if (run := report.run(run_id)) is not None]
+    labels = sorted({label for _, run in runs for label in run.per_class})
+    cells = [[_class_cell(report, run, label, name) for report, run in runs] for label in labels]
+    return Table("class", "evaluation", labels, [_short_time(report.created) for report, _ in runs], cells)
+
+
+def _class_cell(report: EvaluationReport, run: RunScores, label: str, name: ScoreName) -> Cell | None:
+    if label not in run.per_class:
+        return None
+    score = run.per_class[label].score(name)
+    return Cell(score, figure(score), label, (report.created[:16],))
 
 
 def _short_time(created: str) -> str:
@@ -137,55 +143,63 @@ def _short_time(created: str) -> str:
 
 @dataclass(frozen=True)
 class Rival:
-    """A way to search, and the figures of it that are compared with those of others."""
+    """A way to search whose scores are compared with those of others."""
 
     group: str
     name: str
-    run: Mapping[str, Any]
-    predicted: Mapping[str, float] | None = None
+    run: RunScores
+    predicted: PredictedScores | None = None
     build_s: float | None = None
     buckets: int | None = None
 
 
-def rivals(report: Report, run: Mapping[str, Any]) -> Iterator[Rival]:
+def rivals(report: EvaluationReport, run: RunScores) -> Iterator[Rival]:
     """Yield the exact scan, the live index and the settings of the grid, by a run's metric and among its images."""
-    for one in report["runs"]:
-        if _alike(one, run):
-            exact = one["index"] is None
-            group, name = ("exact scan", "exact scan") if exact else ("live index", index_title(one["index"]))
-            yield Rival(group, name, one)
-    for setting in report["grid"]:
-        for one in setting["runs"]:
-            if _alike(one, run):
+    for other in report.runs:
+        if _is_alike(other, run):
+            if other.index is None:
+                yield Rival("exact scan", "exact scan", other)
+            else:
+                yield Rival("live index", index_title(other.index), other)
+    for setting in report.grid:
+        for other in setting.runs:
+            if _is_alike(other, run):
                 yield Rival(
-                    f"grid, {setting['index']['family']}",
-                    index_title(setting["index"]) + _space(setting),
-                    one,
-                    setting["predicted"],
-                    setting["build_s"],
-                    setting["buckets"],
+                    f"grid, {setting.index.family}",
+                    index_title(setting.index) + _space_title(setting),
+                    other,
+                    setting.predicted,
+                    setting.build_s,
+                    setting.buckets,
                 )
 
 
-def _alike(one: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
-    return (one["metric"], one["distractors"]) == (run["metric"], run["distractors"])
+def _is_alike(run: RunScores, other: RunScores) -> bool:
+    return (run.metric, run.distractors) == (other.metric, other.distractors)
 
 
-def _space(setting: Mapping[str, Any]) -> str:
-    return ", plain space" if setting["setting"].get("space") == "plain" else ""
+def _space_title(setting: SettingReport) -> str:
+    return ", plain space" if setting.setting.space == "plain" else ""
 
 
-def index_title(index: Mapping[str, Any]) -> str:
+def index_title(index: EvaluatedIndex) -> str:
     """Return what an index is made of, in words."""
-    parts = [f"{name} {_number(index[name])}" for name in _PARAMETERS if index.get(name) is not None]
-    return ", ".join([index["family"], *parts])
+    values: dict[ParameterName, float | None] = {
+        "tables": index.tables,
+        "hashes": index.hashes,
+        "width": index.width,
+        "cells": index.cells,
+        "probes": index.probes,
+    }
+    parameters = [f"{name} {_number(value)}" for name, value in values.items() if value is not None]
+    return ", ".join([index.family, *parameters])
 
 
 def _number(value: float) -> str:
     return f"{value:.4g}"
 
 
-MEASURES = {
+MEASURES: dict[Measure, str] = {
     "recall_at_k": "recall",
     "p_at_k": "precision",
     "ap_at_k": "average precision",
@@ -193,63 +207,81 @@ MEASURES = {
 }
 
 
-def grid_maps(report: Report, run: Mapping[str, Any], measure: str) -> list[Table]:
+@dataclass(frozen=True)
+class _GridEntry:
+    """A setting of a grid: the parameters that were asked for, and the scores of one of its runs."""
+
+    given: ParametersJson
+    run: RunScores
+
+
+def grid_maps(report: EvaluationReport, run: RunScores, measure: Measure) -> list[Table]:
     """Return a measure over the two parameters of a grid that vary most, a table for each value of the others."""
-    groups: dict[tuple[str, str], list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
-    for setting in report["grid"]:
-        its = next((one for one in setting["runs"] if _alike(one, run)), None)
-        if its is not None:
-            groups.setdefault((setting["index"]["family"], _space(setting)), []).append((setting["setting"], its))
-    found: list[Table] = []
-    for (family, space), entries in groups.items():
-        # What was not asked for, the tuner chose for each setting: it is no parameter of the grid.
-        kinds = {name: sorted({asked[name] for asked, _ in entries if asked.get(name)}) for name in _PARAMETERS}
-        varying = sorted((name for name in _PARAMETERS if len(kinds[name]) > 1), key=lambda name: -len(kinds[name]))
-        if len(varying) < 2:
-            continue
-        across, down, *others = varying
-        facets: dict[tuple[float, ...], dict[tuple[float, float], Mapping[str, Any]]] = {}
-        for asked, its in entries:
-            if all(asked.get(name) for name in varying):
-                facets.setdefault(tuple(asked[name] for name in others), {})[asked[down], asked[across]] = its
-        for fixed, values in sorted(facets.items()):
-            words = [family + space, *(f"{name} {_number(value)}" for name, value in zip(others, fixed, strict=True))]
-            cells = [
-                [
-                    _grid_cell(values.get((y, x)), measure, f"{down} {_number(y)}, {across} {_number(x)}")
-                    for x in kinds[across]
-                ]
-                for y in kinds[down]
+    groups: dict[str, list[_GridEntry]] = {}
+    for setting in report.grid:
+        alike = next((other for other in setting.runs if _is_alike(other, run)), None)
+        if alike is not None:
+            title = setting.index.family + _space_title(setting)
+            groups.setdefault(title, []).append(_GridEntry(setting.setting.given(), alike))
+    maps = [table for title, entries in groups.items() for table in _maps_of_group(title, entries, measure)]
+    return maps[:_MOST_MAPS]
+
+
+def _maps_of_group(title: str, entries: Sequence[_GridEntry], measure: Measure) -> Iterator[Table]:
+    """Yield the maps of the settings of one family in one space."""
+    # What was not asked for, the tuner chose for each setting: it is no parameter of the grid.
+    values = {
+        parameter.name: sorted({entry.given[parameter.name] for entry in entries if parameter.name in entry.given})
+        for parameter in PARAMETERS
+    }
+    varying = sorted((name for name in values if len(values[name]) > 1), key=lambda name: -len(values[name]))
+    if len(varying) < 2:
+        return
+    across, down, *others = varying
+    facets: dict[tuple[float, ...], dict[tuple[float, float], RunScores]] = {}
+    for entry in entries:
+        if all(name in entry.given for name in varying):
+            fixed = tuple(entry.given[name] for name in others)
+            facets.setdefault(fixed, {})[entry.given[down], entry.given[across]] = entry.run
+    for fixed, runs in sorted(facets.items(), key=itemgetter(0)):
+        words = [title, *(f"{name} {_number(value)}" for name, value in zip(others, fixed, strict=True))]
+        cells = [
+            [
+                _grid_cell(runs.get((y, x)), measure, f"{down} {_number(y)}, {across} {_number(x)}")
+                for x in values[across]
             ]
-            rows, columns = [_number(y) for y in kinds[down]], [_number(x) for x in kinds[across]]
-            found.append(Table(down, across, rows, columns, cells, ", ".join(words)))
-    return found[:_MOST_MAPS]
+            for y in values[down]
+        ]
+        rows, columns = [_number(y) for y in values[down]], [_number(x) for x in values[across]]
+        yield Table(down, across, rows, columns, cells, ", ".join(words))
 
 
-def _grid_cell(run: Mapping[str, Any] | None, measure: str, text: str) -> Cell | None:
+def _grid_cell(run: RunScores | None, measure: Measure, text: str) -> Cell | None:
     if run is None:
         return None
-    value = run[measure]
-    short = percent(value) if measure == "candidate_fraction" else figure(value)
+    ranked = percent(run.candidate_fraction)
     more = (
-        f"recall {figure(run['recall_at_k'])}, P {figure(run['p_at_k'])}, AP {figure(run['ap_at_k'])}",
-        f"ranks {percent(run['candidate_fraction'])} of the images",
+        f"recall {figure(run.recall_at_k)}, P {figure(run.p_at_k)}, AP {figure(run.ap_at_k)}",
+        f"ranks {ranked} of the images",
     )
-    return Cell(value, short, text, more)
+    if measure == "candidate_fraction":
+        return Cell(run.candidate_fraction, ranked, text, more)
+    score = run.score(measure)
+    return Cell(score, figure(score), text, more)
 
 
 # Queries
 
 
-def worst(rows: pa.Table, *, limit: int, offset: int) -> list[dict[str, Any]]:
+def worst(rows: pa.Table, *, limit: int, offset: int) -> list[QueryRow]:
     """Return some queries of a run, those with the lowest AP@k, then P@k, first."""
     order = [("ap_at_k", "ascending"), ("p_at_k", "ascending"), ("query", "ascending")]
-    return [dict(row) for row in rows.sort_by(order).slice(offset, limit).to_pylist()]
+    return query_rows(rows.sort_by(order).slice(offset, limit))
 
 
-def twins(rows: pa.Table) -> list[dict[str, Any]]:
+def twins(rows: pa.Table) -> list[QueryRow]:
     """Return the queries that the collection holds."""
-    return [dict(row) for row in rows.filter(rows["in_collection"]).to_pylist()]
+    return query_rows(rows.filter(rows["in_collection"]))
 
 
 @dataclass(frozen=True)
@@ -261,23 +293,23 @@ class Leakage:
 
     queries: int
     identical: int
-    near: Sequence[Mapping[str, Any]]
-    copies: Sequence[Mapping[str, Any]]
+    near: Sequence[QueryCopy]
+    copies: Sequence[QueryCopy]
     unchecked: int
 
 
-def leakage(report: Report) -> Leakage | None:
+def leakage(report: EvaluationReport) -> Leakage | None:
     """Return what is known of copies; None for an evaluation from before they were looked for."""
-    queries = report["query_set"]
-    if "copies" not in queries:
+    queries = report.query_set
+    if queries.copies is None:
         return None
-    copies = sorted(queries["copies"], key=lambda one: -one["similarity"])
+    copies = sorted(queries.copies, key=lambda copy: -copy.similarity)
     return Leakage(
-        queries=len({one["digest"] for one in copies}),
-        identical=sum(one["kind"] == "identical" for one in copies),
-        near=[one for one in copies if one["kind"] == "near"],
+        queries=queries.copied or 0,
+        identical=sum(copy.kind == "identical" for copy in copies),
+        near=[copy for copy in copies if copy.kind == "near"],
         copies=copies,
-        unchecked=queries["unchecked"],
+        unchecked=queries.unchecked or 0,
     )
 
 
@@ -285,20 +317,20 @@ def leakage(report: Report) -> Leakage | None:
 class Pair:
     """A query that two runs answered: the row of each, and by how much AP@k rose from the first to the second."""
 
-    a: Mapping[str, Any]
-    b: Mapping[str, Any]
+    a: QueryRow
+    b: QueryRow
 
     @property
     def rise(self) -> float:
         """By how much AP@k rose."""
-        return float(self.b["ap_at_k"] - self.a["ap_at_k"])
+        return self.b["ap_at_k"] - self.a["ap_at_k"]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """How two runs differ over the queries that both answered.
 
-    `rises` has, for each figure, by how much its mean rose, and the interval of that; `changed` the queries with other
+    `rises` has, for each score, by how much its mean rose, and the interval of that; `changed` the queries with other
     hits, those whose AP@k changed most first.
     """
 
@@ -307,25 +339,25 @@ class Comparison:
     only_b: int
     better: int
     worse: int
-    rises: Mapping[str, tuple[float, tuple[float, float]]]
+    rises: Mapping[str, tuple[float, Interval]]
     changed: Sequence[Pair]
 
 
 def compare(a: pa.Table, b: pa.Table) -> Comparison:
     """Return how two runs, given by their rows, differ. A query is the same if image and label are."""
-    first, second = ({(row["digest"], row["label"]): row for row in table.to_pylist()} for table in (a, b))
+    first, second = ({(row["digest"], row["label"]): row for row in query_rows(table)} for table in (a, b))
     pairs = [Pair(row, second[key]) for key, row in first.items() if key in second]
     changed = sorted(
         (pair for pair in pairs if pair.a["hits"] != pair.b["hits"]),
         key=lambda pair: (-abs(pair.rise), pair.rise, pair.a["query"]),
     )
-    rises: dict[str, tuple[float, tuple[float, float]]] = {}
+    rises: dict[str, tuple[float, Interval]] = {}
     if pairs:
-        each = np.array([[pair.b[name] - pair.a[name] for name in _FIGURES] for pair in pairs])
-        drawn = retrieval_metrics.bootstrap_means(each, seed=[0])
+        differences = np.array([[pair.b[name] - pair.a[name] for name in SCORE_NAMES] for pair in pairs])
+        means = retrieval_metrics.bootstrap_means(differences, seed=[0])
         rises = {
-            name: (float(each[:, place].mean()), retrieval_metrics.interval(drawn[:, place]))
-            for place, name in enumerate(_FIGURES)
+            name: (float(differences[:, column].mean()), retrieval_metrics.interval(means[:, column]))
+            for column, name in enumerate(SCORE_NAMES)
         }
     return Comparison(
         common=len(pairs),

@@ -1,4 +1,4 @@
-"""What the pages tell of evaluations: confusion beyond forty classes, heat maps of grids, how two runs differ."""
+"""What the pages show of evaluations: confusion beyond forty classes, heat maps of grids, how two runs differ."""
 
 from typing import Any
 
@@ -6,27 +6,9 @@ import pyarrow as pa
 import pytest
 
 from services.web.pages import charts, evaluation_views
+from shared.evaluation.report import QueryKind
 from shared.evaluation.rows import ROWS
-
-
-def a_run(run: str, **more: Any) -> dict[str, Any]:
-    search, metric, among = run.split("-")
-    figures = {"p_at_k": 0.5, "ap_at_k": 0.4, "recall_at_k": 0.9, "candidates": 10.0, "candidate_fraction": 0.1}
-    index = None if search == "exact" else {"family": "p-stable"}
-    shown = {"id": run, "search": search, "metric": metric, "distractors": among == "all", "index": index}
-    return {**shown, **figures, "interval": {name: [0.0, 1.0] for name in figures}, **more}
-
-
-def a_setting(number: int, recall: float, **parameters: Any) -> dict[str, Any]:
-    run = a_run(f"grid{number}-cosine-all", recall_at_k=recall)
-    return {
-        "setting": {"space": "principal", "probes": 1} | parameters,
-        "index": {"family": "p-stable", "probes": 1, "budget_share": None} | parameters | {"width": 1.0 + number},
-        "build_s": 1.0,
-        "buckets": 3,
-        "predicted": None,
-        "runs": [run],
-    }
+from tests.support.evaluation_reports import a_class, a_query_set, a_report, a_run, a_setting
 
 
 def rows(*queries: tuple[str, list[int], float]) -> pa.Table:
@@ -53,15 +35,16 @@ def rows(*queries: tuple[str, list[int], float]) -> pa.Table:
 
 def test_a_confusion_of_many_classes_keeps_every_hit() -> None:
     labels = [f"class {number:02d}" for number in range(50)]
-    per_class = {label: {"queries": 100 - place} for place, label in enumerate(labels)}
+    per_class = {label: a_class(100 - place) for place, label in enumerate(labels)}
     confusion = {label: {label: 7, "class 49": 2, "": 1} for label in labels[:49]} | {labels[49]: {labels[49]: 10}}
-    table = evaluation_views.confusion({"confusion": confusion}, per_class)
+    table = evaluation_views.confusion_table(a_run("exact-cosine-all", confusion=confusion, per_class=per_class))
     assert list(table.rows) == labels[:40]
     assert list(table.columns) == [*labels[:40], evaluation_views.OTHERS, evaluation_views.NO_LABEL]
     for line in table.cells:
         assert sum(cell.value for cell in line if cell) == pytest.approx(1.0)
         assert [cell.short for cell in line[-2:] if cell] == ["2", "1"]
-    small = evaluation_views.confusion({"confusion": {"a": {"b": 3}}}, {"a": {"queries": 1}})
+    two = a_run("exact-cosine-all", confusion={"a": {"b": 3}}, per_class={"a": a_class(1)})
+    small = evaluation_views.confusion_table(two)
     assert (list(small.rows), list(small.columns)) == (["a"], ["a", "b"])
 
 
@@ -74,16 +57,16 @@ def test_a_grid_of_three_parameters_is_a_map_for_each_value_of_the_third() -> No
     ]
     del grid[-1]
     run = a_run("lsh-cosine-all")
-    report = {"k": 10, "runs": [run], "grid": grid}
+    report = a_report([run], grid)
     maps = evaluation_views.grid_maps(report, run, "recall_at_k")
-    assert [one.title for one in maps] == ["p-stable, width 1", "p-stable, width 2"]
+    assert [table.title for table in maps] == ["p-stable, width 1", "p-stable, width 2"]
     assert [list(maps[0].columns), list(maps[0].rows)] == [["4", "8", "16"], ["2", "3"]]
     assert [[cell.value if cell else None for cell in line] for line in maps[1].cells] == [
         [0.5, 0.5, 0.5],
         [0.25, 0.25, None],
     ]
     assert evaluation_views.grid_maps(report, a_run("lsh-euclidean-all"), "recall_at_k") == []
-    assert evaluation_views.grid_maps({"runs": [run], "grid": grid[:1]}, run, "recall_at_k") == []
+    assert evaluation_views.grid_maps(a_report([run], grid[:1]), run, "recall_at_k") == []
     assert len(charts.heat(maps[1])["cells"]) == 5
 
 
@@ -111,10 +94,8 @@ def test_the_worst_queries_come_first_and_twins_are_found() -> None:
 
 
 def test_only_evaluations_by_the_same_are_drawn_together() -> None:
-    def by(kind: str, k: int = 10, **more: Any) -> str:
-        return evaluation_views.judged_by(
-            {"k": k, "query_set": {"kind": kind, "digest": "ab" * 32, "name": None, **more}}
-        )
+    def by(kind: QueryKind, k: int = 10, **more: Any) -> str:
+        return evaluation_views.comparison_key(a_report(k=k, query_set=a_query_set(kind=kind, **more)))
 
     assert by("sample", digest="cd" * 32) == by("sample")
     assert len({by("sample"), by("sample", k=5), by("kept", name="one"), by("kept", name="two"), by("folder")}) == 5
