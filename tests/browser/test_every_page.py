@@ -1,0 +1,115 @@
+"""What holds on every page in a browser: narrow screens, accessible names, hostile file names, no layout shifts."""
+
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.actions import jpeg
+from tests.browser.conftest import COLLECTION, Watch
+from tests.support.stack import Stack
+from tests.support.web_client import Client, picture
+
+HOSTILE = "'><img src=x onerror=document.title='owned'><script>document.title='owned'.jpg"
+
+
+@pytest.mark.parametrize("width", [360, 390, 768, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_the_screen(
+    browser: Browser,
+    stack: Stack,
+    shown: dict[str, bytes],
+    client: Client,
+    width: int,
+    scheme: Literal["light", "dark"],
+) -> None:
+    long = [("x" * 180 + ".jpg", picture(700))]
+    client.upload("web-long-" + "x" * 54, long, label="y" * 200)
+    name = "web-long-" + "x" * 54
+    image_id = client.wait_for(name, 1)[0]["id"]
+    context = browser.new_context(
+        viewport={"width": width, "height": 800},
+        base_url=stack.url,
+        color_scheme=scheme,
+    )
+    page = context.new_page()
+    assert shown
+    for path in (
+        "/",
+        f"/?collection={COLLECTION}",
+        f"/?collection={name}&id={image_id}",
+        "/collections",
+        f"/collections/{name}",
+        f"/collections/{COLLECTION}",
+        "/collections/web-none-yet",
+        "/nothing/" + "z" * 200,
+    ):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    context.close()
+
+
+def test_everything_has_a_name_and_the_focus_can_be_seen(page: Page, shown: dict[str, bytes]) -> None:
+    assert shown
+    for path in (f"/?collection={COLLECTION}", f"/collections/{COLLECTION}", "/collections"):
+        page.goto(path)
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll("a, button, input:not([type=hidden]), select")].filter((element) =>
+                !(element.getAttribute("aria-label") || element.textContent.trim() || element.labels?.length
+                  || element.querySelector("img[alt]"))).map((element) => element.outerHTML)"""
+        )
+        assert nameless == []
+        assert page.locator("img:not([alt])").count() == 0
+        page.keyboard.press("Tab")
+        skip = page.locator(":focus")
+        expect(skip).to_have_text("Skip to the content")
+        expect(skip).to_be_in_viewport()
+        for _ in range(6):
+            page.keyboard.press("Tab")
+            outline = page.evaluate(
+                """() => {
+                    const focused = document.activeElement;
+                    return [focused, focused.closest(".frame"), focused.nextElementSibling]
+                        .some((element) => element && getComputedStyle(element).outlineStyle === "solid");
+                }"""
+            )
+            assert outline, page.evaluate("document.activeElement.outerHTML")
+
+
+def test_names_and_labels_are_text_and_nothing_else(page: Page, watch: Watch, client: Client) -> None:
+    data = picture(710)
+    label = "\"'><script>document.title='owned'</script><img src=x onerror=document.title='owned'>"
+    client.upload("web-hostile", [(HOSTILE, data), ("plain.jpg", picture(711))], label=label)
+    for path in ("/collections/web-hostile", "/?collection=web-hostile"):
+        page.goto(path)
+        hostile = page.locator(".work").filter(has=page.locator(".name", has_text="onerror"))
+        expect(hostile).to_have_count(1)
+        hostile.locator(".mount").click()
+        expect(page.locator("#lightbox .title")).to_contain_text("onerror")
+        page.keyboard.press("Escape")
+    hostile.locator("[data-more-like-this]").click()
+    expect(page.locator("#found-title")).to_contain_text("onerror")
+    page.set_input_files("#image", jpeg(HOSTILE, data))
+    expect(page.locator("#found-title")).to_have_text("Most similar first")
+    page.goto("/collections/web-hostile")
+    page.set_input_files("#files", jpeg(HOSTILE, b"text"))
+    expect(page.locator("#refusals li")).to_have_count(1)
+    hostile.locator("[data-delete]").click()
+    expect(page.locator("#confirm-name")).to_contain_text("onerror")
+    assert "owned" not in page.title()
+    assert page.locator("#gallery script, #results script, main img[src='x']").count() == 0
+    watch.errors[:] = [error for error in watch.errors if "422" not in error]  # the browser notes the refusal
+
+
+def test_pictures_keep_their_place_while_they_load(page: Page, shown: dict[str, bytes]) -> None:
+    assert shown
+    page.add_init_script(
+        """window.shifts = 0;
+        new PerformanceObserver((list) => {
+            for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifts += entry.value;
+        }).observe({ type: "layout-shift", buffered: true });"""
+    )
+    for path in (f"/?collection={COLLECTION}", f"/collections/{COLLECTION}", "/collections"):
+        page.goto(path)
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("window.shifts") < 0.01
