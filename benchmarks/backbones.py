@@ -1,8 +1,8 @@
 """Images a second and P@10 of each backbone and size, so that one can choose: ``python -m benchmarks.backbones``.
 
-Each is exported as it would be served, and asked in this process with batches of 32, as the embedder asks. P@10 is the
-share of a query's class among the ten nearest images by an exact scan, without and with images of no class. Without a
-folder of images it takes works of the sample gallery, which tell speeds well and qualities hardly.
+Each is exported as it would be served, and embeds batches of 32 in this process, as the embedder sends them. P@10 is
+the share of a query's class among the ten nearest images by an exact scan, without and with images of no class. Without
+a folder of images, the pictures are works of the sample gallery, which tell speeds well and qualities hardly.
 """
 
 import argparse
@@ -46,11 +46,11 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Pictures:
-    """Files, the class of each or None, and whether each is asked with."""
+    """Files, the class of each or None, and whether each is a query."""
 
     paths: list[Path]
     labels: list[str | None]
-    asked: list[bool]
+    is_query: list[bool]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             pictures = _pictures(options.data, options.queries, options.background, Path(scratch))
             rows: list[Row] = []
             for name, folder, weights in _models(options.sizes, options.models, Path(scratch)):
-                rows.append(_measured(name, folder, weights, pictures))
+                rows.append(_measure_model(name, folder, weights, pictures))
                 _log.info("%s", rows[-1])
     except (ArtseekError, OSError) as error:
         _log.error("error: %s", error)
@@ -100,32 +100,32 @@ def _pictures(data: Path | None, queries: Path | None, background: Path | None, 
     data = sample_pictures(scratch, _WORKS) if data is None else data
     labelled = list(walk([data], labels_from_folders=True))
     rng = np.random.default_rng(0)
-    asked = np.zeros(len(labelled), dtype=bool)
+    is_query = np.zeros(len(labelled), dtype=bool)
     if queries is None:
-        asked[rng.permutation(len(labelled))[:250]] = True
-    sources = [(one.path, one.label, bool(ask)) for one, ask in zip(labelled, asked, strict=True)]
+        is_query[rng.permutation(len(labelled))[:250]] = True
+    pictures = [(source.path, source.label, bool(query)) for source, query in zip(labelled, is_query, strict=True)]
     if queries is not None:
-        sources += [(one.path, one.label, True) for one in walk([queries], labels_from_folders=True)]
+        pictures += [(source.path, source.label, True) for source in walk([queries], labels_from_folders=True)]
     if background is not None:
-        sources += [(one.path, None, False) for one in walk([background], labels_from_folders=False)]
-    paths, labels, flags = (list(column) for column in zip(*sources, strict=True))
+        pictures += [(source.path, None, False) for source in walk([background], labels_from_folders=False)]
+    paths, labels, flags = (list(column) for column in zip(*pictures, strict=True))
     return Pictures(paths, labels, flags)
 
 
 def _models(sizes: Sequence[int], given: Sequence[Path], scratch: Path) -> Iterator[tuple[str, Path, str]]:
-    """Yield what is measured: its name, the folder of its version, and what weights it has."""
+    """Yield the models to measure: name, folder of the version, kind of weights."""
     for name in BACKBONES:
-        told, weights = _weights(name)
+        kind, weights = _weights(name)
         for size in sizes:
             architecture = replace(Architecture.plain(backbone_named(name)), input_size=size, shorter_side=size)
             export(architecture, weights, scratch, f"{name}-{size}", 1)
-            yield f"{name} {size}", scratch / f"{name}-{size}" / "1", told
+            yield f"{name} {size}", scratch / f"{name}-{size}" / "1", kind
     for folder in given:
         yield f"{folder.parent.name} {folder.name}", folder, "trained"
 
 
 def _weights(name: str) -> tuple[str, Weights]:
-    """Return ImageNet's weights of a backbone if they can be had, or random ones, which tell its speed."""
+    """Return ImageNet's weights of a backbone and their kind, or random ones, which tell the speed alone."""
     try:
         with redirect_stdout(sys.stderr):  # Keras tells of its downloads
             backbone_named(name).build(Imagenet())
@@ -135,7 +135,7 @@ def _weights(name: str) -> tuple[str, Weights]:
     return "imagenet", Imagenet()
 
 
-def _measured(name: str, folder: Path, weights: str, pictures: Pictures) -> Row:
+def _measure_model(name: str, folder: Path, weights: str, pictures: Pictures) -> Row:
     manifest = read_manifest(folder)
     if not manifest:
         raise ArtseekError(f"{folder} holds no exported model; give the folder of a version, such as models/search/1")
@@ -149,24 +149,26 @@ def _measured(name: str, folder: Path, weights: str, pictures: Pictures) -> Row:
         embed(noise)
         times.append(time.perf_counter() - started)
     speed = _BATCH / float(np.median(times))
-    alone = mixed = None
+    p_at_10 = p_at_10_mixed = None
     if weights != "random":
-        alone, mixed = _quality(embed, size, pictures)
-    return Row(name, int(manifest["dim"]), weights, speed, None, alone, mixed)
+        p_at_10, p_at_10_mixed = _quality(embed, size, pictures)
+    return Row(name, int(manifest["dim"]), weights, speed, None, p_at_10, p_at_10_mixed)
 
 
 def _quality(embed: Any, size: int, pictures: Pictures) -> tuple[float, float | None]:
     """Return P@10 among labelled images, and among all of them where there are others."""
     vectors, kept = _embedded(embed, size, pictures.paths)
     labels = np.array([pictures.labels[place] or "" for place in kept])
-    asked = np.array([pictures.asked[place] for place in kept])
-    gallery, queries = np.flatnonzero(~asked), np.flatnonzero(asked)
+    is_query = np.array([pictures.is_query[place] for place in kept])
+    gallery, queries = np.flatnonzero(~is_query), np.flatnonzero(is_query)
     similar = vectors[queries] @ vectors[gallery].T
-    found = []
-    for some in (labels[gallery] != "", np.ones(len(gallery), dtype=bool)):
-        nearest = np.argsort(-np.where(some, similar, -np.inf), axis=1, kind="stable")[:, :_K]
-        found.append(float(precision_at_k(labels[gallery][nearest] == labels[queries][:, None]).mean()))
-    return found[0], found[1] if (labels == "").any() else None
+
+    def p_at_10(searched: npt.NDArray[np.bool_]) -> float:
+        nearest = np.argsort(-np.where(searched, similar, -np.inf), axis=1, kind="stable")[:, :_K]
+        return float(precision_at_k(labels[gallery][nearest] == labels[queries][:, None]).mean())
+
+    mixed = p_at_10(np.ones(len(gallery), dtype=bool)) if (labels == "").any() else None
+    return p_at_10(labels[gallery] != ""), mixed
 
 
 def _embedded(embed: Any, size: int, paths: Sequence[Path]) -> tuple[Floats, list[int]]:

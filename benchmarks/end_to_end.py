@@ -253,7 +253,7 @@ class _Searcher:
         """Return the answers a second that so many clients get, each asking again once it has its answer."""
         until = time.perf_counter() + _THROUGHPUT_S
 
-        def ask(number: int) -> int:
+        def search_until_done(number: int) -> int:
             done = 0
             with QueryClient(self.target) as client:
                 while time.perf_counter() < until:
@@ -263,7 +263,7 @@ class _Searcher:
 
         started = time.perf_counter()
         with ThreadPoolExecutor(clients) as pool:
-            answers = sum(pool.map(ask, range(clients)))
+            answers = sum(pool.map(search_until_done, range(clients)))
         return answers / (time.perf_counter() - started)
 
 

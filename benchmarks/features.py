@@ -41,8 +41,8 @@ def features(folders: Sequence[Path], cache: Path, scratch: Path) -> Vectors:
     """
     files = sorted(source.path for source in walk(folders, labels_from_folders=False))
     export_models()
-    told = "\n".join(f"{path} {path.stat().st_size}" for path in (*files, *sorted(MODELS.rglob("artseek.json"))))
-    kept = cache / f"features-{hashlib.sha256(told.encode()).hexdigest()[:16]}.npy"
+    inputs = "\n".join(f"{path} {path.stat().st_size}" for path in (*files, *sorted(MODELS.rglob("artseek.json"))))
+    kept = cache / f"features-{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.npy"
     if not kept.exists():
         vectors = _embed(files, scratch)
         cache.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def _embed(files: Sequence[Path], scratch: Path) -> Vectors:
                     try:
                         pixels.append(decode(path.read_bytes(), size=size)[0])
                     except ImageRefused as error:
-                        _log.warning("%s is left out: %s", path, error)
+                        _log.warning("%s is skipped: %s", path, error)
                 if not pixels:
                     return np.empty((0, serving.signature().dim), dtype=np.float32)
                 return serving.embed(np.stack(pixels))

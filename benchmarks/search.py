@@ -77,7 +77,7 @@ def _measure(system: RunningSystem, files: list[Path]) -> None:
             answers.append({**answer["timings_ms"], "candidates": answer["candidates"]})
 
         median = _median_ms(by_id)
-        stages = {name: statistics.median(one.get(name, 0.0) for one in answers) for name in answers[0]}
+        stages = {name: statistics.median(answer.get(name, 0.0) for answer in answers) for name in answers[0]}
         shown = ", ".join(f"{name} {value:.1f}" for name, value in stages.items())
         print(f"search by id, {mode}: {median:.1f} ms  ({shown})")
     product = _median_ms(lambda number: vectors @ vectors[number])
@@ -101,7 +101,16 @@ def _memory(system: RunningSystem, images: int) -> None:
     largest: defaultdict[str, float] = defaultdict(float)
     for process in psutil.Process(system.pid).children(recursive=True):
         command = " ".join(process.cmdline())
-        for name in ("embedder", "indexer", "services.query", "services.web", "model_server", "weed", "valkey-server"):
+        for name in (
+            "embedder",
+            "indexer",
+            "maintenance",
+            "services.query",
+            "services.web",
+            "model_server",
+            "weed",
+            "valkey-server",
+        ):
             if name in command:
                 largest[name] = max(largest[name], process.memory_info().rss / 2**20)
     print("largest process, MB: " + ", ".join(f"{name} {size:.0f}" for name, size in largest.items()))

@@ -129,8 +129,8 @@ def survey_vectors(
     """
     vectors = checked_vectors(vectors, None)
     ids = np.arange(len(vectors))
-    made = survey(lambda: ((ids, vectors),), len(vectors), seed=seed, k=k, metric=metric, axes=axes)
-    return replace(made, size=max(size or 0, len(vectors)))
+    sample = survey(lambda: ((ids, vectors),), len(vectors), seed=seed, k=k, metric=metric, axes=axes)
+    return replace(sample, size=max(size or 0, len(vectors)))
 
 
 def _first_pass(batches: Iterable[Rows], size: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:

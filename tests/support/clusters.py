@@ -85,7 +85,7 @@ def measured(
     recalls, shares = [], []
     for query in queries:
         found = set(kept(buckets, family.probes(query, probes), budget))
-        wanted = nearest(points, query, min(10, len(vectors)), metric)
-        recalls.append(len(wanted & found) / len(wanted))
+        neighbours = nearest(points, query, min(10, len(vectors)), metric)
+        recalls.append(len(neighbours & found) / len(neighbours))
         shares.append(len(found) / len(vectors))
     return float(np.mean(recalls)), float(np.mean(shares))

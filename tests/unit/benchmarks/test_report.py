@@ -66,27 +66,27 @@ def end_to_end(count: int, share: float) -> EndToEndResult:
 
 def test_the_tenth_similarity_is_that_of_the_exact_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.dataset._BLOCK", 33)
-    some, queries = vectors(200, 8), vectors(5, 8, 1)
-    expected = np.sort(queries @ some.T, axis=1)[:, -10]
-    np.testing.assert_allclose(tenth_similarity(some, queries), expected, rtol=1e-6)
+    base, queries = vectors(200, 8), vectors(5, 8, 1)
+    expected = np.sort(queries @ base.T, axis=1)[:, -10]
+    np.testing.assert_allclose(tenth_similarity(base, queries), expected, rtol=1e-6)
 
 
 def test_of_fewer_than_ten_vectors_all_are_wanted(tmp_path: Path) -> None:
-    data = Dataset.write("few", tmp_path, vectors(4, 8), vectors(3, 8, 1))
+    dataset = Dataset.write("few", tmp_path, vectors(4, 8), vectors(3, 8, 1))
     none = np.full(6, -1)
-    assert data.recall(np.stack([np.concatenate([np.arange(4), none])] * 3)) == 1
-    assert data.recall(np.stack([np.concatenate([[0, 0, 1], none, [-1]])] * 3)) == 0.5
+    assert dataset.recall(np.stack([np.concatenate([np.arange(4), none])] * 3)) == 1
+    assert dataset.recall(np.stack([np.concatenate([[0, 0, 1], none, [-1]])] * 3)) == 0.5
 
 
 def test_a_vector_as_near_as_the_tenth_counts_whichever_it_is(tmp_path: Path) -> None:
-    some = vectors(50, 8)
-    some[30:] = some[30]  # twenty at one place
-    data = Dataset.write("ties", tmp_path, some, some[30:31])
-    assert data.recall(np.arange(30, 40)[None]) == 1
-    assert data.recall(np.arange(40, 50)[None]) == 1
-    far = np.argsort(some[:30] @ some[30])[:5]
-    assert data.recall(np.concatenate([far, np.arange(30, 35)])[None]) == 0.5
-    assert data.recall(np.array([[31] * 10])) == 0.1  # one answer ten times is one
+    base = vectors(50, 8)
+    base[30:] = base[30]  # twenty at one place
+    dataset = Dataset.write("ties", tmp_path, base, base[30:31])
+    assert dataset.recall(np.arange(30, 40)[None]) == 1
+    assert dataset.recall(np.arange(40, 50)[None]) == 1
+    far = np.argsort(base[:30] @ base[30])[:5]
+    assert dataset.recall(np.concatenate([far, np.arange(30, 35)])[None]) == 0.5
+    assert dataset.recall(np.array([[31] * 10])) == 0.1  # one answer ten times is one
 
 
 # What is shown
@@ -96,14 +96,14 @@ def test_the_chosen_point_is_shown_or_the_fastest_that_reaches_the_target_or_the
     chosen = result("a", 100, point(0.9), point(0.94, chosen=True), point(0.99))
     fastest = result("b", 100, point(0.9, ms=1), point(0.99, ms=2), point(0.96, ms=3))
     neither = result("c", 100, point(0.7), point(0.8), point(0.6))
-    found = [one.best_point(0.95) for one in (chosen, fastest, neither, result("d", 100))]
-    assert [best and best.recall for best in found] == [0.94, 0.99, 0.8, None]
+    shown = [index.best_point(0.95) for index in (chosen, fastest, neither, result("d", 100))]
+    assert [best and best.recall for best in shown] == [0.94, 0.99, 0.8, None]
 
 
 def test_the_share_at_a_recall_lies_between_two_points_by_its_logarithm() -> None:
-    one = result("a", 100, point(0.9, share=0.01), point(1.0, share=0.04), point(0.5, share=0.001), point(0.7))
-    assert one.candidate_share_at(0.95) == pytest.approx(0.02)
-    assert one.candidate_share_at(0.9) == pytest.approx(0.01)
+    index = result("a", 100, point(0.9, share=0.01), point(1.0, share=0.04), point(0.5, share=0.001), point(0.7))
+    assert index.candidate_share_at(0.95) == pytest.approx(0.02)
+    assert index.candidate_share_at(0.9) == pytest.approx(0.01)
     assert result("a", 100, point(0.9, share=0.01)).candidate_share_at(0.95) is None
 
 
@@ -118,13 +118,13 @@ def test_the_exponent_is_that_of_a_power_law() -> None:
 
 def test_growth_reads_shares_at_the_target_and_leaves_out_what_is_not_simulated_or_not_ours() -> None:
     sizes = (10_000, 1_000_000)
-    some = [result("a", n, point(0.9, share=n**-0.5 / 2), point(1.0, share=n**-0.5 * 2)) for n in sizes]
+    ours = [result("a", n, point(0.9, share=n**-0.5 / 2), point(1.0, share=n**-0.5 * 2)) for n in sizes]
     others = [result("a library", n, point(0.9, share=0.1), point(1.0, share=0.2), ours=False) for n in sizes]
-    found = results(*some, *others, end_to_end=(end_to_end(10_000, 0.1), end_to_end(1_000_000, 0.001)))
+    all_results = results(*ours, *others, end_to_end=(end_to_end(10_000, 0.1), end_to_end(1_000_000, 0.001)))
     real = result("a", 500, point(0.9, share=0.5), point(1.0, share=0.9))
-    found.datasets["500"] = DatasetInfo(500, 16, 1.4, simulated=False)
-    found.indexes.append(real)
-    assert growth_rows(found) == [
+    all_results.datasets["500"] = DatasetInfo(500, 16, 1.4, simulated=False)
+    all_results.indexes.append(real)
+    assert growth_rows(all_results) == [
         ("share at equal recall", "10,000", "1,000,000", "exponent"),
         ("a", "1.00%", "0.10%", "-0.50"),
         (f"{report.END_TO_END}, as tuned", "10.00%", "0.10%", "-1.00"),
@@ -135,13 +135,13 @@ def test_growth_reads_shares_at_the_target_and_leaves_out_what_is_not_simulated_
 
 
 def test_rows_have_the_cells_of_the_head_and_say_what_was_skipped_lines() -> None:
-    found = results(
+    all_results = results(
         result("a", 100, point(0.96, share=0.031, ms=1.5)),
         result("b", 100, skipped="b is not installed"),
         result("c", 100, skipped="b is not installed"),
         end_to_end=(end_to_end(100, 0.02),),
     )
-    table = index_rows(found)
+    table = index_rows(all_results)
     assert [row[:3] for row in table] == [
         ("100", report.END_TO_END, "voronoi 2 × 64, probes 8"),
         ("100", "a", "probes 8"),
@@ -149,24 +149,24 @@ def test_rows_have_the_cells_of_the_head_and_say_what_was_skipped_lines() -> Non
         ("100", "c", "skipped"),
     ]
     assert table[1][3:] == ("0.960", "3.10%", "", "1.50", "3.00", "667", "1.5", "100")
-    assert skipped_lines(found) == ["Skipped: b (100); c (100): b is not installed"]
-    text = markdown(found)
+    assert skipped_lines(all_results) == ["Skipped: b (100); c (100): b is not installed"]
+    text = markdown(all_results)
     assert {line.count("|") for line in text.splitlines() if line.startswith("| 100 |")} == {12}
     assert "| s to merge them | 0.0123 |" in text
-    assert skipped_lines(found)[0] in text
+    assert skipped_lines(all_results)[0] in text
 
 
 def test_plain_text_has_every_row() -> None:
-    found = results(result("an index", 100, point(0.96)), end_to_end=(end_to_end(100, 0.02),))
+    all_results = results(result("an index", 100, point(0.96)), end_to_end=(end_to_end(100, 0.02),))
     out = StringIO()
-    show(found, Console(file=out, width=170))
+    show(all_results, Console(file=out, width=170))
     for cell in ("an index", "0.960", "contrast 1.80", "processor some", "s to merge them", "share at equal recall"):
         assert cell in out.getvalue()
 
 
 def test_figures_are_read_as_they_were_written(tmp_path: Path) -> None:
-    found = results(result("a", 100, point(0.96, share=0.1)), end_to_end=(end_to_end(100, 0.02),))
-    found.save(tmp_path / "results.json")
+    all_results = results(result("a", 100, point(0.96, share=0.1)), end_to_end=(end_to_end(100, 0.02),))
+    all_results.save(tmp_path / "results.json")
     again = Results.load(tmp_path / "results.json")
-    assert asdict(again) == asdict(found)
-    assert index_rows(again) == index_rows(found)
+    assert asdict(again) == asdict(all_results)
+    assert index_rows(again) == index_rows(all_results)

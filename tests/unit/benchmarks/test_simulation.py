@@ -34,28 +34,32 @@ def test_contrast_is_that_of_all_pairs_and_all_neighbours() -> None:
 
 @pytest.mark.parametrize("block", [7, 100, 16_384])
 def test_the_block_does_not_change_the_contrast(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = measure_contrast(REAL)
+    expected = measure_contrast(REAL)
     monkeypatch.setattr(simulation, "_BLOCK", block)
-    assert measure_contrast(REAL).tenth == pytest.approx(whole.tenth, rel=1e-4)
+    assert measure_contrast(REAL).tenth == pytest.approx(expected.tenth, rel=1e-4)
 
 
 def test_by_default_as_many_vectors_have_the_contrast_of_the_real_ones() -> None:
-    found = simulate(REAL, 4000, 50)
-    assert measure_contrast(found.vectors[: len(REAL)]).ratio == pytest.approx(measure_contrast(REAL).ratio, rel=0.05)
-    assert found.contrast.ratio > measure_contrast(REAL).ratio  # more vectors in the same neighbourhoods lie nearer
+    simulated = simulate(REAL, 4000, 50)
+    assert measure_contrast(simulated.vectors[: len(REAL)]).ratio == pytest.approx(
+        measure_contrast(REAL).ratio, rel=0.05
+    )
+    assert simulated.contrast.ratio > measure_contrast(REAL).ratio  # more vectors in the same neighbourhoods lie nearer
 
 
 def test_fewer_vectors_than_there_are_real_ones_have_the_contrast_of_as_many() -> None:
-    found = simulate(REAL, 200, 20)
-    some = [measure_contrast(REAL[np.random.default_rng(seed).permutation(len(REAL))[:200]]).ratio for seed in range(5)]
-    assert found.contrast.ratio == pytest.approx(np.median(some), rel=0.06)
+    simulated = simulate(REAL, 200, 20)
+    ratios = [
+        measure_contrast(REAL[np.random.default_rng(seed).permutation(len(REAL))[:200]]).ratio for seed in range(5)
+    ]
+    assert simulated.contrast.ratio == pytest.approx(np.median(ratios), rel=0.06)
 
 
-@pytest.mark.parametrize("wanted", [1.5, 2.2])
-def test_a_contrast_asked_for_is_reached_and_not_exceeded(wanted: float) -> None:
-    found = simulate(REAL, 2500, 50, contrast=wanted)
-    assert 0.97 * wanted <= found.contrast.ratio <= wanted
-    assert found.contrast.ratio == measure_contrast(found.vectors).ratio
+@pytest.mark.parametrize("contrast", [1.5, 2.2])
+def test_a_contrast_asked_for_is_reached_and_not_exceeded(contrast: float) -> None:
+    simulated = simulate(REAL, 2500, 50, contrast=contrast)
+    assert 0.97 * contrast <= simulated.contrast.ratio <= contrast
+    assert simulated.contrast.ratio == measure_contrast(simulated.vectors).ratio
 
 
 def test_a_contrast_that_no_spread_gives_is_refused() -> None:
@@ -64,33 +68,33 @@ def test_a_contrast_that_no_spread_gives_is_refused() -> None:
 
 
 def test_a_seed_gives_the_same_vectors_and_another_seed_others() -> None:
-    one, again, other = (simulate(REAL, 1500, 30, contrast=1.6, seed=seed) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(one.vectors, again.vectors)
-    np.testing.assert_array_equal(one.queries, again.queries)
-    assert not np.isin(one.vectors[:, 0], other.vectors[:, 0]).any()
+    first, again, other = (simulate(REAL, 1500, 30, contrast=1.6, seed=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.vectors, again.vectors)
+    np.testing.assert_array_equal(first.queries, again.queries)
+    assert not np.isin(first.vectors[:, 0], other.vectors[:, 0]).any()
 
 
 def test_queries_are_like_the_vectors_and_are_none_of_them() -> None:
-    found = simulate(REAL, 3000, 300)
-    nearest = np.sort(np.linalg.norm(found.queries[:, None] - found.vectors, axis=2), axis=1)
+    simulated = simulate(REAL, 3000, 300)
+    nearest = np.sort(np.linalg.norm(simulated.queries[:, None] - simulated.vectors, axis=2), axis=1)
     assert nearest[:, 0].min() > 0.01
-    assert float(np.median(nearest[:, 9])) == pytest.approx(found.contrast.tenth, rel=0.05)
+    assert float(np.median(nearest[:, 9])) == pytest.approx(simulated.contrast.tenth, rel=0.05)
 
 
 def test_every_row_is_drawn_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulation, "_DRAWN", 64)
-    found = simulate(REAL, 1000, 100)
-    lengths = np.linalg.norm(np.concatenate([found.vectors, found.queries]), axis=1)
+    simulated = simulate(REAL, 1000, 100)
+    lengths = np.linalg.norm(np.concatenate([simulated.vectors, simulated.queries]), axis=1)
     np.testing.assert_allclose(lengths, 1, atol=1e-5)
-    assert found.vectors.dtype == np.float32
-    assert len(np.unique(found.vectors, axis=0)) == 1000
+    assert simulated.vectors.dtype == np.float32
+    assert len(np.unique(simulated.vectors, axis=0)) == 1000
 
 
 def test_vectors_lie_in_the_directions_of_their_neighbourhoods() -> None:
     real = np.zeros((200, 30), dtype=np.float32)
     real[:, :4] = np.random.default_rng(0).standard_normal((200, 4))
-    found = simulate(unit(real), 500, 10)
-    assert not found.vectors[:, 4:].any()
+    simulated = simulate(unit(real), 500, 10)
+    assert not simulated.vectors[:, 4:].any()
 
 
 def test_memory_beside_the_result_is_that_of_some_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,11 +104,11 @@ def test_memory_beside_the_result_is_that_of_some_blocks(monkeypatch: pytest.Mon
     monkeypatch.setattr(simulation, "_PROBES", 64)
     tracemalloc.start()
     try:
-        found = simulate(REAL, 60_000, 100)
+        simulated = simulate(REAL, 60_000, 100)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 1.6 * found.vectors.nbytes
+    assert peak < 1.6 * simulated.vectors.nbytes
 
 
 def test_reduced_vectors_keep_inner_products_as_well_as_so_few_dimensions_can() -> None:

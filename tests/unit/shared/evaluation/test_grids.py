@@ -91,7 +91,7 @@ def test_the_schema_takes_what_is_taken(grid: Any, *, fits: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("grid", "said"),
+    ("grid", "message"),
     [
         ("no JSON", "not JSON"),
         ([], "no settings"),
@@ -114,7 +114,7 @@ def test_the_schema_takes_what_is_taken(grid: Any, *, fits: bool) -> None:
         ({"tables": list(range(1, 257)), "hashes": [4, 5]}, f"more than {MAX_SETTINGS} settings"),
     ],
 )
-def test_what_makes_no_grid_is_refused_by_name(grid: Any, said: str) -> None:
+def test_what_makes_no_grid_is_refused_by_name(grid: Any, message: str) -> None:
     with pytest.raises(Invalid, match="grid") as refusal:
         parse_grid(grid if isinstance(grid, str) else json.dumps(grid))
-    assert said in str(refusal.value)
+    assert message in str(refusal.value)

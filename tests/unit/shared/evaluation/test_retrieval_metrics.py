@@ -70,8 +70,8 @@ def test_average_precision_parts_from_trec_eval_where_more_is_relevant_than_k() 
 
 def test_recall_counts_by_distance_so_that_any_of_equally_near_items_will_do() -> None:
     exact = np.array([[1.0, 2.0, 2.0], [1.0, 2.0, np.inf], [np.inf] * 3, [0.5, 0.5, 0.5]])
-    farthest, wanted = retrieval_metrics.kth_nearest(exact)
-    assert wanted.tolist() == [3, 2, 0, 3]
+    farthest, count = retrieval_metrics.kth_nearest(exact)
+    assert count.tolist() == [3, 2, 0, 3]
     found = np.array(
         [
             [2.0, 2.0 + 1e-12, 2.0, 3.0],  # three of those at the distance of the last, none nearer: all count
@@ -80,23 +80,23 @@ def test_recall_counts_by_distance_so_that_any_of_equally_near_items_will_do() -
             [0.5, 0.6, np.inf, np.inf],
         ]
     )
-    assert retrieval_metrics.recall_at_k(found, farthest, wanted) == pytest.approx([1, 1 / 2, 1, 1 / 3])
+    assert retrieval_metrics.recall_at_k(found, farthest, count) == pytest.approx([1, 1 / 2, 1, 1 / 3])
 
 
 @given(arrays.arrays(np.float64, (4, 12), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0])), st.data())
 def test_recall_of_a_part_of_the_items_is_what_a_count_of_ids_gives_but_for_ties(
     distances: retrieval_metrics.Floats, data: st.DataObject
 ) -> None:
-    farthest, wanted = retrieval_metrics.kth_nearest(np.sort(distances, axis=1)[:, :K])
+    farthest, count = retrieval_metrics.kth_nearest(np.sort(distances, axis=1)[:, :K])
     kept = data.draw(arrays.arrays(np.bool_, distances.shape))
-    recalls = retrieval_metrics.recall_at_k(np.where(kept, distances, np.inf), farthest, wanted)
-    for row, its, recall in zip(distances, kept, recalls, strict=True):
+    recalls = retrieval_metrics.recall_at_k(np.where(kept, distances, np.inf), farthest, count)
+    for row, kept_places, recall in zip(distances, kept, recalls, strict=True):
         order = np.argsort(row, kind="stable")
-        by_id = len(set(order[:K].tolist()) & set(np.flatnonzero(its).tolist())) / K
-        nearer = its & (row < np.sort(row)[K - 1])
+        by_id = len(set(order[:K].tolist()) & set(np.flatnonzero(kept_places).tolist())) / K
+        nearer = kept_places & (row < np.sort(row)[K - 1])
         assert recall >= by_id
         assert recall >= nearer.sum() / K
-        assert recall == min(K, (row[its] <= np.sort(row)[K - 1]).sum()) / K
+        assert recall == min(K, (row[kept_places] <= np.sort(row)[K - 1]).sum()) / K
 
 
 def test_the_benchmarks_count_recall_in_the_same_way(tmp_path: Path) -> None:
@@ -116,9 +116,9 @@ def test_the_benchmarks_count_recall_in_the_same_way(tmp_path: Path) -> None:
 def test_a_query_that_is_in_the_collection_does_not_count_itself() -> None:
     ids = np.array([[7, 1, 2, 3], [1, 7, 2, -1], [4, 5, 6, 8], [1, 2, 3, 9]])
     own = np.array([7, 7, 7, 9])
-    places, itself = retrieval_metrics.others_first(ids, own, 3)
+    places, is_query = retrieval_metrics.others_first(ids, own, 3)
     assert np.take_along_axis(ids, places, axis=1).tolist() == [[1, 2, 3], [1, 2, -1], [4, 5, 6], [1, 2, 3]]
-    assert itself.tolist() == [True, True, False, True]
+    assert is_query.tolist() == [True, True, False, True]
 
 
 def test_what_was_not_found_has_no_distance() -> None:

@@ -85,17 +85,17 @@ def test_insertions_and_removals_in_any_order_leave_what_is_left(
     buckets: Buckets = defaultdict(set)
     inside: set[int] = set()
     for _ in range(data.draw(st.integers(1, 12), label="changes")):
-        some = np.array(
+        changed = np.array(
             data.draw(st.lists(st.integers(0, len(vectors) - 1), min_size=1, max_size=9, unique=True), label="rows")
         )
         # Another worker, which has read the family from the store.
         worker = loads(dumps(family)) if data.draw(st.booleans(), label="another worker") else family
         remove = data.draw(st.booleans(), label="remove")
-        change(buckets, some, worker.keys(vectors[some]), remove=remove)
-        inside = inside - set(some.tolist()) if remove else inside | set(some.tolist())
-    left = np.array(sorted(inside), dtype=np.int64)
+        change(buckets, changed, worker.keys(vectors[changed]), remove=remove)
+        inside = inside - set(changed.tolist()) if remove else inside | set(changed.tolist())
+    remaining = np.array(sorted(inside), dtype=np.int64)
     fresh: Buckets = defaultdict(set)
-    change(fresh, left, family.keys(vectors[left]), remove=False)
+    change(fresh, remaining, family.keys(vectors[remaining]), remove=False)
     assert buckets == fresh
 
 
@@ -110,14 +110,14 @@ def test_ten_thousand_changes_leave_what_is_left(kind: str) -> None:
     inside: set[int] = set()
     changes = 0
     while changes < 10_000:
-        some = rng.choice(1500, rng.integers(1, 90), replace=False)
+        changed = rng.choice(1500, rng.integers(1, 90), replace=False)
         remove = bool(rng.random() < 0.45)
-        change(buckets, some, family.keys(vectors[some]), remove=remove)
-        inside = inside - set(some.tolist()) if remove else inside | set(some.tolist())
-        changes += len(some)
-    left = np.array(sorted(inside))
-    assert 200 < len(left) < 1400
+        change(buckets, changed, family.keys(vectors[changed]), remove=remove)
+        inside = inside - set(changed.tolist()) if remove else inside | set(changed.tolist())
+        changes += len(changed)
+    remaining = np.array(sorted(inside))
+    assert 200 < len(remaining) < 1400
     fresh: Buckets = defaultdict(set)
-    change(fresh, left, family.keys(vectors)[left], remove=False)
+    change(fresh, remaining, family.keys(vectors)[remaining], remove=False)
     assert buckets == fresh
-    assert sum(map(len, buckets.values())) == 3 * len(left)
+    assert sum(map(len, buckets.values())) == 3 * len(remaining)

@@ -61,6 +61,6 @@ def test_identical_points_have_identical_centroids() -> None:
 
 def test_k_means_is_decided_by_points_and_generator() -> None:
     points = clustered(4, 500)
-    one, again, other = (k_means(points, 20, rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert (one == again).all()
-    assert (one != other).any()
+    first, again, other = (k_means(points, 20, rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()

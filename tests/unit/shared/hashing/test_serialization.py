@@ -25,9 +25,9 @@ def test_a_stored_family_gives_the_same_keys(n: int) -> None:
     restored = loads(data)
     assert (restored.family, restored.dim, restored.tables) == ("p-stable", DIM, 4)
     assert restored.parameters() == family.parameters() == json.loads(json.dumps(family.parameters()))
-    some = clustered(8, 300, DIM)
-    assert (restored.keys(some) == family.keys(some)).all()
-    assert all((restored.probes(row) == family.probes(row)).all() for row in some[:20])
+    batch = clustered(8, 300, DIM)
+    assert (restored.keys(batch) == family.keys(batch)).all()
+    assert all((restored.probes(row) == family.probes(row)).all() for row in batch[:20])
     assert dumps(restored) == data
 
 

@@ -90,9 +90,9 @@ def test_every_bucket_probed_is_the_exact_scan(collection: FloatArray) -> None:
 
 
 def test_a_lower_target_costs_fewer_candidates(collection: FloatArray) -> None:
-    some = collection[:1500]
+    sample = collection[:1500]
     low, high = (
-        fit(some, seed=0, family="p-stable", tables=8, hashes=12, recall_target=target).parameters()
+        fit(sample, seed=0, family="p-stable", tables=8, hashes=12, recall_target=target).parameters()
         for target in (0.7, 0.97)
     )
     assert low["recall"] < high["recall"]
@@ -109,9 +109,9 @@ def test_a_collection_to_grow_gets_finer_buckets(collection: FloatArray) -> None
 
 
 def test_what_is_asked_for_is_taken(collection: FloatArray) -> None:
-    asked = {"seed": 9, "tables": 3, "hashes": 7, "width": 0.8, "probes": 5}
-    parameters = fit(collection[:500], family="p-stable", **asked).parameters()  # type: ignore[arg-type]
-    assert {name: parameters[name] for name in asked} == asked
+    given = {"seed": 9, "tables": 3, "hashes": 7, "width": 0.8, "probes": 5}
+    parameters = fit(collection[:500], family="p-stable", **given).parameters()  # type: ignore[arg-type]
+    assert {name: parameters[name] for name in given} == given
     single = fit(collection[:500], seed=9, family="p-stable", tables=4, probes=1)
     assert single.probes(collection[0]).shape == (4, 1)
 
@@ -153,10 +153,10 @@ def test_more_cells_or_probes_than_there_are_vectors_are_as_many_as_there_are(co
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_fit_is_decided_by_sample_and_seed(collection: FloatArray, kind: str) -> None:
-    some = collection[:1000]
-    one, again, other = (fit(some, seed=seed, family=kind, tables=2, cells=100, hashes=8) for seed in (3, 3, 4))
-    assert dumps(one) == dumps(again)
-    assert (one.keys(some) != other.keys(some)).mean() > 0.9
+    sample = collection[:1000]
+    first, again, other = (fit(sample, seed=seed, family=kind, tables=2, cells=100, hashes=8) for seed in (3, 3, 4))
+    assert dumps(first) == dumps(again)
+    assert (first.keys(sample) != other.keys(sample)).mean() > 0.9
 
 
 # Samples that decide little or nothing
@@ -165,16 +165,16 @@ def test_a_fit_is_decided_by_sample_and_seed(collection: FloatArray, kind: str) 
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("n", [1, 2, 3, 11, 12, 63, 64, 65, 150])
 def test_few_vectors_find_each_other(collection: FloatArray, n: int, kind: str) -> None:
-    some = collection[:n]
-    family = fit(some, seed=0, family=kind)
-    keys = family.keys(some)
+    sample = collection[:n]
+    family = fit(sample, seed=0, family=kind)
+    keys = family.keys(sample)
     assert keys.shape == (n, family.tables)
     shares = []
-    for row, vector in enumerate(some):
+    for row, vector in enumerate(sample):
         found = candidates(keys, family.probes(vector))
         assert row in found
-        wanted = nearest(some, vector, min(n, 11)) - {row}
-        shares.append(len(wanted & found) / max(1, len(wanted)))
+        neighbours = nearest(sample, vector, min(n, 11)) - {row}
+        shares.append(len(neighbours & found) / max(1, len(neighbours)))
     assert n == 1 or np.mean(shares) >= 0.85
 
 

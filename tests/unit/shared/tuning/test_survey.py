@@ -29,9 +29,9 @@ def batches(vectors: FloatArray, seed: int = 0) -> Iterator[Rows]:
         start += size
 
 
-def rows_of(made: Sample) -> list[list[int]]:
+def rows_of(sample: Sample) -> list[list[int]]:
     """The rows of `batches` that are each query's neighbours."""
-    return ((made.neighbour_ids - 7) // 3).tolist()  # type: ignore[no-any-return]
+    return ((sample.neighbour_ids - 7) // 3).tolist()  # type: ignore[no-any-return]
 
 
 def test_bits_of_the_collection_come_to_the_same_as_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,8 @@ def test_bits_of_the_collection_come_to_the_same_as_all_of_it(monkeypatch: pytes
         assert pieces.size == whole.size == 5000
         # Scores of single precision may exchange two that are as near.
         same = [
-            set(one) == set(other) for one, other in zip(rows_of(pieces), whole.neighbour_ids.tolist(), strict=True)
+            set(first) == set(second)
+            for first, second in zip(rows_of(pieces), whole.neighbour_ids.tolist(), strict=True)
         ]
         assert np.mean(same) > 0.99
 
@@ -63,11 +64,11 @@ def test_neighbours_are_those_of_brute_force(metric: Metric, origin: float) -> N
     vectors = np.asarray(unlike_lengths(1, 2000, 40) * (300 if origin else 1) + origin, dtype=np.float32)
     vectors[1000:1040] = vectors[:40]  # copies, which count as neighbours
     vectors[500:503] = vectors[3]
-    made = survey(lambda: batches(vectors), 2000, seed=0, metric=metric)
-    assert made.neighbour_ids.shape == (sampling.QUERIES, 10)
-    assert (made.space.coordinates(vectors)[rows_of(made)] == made.neighbours).all()
+    sample = survey(lambda: batches(vectors), 2000, seed=0, metric=metric)
+    assert sample.neighbour_ids.shape == (sampling.QUERIES, 10)
+    assert (sample.space.coordinates(vectors)[rows_of(sample)] == sample.neighbours).all()
     copies = 0
-    for vector, rows in zip(made.query_vectors, rows_of(made), strict=True):
+    for vector, rows in zip(sample.query_vectors, rows_of(sample), strict=True):
         assert len(set(rows)) == 10
         away = distances(vectors, vector, metric)
         own = np.flatnonzero((vectors == vector).all(axis=1))
@@ -81,50 +82,49 @@ def test_neighbours_are_those_of_brute_force(metric: Metric, origin: float) -> N
 def test_queries_and_rows_are_the_collections_own(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = unlike_lengths(1, 4000, 32)
     monkeypatch.setattr(sampling, "_ROWS_BYTES", 4 * 32 * 1000)
-    made = survey(lambda: batches(vectors), 4000, seed=0)
-    assert (made.rows.shape, made.queries.shape, made.size) == ((1000, 32), (sampling.QUERIES, 32), 4000)
-    coordinates = made.space.coordinates(vectors).astype(np.float32)
+    sample = survey(lambda: batches(vectors), 4000, seed=0)
+    assert (sample.rows.shape, sample.queries.shape, sample.size) == ((1000, 32), (sampling.QUERIES, 32), 4000)
+    coordinates = sample.space.coordinates(vectors).astype(np.float32)
     places = {row.tobytes(): number for number, row in enumerate(coordinates)}
-    numbers = [places[row.tobytes()] for row in made.rows]
+    numbers = [places[row.tobytes()] for row in sample.rows]
     assert numbers == sorted(set(numbers))  # in their order, none twice
     assert np.histogram(numbers, 4, (0, 4000))[0] == pytest.approx(250, rel=0.25)
-    asked = [places[query.tobytes()] for query in made.queries.astype(np.float32)]
-    assert len(set(asked)) == sampling.QUERIES
-    assert [numbers[own] for own in made.query_rows if own >= 0] == [
-        one for one, own in zip(asked, made.query_rows, strict=True) if own >= 0
-    ]
-    assert set(asked) & set(numbers) == {one for one, own in zip(asked, made.query_rows, strict=True) if own >= 0}
-    assert 0.15 < (made.query_rows >= 0).mean() < 0.35
+    query_places = [places[query.tobytes()] for query in sample.queries.astype(np.float32)]
+    assert len(set(query_places)) == sampling.QUERIES
+    drawn = [place for place, row in zip(query_places, sample.query_rows, strict=True) if row >= 0]
+    assert [numbers[row] for row in sample.query_rows if row >= 0] == drawn
+    assert set(query_places) & set(numbers) == set(drawn)
+    assert 0.15 < (sample.query_rows >= 0).mean() < 0.35
 
 
 @pytest.mark.parametrize(
     ("n", "dim", "axes"), [(63, 200, 200), (64, 200, 8), (400, 200, 50), (1040, 132, 128), (2000, 30, 30)]
 )
 def test_there_are_axes_as_soon_as_there_are_vectors_to_tell_them(n: int, dim: int, axes: int) -> None:
-    made = survey_vectors(unlike_lengths(0, n, dim), seed=0)
-    assert made.space.size == axes
-    assert (made.space.axes is None) == (n < 64)
+    sample = survey_vectors(unlike_lengths(0, n, dim), seed=0)
+    assert sample.space.size == axes
+    assert (sample.space.axes is None) == (n < 64)
 
 
 def test_the_first_axes_are_those_of_the_sample() -> None:
-    made = survey_vectors(unlike_lengths(0, 500, 100), seed=0)
-    few = made.on_axes(12)
+    sample = survey_vectors(unlike_lengths(0, 500, 100), seed=0)
+    few = sample.on_axes(12)
     assert few.space.size == few.rows.shape[1] == few.queries.shape[1] == few.neighbours.shape[2] == 12
     assert (few.space.coordinates(few.query_vectors) == few.queries).all()
-    assert made.on_axes(62) is made
-    assert made.on_axes(500) is made
-    spread = made.rows.astype(np.float64).var(axis=0)
+    assert sample.on_axes(62) is sample
+    assert sample.on_axes(500) is sample
+    spread = sample.rows.astype(np.float64).var(axis=0)
     assert (spread[:11] > 0.9 * spread[1:12]).all()
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 11, 12])
 def test_small_collections_have_as_many_neighbours_as_there_are(n: int) -> None:
-    made = survey_vectors(unlike_lengths(0, n, 24), seed=0)
-    assert made.neighbour_ids.shape == (n, min(10, n - 1))
-    for query, ids in enumerate(made.neighbour_ids.tolist()):
+    sample = survey_vectors(unlike_lengths(0, n, 24), seed=0)
+    assert sample.neighbour_ids.shape == (n, min(10, n - 1))
+    for query, ids in enumerate(sample.neighbour_ids.tolist()):
         assert query not in ids
         assert len(set(ids)) == len(ids)
-    assert made.query_rows.tolist() == list(range(n))
+    assert sample.query_rows.tolist() == list(range(n))
 
 
 def test_a_size_to_come_is_kept() -> None:
@@ -134,9 +134,9 @@ def test_a_size_to_come_is_kept() -> None:
 
 def test_half_precision_is_surveyed_as_what_it_stands_for() -> None:
     halves = unlike_lengths(0, 300, 16).astype(np.float16)
-    one, other = survey_vectors(halves, seed=0), survey_vectors(halves.astype(np.float32), seed=0)  # type: ignore[arg-type]
-    assert (one.rows == other.rows).all()
-    assert (one.neighbour_ids == other.neighbour_ids).all()
+    first, second = survey_vectors(halves, seed=0), survey_vectors(halves.astype(np.float32), seed=0)  # type: ignore[arg-type]
+    assert (first.rows == second.rows).all()
+    assert (first.neighbour_ids == second.neighbour_ids).all()
 
 
 # Collections that change meanwhile
@@ -152,22 +152,22 @@ def test_images_that_come_and_go_between_the_passes_do_no_harm(
 ) -> None:
     vectors = unlike_lengths(1, 1400, 24)
     passes = iter((first, second))
-    made = survey(lambda: batches(vectors[: next(passes)]), announced, seed=0)
-    assert made.size == announced
-    assert 1 <= len(made.rows) <= min(announced, second)
-    assert (np.array(rows_of(made)) < second).all()
-    assert (made.query_rows < len(made.rows)).all()
-    tuning = tune(made, Goal(seed=0, families=(family,), tables=2, cells=20, hashes=8))
+    sample = survey(lambda: batches(vectors[: next(passes)]), announced, seed=0)
+    assert sample.size == announced
+    assert 1 <= len(sample.rows) <= min(announced, second)
+    assert (np.array(rows_of(sample)) < second).all()
+    assert (sample.query_rows < len(sample.rows)).all()
+    tuning = tune(sample, Goal(seed=0, families=(family,), tables=2, cells=20, hashes=8))
     assert 0 < tuning.chosen.recall <= 1
     tuning.family.keys(vectors)
 
 
 def test_other_vectors_under_the_same_number_do_no_harm() -> None:
     vectors = iter((unlike_lengths(1, 600, 24), unlike_lengths(2, 600, 24)))
-    made = survey(lambda: batches(next(vectors)), 600, seed=0)
-    assert (made.query_rows == -1).all()
-    assert made.neighbour_ids.shape == (sampling.QUERIES, 10)
-    assert 0 < tune(made, Goal(seed=0, tables=1, cells=20, hashes=8)).chosen.recall <= 1
+    sample = survey(lambda: batches(next(vectors)), 600, seed=0)
+    assert (sample.query_rows == -1).all()
+    assert sample.neighbour_ids.shape == (sampling.QUERIES, 10)
+    assert 0 < tune(sample, Goal(seed=0, tables=1, cells=20, hashes=8)).chosen.recall <= 1
 
 
 def test_a_collection_without_vectors_is_refused() -> None:

@@ -62,17 +62,17 @@ def test_new_queries_find_what_was_predicted(tuning: Tuning, vectors: FloatArray
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_sample_of_the_rows_predicts_what_all_of_them_give(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    many, asked = clustered(1, 60_000, 32), clustered(2, 80, 32)
+    many, queries = clustered(1, 60_000, 32), clustered(2, 80, 32)
     monkeypatch.setattr(sampling, "_ROWS_BYTES", 4 * 32 * 6000)
 
     def read() -> Any:
         return ((np.arange(start, start + 5000), many[start : start + 5000]) for start in range(0, 60_000, 5000))
 
-    made = survey(read, 60_000, seed=0)
-    assert (len(made.rows), made.size) == (6000, 60_000)
+    sample = survey(read, 60_000, seed=0)
+    assert (len(sample.rows), sample.size) == (6000, 60_000)
     fixed: dict[str, Any] = {"tables": 1} if kind == "voronoi" else {"tables": 6, "hashes": 14, "width": 1.0}
-    tuned = tune(made, Goal(seed=0, families=(kind,), **fixed))
-    recall, share = measured(tuned.family, many, asked)
+    tuned = tune(sample, Goal(seed=0, families=(kind,), **fixed))
+    recall, share = measured(tuned.family, many, queries)
     assert tuned.chosen.recall == pytest.approx(recall, abs=0.025)
     assert tuned.chosen.candidate_share == pytest.approx(share, rel=0.15)
     if kind == "voronoi":
@@ -125,9 +125,9 @@ def test_a_budget_is_tried_where_the_share_is_to_be_kept_alone(surveyed: Sample)
 def test_the_metric_is_that_of_the_survey(kind: str) -> None:
     lengths = np.random.default_rng(0).lognormal(0, 0.7, (2500, 1))
     unlike = np.asarray(clustered(1, 2500, 32) * lengths, dtype=np.float32)
-    asked, some = unlike[2300:], unlike[:2300]
-    tuned = tune(survey_vectors(some, seed=0, metric="euclidean"), Goal(seed=0, **SMALL[kind] | {"width": None}))
-    recall, share = measured(tuned.family, some, asked, metric="euclidean")
+    queries, collection = unlike[2300:], unlike[:2300]
+    tuned = tune(survey_vectors(collection, seed=0, metric="euclidean"), Goal(seed=0, **SMALL[kind] | {"width": None}))
+    recall, share = measured(tuned.family, collection, queries, metric="euclidean")
     assert tuned.chosen.recall == pytest.approx(recall, abs=0.03)
     assert tuned.chosen.candidate_share == pytest.approx(share, rel=0.25)
 
@@ -209,32 +209,32 @@ def expected(tuning: Tuning) -> Trial:
 
 @pytest.mark.parametrize("keep_share", [False, True])
 def test_what_cannot_be_had_is_given_up_in_order(surveyed: Sample, keep_share: bool) -> None:  # noqa: FBT001
-    made = tune(surveyed, Goal(seed=0, **SMALL["p-stable"]))
-    some = sorted(trial.candidate_share for trial in made.trials)
+    tuning = tune(surveyed, Goal(seed=0, **SMALL["p-stable"]))
+    shares = sorted(trial.candidate_share for trial in tuning.trials)
     misses = set()
     for recall, lookups, share in itertools.product(
-        (0.3, 0.9, 0.99, 1.0), (1, 16, 64, 4096), (some[0] / 2, some[2], some[6], 1.0)
+        (0.3, 0.9, 0.99, 1.0), (1, 16, 64, 4096), (shares[0] / 2, shares[2], shares[6], 1.0)
     ):
         goal = Goal(
             seed=0, recall=recall, max_lookups=lookups, max_share=share, keep_share=keep_share, **SMALL["p-stable"]
         )
-        tuned = tune_again(made, goal)
+        tuned = tune_again(tuning, goal)
         assert tuned.chosen is expected(tuned)
         misses.add(tuned.misses)
         if keep_share and "share" in tuned.misses:
-            assert share < some[0]  # nothing is within
-        if "recall" in tuned.misses and not (keep_share and share >= some[0]):
-            assert tuned.chosen.recall == max(trial.recall for trial in made.trials)
+            assert share < shares[0]  # nothing is within
+        if "recall" in tuned.misses and not (keep_share and share >= shares[0]):
+            assert tuned.chosen.recall == max(trial.recall for trial in tuning.trials)
     assert {(), ("lookups",)} <= misses
-    assert any("recall" in some for some in misses)
-    assert any("share" in some for some in misses)
+    assert any("recall" in missed for missed in misses)
+    assert any("share" in missed for missed in misses)
 
 
-def tune_again(made: Tuning, goal: Goal) -> Tuning:
+def tune_again(tuning: Tuning, goal: Goal) -> Tuning:
     """Choose anew among the same trials."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shared.tuning.tuner._trials", lambda *_: iter(made.trials))
-        return tune(replace(EMPTY, size=made.size), goal)
+        patch.setattr("shared.tuning.tuner._trials", lambda *_: iter(tuning.trials))
+        return tune(replace(EMPTY, size=tuning.size), goal)
 
 
 EMPTY = survey_vectors(np.ones((1, 1), dtype=np.float32), seed=0)
@@ -254,13 +254,13 @@ def test_a_fifth_of_the_neighbours_that_may_be_missed_is_left_to_spare(surveyed:
     """Where one within the limits finds as many; else the one that finds the most is taken."""
     assert Goal(seed=0, recall=0.9).survey_recall == pytest.approx(0.92)
     assert Goal(seed=0, recall=1.0).survey_recall == 1.0
-    made = tune(surveyed, Goal(seed=0, **SMALL["voronoi"]))
-    free = tune_again(made, Goal(seed=0, recall=0.9, max_share=1.0, max_lookups=4096, **SMALL["voronoi"]))
-    cheaper = [trial for trial in made.trials if trial.cost_ms < free.chosen.cost_ms]
+    tuning = tune(surveyed, Goal(seed=0, **SMALL["voronoi"]))
+    free = tune_again(tuning, Goal(seed=0, recall=0.9, max_share=1.0, max_lookups=4096, **SMALL["voronoi"]))
+    cheaper = [trial for trial in tuning.trials if trial.cost_ms < free.chosen.cost_ms]
     assert free.chosen.recall_lower_bound >= 0.92 > max(trial.recall_lower_bound for trial in cheaper)
-    share = 0.99 * min(trial.candidate_share for trial in made.trials if trial.recall_lower_bound >= 0.92)
-    within = [trial for trial in made.trials if trial.candidate_share <= share]
-    narrow = tune_again(made, Goal(seed=0, recall=0.9, max_share=share, max_lookups=4096, **SMALL["voronoi"]))
+    share = 0.99 * min(trial.candidate_share for trial in tuning.trials if trial.recall_lower_bound >= 0.92)
+    within = [trial for trial in tuning.trials if trial.candidate_share <= share]
+    narrow = tune_again(tuning, Goal(seed=0, recall=0.9, max_share=share, max_lookups=4096, **SMALL["voronoi"]))
     if any(trial.recall_lower_bound >= 0.9 for trial in within):
         assert narrow.misses == ()
         best = max((trial for trial in within if trial.recall_lower_bound >= 0.9), key=lambda trial: trial.recall)
@@ -297,11 +297,11 @@ def test_a_trial_costs_what_its_counts_cost(surveyed: Sample) -> None:
 
 def test_a_tuning_is_decided_by_sample_and_goal(surveyed: Sample, vectors: FloatArray) -> None:
     goal = Goal(seed=1, tables=2, cells=100, hashes=8)
-    one, again = tune(surveyed, goal), tune(survey_vectors(vectors, seed=1), goal)
-    assert report_of(one, surveyed) == report_of(again, surveyed)
-    assert dumps(one.family) == dumps(again.family)
+    first, again = tune(surveyed, goal), tune(survey_vectors(vectors, seed=1), goal)
+    assert report_of(first, surveyed) == report_of(again, surveyed)
+    assert dumps(first.family) == dumps(again.family)
     other = tune(surveyed, replace(goal, seed=2))
-    assert dumps(one.family) != dumps(other.family)
+    assert dumps(first.family) != dumps(other.family)
 
 
 def test_a_recall_is_sure_with_95_percent_confidence(tuning: Tuning) -> None:
@@ -340,7 +340,7 @@ def test_a_goal_without_families_is_refused(surveyed: Sample) -> None:
 
 def degenerate(name: str) -> FloatArray:
     rng = np.random.default_rng(0)
-    made = {
+    samples = {
         "one": clustered(1, 1),
         "two": clustered(1, 2),
         "eleven": clustered(1, 11),
@@ -353,7 +353,7 @@ def degenerate(name: str) -> FloatArray:
         "some zeros": np.where(rng.random((300, 1)) < 0.3, 0, rng.standard_normal((300, 20))),
         "mirrored": np.concatenate([clustered(1, 100), -clustered(1, 100)]),
     }
-    return np.asarray(made[name], dtype=np.float32)
+    return np.asarray(samples[name], dtype=np.float32)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])

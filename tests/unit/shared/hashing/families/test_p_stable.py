@@ -60,11 +60,11 @@ def unlike_lengths(seed: int, n: int) -> npt.NDArray[np.float32]:
     return vectors(seed, n) * lengths
 
 
-def check_formula(family: HashFamily, some: FloatArray, scaling: Scaling) -> None:
+def check_formula(family: HashFamily, batch: FloatArray, scaling: Scaling) -> None:
     parameters, arrays = family.parameters(), family.arrays()
     step, width, hashes = 2.0 ** parameters["exponent"], parameters["width"], parameters["hashes"]
     unit = step * 2.0 ** input_bits(DIM)  # a power of two that no vector of the sample is longer than
-    for vector, keys in zip(some, family.keys(some), strict=True):
+    for vector, keys in zip(batch, family.keys(batch), strict=True):
         match scaling:
             case "before":
                 point = vector / np.linalg.norm(vector.astype(float)) - arrays["mean"] / 2**25
@@ -140,10 +140,10 @@ def test_collision_probability_is_that_of_the_theory() -> None:
         pairs = 32
         frames = np.linalg.qr(rng.standard_normal((pairs, 256, 2)))[0]
         angle = 2 * math.asin(distance / 2)
-        one = frames[..., 0]
-        other = math.cos(angle) * one + math.sin(angle) * frames[..., 1]
+        first = frames[..., 0]
+        second = math.cos(angle) * first + math.sin(angle) * frames[..., 1]
         met = np.mean(
-            [family.keys(one.astype(np.float32)) == family.keys(other.astype(np.float32)) for family in families]
+            [family.keys(first.astype(np.float32)) == family.keys(second.astype(np.float32)) for family in families]
         )
         ratio = 0.9 / distance
         expected = math.erf(ratio / math.sqrt(2)) - math.sqrt(2 / math.pi) / ratio * (1 - math.exp(-(ratio**2) / 2))
@@ -194,20 +194,20 @@ def test_no_sum_leaves_what_a_float_holds_exactly(dim: int, scale: float, scalin
 @pytest.mark.parametrize("kind", ["p-stable", "voronoi"])
 def test_a_length_tells_nothing_where_directions_are_hashed(kind: str) -> None:
     family = fit(vectors(0, 500), seed=7, family=kind, tables=3, hashes=8, cells=50)
-    some = vectors(1, 200)
-    keys = family.keys(some)
+    batch = vectors(1, 200)
+    keys = family.keys(batch)
     powers = np.random.default_rng(0).integers(-90, 90, 200)
-    assert (family.keys(np.ldexp(some, powers[:, None]).astype(np.float32).astype(np.float32)) == keys).all()
+    assert (family.keys(np.ldexp(batch, powers[:, None]).astype(np.float32).astype(np.float32)) == keys).all()
     for factor in (1e-20, 0.003, 7.0, 1e12):
-        assert (family.keys(some * np.float32(factor)) == keys).mean() > 0.99
-        assert (family.probes(some[0] * np.float32(factor))[:, 0] == keys[0]).all()
+        assert (family.keys(batch * np.float32(factor)) == keys).mean() > 0.99
+        assert (family.probes(batch[0] * np.float32(factor))[:, 0] == keys[0]).all()
 
 
 @pytest.mark.parametrize("kind", ["p-stable", "voronoi"])
 def test_a_length_tells_where_distances_are_euclidean(kind: str) -> None:
     family = fit(unlike_lengths(0, 500), seed=7, family=kind, tables=3, hashes=8, cells=50, metric="euclidean")
-    some = unlike_lengths(1, 200)
-    assert (family.keys(some * 2) != family.keys(some)).mean() > 0.5
+    batch = unlike_lengths(1, 200)
+    assert (family.keys(batch * 2) != family.keys(batch)).mean() > 0.5
 
 
 def test_probes_start_at_home_and_reach_the_neighbouring_buckets(family: HashFamily) -> None:
@@ -232,14 +232,14 @@ def test_probes_start_at_home_and_reach_the_neighbouring_buckets(family: HashFam
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_are_refused_by_place(family: HashFamily, bad: float) -> None:
-    some = vectors(6, 3)
-    some[1, 5] = bad
+    batch = vectors(6, 3)
+    batch[1, 5] = bad
     with pytest.raises(HashingError, match=r"vector 1 has -?(nan|inf) at component 5"):
-        family.keys(some)
+        family.keys(batch)
     with pytest.raises(HashingError, match="component 5"):
-        family.probes(some[1])
+        family.probes(batch[1])
     with pytest.raises(HashingError, match="component 5"):
-        fit(some, seed=0)
+        fit(batch, seed=0)
 
 
 def test_other_shapes_are_refused(family: HashFamily) -> None:

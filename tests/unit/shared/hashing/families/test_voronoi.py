@@ -63,8 +63,8 @@ def cells_and_vectors(draw: st.DrawFn) -> tuple[Whole, FloatArray]:
 
 
 @given(cells_and_vectors())
-def test_the_cell_is_that_of_the_nearest_centroid_and_of_equals_the_first(some: tuple[Whole, FloatArray]) -> None:
-    centroids, vectors = some
+def test_the_cell_is_that_of_the_nearest_centroid_and_of_equals_the_first(drawn: tuple[Whole, FloatArray]) -> None:
+    centroids, vectors = drawn
     keys = family_of(centroids).keys(vectors)
     assert keys.dtype == np.uint64
     for vector, row in zip(vectors, keys.tolist(), strict=True):
@@ -74,8 +74,8 @@ def test_the_cell_is_that_of_the_nearest_centroid_and_of_equals_the_first(some: 
 
 
 @given(cells_and_vectors())
-def test_keys_do_not_depend_on_the_batch(some: tuple[Whole, FloatArray]) -> None:
-    centroids, vectors = some
+def test_keys_do_not_depend_on_the_batch(drawn: tuple[Whole, FloatArray]) -> None:
+    centroids, vectors = drawn
     family = family_of(centroids)
     keys = family.keys(vectors)
     assert (np.concatenate([family.keys(row[None]) for row in vectors]) == keys).all()
@@ -90,8 +90,8 @@ def test_points_on_the_border_of_cells_fall_to_the_first(dim: int) -> None:
     base = rng.integers(-(2**17), 2**17, dim)
     centroids = (base + 2 * rng.integers(-40, 41, (1, 60, dim))).astype(np.int32)
     centroids[0, 50:] = centroids[0, :10]
-    one, other = centroids[0, rng.integers(0, 60, 400)], centroids[0, rng.integers(0, 60, 400)]
-    middles = (one + other) // 2
+    first, second = centroids[0, rng.integers(0, 60, 400)], centroids[0, rng.integers(0, 60, 400)]
+    middles = (first + second) // 2
     points = np.concatenate([middles, middles + rng.integers(-1, 2, middles.shape), centroids[0]])
     squares = np.square(points[:, None].astype(np.int64) - centroids[0].astype(np.int64)).sum(axis=2)
     assert (np.sort(squares, axis=1)[:, 0] == np.sort(squares, axis=1)[:, 1]).mean() > 0.1
@@ -136,13 +136,13 @@ def family(collection: FloatArray) -> HashFamily:
 
 
 def test_cells_of_a_fitted_family_are_those_of_exact_distances(family: HashFamily) -> None:
-    arrays, some = family.arrays(), clustered(5, 300)
+    arrays, batch = family.arrays(), clustered(5, 300)
     space = Space.from_parts(family.parameters(), arrays)
     # Points in steps of 2**-18 of length 1; their squares fit into 64 bits.
-    points = np.rint(space.coordinates(some) / 2**7).astype(np.int64)
+    points = np.rint(space.coordinates(batch) / 2**7).astype(np.int64)
     for table, centroids in enumerate(arrays["centroids"].astype(np.int64)):
         squares = np.square(points[:, None] - centroids).sum(axis=2)
-        assert (family.keys(some)[:, table] == squares.argmin(axis=1)).all()
+        assert (family.keys(batch)[:, table] == squares.argmin(axis=1)).all()
 
 
 def test_a_vector_has_the_same_cells_alone_and_in_any_batch(
@@ -160,9 +160,9 @@ def test_a_vector_has_the_same_cells_alone_and_in_any_batch(
 
 def test_every_table_has_cells_of_its_own(family: HashFamily, collection: FloatArray) -> None:
     keys = family.keys(collection)
-    for one, other in ((0, 1), (0, 2), (1, 2)):
-        same = (keys[:, None, one] == keys[None, :, one]) & ~np.eye(len(keys), dtype=bool)
-        both = same & (keys[:, None, other] == keys[None, :, other])
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        same = (keys[:, None, first] == keys[None, :, first]) & ~np.eye(len(keys), dtype=bool)
+        both = same & (keys[:, None, second] == keys[None, :, second])
         assert 0.1 < both.sum() / same.sum() < 0.9
 
 
@@ -174,8 +174,8 @@ def test_no_vectors_have_no_cells(family: HashFamily) -> None:
 
 
 @given(cells_and_vectors(), st.integers(1, 12))
-def test_probes_come_in_the_order_of_distance_with_home_first(some: tuple[Whole, FloatArray], probes: int) -> None:
-    centroids, vectors = some
+def test_probes_come_in_the_order_of_distance_with_home_first(drawn: tuple[Whole, FloatArray], probes: int) -> None:
+    centroids, vectors = drawn
     family = family_of(centroids)
     near = bool((np.abs(centroids) < 100).all())  # where float32 is exact
     cells = centroids.shape[1]
@@ -193,9 +193,9 @@ def test_probes_come_in_the_order_of_distance_with_home_first(some: tuple[Whole,
 
 
 def test_probes_of_a_fitted_family_are_the_nearest_cells(family: HashFamily) -> None:
-    arrays, some = family.arrays(), clustered(6, 100)
-    points = Space.from_parts(family.parameters(), arrays).coordinates(some) / 2**7
-    for vector, point in zip(some, points, strict=True):
+    arrays, batch = family.arrays(), clustered(6, 100)
+    points = Space.from_parts(family.parameters(), arrays).coordinates(batch) / 2**7
+    for vector, point in zip(batch, points, strict=True):
         looked = family.probes(vector, 40)
         assert (looked[:, :7] == family.probes(vector, 7)).mean() >= 0.7  # but for cells that are equally far
         assert (family.probes(vector) == looked[:, :4]).all()
@@ -243,9 +243,9 @@ def test_a_stored_family_is_the_same_bit_for_bit(family: HashFamily) -> None:
     for name, array in family.arrays().items():
         assert restored.arrays()[name].dtype == array.dtype
         assert (restored.arrays()[name] == array).all()
-    some = clustered(8, 300)
-    assert (restored.keys(some) == family.keys(some)).all()
-    assert all((restored.probes(row) == family.probes(row)).all() for row in some[:20])
+    batch = clustered(8, 300)
+    assert (restored.keys(batch) == family.keys(batch)).all()
+    assert all((restored.probes(row) == family.probes(row)).all() for row in batch[:20])
     assert dumps(restored) == data
 
 
@@ -254,12 +254,12 @@ def test_a_family_with_other_probes_has_the_same_keys(collection: FloatArray) ->
     points = (space.coordinates(collection) / space.unit).astype(np.float32)
     centroids = k_means(points, 30, rng=np.random.default_rng(0))
     family = VoronoiFamily.from_centroids(space, centroids[None], probes=2, seed=0)
-    other = family.with_parameters(probes=5, note="more")
-    assert (other.keys(collection) == family.keys(collection)).all()
+    second = family.with_parameters(probes=5, note="more")
+    assert (second.keys(collection) == family.keys(collection)).all()
     assert family.probes(collection[0]).shape == (1, 2)
-    assert other.probes(collection[0]).shape == (1, 5)
-    assert (other.parameters()["note"], "note" in family.parameters()) == ("more", False)
-    assert loads(dumps(other)).parameters() == other.parameters()
+    assert second.probes(collection[0]).shape == (1, 5)
+    assert (second.parameters()["note"], "note" in family.parameters()) == ("more", False)
+    assert loads(dumps(second)).parameters() == second.parameters()
 
 
 @pytest.mark.parametrize(
