@@ -1,8 +1,8 @@
-"""Query sets: labelled images to judge collections by, which stay as long as something refers to them.
+"""Query sets: labelled images to evaluate collections by, which stay as long as something refers to them.
 
 A set is named by its content, so that the same images with the same labels are one set however often they are sent.
-It stays while an evaluation that used it is there, or a name that it is kept under. Whoever adds a set or lets go of
-one holds the lock `querysets`, since sets share their originals.
+It stays while an evaluation that used it is there, or a name that it is kept under. Adding a set and letting go of it
+take the lock `querysets`, since sets share their originals.
 """
 
 import json
@@ -59,7 +59,7 @@ class QuerySet:
     @property
     def digest(self) -> str:
         """What the set is named by: images and labels count, names do not."""
-        return layout.digest_of(json.dumps([[one.digest, one.label] for one in self.queries]).encode())
+        return layout.digest_of(json.dumps([[query.digest, query.label] for query in self.queries]).encode())
 
 
 class QuerySets:
@@ -81,7 +81,9 @@ class QuerySets:
     def add(self, queries: QuerySet, *, user: str | None = None, name: str | None = None) -> None:
         """Write a set whose originals are stored, for an evaluation or under a name; the caller holds the lock."""
         self._store.put(
-            layout.query_set_key(queries.digest), json.dumps([asdict(one) for one in queries.queries]).encode(), _JSON
+            layout.query_set_key(queries.digest),
+            json.dumps([asdict(query) for query in queries.queries]).encode(),
+            _JSON,
         )
         if user is not None:
             self.use(queries.digest, user)
@@ -95,10 +97,10 @@ class QuerySets:
             NotFound: There is no such set.
         """
         try:
-            found = json.loads(self._store.get(layout.query_set_key(digest)))
+            values = json.loads(self._store.get(layout.query_set_key(digest)))
         except ObjectNotFound:
             raise NotFound(f"there is no query set {digest[:16]}…: send the queries again") from None
-        return QuerySet(tuple(LabelledQuery(**one) for one in found))
+        return QuerySet(tuple(LabelledQuery(**value) for value in values))
 
     def use(self, digest: str, user: str) -> None:
         """Note that an evaluation uses a set."""
@@ -146,18 +148,18 @@ class QuerySets:
             if digest in {self.kept(name) for name in self.names()}:
                 return
             try:
-                going = {one.digest for one in self.get(digest).queries}
+                digests = {query.digest for query in self.get(digest).queries}
             except NotFound:
                 return
             self._store.delete([layout.query_set_key(digest)])
-            self.forget(going)
+            self.forget(digests)
 
-    def forget(self, images: Iterable[str]) -> None:
+    def forget(self, digests: Iterable[str]) -> None:
         """Remove the originals of images that no set has, by their digests; the caller holds the lock."""
-        going = set(images)
-        for digest in self._digests():
-            going -= {one.digest for one in self.get(digest).queries}
-        self._store.delete([layout.query_key(image) for image in sorted(going)])
+        unused = set(digests)
+        for set_digest in self._digests():
+            unused -= {query.digest for query in self.get(set_digest).queries}
+        self._store.delete([layout.query_key(digest) for digest in sorted(unused)])
 
     def _digests(self) -> set[str]:
         keys = (item.key for item in self._store.list(layout.QUERY_SETS))

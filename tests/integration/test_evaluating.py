@@ -389,7 +389,7 @@ def test_an_evaluation_that_died_goes_on_where_it_was(bench: Bench, method: str,
     assert scores(found) == scores(expected)
     assert again.get("calls", 0) < whole["calls"]
     assert bench.jobs.get(job).done
-    assert not [key for key in bench.objects() if key.startswith("evaluating/")]
+    assert not [key for key in bench.objects() if key.startswith(f"evaluating/{job}")]
     bench.evaluator().evaluate(job=job, collection=NAME, request=bench.request)  # delivered again: nothing to do
 
 
