@@ -179,7 +179,7 @@ def check_model(rows: pa.RecordBatch, *, model: str, version: int) -> None:
 
 
 def merge(parts: Iterable[tuple[str, pa.RecordBatch, Container[int]]]) -> bytes | None:
-    """Return one segment of the live rows of several, in order; each comes with its name and the ids of its dead rows.
+    """Return one segment of the live rows of several, in order; each comes with its name and the ids of deleted rows.
 
     The result has a column `origin`, int32: which of them a row comes from. Of an image that is live in two, the
     first row is kept. Where one of them has float32 embeddings, the result has.
@@ -196,10 +196,10 @@ def merge(parts: Iterable[tuple[str, pa.RecordBatch, Container[int]]]) -> bytes 
     embedding_sets: set[tuple[bytes | int, ...]] = set()
     metadata: dict[bytes, bytes] = {}
     seen: set[int] = set()
-    for name, rows, dead in parts:
+    for name, rows, deleted in parts:
         kept = []
         for row, image_id in enumerate(ids_of(rows).tolist()):
-            if image_id not in dead and image_id not in seen:
+            if image_id not in deleted and image_id not in seen:
                 seen.add(image_id)
                 kept.append(row)
         metadata = rows.schema.metadata

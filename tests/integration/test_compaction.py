@@ -52,7 +52,7 @@ def seen(parts: Parts, name: str) -> Counter[int]:
         for segment in parts.catalog.segments(name)
     }
     hidden = {segment for batch in batches.values() for segment in segments.inputs_of(batch)}
-    dead = parts.catalog.tombstones(name)
+    deleted = parts.catalog.tombstones(name)
     found: Counter[int] = Counter()
     for segment, batch in batches.items():
         if segment in hidden:
@@ -60,7 +60,7 @@ def seen(parts: Parts, name: str) -> Counter[int]:
         inputs, origins = segments.inputs_of(batch), segments.origins_of(batch)
         for row, image in enumerate(segments.ids_of(batch).tolist()):
             origin = inputs[origins[row]] if origins is not None else segment
-            if not {(segment, image), (origin, image)} & dead:
+            if not {(segment, image), (origin, image)} & deleted:
                 found[image] += 1
     return found
 
@@ -360,7 +360,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_ready(parts: Parts) -> list[int]:
-    """Make a collection with six segments, some rows of which are dead; returns the numbers of its images."""
+    """Make a collection with six segments, some rows of which are deleted; returns the numbers of its images."""
     art = parts.collection()
     for place in range(5):
         parts.write(art, f"s{place}", [2 * place, 2 * place + 1])

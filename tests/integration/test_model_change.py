@@ -229,7 +229,7 @@ def system(servers: Servers, model_server: Server) -> System:
 
 
 class Reader:
-    """A query service's follower and searcher."""
+    """A query service's replica sync and searcher."""
 
     def __init__(self, system: System, folder: Path) -> None:
         index = connect(system.settings.index_url.get_secret_value())

@@ -101,13 +101,13 @@ def assert_whole(stack: Stack, name: str, images: set[int]) -> None:
     store, redis = ObjectStore.from_settings(settings), connect(settings.index_url.get_secret_value())
     catalog, state = Catalog(store), State.of(redis)
     collection = catalog.get(name)
-    dead = catalog.tombstones(name)
+    deleted = catalog.tombstones(name)
     names = catalog.segments(name)
     rows = Counter(
         image
         for segment in names
         for image in ids_of(unpack(store.get(layout.segment_key(name, segment)))).tolist()
-        if (segment, image) not in dead
+        if (segment, image) not in deleted
     )
     assert rows == dict.fromkeys(images, 1)
     assert state.claims.count(name) == len(images)

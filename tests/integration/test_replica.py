@@ -62,7 +62,7 @@ def put(catalog: Catalog, embedding_set: EmbeddingSet, segment: str, numbers: Se
 
 
 def write_merged(catalog: Catalog, embedding_set: EmbeddingSet, merged: str, inputs: Sequence[str]) -> None:
-    """Write a segment that is made of others, without what is dead in them."""
+    """Write a segment that is made of others, without rows that are deleted."""
     parts = []
     for segment in inputs:
         data = catalog.store.get(layout.segment_key(embedding_set.collection, segment))
@@ -345,7 +345,9 @@ def test_whatever_happens_the_copy_is_what_the_store_says(  # noqa: PLR0912, PLR
         }
 
     for step in range(120):
-        match chance.choice(["add", "add", "add", "add silently", "bury", "bury", "merge", "synchronise", "restart"]):
+        match chance.choice(
+            ["add", "add", "add", "add silently", "delete", "delete", "merge", "synchronise", "restart"]
+        ):
             case "add" | "add silently" as how:
                 segment = f"{chance.randrange(1000):03}-{step}"
                 some = chance.sample(range(60), chance.randrange(1, 6))
@@ -355,7 +357,7 @@ def test_whatever_happens_the_copy_is_what_the_store_says(  # noqa: PLR0912, PLR
                     replica.add_segment(segment)
                 else:
                     replica.synchronise()
-            case "bury" if written:
+            case "delete" if written:
                 segment = chance.choice(list(written))
                 number, origin = chance.choice(list(written[segment].items()))
                 name = chance.choice([segment, origin])
@@ -553,7 +555,7 @@ def test_a_missing_segment_is_named_and_one_that_was_merged_or_removed_is_not(
     catalog.store.delete([layout.segment_key("art", "s0")])
     write_merged(catalog, art, "merged-1", ["s1", "s2"])
     state.indexed_segments.add("art", "merged-1")
-    catalog.remove_segments("art", ["s1", "s2"])  # whose marks as settled are still there
+    catalog.remove_segments("art", ["s1", "s2"])  # which Redis still has as indexed
     state.indexed_segments.remove("art", ["s3"])
     catalog.remove_segments("art", ["s3"])
     for each in (replica, open_replica()):
@@ -605,7 +607,7 @@ def follow(catalog: Catalog, servers: Servers, tmp_path: Path) -> Iterator[Calla
 
 
 def size(replica_sync: ReplicaSync, name: str = "art") -> int:
-    """Return how many images the follower's copy has; -1 for no such collection."""
+    """Return how many images the replica has; -1 for no such collection."""
     try:
         return replica_sync.replica(name).view.images
     except NotFound:
@@ -615,7 +617,7 @@ def size(replica_sync: ReplicaSync, name: str = "art") -> int:
 def test_every_announced_change_is_in_the_next_answer(
     follow: Callable[[], ReplicaSync], catalog: Catalog, redis: Client
 ) -> None:
-    """Once the follower is connected, an answer is never older than what was announced before its request."""
+    """Once the replica sync is connected, an answer is never older than what was announced before its request."""
     replica_sync, changes = follow(), Changes(redis)
     eventually(lambda: replica_sync.connected)
     assert size(replica_sync) == -1

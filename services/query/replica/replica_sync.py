@@ -80,7 +80,7 @@ class ReplicaSync:
 
     def start(self) -> None:
         """Begin to follow, on a thread of its own."""
-        threading.Thread(target=self._run, name="follower", daemon=True).start()
+        threading.Thread(target=self._run, name="replica-sync", daemon=True).start()
 
     def stop(self) -> None:
         """Stop following."""

@@ -143,8 +143,8 @@ class RowTable:
     def _deleted_in(self, mapped: MappedSegment) -> Bools:
         """Return which rows of a segment are known to be deleted."""
         deleted = np.zeros(len(mapped), dtype=np.bool_)
-        marks = [self._deleted[name] for name in (mapped.name, *mapped.inputs) if name in self._deleted]
-        ids = np.array(list(set().union(*marks)), dtype=np.int64)
+        deletions = [self._deleted[name] for name in (mapped.name, *mapped.inputs) if name in self._deleted]
+        ids = np.array(list(set().union(*deletions)), dtype=np.int64)
         for row in np.flatnonzero(np.isin(mapped.ids, ids)).tolist() if len(ids) else ():
             deleted[row] = self._is_deleted(mapped, row)
         return deleted

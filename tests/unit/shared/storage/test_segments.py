@@ -162,14 +162,14 @@ Parts = list[tuple[list[int], set[int]]]
 @examples(60)
 def test_a_merged_segment_has_the_live_rows_of_its_inputs_each_image_once(parts: Parts, narrow: set[int]) -> None:
     inputs = []
-    for place, (numbers, dead) in enumerate(parts):
+    for place, (numbers, deleted) in enumerate(parts):
         vectors = stored(numbers, "float16" if place in narrow else "float32")
         data = rows.segment(numbers, COLLECTION, vectors)
-        inputs.append((f"s{place}", segments.unpack(data), set(rows.ids(sorted(dead)))))
+        inputs.append((f"s{place}", segments.unpack(data), set(rows.ids(sorted(deleted)))))
     wanted: dict[int, int] = {}
-    for place, (numbers, dead) in enumerate(parts):
+    for place, (numbers, deleted) in enumerate(parts):
         for number in numbers:
-            if number not in dead:
+            if number not in deleted:
                 wanted.setdefault(number, place)
     data = segments.merge(iter(inputs))  # type: ignore[assignment]
     if not wanted:

@@ -1,4 +1,4 @@
-"""Packs: the rows of a segment on disk, merged or not, float32 or float16, and the lengths of its embeddings."""
+"""Mapped segments: the rows of a segment on disk, merged or not, of either type, and the lengths of its embeddings."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The table of a copy: packs come, go and are merged, rows die, and every view shows a whole collection."""
+"""A replica's rows: segments come, go and are merged, rows are deleted, and every view shows a whole collection."""
 
 import random
 from collections import Counter
@@ -140,7 +140,7 @@ def test_a_deletion_from_an_input_reaches_the_merged_row_that_came_from_it_and_n
 
 
 def test_a_merge_without_a_row_lets_another_pack_show_the_image(folder: Path) -> None:
-    """The merge dropped the row as dead, by a mark that reached this table never, or does later."""
+    """The merge dropped the row as deleted, by a tombstone that reached this table never, or does later."""
     a, b, c = write(folder, "a", [1, 2]), write(folder, "b", [3]), write(folder, "c", [1])
     table = RowTable()
     table.swap([a, b, c])
@@ -164,7 +164,7 @@ def tight(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 def test_whatever_happens_every_view_is_what_a_plain_model_says(folder: Path, seed: int) -> None:
     chance = random.Random(seed)
     table, here, deleted, kept = RowTable(), dict[str, MappedSegment](), dict[str, set[int]](), []
-    contents: dict[str, dict[int, str]] = {}  # of each pack: number to the segment that it came from
+    contents: dict[str, dict[int, str]] = {}  # of each segment: number to the segment that it came from
 
     def live() -> list[int]:
         return sorted(
@@ -177,7 +177,7 @@ def test_whatever_happens_every_view_is_what_a_plain_model_says(folder: Path, se
         )
 
     for step in range(60):
-        match chance.choice(["come", "come", "come", "bury", "bury", "go", "merge"]):
+        match chance.choice(["come", "come", "come", "delete", "delete", "go", "merge"]):
             case "come":
                 name = f"s{step}"
                 some = chance.sample(range(60), chance.randrange(0, 8))
@@ -188,15 +188,15 @@ def test_whatever_happens_every_view_is_what_a_plain_model_says(folder: Path, se
                     table.add_tombstones({name: early})
                 here[name] = write(folder, name, some)
                 table.swap([here[name]])
-            case "bury" if here:
+            case "delete" if here:
                 name = chance.choice(list(here))
                 of = [(number, chance.choice([name, origin])) for number, origin in contents[name].items()]
-                marks: dict[str, set[int]] = {}
+                tombstones: dict[str, set[int]] = {}
                 for number, segment in chance.sample(of, min(len(of), chance.randrange(1, 3))):
-                    marks.setdefault(segment, set()).add(rows.image_id(number))
-                for segment, images in marks.items():
+                    tombstones.setdefault(segment, set()).add(rows.image_id(number))
+                for segment, images in tombstones.items():
                     deleted.setdefault(segment, set()).update(images)
-                table.add_tombstones(marks)
+                table.add_tombstones(tombstones)
             case "go" if here:
                 table.swap([], [here.pop(chance.choice(list(here)))])
             case "merge" if len(here) > 3:
@@ -245,7 +245,7 @@ def test_a_filter_lets_through_what_it_says(
 
 @pytest.fixture(scope="module")
 def view(tmp_path_factory: pytest.TempPathFactory) -> View:
-    """Sixty images in four packs, some of them twice, some dead."""
+    """Sixty images in four segments, some of them twice, some deleted."""
     folder = tmp_path_factory.mktemp("view")
     table = RowTable()
     table.swap([write(folder, f"s{start}", range(max(0, start - 4), start + 15)) for start in range(0, 60, 15)])

@@ -1,4 +1,4 @@
-"""Ranking: the hits are those of a plain computation in float64, whatever the packs, the metric and the candidates."""
+"""Ranking: the hits are those of a plain computation in float64, whatever segments, metric and candidates."""
 
 import tracemalloc
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def make_view(
     deleted: Sequence[int] = (),
     half: Sequence[int] = (),
 ) -> View:
-    """Write vectors, [n, dim], as packs; the image of row i has the number i. Packs in `half` are of float16."""
+    """Write vectors, [n, dim], as segments; the image of row i has the number i. Segments in `half` are of float16."""
     mapped_segments = []
     for place, size in enumerate(sizes):
         start = sum(sizes[:place])
