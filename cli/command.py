@@ -1,73 +1,64 @@
-"""What the commands of `artseek` have in common: the running system, errors, options, printing."""
+"""What the commands of `artseek` have in common: the running system, exit status, errors, options."""
 
 import functools
-import json
 import sys
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
-from rich.console import Console
 
+from cli.printing.console import err, print_error
 from shared.errors import ArtseekError, Unavailable
 from shared.logs import configure
 from shared.messaging.celery_app import make_app
-from shared.messaging.task_queue import TaskQueue
+from shared.messaging.job_submission import submit, wait_for_end
+from shared.messaging.worker import WorkerClients, connect_worker
 from shared.rpc.query import QueryClient
 from shared.settings import Settings, load_settings
-from shared.state import Job, Jobs, State, connect
-from shared.state.jobs import Kind, new_job_id
-from shared.storage.catalog import Catalog
+from shared.state import Job
+from shared.state.jobs import Kind
 from shared.storage.layout import collection_name
-from shared.storage.object_store import ObjectStore
 
 _JOB_PATIENCE_S = 3600.0
-_POLL_S = 0.2
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+SOME_LEFT_OUT = 3
+"""Exit status of a command that did its work but left some images out."""
 
 
-class System:
-    """The running system, as the settings say how to reach it."""
+@dataclass(frozen=True, kw_only=True)
+class System(WorkerClients):
+    """The clients of the running system, and the settings that say how to reach it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        index = connect(settings.index_url.get_secret_value())
-        self.store = ObjectStore.from_settings(settings)
-        self.catalog = Catalog(self.store)
-        self.state = State.of(index)
-        self.jobs = Jobs(index)
-        self.queue = TaskQueue(make_app(settings, name="producer"))
+    settings: Settings
 
     def query(self) -> QueryClient:
         """Return a client of the query service."""
         return QueryClient(self.settings.query_target)
 
     def run_job(self, kind: Kind, collection: str, send: Callable[[str], None]) -> Job:
-        """Create a job, have `send` put it onto the queue, and wait for its end.
+        """Submit a job whose task `send` sends, and wait for its end.
 
         Raises:
-            ArtseekError: It failed.
+            ArtseekError: The job failed, or has not ended within an hour.
         """
-        job = new_job_id()
-        self.jobs.create(job, collection, kind=kind)
-        send(job)
-        until = time.monotonic() + _JOB_PATIENCE_S
-        while time.monotonic() < until:
-            try:
-                state = self.jobs.get(job)
-                if state.done:
-                    for failure in state.outcome.rejected:
-                        raise ArtseekError(failure.reason)
-                    return state
-            except Unavailable:
-                pass  # a server restarts; the job goes on when it is back
-            time.sleep(_POLL_S)
-        raise Unavailable(
-            f"the {kind} job {job} has not ended within {_JOB_PATIENCE_S / 3600:g} h; see `artseek status`"
-        )
+        job_id = submit(self.state.jobs, kind, collection, send)
+        job = wait_for_end(self.state.jobs, job_id, deadline_s=_JOB_PATIENCE_S)
+        if job is None:
+            raise Unavailable(
+                f"the {kind} job {job_id} has not ended within {_JOB_PATIENCE_S / 3600:g} h; see `artseek status`"
+            )
+        for failure in job.outcome.rejected:
+            raise ArtseekError(failure.reason)
+        return job
+
+
+def connect_system(settings: Settings) -> System:
+    """Return the clients of the system that the settings name; nothing is sent yet."""
+    base = connect_worker(settings, make_app(settings, name="producer"))
+    return System(
+        store=base.store, state=base.state, connect_model=base.connect_model, queue=base.queue, settings=settings
+    )
 
 
 def command(run: Callable[..., int | None]) -> Callable[..., None]:
@@ -78,14 +69,14 @@ def command(run: Callable[..., int | None]) -> Callable[..., None]:
         try:
             settings = load_settings()
             configure("WARNING")
-            status = run(System(settings), *arguments, **options)
+            status = run(connect_system(settings), *arguments, **options)
         except (ArtseekError, OSError) as error:
-            err.print(f"artseek: {error}", style="red", markup=False)
+            print_error(error)
             if isinstance(error, Unavailable):
                 err.print("Is the system running? `artseek status` tells which part is not.", style="dim")
             sys.exit(1)
         except ValueError as error:  # settings that do not fit: pydantic names each of them
-            err.print(f"artseek: {error}", style="red", markup=False)
+            print_error(error)
             sys.exit(1)
         except KeyboardInterrupt:
             err.print("\nartseek: interrupted")
@@ -107,14 +98,3 @@ in_collection = click.option(
     "--collection", default="default", show_default=True, callback=checked_collection, help="Name of the collection."
 )
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-
-
-def print_json(value: object) -> None:
-    """Print a result as JSON."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def plain(text: str) -> str:
-    """Return text that the terminal shows as it is: no markup, no control characters."""
-    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return shown.replace("[", r"\[")

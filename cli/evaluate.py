@@ -1,37 +1,30 @@
 """``artseek evaluate``: sends labelled queries to the evaluator, waits, and shows the scores."""
 
-import time
-from collections.abc import Iterator, Sequence
+import math
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import click
-from rich.box import SIMPLE_HEAD
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from cli.command import System, as_json_option, command, err, in_collection, out, plain, print_json
+from cli.command import SOME_LEFT_OUT, System, as_json_option, command, in_collection
+from cli.printing.console import err, print_json
+from cli.printing.evaluation import print_evaluation
+from cli.printing.progress import job_bar
 from services.producer.ingest import reader
-from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
+from shared.errors import ArtseekError, Invalid, NotFound
 from shared.evaluation.grids import parse_grid
-from shared.evaluation.index_setting import IndexSetting
 from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
-from shared.evaluation.report import EvaluationReport
 from shared.evaluation.reports import Evaluations
-from shared.evaluation.run_scores import RunScores
 from shared.folders import Source, walk
-from shared.hashing.parameters import PARAMETERS
+from shared.messaging.job_submission import submit, wait_for_end
 from shared.messaging.messages import EvaluationRequest
 from shared.rpc.query import MAX_K
 from shared.state import Rejection
 from shared.state.jobs import new_job_id
 from shared.storage import layout
 
-_POLL_S = 0.2
 _THREADS = 8
-_REJECTED = 3
 
 
 @click.command("evaluate")
@@ -92,21 +85,26 @@ def evaluate(  # noqa: PLR0913 -- its options
     elif queries_dir is not None:
         digest, refused = _send(system, sets, queries_dir, job, keep)
     request = EvaluationRequest(k=k, query_set=digest, kept=kept or keep, sample=sample or 0, seed=seed, grid=settings)
-    system.jobs.create(job, collection, kind="evaluate")
     try:
-        system.queue.evaluate(job=job, collection=collection, request=request)
+        submit(
+            system.state.jobs,
+            "evaluate",
+            collection,
+            lambda job: system.queue.evaluate(job=job, collection=collection, request=request),
+            job_id=job,
+        )
         _wait(system, job, collection)
     except KeyboardInterrupt:
         with suppress(NotFound):
-            system.jobs.cancel(job)
+            system.state.jobs.cancel(job)
         err.print("\nartseek: cancelled")
         return 130
     report = Evaluations(system.store).get(collection, job).with_rejected(refused)
     if as_json:
         print_json(report.to_json())
     else:
-        _show(report)
-    return _REJECTED if report.query_set.rejected else 0
+        print_evaluation(report)
+    return SOME_LEFT_OUT if report.query_set.rejected else 0
 
 
 def _send(system: System, sets: QuerySets, folder: Path, job: str, keep: str | None) -> tuple[str, list[Rejection]]:
@@ -149,141 +147,9 @@ def _wait(system: System, job: str, collection: str) -> None:
     Raises:
         ArtseekError: It failed, or was cancelled by somebody else.
     """
-    with _bar(f"evaluating {collection}") as (progress, task):
-        while True:
-            with suppress(Unavailable):  # a server restarts; the job goes on when it is back
-                state = system.jobs.get(job)
-                progress.update(task, completed=state.steps, total=state.total or None)
-                if state.done:
-                    break
-            time.sleep(_POLL_S)
-    for failure in state.outcome.rejected:
+    with job_bar(f"evaluating {collection}") as on_progress:
+        ended = wait_for_end(system.state.jobs, job, deadline_s=math.inf, on_progress=on_progress)
+    for failure in ended.outcome.rejected if ended else ():
         raise ArtseekError(failure.reason)
-    if state.cancelled:
+    if ended and ended.cancelled:
         raise ArtseekError(f"the evaluation {job} was cancelled")
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[tuple[Progress, Any]]:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as progress:
-        yield progress, progress.add_task(what, total=None)
-
-
-# Tables
-
-
-def _show(report: EvaluationReport) -> None:
-    k, collection = report.k, report.collection
-    table = _table("search", "distractors", f"P@{k}", "95 %", f"AP@{k}", "recall", "candidates", "p50")
-    for run in report.runs:
-        table.add_row(*_cells(run))
-    out.print(table)
-    if report.grid:
-        out.print(_grid_table(report))
-    out.print(_class_table(report))
-    for note in _notes(report):
-        out.print(note, style="yellow", markup=False)
-    out.print(
-        f"{report.queries} queries over {collection.images} images, {collection.labelled} of them labelled; "
-        f"{report.seconds:.1f} s; evaluation {report.id}",
-        style="dim",
-    )
-
-
-def _table(*headings: str, title: str | None = None) -> Table:
-    return Table(*headings, title=title, box=SIMPLE_HEAD, padding=(0, 0), title_justify="left")
-
-
-def _cells(run: RunScores) -> Sequence[str]:
-    low, high = run.interval["p_at_k"]
-    return (
-        f"{run.search} {run.metric}",
-        "with" if run.distractors else "without",
-        f"{run.p_at_k:.3f}",
-        f"{low:.2f}–{high:.2f}",
-        f"{run.ap_at_k:.3f}",
-        f"{run.recall_at_k:.3f}",
-        f"{100 * run.candidate_fraction:.2f} %",
-        _number(run.latency_ms.p50, "{:.1f} ms"),
-    )
-
-
-def _class_table(report: EvaluationReport) -> Table:
-    k = report.k
-    table = _table(*("class", "queries", f"P@{k}", "95 %", f"AP@{k}", "images"), title="exact cosine, with distractors")
-    for label, scores in report.runs[0].per_class.items():
-        low, high = scores.interval["p_at_k"]
-        table.add_row(
-            plain(label),
-            str(scores.queries),
-            f"{scores.p_at_k:.3f}",
-            f"{low:.2f}–{high:.2f}",
-            f"{scores.ap_at_k:.3f}",
-            str(scores.relevant),
-        )
-    return table
-
-
-def _grid_table(report: EvaluationReport) -> Table:
-    k = report.k
-    table = _table(
-        *("setting", f"P@{k}", "recall", "candidates", f"P@{k} without", "recall"),
-        title="grid, cosine, with distractors and without (--json has the rest)",
-    )
-    for setting in report.grid:
-        runs = {run.distractors: run for run in setting.runs if run.metric == "cosine"}
-        with_all, labelled = runs[True], runs[False]
-        table.add_row(
-            _setting_title(setting.setting),
-            f"{with_all.p_at_k:.3f}",
-            f"{with_all.recall_at_k:.3f}",
-            f"{100 * with_all.candidate_fraction:.2f} %",
-            f"{labelled.p_at_k:.3f}",
-            f"{labelled.recall_at_k:.3f}",
-        )
-    return table
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else form.format(value)
-
-
-def _setting_title(setting: IndexSetting) -> str:
-    """Return a setting such as ``p-stable plain L=4 k=8 w=1.5``."""
-    name = f"{setting.family} plain" if setting.space == "plain" else setting.family
-    given = setting.given()
-    values = (f"{parameter.symbol}={given[parameter.name]}" for parameter in PARAMETERS if parameter.name in given)
-    return " ".join([name, *values])
-
-
-def _notes(report: EvaluationReport) -> Iterator[str]:
-    queries = report.query_set
-    if queries.in_collection and queries.kind != "sample":
-        yield f"{queries.in_collection} queries are in the collection too: they never count as hits of themselves."
-    near = {copy.digest for copy in queries.copies or () if copy.kind == "near"}
-    if near:
-        yield f"{len(near)} queries have near copies in the collection, which count as hits: {_without_copies(report)}."
-    if queries.without_relevant:
-        yield f"{queries.without_relevant} queries have nothing of their class to find, and count as 0."
-    for rejection in queries.rejected:
-        yield f"left out: {plain(rejection.name)}: {rejection.reason}"
-    if not report.collection.generation:
-        yield "The collection has no index yet, so only the exact scan was judged."
-    if report.changed:
-        yield "Images came or went meanwhile: the figures are not of one state of the collection."
-
-
-def _without_copies(report: EvaluationReport) -> str:
-    """Return what the scores are without the queries that have copies."""
-    best = report.runs[0]
-    clean = best.without_copies
-    if clean is None or clean.p_at_k is None:
-        return "every query has one"
-    return f"without the queries that have copies, P@{report.k} is {clean.p_at_k:.3f} instead of {best.p_at_k:.3f}"

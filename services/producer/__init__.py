@@ -1,1 +1,1 @@
-"""Walks folders, stores originals and fills the queue; makes the sample gallery."""
+"""Sends folders of images through the intake: bulk ingestion."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.folders import Source, readable
 from shared.messaging.intake import Intake
-from shared.state import Job, Jobs, Rejection
+from shared.state import Job, Rejection
 
 
 def reader(source: Source, *, max_bytes: int) -> Callable[[], bytes | Rejection]:
@@ -49,8 +49,8 @@ class Summary:
             "added": self.job.added,
             "duplicates": outcome.duplicates,
             "rejected": [
-                {"file": readable(str(self.files.get(one.name, one.name))), "code": one.code, "reason": one.reason}
-                for one in outcome.rejected
+                {"file": readable(str(self.files.get(item.name, item.name))), "code": item.code, "reason": item.reason}
+                for item in outcome.rejected
             ],
             "classes": labels,
             "unlabelled": self.job.added - sum(labels.values()),
@@ -63,17 +63,16 @@ def ingest(
     sources: Sequence[Source],
     *,
     intake: Intake,
-    jobs: Jobs,
     max_bytes: int,
     stalled_after_s: float,
-    progress: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> Summary:
-    """Send every file through the intake and wait until all are accounted for; `progress` is told how many are."""
+    """Send every file through the intake and wait until all are accounted for; `on_progress` gets how many are."""
     started = time.monotonic()
     with intake:
         for source in sources:
             intake.add(source.name, source.label, reader(source, max_bytes=max_bytes))
-            progress(intake.finished)
-    intake.wait(stalled_after_s=stalled_after_s, progress=progress)
+            on_progress(intake.finished)
+    intake.wait(stalled_after_s=stalled_after_s, on_progress=on_progress)
     files = {source.name: source.path for source in sources}
-    return Summary(jobs.get(intake.job), files, time.monotonic() - started)
+    return Summary(intake.result(), files, time.monotonic() - started)

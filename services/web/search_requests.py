@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from services.web import metrics
 from services.web.api.inputs import SearchBatch, SearchOptions
-from services.web.clients import Parts
+from services.web.clients import WebClients
 from services.web.problems import Problem
 from shared.rpc.query import METRICS, MODES, Ids, SearchBatchRequest, SearchRequest, SearchResponse
 
@@ -12,7 +12,7 @@ _COPIES = 3  # of an image's bytes while it is sent: as read, in the message, on
 
 
 def search(
-    parts: Parts,
+    clients: WebClients,
     collection: str,
     options: SearchOptions,
     *,
@@ -34,13 +34,13 @@ def search(
         request.vector.values.extend(vector)
     elif image_id:
         request.id = image_id
-    with parts.memory.holding(_COPIES * len(image or b"")):
-        found = parts.query.search(request)
+    with clients.memory.holding(_COPIES * len(image or b"")):
+        found = clients.query.search(request)
     metrics.count_search(found)
     return found
 
 
-def search_batch(parts: Parts, collection: str, wanted: SearchBatch) -> list[SearchResponse]:
+def search_batch(clients: WebClients, collection: str, wanted: SearchBatch) -> list[SearchResponse]:
     """Return the answer to each query of a batch.
 
     Raises:
@@ -53,7 +53,7 @@ def search_batch(parts: Parts, collection: str, wanted: SearchBatch) -> list[Sea
         request.queries.add().id = image
     for vector in wanted.vectors:
         request.queries.add().vector.values.extend(vector)
-    answers = list(parts.query.search_batch(request).answers)
+    answers = list(clients.query.search_batch(request).answers)
     for found in answers:
         metrics.count_search(found, with_stages=False)  # they are those of the whole batch
     return answers
@@ -76,13 +76,13 @@ def request_of(collection: str, options: SearchOptions) -> SearchRequest:
     )
 
 
-def check_size(parts: Parts, size: int) -> None:
+def check_size(clients: WebClients, size: int) -> None:
     """Refuse a query image that has too many bytes, before it is read.
 
     Raises:
         Problem: It has.
     """
-    limit = parts.limits.max_bytes
+    limit = clients.limits.max_bytes
     if size > limit:
         raise Problem(
             413,

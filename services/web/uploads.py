@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from werkzeug.datastructures import FileStorage, MultiDict
 
-from services.web.clients import Parts
+from services.web.clients import WebClients
 from services.web.file_names import clean_name
 from services.web.problems import FieldError, Problem, Refusal, invalid
 from shared.images import ImageRefused, identify
-from shared.messaging.intake import Intake
+from shared.messaging.intake import Intake, IntakeOptions
 from shared.messaging.lost_index import ensure_known
 from shared.state import Rejection
 
@@ -63,34 +63,26 @@ def upload_of(file: FileStorage, label: str) -> Upload:
     return Upload(file, clean_name(file.filename), label.strip() or None, size_of(file))
 
 
-def hand_in(parts: Parts, collection: str, uploads: Sequence[Upload]) -> tuple[str, list[Refusal]]:
+def hand_in(clients: WebClients, collection: str, uploads: Sequence[Upload]) -> tuple[str, list[Refusal]]:
     """Store the uploads that are images and have them added to a collection; returns the job and what was refused.
 
     Raises:
         Problem: None of them is an image that is taken.
         Unavailable: A server that is needed does not answer.
     """
-    refusals = [_refusal(parts, upload) for upload in uploads]
+    refusals = [_refusal(clients, upload) for upload in uploads]
     refused = [refusal for refusal in refusals if refusal]
     taken = [upload for upload, refusal in zip(uploads, refusals, strict=True) if not refusal]
     if not taken:
         detail = f"none of the {len(uploads)} files can be taken: {refused[0]['name']}: {refused[0]['reason']}"
         raise Problem(422, "refused" if len(refused) > 1 else refused[0]["code"], detail, rejected=refused)
-    ensure_known(collection, catalog=parts.catalog, state=parts.state, queue=parts.queue)
+    ensure_known(collection, catalog=clients.catalog, state=clients.state, queue=clients.queue)
     largest = max(upload.size for upload in taken)
     threads = _THREADS if largest <= _SMALL else 1
+    options = IntakeOptions(batch_size=clients.settings.batch_size, threads=threads, patience_s=_PATIENCE_S)
     with (
-        parts.memory.holding(_COPIES * threads * largest),
-        Intake(
-            collection,
-            store=parts.store,
-            state=parts.state,
-            jobs=parts.jobs,
-            queue=parts.queue,
-            batch_size=parts.settings.batch_size,
-            threads=threads,
-            patience_s=_PATIENCE_S,
-        ) as intake,
+        clients.memory.holding(_COPIES * threads * largest),
+        Intake(collection, clients, options) as intake,
     ):
         for refusal in refused:
             rejection = Rejection(refusal["name"], refusal["code"], refusal["reason"])
@@ -100,15 +92,15 @@ def hand_in(parts: Parts, collection: str, uploads: Sequence[Upload]) -> tuple[s
     return intake.job, refused
 
 
-def _refusal(parts: Parts, upload: Upload) -> Refusal | None:
+def _refusal(clients: WebClients, upload: Upload) -> Refusal | None:
     """Return why a file is not taken, going by its header; None if it may be an image."""
-    limit = parts.limits.max_bytes
+    limit = clients.limits.max_bytes
     if upload.size > limit:
         reason = f"the file has {upload.size:,} bytes, at most {limit:,} are taken: save it smaller or compressed"
         return Refusal(name=upload.name, code="too-large", reason=reason)
     try:
-        with parts.memory.holding(upload.size):
-            identify(upload.read(), parts.limits)
+        with clients.memory.holding(upload.size):
+            identify(upload.read(), clients.limits)
     except ImageRefused as error:
         return Refusal(name=upload.name, code=error.reason, reason=error.message)
     return None

@@ -5,17 +5,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from shared.errors import ArtseekError, IndexLost, Unavailable
 from shared.messaging.lost_index import active_set_name
 from shared.messaging.messages import BatchImage
-from shared.messaging.task_queue import TaskQueue
-from shared.state import Jobs, Rejection, State
+from shared.messaging.worker import WorkerClients
+from shared.state import Job, Rejection
 from shared.state.jobs import RECORD_LOST, Outcome, new_job_id
 from shared.storage import layout
-from shared.storage.catalog import Catalog
-from shared.storage.object_store import ObjectStore
 
 Read = Callable[[], bytes | Rejection]
 Result = TypeVar("Result")
@@ -23,41 +22,43 @@ Result = TypeVar("Result")
 _POLL_S = 0.2
 _PAUSE_S = 0.5
 _FRESH_S = 1.0
-_SENDINGS = 3
+_MAX_SENDINGS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntakeOptions:
+    """How an intake works.
+
+    Attributes:
+        batch_size: Images of one embed task.
+        threads: Files that are read and stored at a time.
+        max_outstanding: Batches that may wait for the embedder before the intake pauses.
+        patience_s: Seconds for which a server that is away is waited for.
+    """
+
+    batch_size: int
+    threads: int = 4
+    max_outstanding: int = 64
+    patience_s: float = 120.0
 
 
 class Intake:
     """Takes images one by one and hands them to the embedder in batches; use it as a context manager.
 
-    Leaving the block in good order closes the job; leaving it by an exception leaves the job open, with everything
-    that was sent still to be worked off. `wait` follows the job to its end. A server that is away for less than
-    `patience_s` seconds is waited for.
+    Leaving the block in good order closes the job. Leaving it by an exception leaves the job open; what was sent is
+    still worked off. `wait` follows the job to its end.
     """
 
-    def __init__(
-        self,
-        collection: str,
-        *,
-        store: ObjectStore,
-        state: State,
-        jobs: Jobs,
-        queue: TaskQueue,
-        batch_size: int,
-        threads: int = 4,
-        most_outstanding: int = 64,
-        patience_s: float = 120.0,
-    ) -> None:
+    def __init__(self, collection: str, clients: WorkerClients, options: IntakeOptions) -> None:
         self.job = new_job_id()
         self._collection = collection
-        self._store, self._state, self._jobs, self._queue = store, state, jobs, queue
-        self._catalog = Catalog(store)
-        self._used = (-math.inf, collection)  # when it was looked up which embedding set the collection uses, and which
-        self._batch_size = batch_size
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="intake")
+        self._clients = clients
+        self._jobs, self._queue = clients.state.jobs, clients.queue
+        self._options = options
+        self._active_set = (-math.inf, collection)  # when it was looked up, and the embedding set's name
+        self._threads = ThreadPoolExecutor(options.threads, thread_name_prefix="intake")
         self._in_flight: deque[Future[BatchImage | Rejection | None]] = deque()
-        self._most_in_flight = 4 * threads
-        self._most_outstanding = most_outstanding
-        self._patience_s = patience_s
+        self._max_in_flight = 4 * options.threads
         self._seen: set[str] = set()
         self._pending: list[BatchImage] = []
         self._duplicates = 0
@@ -68,7 +69,7 @@ class Intake:
         self.finished = 0  # images accounted for
 
     def __enter__(self) -> Self:
-        self._patiently(lambda: self._jobs.create(self.job, self._collection))
+        self._retry_while_away(lambda: self._jobs.create(self.job, self._collection))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -86,36 +87,36 @@ class Intake:
         """Take an image; `read` is called on another thread and returns its bytes, or why they are not taken."""
         self.total += 1
         self._in_flight.append(self._threads.submit(self._upload, name, label, read))
-        if len(self._in_flight) >= self._most_in_flight:
+        if len(self._in_flight) >= self._max_in_flight:
             self._take()
 
     def _upload(self, name: str, label: str | None, read: Read) -> BatchImage | Rejection | None:
-        """Store an original unless the collection has it: the item, a rejection, or None for a duplicate."""
+        """Store an original unless the collection has it; returns the image, a rejection, or None for a duplicate."""
         data = read()
         if isinstance(data, Rejection):
             return data
         digest = layout.digest_of(data)
-        if self._patiently(lambda: self._is_added(digest)):
+        if self._retry_while_away(lambda: self._is_added(digest)):
             return None
-        self._patiently(lambda: self._store.put(layout.original_key(digest), data))
+        self._retry_while_away(lambda: self._clients.store.put(layout.original_key(digest), data))
         return BatchImage(digest, name, label, len(data))
 
     def _is_added(self, digest: str) -> bool:
-        set_name = self._space()
-        (holder,) = self._state.claims.holders(set_name, [layout.image_id(digest)])
-        return holder is not None and self._state.indexed_segments.contains(set_name, holder)
+        set_name = self._active_set_name()
+        (holder,) = self._clients.state.claims.holders(set_name, [layout.image_id(digest)])
+        return holder is not None and self._clients.state.indexed_segments.contains(set_name, holder)
 
-    def _space(self) -> str:
+    def _active_set_name(self) -> str:
         """Return the embedding set that the collection uses, as it was a moment ago."""
-        read, set_name = self._used
+        read, set_name = self._active_set
         if time.monotonic() - read > _FRESH_S:
-            read, set_name = time.monotonic(), active_set_name(self._collection, self._catalog)
-            self._used = read, set_name
+            read, set_name = time.monotonic(), active_set_name(self._collection, self._clients.catalog)
+            self._active_set = read, set_name
         return set_name
 
-    def _patiently(self, call: Callable[[], Result]) -> Result:
-        """Make a call again while a server is away, which one that restarts is for some seconds."""
-        until = time.monotonic() + self._patience_s
+    def _retry_while_away(self, call: Callable[[], Result]) -> Result:
+        """Make a call again while a server is away: one that restarts is away for some seconds."""
+        until = time.monotonic() + self._options.patience_s
         while True:
             try:
                 return call()
@@ -134,24 +135,26 @@ class Intake:
         else:
             self._seen.add(taken.digest)
             self._pending.append(taken)
-            if len(self._pending) >= self._batch_size:
+            if len(self._pending) >= self._options.batch_size:
                 self._send()
                 return
-        if self._duplicates + len(self._rejected) >= 16 * self._batch_size:
+        if self._duplicates + len(self._rejected) >= 16 * self._options.batch_size:
             self._report()
 
     def _send(self) -> None:
         """Send the pending batch, after waiting until the embedder keeps up."""
         if not self._pending:
             return
-        while len(self._outstanding) >= self._most_outstanding:
-            self._patiently(self.refresh)
+        while len(self._outstanding) >= self._options.max_outstanding:
+            self._retry_while_away(self.refresh)
             time.sleep(_POLL_S)
         batch, items = self._batches, self._pending
         self._batches, self._pending = batch + 1, []
         self._outstanding[batch] = items
         self._extend(closed=False)
-        self._patiently(lambda: self._queue.embed(job=self.job, batch=batch, collection=self._collection, items=items))
+        self._retry_while_away(
+            lambda: self._queue.embed(job=self.job, batch=batch, collection=self._collection, items=items)
+        )
 
     def _report(self) -> None:
         """Report what needs no embedder as a batch of its own."""
@@ -159,12 +162,14 @@ class Intake:
         if outcome.images:
             batch, self._batches = self._batches, self._batches + 1
             self._extend(closed=False)
-            self._patiently(lambda: self._jobs.report(self.job, batch, outcome))
+            self._retry_while_away(lambda: self._jobs.report(self.job, batch, outcome))
             self.finished += outcome.images
             self._duplicates, self._rejected = 0, []
 
     def _extend(self, *, closed: bool) -> None:
-        self._patiently(lambda: self._jobs.extend(self.job, batches=self._batches, total=self.total, closed=closed))
+        self._retry_while_away(
+            lambda: self._jobs.extend(self.job, batches=self._batches, total=self.total, closed=closed)
+        )
 
     def refresh(self) -> int:
         """Look which batches were reported; returns how many images they have brought since the last look.
@@ -179,7 +184,7 @@ class Intake:
         self.finished += brought
         return brought
 
-    def wait(self, *, stalled_after_s: float, progress: Callable[[int], None] | None = None) -> None:
+    def wait(self, *, stalled_after_s: float, on_progress: Callable[[int], None] | None = None) -> None:
         """Wait until every image is accounted for.
 
         A batch that nobody has and nobody reports, because the broker lost its message, is sent again after
@@ -197,12 +202,16 @@ class Intake:
                 raise
             except Unavailable:
                 pass  # a server restarts: the job goes on when it is back
-            if progress:
-                progress(self.finished)
+            if on_progress:
+                on_progress(self.finished)
             time.sleep(_POLL_S)
 
+    def result(self) -> Job:
+        """Return the job as it stands."""
+        return self._jobs.get(self.job)
+
     def _send_again(self, sendings: int) -> None:
-        if sendings == _SENDINGS:
+        if sendings == _MAX_SENDINGS:
             raise ArtseekError(
                 f"{len(self._outstanding)} batches of the job {self.job} were sent {sendings + 1} times and never "
                 "reported; see the logs of embedder and indexer"

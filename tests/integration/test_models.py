@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli import models
+from cli.model_versions import MANIFEST
 from shared.rpc.serving import golden
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
@@ -28,7 +28,7 @@ def second(stack: Stack) -> Iterator[str]:
     copy = folder / "works" / "1"
     building = folder / ".export-test"
     shutil.copytree(folder / MODEL / "1", building)
-    manifest = building / models.MANIFEST
+    manifest = building / MANIFEST
     search = {
         "k": 10,
         "p_at_k": 0.75,
@@ -68,8 +68,8 @@ def test_a_model_is_taken_up_listed_and_used(stack: Stack, gallery: Path, second
     before = json.loads(stack.artseek(*query))
     changed = json.loads(stack.artseek("models", "use", "works:1", "--collection", "moving", "--json"))
     assert changed | {"job": ""} == {
-        "collection": "moving", "switched": True, "from": {"model": MODEL, "version": 1}, "images": len(files),
-        "model": "works", "version": 1, "dim": 1280, "left_out": [], "job": "",
+        "collection": "moving", "changed": True, "from": {"model": MODEL, "version": 1}, "images": len(files),
+        "model": "works", "version": 1, "dim": 1280, "failed": [], "job": "",
     }  # fmt: skip
     after = json.loads(stack.artseek(*query))
     assert [hit["id"] for hit in after["hits"]] == [hit["id"] for hit in before["hits"]]  # the same network

@@ -6,7 +6,7 @@ from services.web.api.inputs import CollectionPath
 from services.web.api.openapi import Answer
 from services.web.api.operations import api, reply
 from services.web.api.schemas import CollectionAnswer, CollectionsAnswer, collection_answer
-from services.web.clients import parts
+from services.web.clients import web_clients
 from shared.errors import NotFound
 from shared.tuning.views import IndexAnswer, index_answer
 
@@ -14,7 +14,9 @@ from shared.tuning.views import IndexAnswer, index_answer
 @api.operation("GET", "/collections", answers={200: Answer("The collections.", CollectionsAnswer)}, problems=(503,))
 def list_collections() -> ResponseReturnValue:
     """List the collections by name."""
-    return reply(CollectionsAnswer(collections=[collection_answer(found) for found in parts().query.collections()]))
+    return reply(
+        CollectionsAnswer(collections=[collection_answer(found) for found in web_clients().query.collections()])
+    )
 
 
 @api.operation(
@@ -26,7 +28,7 @@ def list_collections() -> ResponseReturnValue:
 )
 def get_collection(path: CollectionPath) -> ResponseReturnValue:
     """Tell what is in a collection."""
-    return reply(collection_answer(parts().query.collection(path.name)))
+    return reply(collection_answer(web_clients().query.collection(path.name)))
 
 
 @api.operation(
@@ -41,7 +43,7 @@ def get_index(path: CollectionPath) -> ResponseReturnValue:
 
     An index is made when the first images have been added; until then, there is none to tell of.
     """
-    report = parts().catalog.current_report(path.name)
+    report = web_clients().catalog.current_report(path.name)
     if report is None:
         raise NotFound(f"the collection {path.name!r} has no index yet, or one of an earlier version: `artseek tune`")
     return reply(index_answer(report))

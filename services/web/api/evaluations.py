@@ -23,7 +23,7 @@ from services.web.api.inputs import (
 from services.web.api.openapi import Answer, Body, Schema, flat_schema
 from services.web.api.operations import api, reply
 from services.web.api.schemas import job_url
-from services.web.clients import parts
+from services.web.clients import web_clients
 from services.web.problems import FieldError, Problem, invalid
 from shared.errors import Invalid, NotFound
 from shared.evaluation.grids import grid_settings
@@ -32,6 +32,7 @@ from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.report_json import EvaluationAnswer
 from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
+from shared.messaging.job_submission import submit
 from shared.messaging.messages import EvaluationRequest
 from shared.state.jobs import new_job_id
 
@@ -54,7 +55,7 @@ def _body() -> Schema:
 )
 def list_evaluations(query: EvaluationListing) -> ResponseReturnValue:
     """List the evaluations, the newest first."""
-    evaluations = Evaluations(parts().store)
+    evaluations = Evaluations(web_clients().store)
     ids = evaluations.ids(query.collection or None)
     page = ids[query.offset : query.offset + query.limit]
     summaries = [summary_answer(evaluations.get(collection, evaluation)) for collection, evaluation in page]
@@ -70,7 +71,7 @@ def list_evaluations(query: EvaluationListing) -> ResponseReturnValue:
 )
 def get_evaluation(path: EvaluationPath) -> ResponseReturnValue:
     """Tell what an evaluation found."""
-    evaluations = Evaluations(parts().store)
+    evaluations = Evaluations(web_clients().store)
     return reply(evaluations.get(evaluations.find(path.id), path.id).to_json())
 
 
@@ -84,7 +85,7 @@ def get_evaluation(path: EvaluationPath) -> ResponseReturnValue:
 )
 def list_judged_queries(path: EvaluationPath, query: EvaluationQueriesListing) -> ResponseReturnValue:
     """List what each query of a run of an evaluation found."""
-    store = parts().store
+    store = web_clients().store
     evaluations = Evaluations(store)
     collection = evaluations.find(path.id)
     run = query.run or evaluations.get(collection, path.id).runs[0].id
@@ -109,18 +110,23 @@ def judge_collection() -> ResponseReturnValue:
     body = checked(NewEvaluation, read_json(request.get_data()), "body", texts=False)
     if bool(body.sample) == bool(body.queries):
         raise invalid([FieldError(field="body.sample", message="or body.queries has to be given, one of the two")])
-    here = parts()
-    here.query.collection(body.collection)
+    clients = web_clients()
+    clients.query.collection(body.collection)
     grid = _grid(body)
-    sets, job = QuerySets(here.store, here.state), new_job_id()
+    sets, job = QuerySets(clients.store, clients.state), new_job_id()
     digest = sets.kept(body.queries) if body.queries else None
     if digest is not None:
         sets.use(digest, job)
     evaluation_request = EvaluationRequest(
         k=body.k, query_set=digest, kept=body.queries or None, sample=body.sample, seed=body.seed, grid=grid
     )
-    here.jobs.create(job, body.collection, kind="evaluate")
-    here.queue.evaluate(job=job, collection=body.collection, request=evaluation_request)
+    submit(
+        clients.state.jobs,
+        "evaluate",
+        body.collection,
+        lambda job: clients.queue.evaluate(job=job, collection=body.collection, request=evaluation_request),
+        job_id=job,
+    )
     response = reply(EvaluationStartedAnswer(job=job, url=job_url(job), evaluation=evaluation_url(job)), 202)
     response.headers["Location"] = job_url(job)
     return response

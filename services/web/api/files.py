@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from services.web.api.inputs import ImagePath
 from services.web.api.openapi import Answer
 from services.web.api.operations import api
-from services.web.clients import Parts, parts
+from services.web.clients import WebClients, web_clients
 from services.web.file_names import clean_name
 from services.web.thumbnails import MEDIA_TYPE
 from shared.images import MEDIA_TYPES
@@ -34,19 +34,19 @@ _TYPES = frozenset(MEDIA_TYPES.values())
 )
 def get_original(path: ImagePath) -> ResponseReturnValue:
     """Return the file that an image came as."""
-    here = parts()
-    entry = here.query.image(path.name, path.id)
+    clients = web_clients()
+    entry = clients.query.image(path.name, path.id)
     if request.if_none_match.contains(entry.digest):
         return _tagged(Response(status=304), entry.digest)
-    taken = here.memory.acquire(entry.size)
+    taken = clients.memory.acquire(entry.size)
     try:
-        data = here.store.get(layout.original_key(entry.digest))
+        data = clients.store.get(layout.original_key(entry.digest))
     except BaseException:
-        here.memory.release(taken)
+        clients.memory.release(taken)
         raise
     kind = entry.media_type if entry.media_type in _TYPES else "application/octet-stream"
     response = Response(data, content_type=kind)
-    response.call_on_close(lambda: here.memory.release(taken))
+    response.call_on_close(lambda: clients.memory.release(taken))
     response.headers["Content-Disposition"] = _disposition(clean_name(entry.name))
     return _tagged(response, entry.digest)
 
@@ -63,18 +63,18 @@ def get_original(path: ImagePath) -> ResponseReturnValue:
 )
 def get_thumbnail(path: ImagePath) -> ResponseReturnValue:
     """Return a small picture of an image."""
-    here = parts()
-    entry = here.query.image(path.name, path.id)
+    clients = web_clients()
+    entry = clients.query.image(path.name, path.id)
     tag = f"{entry.digest}-thumbnail"
     if request.if_none_match.contains(tag):
         return _tagged(Response(status=304), tag)
-    data = here.thumbnails.get(entry.digest) or _made(here, entry.digest, entry.size)
+    data = clients.thumbnails.get(entry.digest) or _made(clients, entry.digest, entry.size)
     return _tagged(Response(data, content_type=MEDIA_TYPE), tag)
 
 
-def _made(here: Parts, digest: str, size: int) -> bytes:
-    with here.memory.holding(size):
-        return here.thumbnails.make(digest)
+def _made(clients: WebClients, digest: str, size: int) -> bytes:
+    with clients.memory.holding(size):
+        return clients.thumbnails.make(digest)
 
 
 def _tagged(response: Response, tag: str) -> Response:

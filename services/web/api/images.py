@@ -9,11 +9,11 @@ from services.web.api.inputs import CollectionPath, ImagePath, Listing, UploadFi
 from services.web.api.openapi import BINARY, Answer, Body, Schema, flat_schema
 from services.web.api.operations import api, reply
 from services.web.api.schemas import DeletionAnswer, ImageAnswer, ImagesAnswer, UploadAnswer, image_answer, job_url
-from services.web.clients import Parts, parts
+from services.web.clients import WebClients, web_clients
 from services.web.problems import FieldError, Problem, invalid
 from services.web.uploads import FILE_FIELDS, files_of, hand_in, upload_of
 from shared.errors import NotFound
-from shared.state.jobs import new_job_id
+from shared.messaging.job_submission import submit, wait_for_end
 
 _PATIENCE_S = 5.0
 _POLL_S = 0.03
@@ -51,7 +51,7 @@ def add_images(path: CollectionPath) -> ResponseReturnValue:
     if len(request.files.getlist("image")) > 1:
         raise invalid([FieldError(field="body.image", message="is given more than once: send several files in images")])
     uploads = [upload_of(file, fields.label) for file in files_of(request.files, *FILE_FIELDS)]
-    job, rejected = hand_in(parts(), path.name, uploads)
+    job, rejected = hand_in(web_clients(), path.name, uploads)
     answer = UploadAnswer(job=job, url=job_url(job), accepted=len(uploads) - len(rejected), rejected=rejected)
     response = reply(answer, 202)
     response.headers["Location"] = job_url(job)
@@ -68,7 +68,7 @@ def add_images(path: CollectionPath) -> ResponseReturnValue:
 )
 def list_images(path: CollectionPath, query: Listing) -> ResponseReturnValue:
     """List the images of a collection, the latest added first."""
-    found = parts().query.images(path.name, limit=query.limit, offset=query.offset, label=query.label)
+    found = web_clients().query.images(path.name, limit=query.limit, offset=query.offset, label=query.label)
     images = [image_answer(path.name, image) for image in found.images]
     return reply(ImagesAnswer(images=images, total=found.total, limit=query.limit, offset=query.offset))
 
@@ -82,7 +82,7 @@ def list_images(path: CollectionPath, query: Listing) -> ResponseReturnValue:
 )
 def get_image(path: ImagePath) -> ResponseReturnValue:
     """Tell what the collection knows of an image."""
-    return reply(image_answer(path.name, parts().query.image(path.name, path.id)))
+    return reply(image_answer(path.name, web_clients().query.image(path.name, path.id)))
 
 
 @api.operation(
@@ -97,26 +97,30 @@ def get_image(path: ImagePath) -> ResponseReturnValue:
 )
 def delete_image(path: ImagePath) -> ResponseReturnValue:
     """Delete an image from a collection."""
-    here = parts()
-    here.query.image(path.name, path.id)
-    job = new_job_id()
-    here.jobs.create(job, path.name, kind="delete")
-    here.queue.delete(job=job, collection=path.name, image_ids=[path.id])
-    if _is_gone(here, job, path):
+    clients = web_clients()
+    clients.query.image(path.name, path.id)
+    job = submit(
+        clients.state.jobs,
+        "delete",
+        path.name,
+        lambda job: clients.queue.delete(job=job, collection=path.name, image_ids=[path.id]),
+    )
+    if _is_gone(clients, job, path):
         return "", 204
     response = reply(DeletionAnswer(job=job, url=job_url(job)), 202)
     response.headers["Location"] = job_url(job)
     return response
 
 
-def _is_gone(here: Parts, job: str, path: ImagePath) -> bool:
-    """Wait a while for a deletion to be done, and for searches to know."""
+def _is_gone(clients: WebClients, job: str, path: ImagePath) -> bool:
+    """Wait a while for a deletion to be done, and for the query service to notice."""
     until = time.monotonic() + _PATIENCE_S
+    if wait_for_end(clients.state.jobs, job, deadline_s=_PATIENCE_S, poll_s=_POLL_S) is None:
+        return False
     while time.monotonic() < until:
-        if here.jobs.get(job).done:
-            try:
-                here.query.image(path.name, path.id)
-            except NotFound:
-                return True
+        try:
+            clients.query.image(path.name, path.id)
+        except NotFound:
+            return True
         time.sleep(_POLL_S)
     return False

@@ -6,7 +6,7 @@ from services.web.api.inputs import JobPath
 from services.web.api.openapi import Answer
 from services.web.api.operations import api, reply
 from services.web.api.schemas import JobAnswer, job_answer
-from services.web.clients import parts
+from services.web.clients import web_clients
 from services.web.problems import Problem
 from shared.state.jobs import CANCELLABLE
 
@@ -20,7 +20,7 @@ from shared.state.jobs import CANCELLABLE
 )
 def get_job(path: JobPath) -> ResponseReturnValue:
     """Tell how a job stands; jobs are kept for a week."""
-    return reply(job_answer(parts().jobs.get(path.id)))
+    return reply(job_answer(web_clients().state.jobs.get(path.id)))
 
 
 @api.operation(
@@ -32,7 +32,7 @@ def get_job(path: JobPath) -> ResponseReturnValue:
 )
 def cancel_job(path: JobPath) -> ResponseReturnValue:
     """Cancel an evaluation or the change of a collection to another model; a job of another kind goes on to its end."""
-    jobs = parts().jobs
+    jobs = web_clients().state.jobs
     kind = jobs.get(path.id).kind
     if kind not in CANCELLABLE:
         raise Problem(409, "conflict", f"the job is of the kind {kind!r}, which cannot be cancelled: it goes on")

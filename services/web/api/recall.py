@@ -6,7 +6,7 @@ from services.web.api.inputs import CollectionPath, RecallListing
 from services.web.api.openapi import Answer
 from services.web.api.operations import api, reply
 from services.web.api.recall_schemas import RecallAnswer, recall_answer
-from services.web.clients import parts
+from services.web.clients import web_clients
 from shared.state.recall_log import hour_of
 
 
@@ -23,7 +23,7 @@ def get_recall(path: CollectionPath, query: RecallListing) -> ResponseReturnValu
 
     A share of them, `ARTSEEK_RECALL_SAMPLE`, is searched again exactly in the background.
     """
-    here = parts()
-    made = hour_of(here.query.collection(path.name).created)  # before, another one had the name
-    hours = here.recall.read(path.name, days=query.days)
+    clients = web_clients()
+    made = hour_of(clients.query.collection(path.name).created)  # before, another one had the name
+    hours = clients.recall_log.read(path.name, days=query.days)
     return reply(recall_answer(path.name, [hour for hour in hours if hour.hour >= made]))

@@ -19,7 +19,7 @@ from services.web.api.inputs import (
 from services.web.api.openapi import BINARY, IMAGE_TYPES, Answer, Body, flat_schema, image_form
 from services.web.api.operations import api, reply
 from services.web.api.schemas import SearchAnswer, SearchBatchAnswer, search_answer
-from services.web.clients import parts
+from services.web.clients import web_clients
 from services.web.problems import FieldError, Problem, invalid
 from services.web.search_requests import check_size
 from services.web.search_requests import search as run
@@ -64,7 +64,7 @@ def search(path: CollectionPath, given: SearchOptions) -> ResponseReturnValue:
     The one is a file, an image of the collection named by its id, an embedding, or what the examples have in common.
     Options may stand in the query or in the body; those in the body count.
     """
-    here = parts()
+    clients = web_clients()
     image, image_id, vector = None, 0, list[float]()
     if request.mimetype == "application/json":
         request.max_content_length = MAX_JSON
@@ -75,19 +75,21 @@ def search(path: CollectionPath, given: SearchOptions) -> ResponseReturnValue:
         if not (asked.id or asked.vector or options.like or options.unlike):
             raise invalid([FieldError(field="body.id", message="is missing, and so are `vector`, `like` and `unlike`")])
     elif request.mimetype == "multipart/form-data":
-        request.max_content_length = here.settings.max_file_bytes + _MARGIN
+        request.max_content_length = clients.settings.max_file_bytes + _MARGIN
         options = _merged(given, checked_texts(SearchOptions, request.form.to_dict(flat=False), "body"))
         files = files_of(request.files, "image")
         if len(files) > 1:
             raise invalid([FieldError(field="body.image", message="is given more than once")])
-        check_size(here, size_of(files[0]))
+        check_size(clients, size_of(files[0]))
         image = files[0].stream.read()
     elif request.mimetype in IMAGE_TYPES:
-        request.max_content_length = here.settings.max_file_bytes
+        request.max_content_length = clients.settings.max_file_bytes
         options, image = given, request.get_data(cache=False)
     else:
         raise Problem(415, "unsupported-media-type", f"{request.mimetype[:80]!r} is not taken: {_TAKES}")
-    return reply(search_answer(path.name, run(here, path.name, options, image=image, image_id=image_id, vector=vector)))
+    return reply(
+        search_answer(path.name, run(clients, path.name, options, image=image, image_id=image_id, vector=vector))
+    )
 
 
 @api.operation(
@@ -111,7 +113,7 @@ def search_batch(path: CollectionPath) -> ResponseReturnValue:
         raise invalid([FieldError(field="body.ids", message="or else `vectors` is needed, one of the two")])
     if wanted.k * max(len(wanted.ids), len(wanted.vectors)) > _MAX_HITS:
         raise invalid([FieldError(field="body.k", message=f"times the queries is more than {_MAX_HITS:,} hits")])
-    answers = run_batch(parts(), path.name, wanted)
+    answers = run_batch(web_clients(), path.name, wanted)
     return reply(SearchBatchAnswer(answers=[search_answer(path.name, found) for found in answers]))
 
 

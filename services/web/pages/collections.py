@@ -4,7 +4,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from services.web.api.inputs import CollectionPath, Input, Label, Page, checked
-from services.web.clients import parts
+from services.web.clients import web_clients
 from services.web.pages.fields import read_fields
 from services.web.pages.samples import sample_images
 from shared.errors import NotFound
@@ -28,7 +28,7 @@ def collections_page() -> ResponseReturnValue:
     if "name" in request.args:
         path = checked(CollectionPath, {"name": request.args["name"].strip()}, "collection")
         return redirect(url_for("collections.collection_page", name=path.name))
-    collections = parts().query.collections()
+    collections = web_clients().query.collections()
     mosaics = {collection.name: sample_images(collection, _MOSAIC) for collection in collections}
     return render_template("collections.html", collections=collections, mosaics=mosaics)
 
@@ -38,18 +38,20 @@ def collection_page(name: str) -> ResponseReturnValue:
     """Show a collection; a collection that does not exist yet can be created with an upload."""
     path = checked(CollectionPath, {"name": name}, "collection")
     view = read_fields(CollectionView, request.args.to_dict(flat=False))
-    settings = parts().settings
+    settings = web_clients().settings
     limits = {"max_file_bytes": settings.max_file_bytes, "max_upload_bytes": settings.max_upload_bytes}
     try:
-        collection = parts().query.collection(path.name)
+        collection = web_clients().query.collection(path.name)
     except NotFound:
         return render_template("collection.html", name=path.name, collection=None, limits=limits)
-    listing = parts().query.images(path.name, limit=_PAGE_SIZE, offset=(view.page - 1) * _PAGE_SIZE, label=view.label)
+    listing = web_clients().query.images(
+        path.name, limit=_PAGE_SIZE, offset=(view.page - 1) * _PAGE_SIZE, label=view.label
+    )
     return render_template(
         "collection.html",
         name=path.name,
         collection=collection,
-        index=parts().catalog.current_report(path.name),
+        index=web_clients().catalog.current_report(path.name),
         classes=sorted(collection.classes.items(), key=lambda item: (-item[1], item[0])),
         images=listing.images,
         total=listing.total,

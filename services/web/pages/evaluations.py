@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from services.web.api.inputs import CollectionPath, EvaluationPath, Input, Page, checked, checked_texts
 from services.web.api.recall_schemas import RecallAnswer, recall_answer
-from services.web.clients import parts
+from services.web.clients import web_clients
 from services.web.pages import charts, evaluation_views
 from services.web.thumbnails import MEDIA_TYPE
 from shared.errors import NotFound, ObjectNotFound, Unavailable
@@ -88,8 +88,8 @@ def quality_page(name: str) -> ResponseReturnValue:
     """Show how good the answers of a collection were found to be, over time."""
     path = checked(CollectionPath, {"name": name}, "collection")
     view = _texts(HistoryView)
-    here = parts()
-    evaluations = Evaluations(here.store)
+    clients = web_clients()
+    evaluations = Evaluations(clients.store)
     known = evaluations.ids(path.name)
     collection = _collection(path.name, known)
     reports = _outlines(evaluations, known[(view.page - 1) * _PAGE : view.page * _PAGE])
@@ -107,7 +107,7 @@ def quality_page(name: str) -> ResponseReturnValue:
         collection=collection,
         sample=min(_SAMPLE, collection.labelled) if collection else 0,
         most_k=MAX_K - 1,
-        kept=QuerySets(here.store, here.state).names(),
+        kept=QuerySets(clients.store, clients.state).names(),
         reports=reports,
         total=len(known),
         page=view.page,
@@ -129,7 +129,7 @@ def quality_page(name: str) -> ResponseReturnValue:
 def _collection(name: str, known: Sequence[object]) -> Collection | None:
     """Return a collection, None if it is gone but its evaluations are there."""
     try:
-        return parts().query.collection(name)
+        return web_clients().query.collection(name)
     except NotFound:
         if not known:
             raise
@@ -161,7 +161,7 @@ def _live(collection: Collection | None) -> RecallAnswer | None:
     if collection is None:
         return None
     try:
-        kept = parts().recall.read(collection.name, days=_DAYS)
+        kept = web_clients().recall_log.read(collection.name, days=_DAYS)
     except Unavailable:
         return None
     created = hour_of(collection.created)  # before, another collection had the name
@@ -176,7 +176,7 @@ def _live(collection: Collection | None) -> RecallAnswer | None:
 def evaluations_page() -> ResponseReturnValue:
     """List the evaluations of all collections, the newest first."""
     view = _texts(ListView)
-    evaluations = Evaluations(parts().store)
+    evaluations = Evaluations(web_clients().store)
     known = evaluations.ids()
     reports = _outlines(evaluations, known[(view.page - 1) * _PAGE : view.page * _PAGE])
     return render_template(
@@ -197,11 +197,11 @@ def evaluation_page(collection: str, evaluation: str) -> ResponseReturnValue:
     name = checked(CollectionPath, {"name": collection}, "collection").name
     path = checked(EvaluationPath, {"id": evaluation}, "evaluation")
     view = _texts(EvaluationView)
-    here = parts()
-    evaluations = Evaluations(here.store)
+    clients = web_clients()
+    evaluations = Evaluations(clients.store)
     report = evaluations.get(name, path.id)
     run = _run(report, view.run)
-    rows = rows_of(here.store, name, path.id, run=run.id)
+    rows = rows_of(clients.store, name, path.id, run=run.id)
     first = (view.page - 1) * _QUERIES
     others = [(other_name, other) for other_name, other in evaluations.ids(name) if other != path.id][:_OTHERS]
     return render_template(
@@ -259,12 +259,12 @@ def _query_picture(collection: str, row: QueryRow) -> str:
 def query_thumbnail(digest: str) -> ResponseReturnValue:
     """Return a small picture of a query of an evaluation."""
     path = checked(QueryPath, {"digest": digest}, "query")
-    here = parts()
+    clients = web_clients()
     try:
-        data = here.thumbnails.get(path.digest)
+        data = clients.thumbnails.get(path.digest)
         if data is None:
-            with here.memory.holding(_ORIGINAL_BYTES):
-                data = here.thumbnails.make(path.digest, key=layout.query_key(path.digest))
+            with clients.memory.holding(_ORIGINAL_BYTES):
+                data = clients.thumbnails.make(path.digest, key=layout.query_key(path.digest))
     except ObjectNotFound:
         raise NotFound(f"there is no query {path.digest[:16]}…") from None
     return Response(data, content_type=MEDIA_TYPE, headers=_FOREVER)
@@ -277,13 +277,13 @@ def query_thumbnail(digest: str) -> ResponseReturnValue:
 def comparison_page() -> ResponseReturnValue:
     """Show two runs side by side, with the queries that they answer differently."""
     view = _texts(ComparisonView)
-    here = parts()
-    evaluations = Evaluations(here.store)
+    clients = web_clients()
+    evaluations = Evaluations(clients.store)
     reports = [evaluations.get(evaluations.find(evaluation), evaluation) for evaluation in (view.a, view.b)]
     runs = [_run(report, run_id) for report, run_id in zip(reports, (view.run_a, view.run_b), strict=True)]
     names = [report.collection.name for report in reports]
     tables = [
-        rows_of(here.store, report.collection.name, report.id, run=run.id)
+        rows_of(clients.store, report.collection.name, report.id, run=run.id)
         for report, run in zip(reports, runs, strict=True)
     ]
     comparison = evaluation_views.compare(*tables)

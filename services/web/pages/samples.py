@@ -1,6 +1,6 @@
 """Sample images of a collection, for pages that show what the collection holds."""
 
-from services.web.clients import parts
+from services.web.clients import web_clients
 from shared.rpc.query import Collection, Image
 
 _PLACES = 4  # places of the collection from which a sample is taken
@@ -13,6 +13,6 @@ def sample_images(collection: Collection, count: int) -> list[Image]:
     offsets = sorted({place * last_offset // (_PLACES - 1) for place in range(_PLACES)})
     samples: dict[int, Image] = {}
     for offset in offsets:
-        for image in parts().query.images(collection.name, limit=per_place, offset=offset).images:
+        for image in web_clients().query.images(collection.name, limit=per_place, offset=offset).images:
             samples[image.id] = image
     return list(samples.values())

@@ -10,7 +10,7 @@ from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from services.web.api.inputs import CollectionName, Hits, ImageId, SearchOptions
-from services.web.clients import parts
+from services.web.clients import web_clients
 from services.web.pages.fields import read_fields
 from services.web.pages.samples import sample_images
 from services.web.problems import FieldError, invalid
@@ -44,15 +44,15 @@ class SearchForm(SearchOptions):
 def search_page() -> ResponseReturnValue:
     """Show the search page; if the address holds an image id, with the images similar to that image."""
     form = read_fields(SearchForm, request.args.to_dict(flat=False))
-    collections = parts().query.collections()
+    collections = web_clients().query.collections()
     collection = _select_collection(collections, form.collection)
     form = form.model_copy(update={"collection": collection.name if collection else None})
     if collection is None or not collection.images:
         return render_template("search.html", form=form, collections=collections, collection=collection, samples=[])
     if form.id is None:
         return _render(form, collections, collection, samples=sample_images(collection, _SAMPLES))
-    query_image = parts().query.image(collection.name, form.id)
-    response = search(parts(), collection.name, form, image_id=form.id)
+    query_image = web_clients().query.image(collection.name, form.id)
+    response = search(web_clients(), collection.name, form, image_id=form.id)
     return _render(form, collections, collection, query_image=query_image, response=response)
 
 
@@ -60,7 +60,7 @@ def search_page() -> ResponseReturnValue:
 def search_by_file() -> ResponseReturnValue:
     """Show the search page with the images similar to an uploaded file, for browsers without scripts."""
     form, response = _search_by_file()
-    collections = parts().query.collections()
+    collections = web_clients().query.collections()
     return _render(form, collections, _select_collection(collections, form.collection), response=response)
 
 
@@ -70,8 +70,8 @@ def results_by_id() -> ResponseReturnValue:
     form = read_fields(SearchForm, request.args.to_dict(flat=False))
     if form.collection is None or form.id is None:
         raise invalid([FieldError(field="query", message="collection and id are needed")])
-    query_image = parts().query.image(form.collection, form.id)
-    response = search(parts(), form.collection, form, image_id=form.id)
+    query_image = web_clients().query.image(form.collection, form.id)
+    response = search(web_clients(), form.collection, form, image_id=form.id)
     return render_template("_results.html", form=form, response=response, query_image=query_image)
 
 
@@ -83,13 +83,13 @@ def results_by_file() -> ResponseReturnValue:
 
 
 def _search_by_file() -> tuple[SearchForm, SearchResponse]:
-    request.max_content_length = parts().settings.max_file_bytes + _FORM_MARGIN
+    request.max_content_length = web_clients().settings.max_file_bytes + _FORM_MARGIN
     form = read_fields(SearchForm, request.form.to_dict(flat=False))
     if form.collection is None:
         raise invalid([FieldError(field="collection", message="choose a collection to search in")])
     file = files_of(request.files, "image")[0]
-    check_size(parts(), size_of(file))
-    return form, search(parts(), form.collection, form, image=file.stream.read())
+    check_size(web_clients(), size_of(file))
+    return form, search(web_clients(), form.collection, form, image=file.stream.read())
 
 
 def _render(
