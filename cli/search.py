@@ -8,24 +8,35 @@ import click
 from cli.command import System, as_json_option, command, in_collection
 from cli.printing.console import print_json
 from cli.printing.search import print_hits
-from shared.rpc.query import METRICS, MODE_NAMES, MODES, STAGES, Metric, Mode, SearchRequest, SearchResponse
+from shared.rpc.query import METRICS, MODE_NAMES, MODES, STAGES, Metric, Mode, SearchOptions, SearchResponse
+from shared.rpc.query.options import DEFAULTS, OPTIONS
 from shared.storage.layout import ID_BITS
 
 _IMAGE_ID = click.IntRange(1, 2**ID_BITS - 1)
+
+
+def _help(name: str) -> str:
+    """Return what the help says of a search option."""
+    option = OPTIONS[name]
+    return f"{option.of_value}; repeatable." if option.of_value else f"{option.description}."
+
+
+def _limits(name: str) -> click.IntRange:
+    return click.IntRange(OPTIONS[name].least, OPTIONS[name].most)
 
 
 @click.command()
 @click.argument("image", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--id", "image_id", type=_IMAGE_ID, help="Search for an image of the collection instead of a file.")
 @in_collection
-@click.option("-k", default=10, show_default=True, type=click.IntRange(1, 1000), help="Number of hits.")
-@click.option("--mode", type=click.Choice(list(MODES)), default="auto", show_default=True)
-@click.option("--metric", type=click.Choice(list(METRICS)), default="cosine", show_default=True)
-@click.option("--label", "labels", multiple=True, help="Only images of this class; repeatable.")
-@click.option("--like", multiple=True, type=_IMAGE_ID, help="Id of an image that hits should be like; repeatable.")
-@click.option("--unlike", multiple=True, type=_IMAGE_ID, help="Id of one that they should be unlike; repeatable.")
-@click.option("--min-score", type=float, help="Only hits with at least this score.")
-@click.option("--budget", type=click.IntRange(1, 2**31 - 1), help="Candidates of the index that are ranked at most.")
+@click.option("-k", default=DEFAULTS.k, show_default=True, type=_limits("k"), help=_help("k"))
+@click.option("--mode", type=click.Choice(list(MODES)), default=DEFAULTS.mode, show_default=True)
+@click.option("--metric", type=click.Choice(list(METRICS)), default=DEFAULTS.metric, show_default=True)
+@click.option("--label", "labels", multiple=True, help=_help("labels"))
+@click.option("--like", multiple=True, type=_IMAGE_ID, help=_help("like"))
+@click.option("--unlike", multiple=True, type=_IMAGE_ID, help=_help("unlike"))
+@click.option("--min-score", type=float, help=_help("min_score"))
+@click.option("--budget", type=_limits("budget"), help=_help("budget"))
 @as_json_option
 @command
 def search(  # noqa: PLR0913 -- its options
@@ -49,17 +60,10 @@ def search(  # noqa: PLR0913 -- its options
         raise click.UsageError("give an IMAGE file or --id, one of the two")
     if image is None and image_id is None and not like and not unlike:
         raise click.UsageError("give an IMAGE file, --id, or examples by --like and --unlike")
-    request = SearchRequest(
-        collection=collection,
-        k=k,
-        mode=MODES[mode],
-        metric=METRICS[metric],
-        labels=labels,
-        like=like,
-        unlike=unlike,
-        min_score=min_score,
-        budget=budget or 0,
+    options = SearchOptions(
+        k=k, mode=mode, metric=metric, labels=labels, like=like, unlike=unlike, min_score=min_score, budget=budget
     )
+    request = options.to_request(collection)
     if image is not None:
         request.image = image.read_bytes()
     elif image_id is not None:

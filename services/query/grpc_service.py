@@ -15,14 +15,13 @@ from services.query.search.search_query import SearchQuery, SearchResult
 from services.query.search.searcher import Searcher
 from shared.errors import Invalid, NotFound, Unavailable
 from shared.images import ImageRefused
-from shared.rpc.query import METRIC_NAMES, MODE_NAMES, MODES
+from shared.rpc.query import MODES, SearchOptions
 from shared.rpc.query import query_pb2 as messages
 from shared.rpc.query.query_pb2_grpc import QueryServicer
 from shared.rpc.serving import ServingError
 
 _log = logging.getLogger(__name__)
 
-_DEFAULT_K = 10
 _PAGE = 50
 _MAX_PAGE = 1000
 
@@ -109,22 +108,8 @@ class QueryService(QueryServicer):
 
 def _search_query(request: messages.SearchRequest) -> SearchQuery:
     """Return what a request says beside its query."""
-    if request.mode not in MODE_NAMES or request.metric not in METRIC_NAMES:
-        raise Invalid(f"mode {request.mode} or metric {request.metric} is unknown to this version")
-    return SearchQuery(
-        collection=request.collection,
-        k=request.k or _DEFAULT_K,
-        mode=MODE_NAMES[request.mode],
-        metric=METRIC_NAMES[request.metric],
-        probes=request.probes or None,
-        labels=request.labels,
-        among=np.fromiter(request.among.values, dtype=np.int64) if request.HasField("among") else None,
-        like=request.like,
-        unlike=request.unlike,
-        min_score=request.min_score if request.HasField("min_score") else None,
-        budget=request.budget or None,
-        trial=request.trial,
-    )
+    options = SearchOptions.from_request(request)
+    return SearchQuery(collection=request.collection, trial=request.trial, **vars(options))
 
 
 def _vector(vector: messages.Vector) -> Vectors:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from services.web import metrics
-from services.web.api.inputs import SearchBatch, SearchOptions
+from services.web.api.inputs import SearchBatch
 from services.web.clients import WebClients
 from services.web.problems import Problem
-from shared.rpc.query import METRICS, MODES, Ids, SearchBatchRequest, SearchRequest, SearchResponse
+from shared.rpc.query import SearchBatchRequest, SearchOptions, SearchResponse
 
 _COPIES = 3  # of an image's bytes while it is sent: as read, in the message, on the wire
 
@@ -27,7 +27,7 @@ def search(
         QueryRefused: The image cannot be decoded, or an option does not fit.
         Unavailable: The query service or a part that it needs does not answer.
     """
-    request = request_of(collection, options)
+    request = options.to_request(collection)
     if image is not None:
         request.image = image
     elif vector:
@@ -40,7 +40,7 @@ def search(
     return found
 
 
-def search_batch(clients: WebClients, collection: str, wanted: SearchBatch) -> list[SearchResponse]:
+def search_batch(clients: WebClients, collection: str, batch: SearchBatch) -> list[SearchResponse]:
     """Return the answer to each query of a batch.
 
     Raises:
@@ -48,32 +48,15 @@ def search_batch(clients: WebClients, collection: str, wanted: SearchBatch) -> l
         QueryRefused: An option or vector does not fit.
         Unavailable: The query service does not answer.
     """
-    request = SearchBatchRequest(options=request_of(collection, wanted))
-    for image in wanted.ids:
-        request.queries.add().id = image
-    for vector in wanted.vectors:
+    request = SearchBatchRequest(options=batch.to_options().to_request(collection))
+    for image_id in batch.ids:
+        request.queries.add().id = image_id
+    for vector in batch.vectors:
         request.queries.add().vector.values.extend(vector)
     answers = list(clients.query.search_batch(request).answers)
     for found in answers:
         metrics.count_search(found, with_stages=False)  # they are those of the whole batch
     return answers
-
-
-def request_of(collection: str, options: SearchOptions) -> SearchRequest:
-    """Return a request with everything but the query."""
-    return SearchRequest(
-        collection=collection,
-        k=options.k,
-        mode=MODES[options.mode],
-        metric=METRICS[options.metric],
-        probes=options.probes,
-        labels=options.label,
-        among=Ids(values=options.among) if options.among else None,
-        like=options.like,
-        unlike=options.unlike,
-        min_score=options.min_score,
-        budget=options.budget,
-    )
 
 
 def check_size(clients: WebClients, size: int) -> None:

@@ -19,7 +19,7 @@ from services.web.api.inputs import (
     NewEvaluation,
     SearchBatch,
     SearchByJson,
-    SearchOptions,
+    SearchInput,
 )
 from services.web.api.schemas import HitAnswer, SearchAnswer
 from shared.images import REASONS
@@ -145,7 +145,7 @@ def test_the_guide_names_every_operation_option_and_reason() -> None:
     for operation in api.operations:
         assert f"`{operation.method} {operation.path}`" in guide
     for word in (
-        *SearchOptions.model_fields,
+        *SearchInput.model_fields,
         *SearchByJson.model_fields,
         *SearchBatch.model_fields,
         *Listing.model_fields,

@@ -1,79 +1,38 @@
 """What a search is asked for, and what it answers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from services.query.replica.mapped_segment import Ids, Vectors
+from services.query.replica.mapped_segment import Vectors
 from services.query.replica.view import Filter
 from services.query.search.ranking import Ranked
-from shared.errors import Invalid
-from shared.rpc.query import MAX_AMONG, MAX_EXAMPLES, MAX_K, MAX_LABELS, MAX_PROBES, Metric, Mode
+from shared.rpc.query import SearchOptions
 
 
 @dataclass(frozen=True)
-class SearchQuery:
-    """What is searched for: at most one of `image` (bytes of a file), `id` and `vector` (float32 [dim]), or examples.
+class SearchQuery(SearchOptions):
+    """What is searched for: at most one of `image`, `id` and `vector`, or examples; and the options of the search.
 
     Attributes:
-        labels: Only images with one of these; none: any.
-        among: Only images with these ids, int64; None: any.
-        like: Ids of images that the hits should be like; likewise `unlike`.
-        min_score: Only hits with at least this score.
-        budget: Candidates of the index that are ranked at most; None: what the index was fitted with.
-        trial: It is made to judge the index, so it does not count as a live search.
+        collection: Name of the collection.
+        image: Bytes of an image file.
+        id: Id of an image of the collection.
+        vector: An embedding, float32 [dim].
+        trial: The search is made to evaluate the index, so it does not count as a live search.
     """
 
     collection: str
     image: bytes | None = None
     id: int | None = None
     vector: Vectors | None = None
-    k: int = 10
-    mode: Mode = "auto"
-    metric: Metric = "cosine"
-    probes: int | None = None
-    labels: Sequence[str] = ()
-    among: Ids | None = None
-    like: Sequence[int] = ()
-    unlike: Sequence[int] = ()
-    min_score: float | None = None
-    budget: int | None = None
     trial: bool = False
-
-    def check(self) -> None:
-        """Check what can be checked without the collection.
-
-        Raises:
-            Invalid: A parameter does not fit; the message names it.
-        """
-        check_within("k", self.k, 1, MAX_K)
-        for name, value, most in (("probes", self.probes, MAX_PROBES), ("budget", self.budget, None)):
-            if value is not None:
-                check_within(name, value, 1, most)
-        check_within("labels", len(self.labels), 0, MAX_LABELS, "number of ")
-        if self.among is not None:
-            check_within("among", len(self.among), 0, MAX_AMONG, "number of ids in ")
-        for name, examples in (("like", self.like), ("unlike", self.unlike)):
-            check_within(name, len(examples), 0, MAX_EXAMPLES, "number of ids in ")
-        if self.min_score is not None and not np.isfinite(self.min_score):
-            raise Invalid(f"min_score is {self.min_score}, expected a finite number")
 
     def filter(self) -> Filter:
         """Return which images may be found."""
-        return Filter(frozenset(self.labels) or None, self.among)
-
-
-def check_within(name: str, value: int, least: int, most: int | None, what: str = "") -> None:
-    """Check a number.
-
-    Raises:
-        Invalid: It is out of range; the message names it.
-    """
-    if value < least or (most is not None and value > most):
-        expected = f"at least {least}" if most is None else f"{least} to {most}"
-        raise Invalid(f"{what}{name} is {value}, expected {expected}")
+        among = None if self.among is None else np.fromiter(self.among, np.int64, len(self.among))
+        return Filter(frozenset(self.labels) or None, among)
 
 
 @dataclass

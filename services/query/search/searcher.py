@@ -12,7 +12,7 @@ from services.query.replica.view import RowFilter
 from services.query.search.candidates import Probed, good_enough, needs_scan, rerank
 from services.query.search.ranking import rank
 from services.query.search.relevance_feedback import moved
-from services.query.search.search_query import SearchQuery, SearchResult, check_within
+from services.query.search.search_query import SearchQuery, SearchResult
 from services.query.search.stage_timer import StageTimer
 from shared.errors import Invalid, Unavailable
 from shared.images import Limits, decode
@@ -100,7 +100,8 @@ class Searcher:
             Unavailable: For `mode=lsh`, the index does not answer.
         """
         options.check()
-        check_within("queries", len(queries), 1, MAX_BATCH, "number of ")
+        if not 1 <= len(queries) <= MAX_BATCH:
+            raise Invalid(f"number of queries is {len(queries)}, expected 1 to {MAX_BATCH}")
         timer = StageTimer()
 
         def run(replica: Replica) -> list[SearchResult]:

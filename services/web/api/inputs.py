@@ -17,7 +17,8 @@ from pydantic import (
 
 from services.web.problems import FieldError, Problem, invalid
 from shared.evaluation import grids
-from shared.rpc.query import MAX_AMONG, MAX_BATCH, MAX_EXAMPLES, MAX_K, MAX_LABELS, MAX_PROBES
+from shared.rpc.query import MAX_BATCH, MAX_K, Metric, Mode, SearchOptions
+from shared.rpc.query.options import DEFAULTS, OPTIONS
 from shared.state.recall_log import KEPT_DAYS
 from shared.storage.layout import ID_BITS
 
@@ -57,8 +58,19 @@ CollectionName = Annotated[
 ]
 ImageId = Annotated[int, Field(ge=1, le=MAX_ID, description="Id of the image.", examples=[4503599627370496]), _READ]
 Page = Annotated[int, Field(ge=1, le=1_000_000), _READ]
-Hits = Annotated[int, Field(ge=1, le=MAX_K, description="Number of hits."), _READ]
 Label = Annotated[str, Field(max_length=MAX_LABEL, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+def _option(name: str) -> Any:
+    """Return limits and description of a search option; a number that may be left open has 0 for that."""
+    option = OPTIONS[name]
+    description = f"{option.description}; 0: {option.unset}." if option.unset else f"{option.description}."
+    if option.max_items is not None:
+        return Field(max_length=option.max_items, description=description)
+    return Field(ge=0 if option.unset else option.least, le=option.most, description=description)
+
+
+Hits = Annotated[int, _option("k"), _READ]
 
 
 class Input(BaseModel):
@@ -141,38 +153,34 @@ class NewEvaluation(Input):
     grid: Annotated[Any, WithJsonSchema(_GRID)] = None  # which `shared.evaluation.grids` checks, if it is given at all
 
 
-class SearchOptions(Input):
+class SearchInput(Input):
     """How to search."""
 
-    k: Hits = 10
-    mode: Annotated[
-        Literal["auto", "lsh", "exact"],
-        Field(description="`exact` ranks all images, `lsh` the candidates of the index, `auto` chooses by size."),
-    ] = "auto"
-    metric: Annotated[Literal["cosine", "euclidean"], Field(description="How likeness is measured.")] = "cosine"
-    probes: Annotated[
-        int, Field(ge=0, le=MAX_PROBES, description="Buckets probed per table by an LSH search; 0: as fitted."), _READ
-    ] = 0
-    label: Annotated[
-        list[Label], Field(max_length=MAX_LABELS, description="Only images of these classes; none: of any.")
-    ] = []
-    among: Annotated[
-        list[ImageId], Field(max_length=MAX_AMONG, description="Only images with these ids; none: any.")
-    ] = []
-    like: Annotated[
-        list[ImageId], Field(max_length=MAX_EXAMPLES, description="Ids of images that the hits should be like.")
-    ] = []
-    unlike: Annotated[
-        list[ImageId], Field(max_length=MAX_EXAMPLES, description="Ids of images that the hits should be unlike.")
-    ] = []
-    min_score: Annotated[
-        float, Field(ge=-1, le=1, description="Only hits with at least this score."), _READ_NUMBER
-    ] = -1.0
-    budget: Annotated[
-        int,
-        Field(ge=0, le=2**31 - 1, description="Candidates that an LSH search ranks at most; 0: as fitted."),
-        _READ,
-    ] = 0
+    k: Hits = DEFAULTS.k
+    mode: Annotated[Mode, _option("mode")] = DEFAULTS.mode
+    metric: Annotated[Metric, _option("metric")] = DEFAULTS.metric
+    probes: Annotated[int, _option("probes"), _READ] = 0
+    label: Annotated[list[Label], _option("labels")] = []
+    among: Annotated[list[ImageId], _option("among")] = []
+    like: Annotated[list[ImageId], _option("like")] = []
+    unlike: Annotated[list[ImageId], _option("unlike")] = []
+    min_score: Annotated[float, _option("min_score"), _READ_NUMBER] = -1.0
+    budget: Annotated[int, _option("budget"), _READ] = 0
+
+    def to_options(self) -> SearchOptions:
+        """Return the options of the search."""
+        return SearchOptions(
+            k=self.k,
+            mode=self.mode,
+            metric=self.metric,
+            probes=self.probes or None,
+            labels=self.label,
+            among=self.among or None,
+            like=self.like,
+            unlike=self.unlike,
+            min_score=self.min_score,
+            budget=self.budget or None,
+        )
 
 
 Vector = Annotated[
@@ -181,14 +189,14 @@ Vector = Annotated[
 ]
 
 
-class SearchByJson(SearchOptions):
+class SearchByJson(SearchInput):
     """A search for what resembles an image of the collection, or an embedding, or examples alone."""
 
     id: ImageId = 0
     vector: Annotated[Vector, Field(description="An embedding of the collection's model.")] = []
 
 
-class SearchBatch(SearchOptions):
+class SearchBatch(SearchInput):
     """Searches with the same options: for images of the collection, or for embeddings."""
 
     ids: Annotated[

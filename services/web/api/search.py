@@ -11,7 +11,7 @@ from services.web.api.inputs import (
     CollectionPath,
     SearchBatch,
     SearchByJson,
-    SearchOptions,
+    SearchInput,
     checked,
     checked_texts,
     read_json,
@@ -33,7 +33,7 @@ _TAKES = (
 )
 
 
-def _body(model: type[SearchOptions], one: str, other: str, *others: str) -> Body:
+def _body(model: type[SearchInput], one: str, other: str, *others: str) -> Body:
     """Return a body of JSON that holds one of two fields, not both, or one of some other lists."""
     schema = flat_schema(model)
     for name in (one, other):
@@ -49,16 +49,16 @@ def _body(model: type[SearchOptions], one: str, other: str, *others: str) -> Bod
     "POST",
     "/collections/{name}/search",
     path_model=CollectionPath,
-    query_model=SearchOptions,
+    query_model=SearchInput,
     bodies={
-        "multipart/form-data": Body(image_form(SearchOptions), files=("image",)),
+        "multipart/form-data": Body(image_form(SearchInput), files=("image",)),
         "application/json": _body(SearchByJson, "id", "vector", "like", "unlike"),
         **{kind: Body(BINARY) for kind in IMAGE_TYPES},
     },
     answers={200: Answer("The images found.", SearchAnswer)},
     problems=(400, 404, 413, 415, 422, 503),
 )
-def search(path: CollectionPath, given: SearchOptions) -> ResponseReturnValue:
+def search(path: CollectionPath, given: SearchInput) -> ResponseReturnValue:
     """Find the images most similar to one.
 
     The one is a file, an image of the collection named by its id, an embedding, or what the examples have in common.
@@ -76,7 +76,7 @@ def search(path: CollectionPath, given: SearchOptions) -> ResponseReturnValue:
             raise invalid([FieldError(field="body.id", message="is missing, and so are `vector`, `like` and `unlike`")])
     elif request.mimetype == "multipart/form-data":
         request.max_content_length = clients.settings.max_file_bytes + _MARGIN
-        options = _merged(given, checked_texts(SearchOptions, request.form.to_dict(flat=False), "body"))
+        options = _merged(given, checked_texts(SearchInput, request.form.to_dict(flat=False), "body"))
         files = files_of(request.files, "image")
         if len(files) > 1:
             raise invalid([FieldError(field="body.image", message="is given more than once")])
@@ -87,9 +87,8 @@ def search(path: CollectionPath, given: SearchOptions) -> ResponseReturnValue:
         options, image = given, request.get_data(cache=False)
     else:
         raise Problem(415, "unsupported-media-type", f"{request.mimetype[:80]!r} is not taken: {_TAKES}")
-    return reply(
-        search_answer(path.name, run(clients, path.name, options, image=image, image_id=image_id, vector=vector))
-    )
+    found = run(clients, path.name, options.to_options(), image=image, image_id=image_id, vector=vector)
+    return reply(search_answer(path.name, found))
 
 
 @api.operation(
@@ -117,7 +116,7 @@ def search_batch(path: CollectionPath) -> ResponseReturnValue:
     return reply(SearchBatchAnswer(answers=[search_answer(path.name, found) for found in answers]))
 
 
-def _merged(query: SearchOptions, body: SearchOptions) -> SearchOptions:
+def _merged(query: SearchInput, body: SearchInput) -> SearchInput:
     values: dict[str, Any] = query.model_dump(exclude_unset=True)
-    values |= body.model_dump(exclude_unset=True, include=set(SearchOptions.model_fields))
-    return SearchOptions(**values)
+    values |= body.model_dump(exclude_unset=True, include=set(SearchInput.model_fields))
+    return SearchInput(**values)

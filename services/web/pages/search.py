@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from services.web.api.inputs import CollectionName, Hits, ImageId, SearchOptions
+from services.web.api.inputs import CollectionName, Hits, ImageId, SearchInput
 from services.web.clients import web_clients
 from services.web.pages.fields import read_fields
 from services.web.pages.samples import sample_images
@@ -17,7 +17,8 @@ from services.web.problems import FieldError, invalid
 from services.web.search_requests import check_size, search
 from services.web.uploads import files_of, size_of
 from shared.errors import NotFound
-from shared.rpc.query import Collection, Image, SearchResponse
+from shared.rpc.query import METRICS, Collection, Image, SearchResponse
+from shared.rpc.query.options import MODE_DESCRIPTIONS
 
 K_CHOICES = (12, 24, 48, 96)
 _SAMPLES = 12  # images shown before the first search
@@ -26,7 +27,7 @@ _FORM_MARGIN = 64 * 1024  # bytes of a form beside its file
 blueprint = Blueprint("search", __name__)
 
 
-class SearchForm(SearchOptions):
+class SearchForm(SearchInput):
     """The fields of the search page, in its address or its form."""
 
     k: Hits = K_CHOICES[0]
@@ -52,7 +53,7 @@ def search_page() -> ResponseReturnValue:
     if form.id is None:
         return _render(form, collections, collection, samples=sample_images(collection, _SAMPLES))
     query_image = web_clients().query.image(collection.name, form.id)
-    response = search(web_clients(), collection.name, form, image_id=form.id)
+    response = search(web_clients(), collection.name, form.to_options(), image_id=form.id)
     return _render(form, collections, collection, query_image=query_image, response=response)
 
 
@@ -71,7 +72,7 @@ def results_by_id() -> ResponseReturnValue:
     if form.collection is None or form.id is None:
         raise invalid([FieldError(field="query", message="collection and id are needed")])
     query_image = web_clients().query.image(form.collection, form.id)
-    response = search(web_clients(), form.collection, form, image_id=form.id)
+    response = search(web_clients(), form.collection, form.to_options(), image_id=form.id)
     return render_template("_results.html", form=form, response=response, query_image=query_image)
 
 
@@ -89,7 +90,7 @@ def _search_by_file() -> tuple[SearchForm, SearchResponse]:
         raise invalid([FieldError(field="collection", message="choose a collection to search in")])
     file = files_of(request.files, "image")[0]
     check_size(web_clients(), size_of(file))
-    return form, search(web_clients(), form.collection, form, image=file.stream.read())
+    return form, search(web_clients(), form.collection, form.to_options(), image=file.stream.read())
 
 
 def _render(
@@ -110,6 +111,9 @@ def _render(
         response=response,
         samples=samples,
         k_choices=sorted({*K_CHOICES, form.k}),
+        modes=MODE_DESCRIPTIONS,
+        metrics=METRICS,
+        defaults={name: str(SearchForm.model_fields[name].default) for name in ("k", "mode", "metric")},
         labels=_label_choices(collection, form) if collection else [],
     )
 

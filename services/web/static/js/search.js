@@ -6,7 +6,6 @@ import "./lightbox.js";
 const results = document.getElementById("results");
 const status = document.getElementById("status");
 const form = document.getElementById("search");
-const DEFAULTS = { k: "12", mode: "auto", metric: "cosine", label: "" };
 
 if (form) start();
 
@@ -14,6 +13,7 @@ function start() {
   const frame = document.getElementById("frame");
   const picture = document.getElementById("query");
   const input = document.getElementById("image");
+  const defaults = { ...JSON.parse(form.dataset.defaults), label: "" }; // which an address leaves out
   const steps = new Map(); // what the page showed at each step of the history
   let step = 0;
   let file = null; // the query file; null if the query is an image of the collection
@@ -25,7 +25,7 @@ function start() {
   function address(imageId) {
     const values = new FormData(form);
     values.delete("image");
-    const parameters = new URLSearchParams([...values].filter(([name, value]) => value !== DEFAULTS[name]));
+    const parameters = new URLSearchParams([...values].filter(([name, value]) => value !== defaults[name]));
     if (imageId) parameters.set("id", imageId);
     return `/?${parameters}`;
   }
