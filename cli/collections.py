@@ -1,14 +1,11 @@
 """`artseek collections` and `artseek delete`: lists collections, deletes images and collections."""
 
-from datetime import UTC, datetime
-from typing import Any
-
 import click
 
 from cli.command import System, as_json_option, command, in_collection
 from cli.printing.collections import print_collections
 from cli.printing.console import out, print_json
-from shared.rpc.query import query_pb2 as messages
+from shared.schemas.collections import collections_answer
 
 
 @click.command()
@@ -19,7 +16,7 @@ def collections(system: System, *, as_json: bool) -> None:
     with system.query() as query:
         found = query.collections()
     if as_json:
-        print_json([_collection_json(collection) for collection in found])
+        print_json(collections_answer(found))
         return
     print_collections(found)
 
@@ -48,20 +45,3 @@ def delete(system: System, ids: tuple[int, ...], collection: str, *, whole_colle
     else:
         out.print(f"{deleted} deleted" + (f", {missing} were not there" if missing else ""))
     return 1 if missing else 0
-
-
-def _collection_json(one: messages.Collection) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "images": one.images,
-        "labelled": one.labelled,
-        "classes": dict(one.classes),
-        "model": one.model,
-        "model_version": one.model_version,
-        "bytes": one.bytes,
-        "created": datetime.fromtimestamp(one.created, UTC).isoformat(),
-        "damaged": list(one.damaged),
-        "change": {"model": one.change.model, "model_version": one.change.model_version, "images": one.change.images}
-        if one.HasField("change")
-        else None,
-    }

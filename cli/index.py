@@ -11,9 +11,9 @@ from cli.printing.progress import spinner
 from shared.errors import ArtseekError
 from shared.messaging.messages import TuningRequest
 from shared.rpc.query import METRICS, Metric
+from shared.schemas.index import index_answer, tuning_answer
 from shared.tuning import FAMILIES, MAX_CANDIDATE_SHARE, MAX_LOOKUPS, RECALL_TARGET
 from shared.tuning.report import IndexReport, TuningReport
-from shared.tuning.views import index_answer, tuning_answer
 
 
 @click.command()

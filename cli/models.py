@@ -11,6 +11,7 @@ from cli.printing.models import print_change, print_checks, print_models
 from cli.printing.progress import job_bar
 from shared.errors import ArtseekError, NotFound
 from shared.messaging.job_submission import submit, wait_for_end
+from shared.schemas.jobs import refusal
 from shared.state.model_changes import ModelChangeResult
 
 
@@ -93,7 +94,7 @@ def use(system: System, model: str, collection: str, *, as_json: bool) -> int:
         raise ArtseekError(failed[0].reason if failed else f"the job {job_id} failed")
     result = ModelChangeResult.from_json(values)
     if as_json:
-        failures = [vars(rejection) for rejection in failed]
+        failures = [refusal(rejection) for rejection in failed]
         print_json({"collection": collection, **result.to_json(), "failed": failures, "job": job_id})
     else:
         print_change(collection, result, failed)

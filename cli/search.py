@@ -1,15 +1,15 @@
 """`artseek search`: prints the images of a collection that look most like one, or like examples."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from cli.command import System, as_json_option, command, in_collection
 from cli.printing.console import print_json
 from cli.printing.search import print_hits
-from shared.rpc.query import METRICS, MODE_NAMES, MODES, STAGES, Metric, Mode, SearchOptions, SearchResponse
+from shared.rpc.query import METRICS, MODES, Metric, Mode, SearchOptions
 from shared.rpc.query.options import DEFAULTS, OPTIONS
+from shared.schemas.search import search_answer
 from shared.storage.layout import ID_BITS
 
 _IMAGE_ID = click.IntRange(1, 2**ID_BITS - 1)
@@ -71,30 +71,6 @@ def search(  # noqa: PLR0913 -- its options
     with system.query() as query:
         answer = query.search(request)
     if as_json:
-        print_json(_search_json(answer, metric))
+        print_json(search_answer(collection, answer))
     else:
         print_hits(answer)
-
-
-def _search_json(answer: SearchResponse, metric: str) -> dict[str, Any]:
-    return {
-        "hits": [
-            {
-                "id": hit.image.id,
-                "score": hit.score,
-                "distance": hit.distance,
-                "label": hit.image.label or None,
-                "name": hit.image.name,
-            }
-            for hit in answer.hits
-        ],
-        "mode": MODE_NAMES[answer.mode],
-        "metric": metric,
-        "candidates": answer.candidates,
-        "collection_size": answer.collection_size,
-        "generation": answer.generation,
-        "probed_buckets": answer.probed_buckets,
-        "truncated_buckets": answer.truncated_buckets,
-        "seen": answer.seen,
-        "timings_ms": {stage: answer.timings_ms[stage] for stage in STAGES if stage in answer.timings_ms},
-    }

@@ -4,11 +4,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from typing_extensions import TypedDict  # as in `shared.schemas`, which it extends
 
 from shared.folders import Source, readable
 from shared.messaging.intake import Intake
+from shared.schemas.jobs import Refusal, job_answer
 from shared.state import Job, Rejection
+from shared.state.jobs import Kind
 
 
 def reader(source: Source, *, max_bytes: int) -> Callable[[], bytes | Rejection]:
@@ -30,6 +34,38 @@ def reader(source: Source, *, max_bytes: int) -> Callable[[], bytes | Rejection]
     return read
 
 
+class RejectedFile(Refusal):
+    """A file that was not taken, and where it is."""
+
+    file: str
+
+
+class IngestAnswer(TypedDict):
+    """What became of an ingestion: the fields of its job, and how long it took.
+
+    `rejected` says beside each file's name where the file is. `job` is the job's id and `files` its `total`, in the
+    words of the command.
+    """
+
+    job: str
+    files: int
+    id: str
+    kind: Kind
+    collection: str
+    state: Literal["open", "running", "done", "cancelled"]
+    created: str
+    total: int
+    finished: int
+    added: int
+    duplicates: int
+    affected: int
+    rejected: list[RejectedFile]
+    classes: dict[str, int]
+    unlabelled: int
+    seconds: float
+    images_per_second: float
+
+
 @dataclass(frozen=True)
 class Summary:
     """What became of an ingestion: the job as it ended, the files by name, and how long it took."""
@@ -38,25 +74,34 @@ class Summary:
     files: dict[str, Path]
     seconds: float
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> IngestAnswer:
         """Return the summary as JSON values."""
-        outcome = self.job.outcome
-        labels = {label: count for label, count in outcome.added.items() if label}
-        return {
-            "collection": self.job.collection,
-            "job": self.job.id,
-            "files": self.job.total,
-            "added": self.job.added,
-            "duplicates": outcome.duplicates,
-            "rejected": [
-                {"file": readable(str(self.files.get(item.name, item.name))), "code": item.code, "reason": item.reason}
-                for item in outcome.rejected
-            ],
-            "classes": labels,
-            "unlabelled": self.job.added - sum(labels.values()),
-            "seconds": round(self.seconds, 3),
-            "images_per_second": round(self.job.total / self.seconds, 2) if self.seconds else 0.0,
-        }
+        job = job_answer(self.job)
+        return IngestAnswer(
+            job=job["id"],
+            files=job["total"],
+            id=job["id"],
+            kind=job["kind"],
+            collection=job["collection"],
+            state=job["state"],
+            created=job["created"],
+            total=job["total"],
+            finished=job["finished"],
+            added=job["added"],
+            duplicates=job["duplicates"],
+            affected=job["affected"],
+            rejected=[self._rejected_file(rejected) for rejected in job["rejected"]],
+            classes=job["classes"],
+            unlabelled=job["added"] - sum(job["classes"].values()),
+            seconds=round(self.seconds, 3),
+            images_per_second=round(job["total"] / self.seconds, 2) if self.seconds else 0.0,
+        )
+
+    def _rejected_file(self, rejected: Refusal) -> RejectedFile:
+        path = self.files.get(rejected["name"], rejected["name"])
+        return RejectedFile(
+            file=readable(str(path)), name=rejected["name"], code=rejected["code"], reason=rejected["reason"]
+        )
 
 
 def ingest(

@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from shared.errors import IndexLost, Invalid, NotFound, StoreUnavailable, Unavailable
 from shared.images import ImageRefused
 from shared.rpc.query import QueryRefused
+from shared.schemas.jobs import Refusal
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_S = 5
@@ -26,14 +27,6 @@ class FieldError(TypedDict):
 
     field: str
     message: str
-
-
-class Refusal(TypedDict):
-    """A file that is not taken: its name, a short code, and a sentence that says why and what helps."""
-
-    name: str
-    code: str
-    reason: str
 
 
 class ProblemAnswer(TypedDict):

@@ -8,10 +8,11 @@ from werkzeug.datastructures import FileStorage, MultiDict
 
 from services.web.clients import WebClients
 from services.web.file_names import clean_name
-from services.web.problems import FieldError, Problem, Refusal, invalid
+from services.web.problems import FieldError, Problem, invalid
 from shared.images import ImageRefused, identify
 from shared.messaging.intake import Intake, IntakeOptions
 from shared.messaging.lost_index import ensure_known
+from shared.schemas.jobs import Refusal
 from shared.state import Rejection
 
 FILE_FIELDS = ("images", "image")

@@ -1,6 +1,6 @@
 """What the tuner found, as it is stored: every trial worth knowing, the one chosen, and what the built index does.
 
-The maintenance worker makes these reports; API, page and command line read them. `shared.tuning.views` has the JSON
+The maintenance worker makes these reports; API, page and command line read them. `shared.schemas.index` has the JSON
 that they show.
 """
 

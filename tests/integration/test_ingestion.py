@@ -42,7 +42,8 @@ def search(stack: Stack, *arguments: str) -> dict[str, Any]:
 
 
 def collection(stack: Stack, name: str) -> dict[str, Any] | None:
-    return next((one for one in json.loads(stack.artseek("collections", "--json")) if one["name"] == name), None)
+    collections = json.loads(stack.artseek("collections", "--json"))["collections"]
+    return next((found for found in collections if found["name"] == name), None)
 
 
 def buckets_with(stack: Stack, name: str, image: int) -> int:

@@ -21,8 +21,8 @@ from services.web.api.inputs import (
     SearchByJson,
     SearchInput,
 )
-from services.web.api.schemas import HitAnswer, SearchAnswer
 from shared.images import REASONS
+from shared.schemas.search import HitAnswer, SearchAnswer
 from shared.storage.layout import image_id
 from tests.support.paths import ROOT
 from tests.support.stack import Stack

@@ -5,18 +5,16 @@ from flask.typing import ResponseReturnValue
 from services.web.api.inputs import CollectionPath
 from services.web.api.openapi import Answer
 from services.web.api.operations import api, reply
-from services.web.api.schemas import CollectionAnswer, CollectionsAnswer, collection_answer
 from services.web.clients import web_clients
 from shared.errors import NotFound
-from shared.tuning.views import IndexAnswer, index_answer
+from shared.schemas.collections import CollectionAnswer, CollectionsAnswer, collection_answer, collections_answer
+from shared.schemas.index import IndexAnswer, index_answer
 
 
 @api.operation("GET", "/collections", answers={200: Answer("The collections.", CollectionsAnswer)}, problems=(503,))
 def list_collections() -> ResponseReturnValue:
     """List the collections by name."""
-    return reply(
-        CollectionsAnswer(collections=[collection_answer(found) for found in web_clients().query.collections()])
-    )
+    return reply(collections_answer(web_clients().query.collections()))
 
 
 @api.operation(

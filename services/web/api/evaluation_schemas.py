@@ -8,11 +8,11 @@ from typing import Literal
 import pyarrow as pa
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from services.web.api.schemas import API
 from shared.evaluation.report import EvaluationReport
 from shared.evaluation.report_json import JudgedByAnswer
 from shared.evaluation.rows import QueryRow, query_rows
 from shared.evaluation.run_scores import RunScores
+from shared.schemas.urls import API
 from shared.similarity import Metric
 
 

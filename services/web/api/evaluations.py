@@ -22,7 +22,6 @@ from services.web.api.inputs import (
 )
 from services.web.api.openapi import Answer, Body, Schema, flat_schema
 from services.web.api.operations import api, reply
-from services.web.api.schemas import job_url
 from services.web.clients import web_clients
 from services.web.problems import FieldError, Problem, invalid
 from shared.errors import Invalid, NotFound
@@ -34,6 +33,7 @@ from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
 from shared.messaging.job_submission import submit
 from shared.messaging.messages import EvaluationRequest
+from shared.schemas.urls import job_url
 from shared.state.jobs import new_job_id
 
 

@@ -8,12 +8,13 @@ from flask.typing import ResponseReturnValue
 from services.web.api.inputs import CollectionPath, ImagePath, Listing, UploadFields, checked_texts
 from services.web.api.openapi import BINARY, Answer, Body, Schema, flat_schema
 from services.web.api.operations import api, reply
-from services.web.api.schemas import DeletionAnswer, ImageAnswer, ImagesAnswer, UploadAnswer, image_answer, job_url
 from services.web.clients import WebClients, web_clients
 from services.web.problems import FieldError, Problem, invalid
 from services.web.uploads import FILE_FIELDS, files_of, hand_in, upload_of
 from shared.errors import NotFound
 from shared.messaging.job_submission import submit, wait_for_end
+from shared.schemas.images import DeletionAnswer, ImageAnswer, ImagesAnswer, UploadAnswer, image_answer
+from shared.schemas.urls import job_url
 
 _PATIENCE_S = 5.0
 _POLL_S = 0.03

@@ -5,9 +5,9 @@ from flask.typing import ResponseReturnValue
 from services.web.api.inputs import JobPath
 from services.web.api.openapi import Answer
 from services.web.api.operations import api, reply
-from services.web.api.schemas import JobAnswer, job_answer
 from services.web.clients import web_clients
 from services.web.problems import Problem
+from shared.schemas.jobs import JobAnswer, job_answer
 from shared.state.jobs import CANCELLABLE
 
 

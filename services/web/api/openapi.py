@@ -15,9 +15,9 @@ from pydantic import BaseModel, TypeAdapter
 
 from services.web import problems
 from services.web.api.inputs import checked, checked_texts
-from services.web.api.schemas import API
 from services.web.problems import ProblemAnswer
 from shared.images import MEDIA_TYPES
+from shared.schemas.urls import API
 
 View = Callable[..., ResponseReturnValue]
 Schema = dict[str, Any]

@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
 from services.web.api.openapi import Answer, Api
-from services.web.api.schemas import API
+from shared.schemas.urls import API
 
 blueprint = Blueprint("api", __name__, url_prefix=API)
 api = Api(

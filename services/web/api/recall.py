@@ -5,8 +5,8 @@ from flask.typing import ResponseReturnValue
 from services.web.api.inputs import CollectionPath, RecallListing
 from services.web.api.openapi import Answer
 from services.web.api.operations import api, reply
-from services.web.api.recall_schemas import RecallAnswer, recall_answer
 from services.web.clients import web_clients
+from shared.schemas.recall import RecallAnswer, recall_answer
 from shared.state.recall_log import hour_of
 
 

@@ -18,13 +18,13 @@ from services.web.api.inputs import (
 )
 from services.web.api.openapi import BINARY, IMAGE_TYPES, Answer, Body, flat_schema, image_form
 from services.web.api.operations import api, reply
-from services.web.api.schemas import SearchAnswer, SearchBatchAnswer, search_answer
 from services.web.clients import web_clients
 from services.web.problems import FieldError, Problem, invalid
 from services.web.search_requests import check_size
 from services.web.search_requests import search as run
 from services.web.search_requests import search_batch as run_batch
 from services.web.uploads import files_of, size_of
+from shared.schemas.search import SearchAnswer, SearchBatchAnswer, search_answer
 
 _MARGIN = MAX_JSON  # bytes of a form beside its file
 _MAX_HITS = 100_000  # of a batch: what an answer holds

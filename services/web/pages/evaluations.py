@@ -9,7 +9,6 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, Field
 
 from services.web.api.inputs import CollectionPath, EvaluationPath, Input, Page, checked, checked_texts
-from services.web.api.recall_schemas import RecallAnswer, recall_answer
 from services.web.clients import web_clients
 from services.web.pages import charts, evaluation_views
 from services.web.thumbnails import MEDIA_TYPE
@@ -20,6 +19,7 @@ from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import QueryRow, query_rows, rows_of
 from shared.evaluation.run_scores import RunScores
 from shared.rpc.query import MAX_K, Collection
+from shared.schemas.recall import RecallAnswer, recall_answer
 from shared.state.recall_log import hour_of
 from shared.storage import layout
 

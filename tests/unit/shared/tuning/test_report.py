@@ -2,9 +2,9 @@
 
 import json
 
+from shared.schemas.index import index_answer, tuning_answer
 from shared.tuning.cost_model import TYPICAL
 from shared.tuning.report import IndexReport, MeasuredIndex, TrialReport, TuningReport
-from shared.tuning.views import index_answer, tuning_answer
 
 VORONOI = TrialReport(
     family="voronoi",

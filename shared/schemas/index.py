@@ -1,4 +1,4 @@
-"""Tuning reports as the API answers them and as ``artseek tune --json`` prints them."""
+"""The report on an index, and what a tuning would choose."""
 
 from typing import Literal
 
