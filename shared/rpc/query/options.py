@@ -122,7 +122,7 @@ class SearchOptions:
             value = getattr(self, name)
             if option.max_items is not None:
                 items = "number of labels" if name == "labels" else f"number of ids in {name}"
-                _check_within(items, len(value or ()), 0, option.max_items)
+                _check_within(items, 0 if value is None else len(value), 0, option.max_items)
             elif name == "min_score":
                 if value is not None and not math.isfinite(value):
                     raise Invalid(f"min_score is {value}, expected a finite number")
