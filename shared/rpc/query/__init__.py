@@ -1,17 +1,16 @@
 """The query service's gRPC interface, its client, and the options of a search."""
 
+from shared.hashing.multi_probe import MAX_PROBES
 from shared.rpc.query.client import QueryClient, QueryRefused, QueryUnavailable
 from shared.rpc.query.options import (
     MAX_AMONG,
     MAX_EXAMPLES,
     MAX_K,
     MAX_LABELS,
-    MAX_PROBES,
     METRIC_NAMES,
     METRICS,
     MODE_NAMES,
     MODES,
-    Metric,
     Mode,
     SearchOptions,
 )
@@ -24,6 +23,7 @@ from shared.rpc.query.query_pb2 import (
     SearchRequest,
     SearchResponse,
 )
+from shared.similarity import Metric
 
 STAGES = ("decode", "embed", "probe", "fetch", "rank", "total")  # of a search, in their order: the keys of `timings_ms`
 MAX_BATCH = 256

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self, get_type_hints
 
 from shared.errors import Invalid
+from shared.hashing.multi_probe import MAX_PROBES
 from shared.rpc.query import query_pb2 as messages
+from shared.similarity import Metric
 
-Metric = Literal["cosine", "euclidean"]
 Mode = Literal["auto", "lsh", "exact"]
 
 METRICS: dict[Metric, messages.Metric.ValueType] = {
@@ -33,7 +34,6 @@ MODE_DESCRIPTIONS: dict[Mode, str] = {
 }
 
 MAX_K = 1000
-MAX_PROBES = 1024
 MAX_LABELS = 1000
 MAX_AMONG = 100_000
 MAX_EXAMPLES = 64  # of each kind
