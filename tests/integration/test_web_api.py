@@ -3,11 +3,13 @@
 import hashlib
 import io
 import json
+import time
 
 import pytest
 from PIL import Image
 
 from shared.storage.layout import image_id
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 from tests.support.web_client import PROBLEM, Client, File, picture
 
@@ -462,8 +464,14 @@ def test_a_deleted_image_is_gone_at_once(client: Client) -> None:
     first, second = picture(201), picture(202)
     client.upload("web-deletes", [("first.jpg", first), ("second.jpg", second)])
     image = image_id(hashlib.sha256(first).hexdigest())
+    begun = time.monotonic()
     reply = client.call("DELETE /collections/{name}/images/{id}", name="web-deletes", id=image)
-    assert reply.status == 204
+    if reply.status == 202:  # on a busy machine, after the time for which the answer is held back
+        assert time.monotonic() - begun >= 5.0
+        client.finished(reply.json["job"])
+        eventually(lambda: client.call("GET /collections/{name}", name="web-deletes").json["images"] == 1)
+    else:
+        assert reply.status == 204
     for leaf in ("", "/original", "/thumbnail"):
         gone = client.call("GET /collections/{name}/images/{id}" + leaf, name="web-deletes", id=image)
         assert gone.status == 404
