@@ -1,7 +1,10 @@
-"""One thread for each product of matrices: requests run side by side already, and blocks are small.
+"""Importing this module makes numpy use one thread for each product of matrices.
 
-With more, requests that meet wait for each other's threads: on two cores, a scan beside another one took ten times as
-long. To be imported before numpy.
+Requests run side by side already, and their blocks are small. With more threads, requests that meet wait for each
+other's threads: on two cores, a scan beside another one took ten times as long.
+
+numpy reads these environment variables when it is loaded, so this module is imported before numpy. It is the only
+module that changes the environment of the process. Values that are set already are kept.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The gRPC side of the query service."""
+"""The gRPC interface of the query service: requests become searches, results become messages, errors status codes."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -22,10 +22,10 @@ from shared.rpc.serving import ServingError
 
 _log = logging.getLogger(__name__)
 
-_PAGE = 50
+_PAGE = 50  # images, where the request names no limit
 _MAX_PAGE = 1000
 
-Answer = TypeVar("Answer")
+Response = TypeVar("Response")
 
 
 class QueryService(QueryServicer):
@@ -42,7 +42,7 @@ class QueryService(QueryServicer):
     def SearchBatch(
         self, request: messages.SearchBatchRequest, context: grpc.ServicerContext
     ) -> messages.SearchBatchResponse:
-        """Return what is most similar to each of many queries."""
+        """Return the images most similar to each of many queries."""
         return _answer(context, lambda: self._search_batch(request))
 
     def GetImage(self, request: messages.GetImageRequest, context: grpc.ServicerContext) -> messages.Image:
@@ -66,7 +66,7 @@ class QueryService(QueryServicer):
         search_query = replace(
             _search_query(request),
             image=request.image if kind == "image" else None,
-            id=request.id if kind == "id" else None,
+            image_id=request.id if kind == "id" else None,
             vector=_vector(request.vector) if kind == "vector" else None,
         )
         result, replica = self._searcher.search(search_query, time_left_s=context.time_remaining())
@@ -81,8 +81,10 @@ class QueryService(QueryServicer):
             if kind is None:
                 raise Invalid(f"query {place} of the batch is empty: give an id or a vector")
             queries.append(query.id if kind == "id" else _vector(query.vector))
-        result, replica = self._searcher.search_batch(_search_query(request.options), queries)
-        return messages.SearchBatchResponse(answers=[_response(one, replica, request.options.metric) for one in result])
+        results, replica = self._searcher.search_batch(_search_query(request.options), queries)
+        return messages.SearchBatchResponse(
+            answers=[_response(result, replica, request.options.metric) for result in results]
+        )
 
     def _list(self, request: messages.ListImagesRequest) -> messages.ListImagesResponse:
         limit = request.limit or _PAGE
@@ -107,9 +109,9 @@ class QueryService(QueryServicer):
 
 
 def _search_query(request: messages.SearchRequest) -> SearchQuery:
-    """Return what a request says beside its query."""
+    """Return the options of a request, without its query."""
     options = SearchOptions.from_request(request)
-    return SearchQuery(collection=request.collection, trial=request.trial, **vars(options))
+    return SearchQuery(collection=request.collection, for_evaluation=request.trial, **vars(options))
 
 
 def _vector(vector: messages.Vector) -> Vectors:
@@ -118,7 +120,7 @@ def _vector(vector: messages.Vector) -> Vectors:
 
 def _response(result: SearchResult, replica: Replica, metric: messages.Metric.ValueType) -> messages.SearchResponse:
     hits = [
-        messages.Hit(image=_image(hit.mapped, hit.row), score=hit.score, distance=hit.distance) for hit in result.hits
+        messages.Hit(image=_image(hit.segment, hit.row), score=hit.score, distance=hit.distance) for hit in result.hits
     ]
     return messages.SearchResponse(
         hits=hits,
@@ -130,14 +132,14 @@ def _response(result: SearchResult, replica: Replica, metric: messages.Metric.Va
         model=replica.embedding_set.model,
         model_version=replica.embedding_set.version,
         generation=result.generation,
-        probed_buckets=result.probed,
-        truncated_buckets=result.truncated,
+        probed_buckets=result.probed_buckets,
+        truncated_buckets=result.truncated_buckets,
         seen=result.seen,
     )
 
 
-def _image(mapped: MappedSegment, row: int) -> messages.Image:
-    entry = mapped.entry(row)
+def _image(segment: MappedSegment, row: int) -> messages.Image:
+    entry = segment.entry(row)
     return messages.Image(
         id=entry.id,
         digest=entry.digest,
@@ -173,7 +175,7 @@ def _collection(replica: Replica, filling: Replica | None) -> messages.Collectio
     )
 
 
-def _answer(context: grpc.ServicerContext, make: Callable[[], Answer]) -> Answer:
+def _answer(context: grpc.ServicerContext, make: Callable[[], Response]) -> Response:
     """Return what `make` returns; its errors become gRPC status codes."""
     try:
         return make()

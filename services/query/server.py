@@ -1,6 +1,7 @@
-"""The query service as a whole: its parts made from the settings, started, and stopped in order."""
+"""The query service: its gRPC server, the page with its metrics, and the threads that keep its replicas."""
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -11,90 +12,102 @@ from services.query.live_recall import LiveRecall
 from services.query.metrics import Metrics, MetricsInterceptor
 from services.query.replica.replica_sync import ReplicaSync
 from services.query.search.searcher import Searcher
-from shared.clients import connect_clients, connect_state
+from shared.clients import Clients, connect_clients, connect_state
 from shared.images import Limits
 from shared.rpc.query.client import MAX_MESSAGE
 from shared.rpc.query.query_pb2_grpc import add_QueryServicer_to_server
 from shared.settings import Settings
-from shared.state import connect
-from shared.state.recall_log import RecallLog
+from shared.state import State
 from shared.stopping import StopSignal
 
 _log = logging.getLogger(__name__)
 
 _THREADS = 8
 _SERVICE = "artseek.query.v1.Query"
+_GRACE_S = 5.0
 
 
 class QueryServer:
-    """The gRPC server, the replicas that it searches, live recall, and the page of metrics."""
+    """Serves at the addresses of the settings.
 
-    def __init__(self, settings: Settings) -> None:
-        """Make the parts; nothing is sent yet.
+    Args:
+        clients: What searches work with.
+        sync_state: Redis as the replica sync reads it: it gives up soon, since it tries again by itself.
+    """
 
-        Raises:
-            SystemExit: The port is taken.
-        """
+    def __init__(self, settings: Settings, clients: Clients, sync_state: State) -> None:
         self._settings = settings
-        # Searches do not wait for Redis as long as a worker does: without it, the exact scan goes on.
-        clients = connect_clients(settings, retries=1)
-        following = connect_state(settings, retries=0, timeout_s=2.0)
-        self._replica_sync = ReplicaSync(
-            catalog=clients.catalog, changes=following.changes, state=following, folder=settings.query_copy
-        )
+        self._replica_sync = ReplicaSync(clients.catalog, sync_state, settings.query_copy)
         self._metrics = Metrics(self._replica_sync)
-        recall_log = RecallLog(connect(settings.index_url.get_secret_value(), retries=1))
-        self._live_recall = LiveRecall(settings.recall_sample, log=recall_log, metrics=self._metrics)
+        self._live_recall = LiveRecall(settings.recall_sample, clients.state.recall_log, self._metrics)
         searcher = Searcher(
-            replica_sync=self._replica_sync,
-            buckets=clients.state.buckets,
-            connect_model=clients.connect_model,
+            clients,
+            self._replica_sync,
             limits=Limits(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels),
             exact_below=settings.exact_below,
             live_recall=self._live_recall,
         )
-        self._server = grpc.server(
-            ThreadPoolExecutor(_THREADS, thread_name_prefix="query"),
-            interceptors=[MetricsInterceptor(self._metrics)],
-            options=[
-                ("grpc.max_receive_message_length", MAX_MESSAGE),
-                ("grpc.max_send_message_length", MAX_MESSAGE),
-                ("grpc.so_reuseport", 0),
-            ],
-        )
-        add_QueryServicer_to_server(QueryService(searcher, self._replica_sync), self._server)
         self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        if not self._server.add_insecure_port(settings.query_listen):
-            raise SystemExit(f"cannot listen at ARTSEEK_QUERY_LISTEN={settings.query_listen}: is the port taken?")
+        self._grpc = _grpc_server(QueryService(searcher, self._replica_sync), self._health, self._metrics)
 
-    def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in ("", _SERVICE):
-            self._health.set(name, status)
-
-    def serve(self, stop: StopSignal) -> None:
-        """Serve until a stop is requested; healthy once the object store was listed.
+    def run(self, stop: StopSignal) -> None:
+        """Serve until `stop`; the service is healthy once the object store was listed.
 
         Raises:
-            SystemExit: The port of the metrics is taken.
+            SystemExit: An address is taken.
         """
-        settings = self._settings
-        try:
-            stop_metrics = self._metrics.serve(settings.query_metrics_listen)
-        except OSError as error:
-            raise SystemExit(
-                f"cannot listen at ARTSEEK_QUERY_METRICS_LISTEN={settings.query_metrics_listen}: {error}"
-            ) from error
-        self._server.start()
+        stop_metrics = self._listen()
+        self._grpc.start()
         self._replica_sync.start()
         self._live_recall.start()
         while not self._replica_sync.listed.is_set() and not stop.wait(0.1):
             pass
-        self._set_health(health_pb2.HealthCheckResponse.SERVING)
-        _log.info("serving at %s", settings.query_listen)
+        _set_health(self._health, health_pb2.HealthCheckResponse.SERVING)
+        _log.info("serving at %s", self._settings.query_listen)
         stop.wait()
         self._health.enter_graceful_shutdown()
         self._replica_sync.stop()
-        self._server.stop(grace=5).wait()
+        self._grpc.stop(grace=_GRACE_S).wait()
         stop_metrics()
+
+    def _listen(self) -> Callable[[], None]:
+        """Listen at both addresses; returns what stops the page with the metrics."""
+        grpc_address, metrics_address = self._settings.query_listen, self._settings.query_metrics_listen
+        if not self._grpc.add_insecure_port(grpc_address):
+            raise SystemExit(f"cannot listen at ARTSEEK_QUERY_LISTEN={grpc_address}: is the port taken?")
+        try:
+            return self._metrics.serve(metrics_address)
+        except OSError as error:
+            raise SystemExit(f"cannot listen at ARTSEEK_QUERY_METRICS_LISTEN={metrics_address}: {error}") from error
+
+
+def make_server(settings: Settings) -> QueryServer:
+    """Return the server with clients from the settings."""
+    return QueryServer(
+        settings,
+        connect_clients(settings, retries=1),
+        sync_state=connect_state(settings, retries=0, timeout_s=2.0),
+    )
+
+
+def _grpc_server(service: QueryService, health_service: health.HealthServicer, metrics: Metrics) -> grpc.Server:
+    server = grpc.server(
+        ThreadPoolExecutor(_THREADS, thread_name_prefix="query"),
+        interceptors=[MetricsInterceptor(metrics)],
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE),
+            ("grpc.max_send_message_length", MAX_MESSAGE),
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    add_QueryServicer_to_server(service, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
+    _set_health(health_service, health_pb2.HealthCheckResponse.NOT_SERVING)
+    return server
+
+
+def _set_health(
+    health_service: health.HealthServicer, status: "health_pb2.HealthCheckResponse.ServingStatus.ValueType"
+) -> None:
+    for name in ("", _SERVICE):
+        health_service.set(name, status)

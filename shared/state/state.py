@@ -13,6 +13,7 @@ from shared.state.indexed_segments import IndexedSegments
 from shared.state.jobs import Jobs
 from shared.state.locks import Locks
 from shared.state.model_changes import ModelChanges
+from shared.state.recall_log import RecallLog
 from shared.state.since_compaction import SinceCompaction
 
 
@@ -30,6 +31,7 @@ class State:
     locks: Locks
     jobs: Jobs
     changes: Changes
+    recall_log: RecallLog
 
     @classmethod
     def of(cls, client: Client, *, bucket_limit: int | None = None) -> Self:
@@ -45,6 +47,7 @@ class State:
             locks=Locks(client),
             jobs=Jobs(client),
             changes=Changes(client),
+            recall_log=RecallLog(client),
         )
 
     def forget(self, set_name: str) -> None:

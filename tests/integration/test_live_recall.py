@@ -11,19 +11,17 @@ import pytest
 from services.evaluator.run_queries import _options
 from services.evaluator.run_results import runs_of
 from services.query import live_recall
-from services.query.live_recall import _ROOM, LiveRecall
+from services.query.live_recall import _QUEUED, LiveRecall
 from services.query.metrics import Metrics
 from services.query.search.search_query import SearchQuery, SearchResult
 from services.query.search.searcher import Searcher
 from shared.images import Limits
 from shared.rpc.query import Collection
-from shared.rpc.serving import ServingClient
 from shared.state import Change, Client
 from shared.state.recall_log import KEPT_DAYS, HourOfRecall, RecallLog, hour_of
 from tests.integration.test_searching import COUNT, DIM, METRICS, System, let_through
 from tests.support import rows
 from tests.support.eventually import eventually
-from tests.support.processes import free_port
 from tests.support.servers import Servers
 
 POOR = {"tables": 2, "hashes": 4, "probes": 2}  # an index that misses some
@@ -36,12 +34,11 @@ class Watched:
         self.system = System(servers, folder, "normalised")
         self.system.fit(1, **POOR)
         self.metrics = Metrics(self.system.replica_sync)
-        self.log = RecallLog(self.system.index)
-        self.live = LiveRecall(share, log=self.log, metrics=self.metrics)
+        self.log = self.system.state.recall_log
+        self.live = LiveRecall(share, self.log, self.metrics)
         self.searcher = Searcher(
-            replica_sync=self.system.replica_sync,
-            buckets=self.system.buckets,
-            connect_model=lambda model, version: ServingClient(f"127.0.0.1:{free_port()}", model, version=version),
+            self.system.clients,
+            self.system.replica_sync,
             limits=Limits(),
             exact_below=0,
             live_recall=self.live,
@@ -118,32 +115,32 @@ def test_it_is_what_a_plain_computation_gives(watched: Watched, monkeypatch: pyt
 def test_it_compares_with_what_was_there_when_the_search_was_answered(watched: Watched) -> None:
     found = watched.search(7, k=20)
     before = expected_recall(watched, 7, found, {"k": 20})
-    system, gone = watched.system, [hit.id for hit in found.hits]
+    system, gone = watched.system, [hit.image_id for hit in found.hits]
     for image in gone:
         for start in range(0, COUNT, 60):
             system.catalog.add_tombstones("art", [(f"s{start}", image)])
             system.changes.announce(Change("art", "deleted", f"s{start}/{image}"))
-    assert not set(gone) & {hit.id for hit in system.search(vector=system.vectors[7], k=20, mode="exact").hits}
+    assert not set(gone) & {hit.image_id for hit in system.search(vector=system.vectors[7], k=20, mode="exact").hits}
     watched.live.start()
     watched.wait_for(1)
     assert watched.value("artseek_live_recall_sum") == before
 
 
 def test_a_search_never_waits_and_what_is_too_much_is_counted(watched: Watched) -> None:
-    for number in range(_ROOM + 5):
+    for number in range(_QUEUED + 5):
         watched.search(number)  # which nobody checks yet
     assert watched.value("artseek_live_recall_dropped_total") == 5
     watched.live.start()
-    watched.wait_for(_ROOM)
-    eventually(lambda: watched.read().sampled == _ROOM)
+    watched.wait_for(_QUEUED)
+    eventually(lambda: watched.read().sampled == _QUEUED)
     assert watched.read().dropped == 5
 
 
 def test_only_live_answers_of_the_index_are_checked(watched: Watched) -> None:
-    watched.search(3, trial=True)
+    watched.search(3, for_evaluation=True)
     watched.search(3, mode="exact")
     assert watched.search(3, mode="auto", k=COUNT).mode == "exact"  # the index yielded too few
-    watched.searcher.search_batch(SearchQuery(collection="art", mode="lsh", trial=True), [rows.image_id(4)])
+    watched.searcher.search_batch(SearchQuery(collection="art", mode="lsh", for_evaluation=True), [rows.image_id(4)])
     assert watched.live._waiting.qsize() == 0
     watched.searcher.search_batch(SearchQuery(collection="art", mode="lsh"), [rows.image_id(4), rows.image_id(5)])
     assert watched.search(3, mode="auto", k=2).mode == "lsh"
@@ -151,7 +148,7 @@ def test_only_live_answers_of_the_index_are_checked(watched: Watched) -> None:
 
 
 def test_the_share_is_that_of_the_setting(servers: Servers, tmp_path: Path) -> None:
-    none, some = Watched(servers, tmp_path, share=0.0), LiveRecall(0.25, log=None, metrics=None)  # type: ignore[arg-type]
+    none, some = Watched(servers, tmp_path, share=0.0), LiveRecall(0.25, None, None)  # type: ignore[arg-type]
     none.system.replica_sync.stop()
     none.search(3)
     assert none.live._waiting.qsize() == 0

@@ -18,16 +18,17 @@ from services.embedder.embedder import Embedder, Options
 from services.query.replica.replica_sync import ReplicaSync
 from services.query.search.search_query import SearchQuery
 from services.query.search.searcher import Searcher
+from shared.clients import Clients
 from shared.errors import NotFound, Unavailable
 from shared.images import Limits, decode
 from shared.messaging.messages import BatchImage
 from shared.messaging.task_queue import EMBED
 from shared.rpc.serving import ServingClient
-from shared.state import BucketStore, Changes, State, connect
+from shared.state import State, connect
 from shared.state.jobs import Outcome
 from shared.state.model_changes import ModelChangeState
 from shared.storage import layout, segments
-from shared.storage.catalog import Catalog, EmbeddingSet
+from shared.storage.catalog import EmbeddingSet
 from tests.integration.test_model_server import Server, serving
 from tests.support.eventually import PATIENCE_S
 from tests.support.indexing import Died, parts_of
@@ -233,16 +234,9 @@ class Reader:
 
     def __init__(self, system: System, folder: Path) -> None:
         index = connect(system.settings.index_url.get_secret_value())
-        self.replica_sync = ReplicaSync(
-            catalog=Catalog(system.parts.store), changes=Changes(index), state=State.of(index), folder=folder
-        )
-        self.searcher = Searcher(
-            replica_sync=self.replica_sync,
-            buckets=BucketStore(index),
-            connect_model=system.connect,
-            limits=Limits(),
-            exact_below=10,
-        )
+        clients = Clients(store=system.parts.store, state=State.of(index), connect_model=system.connect)
+        self.replica_sync = ReplicaSync(clients.catalog, clients.state, folder)
+        self.searcher = Searcher(clients, self.replica_sync, limits=Limits(), exact_below=10)
         self.replica_sync.start()
         assert self.replica_sync.listed.wait(PATIENCE_S)
 
@@ -271,20 +265,20 @@ def test_no_query_fails_and_no_answer_is_mixed_while_a_collection_changes(system
         while not ended.is_set():
             number = int(rng.integers(IMAGES))
             by_file, mode = bool(rng.integers(2)), ("exact", "lsh")[int(rng.integers(2))]
-            query: dict[str, Any] = {"image": PICTURES[number]} if by_file else {"id": IDS[number]}
+            query: dict[str, Any] = {"image": PICTURES[number]} if by_file else {"image_id": IDS[number]}
             try:
                 found, replica = reader.searcher.search(SearchQuery("art", **query, k=5, mode=mode))  # type: ignore[arg-type]
             except Exception as error:
                 failures.append(repr(error))
                 return
             model = replica.embedding_set.model
-            ids = [int(hit.mapped.ids[hit.row]) for hit in found.hits]
+            ids = [int(hit.segment.ids[hit.row]) for hit in found.hits]
             if mode == "exact" and ids != [IDS[int(place)] for place in order[model][number]]:
                 failures.append(f"{model}: {ids}")
             if (
                 len(ids) != 5
                 or ids[0] != IDS[number]
-                or {hit.mapped.vectors.shape[1] for hit in found.hits} != {DIMS[model]}
+                or {hit.segment.vectors.shape[1] for hit in found.hits} != {DIMS[model]}
             ):
                 failures.append(f"{model} {mode}: {ids}")
             answered[model] += 1

@@ -118,7 +118,7 @@ def assert_holds(replica: Replica, numbers: Sequence[int]) -> None:
 def scanned(view: View) -> list[int]:
     """Return the ids of all images that a scan finds."""
     query = rows.embedding(3, DIM)[np.newaxis]
-    return [hit.id for hit in rank(view, query, RowFilter(view, Filter()).rows(), k=10_000, metric="cosine")[0]]
+    return [hit.image_id for hit in rank(view, query, RowFilter(view, Filter()).rows(), k=10_000, metric="cosine")[0]]
 
 
 def assert_gone(replica: Replica, *numbers: int) -> None:
@@ -595,7 +595,7 @@ def follow(catalog: Catalog, servers: Servers, tmp_path: Path) -> Iterator[Calla
 
     def start() -> ReplicaSync:
         index = connect(servers.settings.index_url.get_secret_value(), retries=0, timeout_s=2.0)
-        replica_sync = ReplicaSync(catalog=catalog, changes=Changes(index), state=State.of(index), folder=tmp_path)
+        replica_sync = ReplicaSync(catalog, State.of(index), tmp_path)
         replica_sync.start()
         started.append(replica_sync)
         eventually(replica_sync.listed.is_set)

@@ -13,13 +13,14 @@ from services.query.replica.replica_sync import ReplicaSync
 from services.query.search.search_query import SearchQuery, SearchResult
 from services.query.search.searcher import Searcher
 from shared import tuning
+from shared.clients import Clients
 from shared.errors import IndexUnavailable, Invalid, NotFound, Unavailable
 from shared.hashing import HashFamily
 from shared.images import Limits
 from shared.index.generations import Generation
 from shared.rpc.query import MAX_AMONG, MAX_BATCH, MAX_EXAMPLES, MAX_K, MAX_PROBES, Metric, Mode
 from shared.rpc.serving import ServingClient
-from shared.state import BucketStore, Change, Changes, State, connect
+from shared.state import Change, State, connect
 from shared.storage import layout
 from shared.storage.catalog import Catalog, CurrentIndex
 from shared.storage.object_store import ObjectStore
@@ -59,20 +60,18 @@ class System:
         self._kind, self.vectors = kind, make_vectors(kind)
         self.index = connect(servers.settings.index_url.get_secret_value(), retries=0)
         self.catalog = Catalog(ObjectStore.from_settings(servers.settings))
-        self.changes, self.buckets = Changes(self.index), BucketStore(self.index)
+        self.state = State.of(self.index)
+        self.changes, self.buckets = self.state.changes, self.state.buckets
+        self.clients = Clients(
+            store=self.catalog.store,
+            state=self.state,
+            connect_model=lambda model, version: ServingClient(f"127.0.0.1:{free_port()}", model, version=version),
+        )
         self.collection = self.catalog.create("art", model="lite", version=1, dim=DIM)
         for start in range(0, COUNT, 60):
             self.put(f"s{start}", range(max(0, start - 5), start + 60))
-        self.replica_sync = ReplicaSync(
-            catalog=self.catalog, changes=self.changes, state=State.of(self.index), folder=folder
-        )
-        self.searcher = Searcher(
-            replica_sync=self.replica_sync,
-            buckets=self.buckets,
-            connect_model=lambda model, version: ServingClient(f"127.0.0.1:{free_port()}", model, version=version),
-            limits=Limits(),
-            exact_below=exact_below,
-        )
+        self.replica_sync = ReplicaSync(self.catalog, self.state, folder)
+        self.searcher = Searcher(self.clients, self.replica_sync, limits=Limits(), exact_below=exact_below)
         self.replica_sync.start()
         assert self.replica_sync.listed.wait(PATIENCE_S)
         self.wait_for_index()
@@ -130,7 +129,7 @@ def make(servers: Servers, tmp_path: Path) -> Iterator[MakeSystem]:
 
 
 def hits(found: SearchResult) -> list[tuple[int, float]]:
-    return [(hit.id, round(hit.distance, 12) + 0.0) for hit in found.hits]
+    return [(hit.image_id, round(hit.distance, 12) + 0.0) for hit in found.hits]
 
 
 def assert_same(found: SearchResult, wanted: Sequence[tuple[int, float]]) -> None:
@@ -181,7 +180,7 @@ def test_an_image_finds_itself_first(make: MakeSystem, mode: Mode, metric: Metri
     system = make("raw")
     system.fit(1)
     for number in (0, 59, 60, 99, 299):
-        found = system.search(id=rows.image_id(number), mode=mode, metric=metric, k=3)
+        found = system.search(image_id=rows.image_id(number), mode=mode, metric=metric, k=3)
         assert hits(found)[0] == (rows.image_id(number), 0)
         assert found.hits[0].score == pytest.approx(1)
 
@@ -190,7 +189,7 @@ def test_copies_come_in_the_order_of_their_ids(make: MakeSystem) -> None:
     system = make()
     same = sorted(rows.ids([100, *range(200, 230)]))
     for k in (5, 31):
-        found = system.search(id=rows.image_id(100), k=k, mode="exact")
+        found = system.search(image_id=rows.image_id(100), k=k, mode="exact")
         assert [image for image, _ in hits(found)] == same[:k]
 
 
@@ -230,7 +229,7 @@ def test_a_deleted_image_is_in_no_answer_though_its_buckets_hold_it(make: MakeSy
         assert_same(found, system.expected(system.vectors[57], "cosine", others, 20))
         assert found.candidates == COUNT - 1
     with pytest.raises(NotFound, match=str(image)):
-        system.search(id=image)
+        system.search(image_id=image)
 
 
 def test_a_switch_to_another_generation_is_followed_within_a_search(make: MakeSystem) -> None:
@@ -272,7 +271,7 @@ def test_an_unknown_collection_or_image_is_not_found(make: MakeSystem) -> None:
     with pytest.raises(NotFound, match="'nowhere'"):
         system.searcher.search(SearchQuery(collection="nowhere", vector=system.vectors[0]))
     with pytest.raises(NotFound, match="12345"):
-        system.search(id=12345)
+        system.search(image_id=12345)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +330,7 @@ def test_a_parameter_that_does_not_fit_is_named(make: MakeSystem, wanted: dict[s
 def test_every_number_of_probes_that_is_allowed_is_taken(make: MakeSystem, probes: int) -> None:
     system = make()
     system.fit(1)
-    found = system.search(id=rows.image_id(3), mode="lsh", probes=probes)
+    found = system.search(image_id=rows.image_id(3), mode="lsh", probes=probes)
     assert hits(found)[0][0] == rows.image_id(3)
 
 
@@ -347,7 +346,7 @@ def test_a_collection_without_images_has_no_hits(make: MakeSystem) -> None:
 def test_stages_are_timed(make: MakeSystem) -> None:
     system = make()
     system.fit(1)
-    found = system.search(id=rows.image_id(3), mode="lsh")
+    found = system.search(image_id=rows.image_id(3), mode="lsh")
     assert set(found.timings_ms) == {"total", "probe", "fetch", "rank"}
     assert all(spent >= 0 for spent in found.timings_ms.values())
     assert found.timings_ms["total"] >= sum(found.timings_ms[stage] for stage in ("probe", "fetch", "rank"))
@@ -357,7 +356,7 @@ def test_a_query_image_without_a_model_server_is_unavailable_and_other_searches_
     system = make()
     with pytest.raises(Unavailable):
         system.searcher.search(SearchQuery(collection="art", image=b"any"), time_left_s=0.5)
-    assert system.search(id=rows.image_id(3)).hits
+    assert system.search(image_id=rows.image_id(3)).hits
 
 
 # Filters, examples, cut-off, budget, batches
@@ -473,7 +472,7 @@ def test_an_index_that_yields_too_few_through_the_filter_makes_auto_scan_what_pa
     wanted = {"among": np.array(rows.ids([number, *others[:80]]), dtype=np.int64), "k": 5}
     lsh = system.search(vector=system.vectors[number], mode="lsh", **wanted)
     assert ([image for image, _ in hits(lsh)], lsh.candidates) == ([rows.image_id(number)], 1)
-    assert (lsh.seen, lsh.probed) == (len(near), 2)
+    assert (lsh.seen, lsh.probed_buckets) == (len(near), 2)
     auto = system.search(vector=system.vectors[number], mode="auto", **wanted)
     assert (auto.mode, auto.candidates) == ("exact", 81)
     assert_same(auto, system.expected(system.vectors[number], "cosine", [number, *others[:80]], 5))
@@ -513,8 +512,8 @@ def test_an_answer_tells_of_the_buckets_that_were_cut(make: MakeSystem) -> None:
     limit = sorted(sizes)[-2]
     system.buckets.limit = limit
     found = system.search(vector=query, mode="lsh")
-    assert found.probed == len(sizes)
-    assert found.truncated == sum(size > limit for size in sizes) > 0
+    assert found.probed_buckets == len(sizes)
+    assert found.truncated_buckets == sum(size > limit for size in sizes) > 0
     assert found.seen == sum(min(size, limit) for size in sizes)
 
 
@@ -530,9 +529,9 @@ def test_a_batch_finds_what_each_query_finds_alone(make: MakeSystem, mode: Mode,
         wanted = draw(chance) | {"mode": mode, "metric": metric}
         if chance.random() < 0.5:
             wanted |= {"budget": 20, "like": rows.ids([7, 9])}
-        run_in_parallel, _ = system.searcher.search_batch(SearchQuery(collection="art", **wanted), queries)
-        for query, found in zip(queries, run_in_parallel, strict=True):
-            alone = system.search(**wanted, **({"id": query} if isinstance(query, int) else {"vector": query}))
+        results, _ = system.searcher.search_batch(SearchQuery(collection="art", **wanted), queries)
+        for query, found in zip(queries, results, strict=True):
+            alone = system.search(**wanted, **({"image_id": query} if isinstance(query, int) else {"vector": query}))
             assert hits(found) == hits(alone)
             assert vars(found) | {"hits": [], "timings_ms": {}} == vars(alone) | {"hits": [], "timings_ms": {}}
 
@@ -558,7 +557,7 @@ def test_an_example_that_is_not_there_is_named_and_one_that_is_may_be_found(make
             system.search(vector=system.vectors[0], **wanted)
     found = system.search(like=[rows.image_id(5)], k=1)
     assert [image for image, _ in hits(found)] == [rows.image_id(5)]
-    found = system.search(id=rows.image_id(8), k=1)
+    found = system.search(image_id=rows.image_id(8), k=1)
     assert hits(found) == [(rows.image_id(8), 0.0)]
 
 

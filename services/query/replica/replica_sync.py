@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.query.replica.replica import Replica
 from shared.errors import ArtseekError, NotFound, Unavailable
-from shared.state import Change, Changes, State
+from shared.state import Change, State
 from shared.storage import layout
 from shared.storage.catalog import Catalog, EmbeddingSet
 
@@ -31,8 +31,8 @@ class ReplicaSync:
     of a request is answered from it.
     """
 
-    def __init__(self, *, catalog: Catalog, changes: Changes, state: State, folder: Path) -> None:
-        self._catalog, self._changes, self._state, self._folder = catalog, changes, state, folder
+    def __init__(self, catalog: Catalog, state: State, folder: Path) -> None:
+        self._catalog, self._state, self._folder = catalog, state, folder
         self._replicas: dict[str, Replica] = {}  # by embedding set; never changed, only replaced
         self._in_use: dict[str, Replica] = {}  # by collection; never changed, only replaced
         self._activated: dict[str, str] = {}  # collection to the embedding set that was announced as activated
@@ -91,7 +91,7 @@ class ReplicaSync:
             try:
                 if self._position is None or time.monotonic() - self._listed_at > _RELIST_S:
                     self._list_all()
-                self._changes.since(self._position or "0-0", block_ms=_BLOCK_MS)
+                self._state.changes.since(self._position or "0-0", block_ms=_BLOCK_MS)
                 self.connected = True
                 self.catch_up()
                 self._fetch_merged()
@@ -137,7 +137,7 @@ class ReplicaSync:
         """Take what is new from the stream."""
         with self._lock:
             while self._position is not None:
-                since = self._changes.since(self._position)
+                since = self._state.changes.since(self._position)
                 if since is None:
                     self._position = None
                     return
@@ -197,10 +197,11 @@ class ReplicaSync:
                 _log.warning("listing waits: %s", error)
 
     def _list_all(self) -> None:
-        if self._position is not None:  # all is well, this is to make sure: what is announced meanwhile is applied too
+        if self._position is not None:  # a regular listing: what is announced meanwhile is applied too
             self._list_store()
             return
-        position = self._changes.position()  # before the listing: what comes later is applied again, which does no harm
+        # The position is taken before the listing: later changes are applied again, which does no harm.
+        position = self._state.changes.position()
         with self._lock:
             self._pending.clear()
             self._merged.clear()

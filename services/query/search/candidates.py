@@ -1,55 +1,81 @@
-"""Candidates: what the buckets of the index hold for queries, and their exact re-ranking."""
+"""Candidates: the ids that the probed buckets hold, fetched from Redis by one pipeline."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from services.query.replica.mapped_segment import Vectors
-from services.query.replica.view import RowFilter
-from services.query.search.ranking import Ranked, rank
-from services.query.search.search_query import SearchQuery, SearchResult
-from shared.state import Candidates, most_seen
+from services.query.replica.replica import Replica
+from services.query.replica.replica_sync import ReplicaSync
+from services.query.search.probe import probe
+from services.query.search.search_query import SearchQuery
+from services.query.search.stage_timer import StageTimer
+from shared.errors import Unavailable
+from shared.index.generations import Generation
+from shared.state import BucketStore, Candidates
 
 
 @dataclass(frozen=True)
-class Probed:
-    """What the index holds for some queries."""
+class FetchedCandidates:
+    """What the index holds for some queries.
+
+    Attributes:
+        generation: The number of the index generation that was asked.
+        candidates: The candidates of each query.
+        probed_buckets: How many buckets were probed for each query.
+        budget: How many candidates of a query are ranked at most; None: all.
+    """
 
     generation: int
-    candidates: list[Candidates]
-    buckets: list[int]  # how many were looked into for each query
+    candidates: Sequence[Candidates]
+    probed_buckets: Sequence[int]
     budget: int | None
 
 
-def rerank(
-    query: Vectors, probed: Probed, place: int, search_query: SearchQuery, row_filter: RowFilter
-) -> SearchResult:
-    """Return the best of the candidates of a query: float32 [dim], the query at `place` among those probed."""
-    candidates = probed.candidates[place]
-    rows = row_filter.view.find(candidates.ids)
-    kept = row_filter.passing(rows)
-    rows = rows[kept]
-    passed = len(rows)
-    if probed.budget is not None and passed > probed.budget:
-        rows = rows[most_seen(candidates.counts[kept], candidates.first[kept], probed.budget)]
-    hits = rank(row_filter.view, query[np.newaxis], np.sort(rows), k=search_query.k, metric=search_query.metric)[0]
-    return SearchResult(
-        hits=good_enough(hits, search_query),
-        mode="lsh",
-        candidates=len(rows),
-        passed=passed,
-        generation=probed.generation,
-        probed=probed.buckets[place],
-        truncated=candidates.truncated,
-        seen=len(candidates.ids),
-    )
+class Superseded(Exception):
+    """The collection has changed to another embedding set since the search began."""
 
 
-def needs_scan(found: SearchResult, search_query: SearchQuery) -> bool:
-    """Return whether what the index yielded is too little, so that all that may be found is compared."""
-    return search_query.mode == "auto" and found.passed < search_query.k
+class CandidateFetcher:
+    """Probes the index generation of a replica and fetches the candidates."""
+
+    def __init__(self, buckets: BucketStore, replica_sync: ReplicaSync) -> None:
+        self._buckets = buckets
+        self._replica_sync = replica_sync
+
+    def fetch(
+        self, queries: Vectors, search_query: SearchQuery, replica: Replica, timer: StageTimer
+    ) -> FetchedCandidates | None:
+        """Return the candidates of the first of these queries, of as many as fit into memory; None without an index.
+
+        Raises:
+            Superseded: The replica is not in use any more.
+            Unavailable: For `mode=lsh`, the index does not answer.
+        """
+        try:
+            while (generation := replica.generation) is not None:
+                with timer.stage("probe"):
+                    buckets = probe(generation, queries, search_query.probes)
+                with timer.stage("fetch"):
+                    candidates = self._buckets.candidates_of(buckets)
+                    # The generation may have been replaced, and its buckets dropped, while they were read.
+                    self._replica_sync.catch_up(search_query.collection)
+                if not self._replica_sync.is_in_use(replica):
+                    raise Superseded
+                if replica.generation is not None and replica.generation.number == generation.number:
+                    return FetchedCandidates(
+                        generation.number,
+                        candidates,
+                        [len(names) for names in buckets],
+                        _budget(search_query, generation, replica),
+                    )
+        except Unavailable:
+            if search_query.mode == "lsh":
+                raise
+        return None
 
 
-def good_enough(hits: list[Ranked], search_query: SearchQuery) -> list[Ranked]:
-    """Return the hits that reach the score asked for."""
-    return hits if search_query.min_score is None else [hit for hit in hits if hit.score >= search_query.min_score]
+def _budget(search_query: SearchQuery, generation: Generation, replica: Replica) -> int | None:
+    """Return the budget of the search, or the one that the index was fitted with if it is probed as it was fitted."""
+    if search_query.budget is None and search_query.probes is None:
+        return generation.budget(replica.view.images)
+    return search_query.budget

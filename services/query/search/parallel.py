@@ -1,27 +1,31 @@
-"""Threads that share a task: a search that waits for memory waits less where other cores wait for a part of it."""
+"""Runs the parts of a computation on several threads.
+
+A search that waits for memory waits less if other cores wait for a part of it.
+"""
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-SIZE = os.cpu_count() or 1
+THREADS = os.cpu_count() or 1
 
-_helpers = ThreadPoolExecutor(SIZE, thread_name_prefix="helper")
+_helpers = ThreadPoolExecutor(THREADS, thread_name_prefix="helper")
 
 
 def run_in_parallel(parts: Sequence[Callable[[], None]]) -> None:
-    """Run all parts, the first on this thread, each other on a helper, or on this thread if none took it meanwhile.
+    """Run all parts: the first on this thread, the others on helper threads.
 
-    So a task never waits behind those of other requests.
+    A part that no helper has begun by the time the first is done runs on this thread. So a computation never waits
+    behind those of other requests.
     """
-    helped = [(_helpers.submit(part), part) for part in parts[1:]]
+    submitted = [(_helpers.submit(part), part) for part in parts[1:]]
     try:
         for part in parts[:1]:
             part()
     finally:
-        for future, _ in reversed(helped):
+        for future, _ in reversed(submitted):
             future.cancel()
-    for future, part in helped:
+    for future, part in submitted:
         if future.cancelled():
             part()
         else:

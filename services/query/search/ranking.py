@@ -9,7 +9,7 @@ import numpy as np
 
 from services.query.replica.mapped_segment import MappedSegment, Rows, StoredVectors, Vectors
 from services.query.replica.view import View
-from services.query.search.parallel import SIZE, run_in_parallel
+from services.query.search.parallel import THREADS, run_in_parallel
 from shared.rpc.query import Metric
 from shared.similarity import distances_and_scores
 
@@ -25,43 +25,51 @@ _DENSE = 2  # gather rows of which there are fewer than one in so many; compute 
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """A row with its score (higher is better) and distance (lower is better)."""
+class Hit:
+    """A row of a segment with its score (higher is better) and distance (lower is better)."""
 
-    mapped: MappedSegment
+    segment: MappedSegment
     row: int
     score: float
     distance: float
 
     @property
-    def id(self) -> int:
+    def image_id(self) -> int:
         """The image's id."""
-        return int(self.mapped.ids[self.row])
+        return int(self.segment.ids[self.row])
 
 
-def rank(view: View, queries: Vectors, rows: Rows, *, k: int, metric: Metric) -> list[list[Ranked]]:
+def rank(view: View, queries: Vectors, rows: Rows, *, k: int, metric: Metric) -> list[list[Hit]]:
     """Return for each query, float32 [q, dim], the `k` of these rows most similar to it, the best first.
 
     Rows are ascending, int64 [n]. Images at the same distance come in the order of their ids. Memory is bounded,
     whatever n and q are: neither all embeddings nor all products are held at a time.
     """
-    best = [_Best(k) for _ in queries]
+    best = [_BestRows(k) for _ in queries]
     lengths = np.linalg.norm(queries, axis=1).astype(np.float32)
     span = max(1, _PRODUCTS // len(queries))
     for start in range(0, len(rows), span):
-        some = rows[start : start + span]
-        near, off = _closeness(
-            _products(view, queries, some), view.norms[some], view.squares[some], lengths[:, np.newaxis], metric
+        block = rows[start : start + span]
+        closeness, error = _closeness(
+            _products(view, queries, block), view.norms[block], view.squares[block], lengths[:, np.newaxis], metric
         )
-        for closest, query_near, query_off in zip(best, near, off, strict=True):
-            closest.add(some, query_near, query_off)
-    return [_exactly(view, query, closest.rows, k, metric) for query, closest in zip(queries, best, strict=True)]
+        for best_rows, query_closeness, query_error in zip(best, closeness, error, strict=True):
+            best_rows.add(block, query_closeness, query_error)
+    return [
+        _rank_in_double_precision(view, query, best_rows.rows, k, metric)
+        for query, best_rows in zip(queries, best, strict=True)
+    ]
+
+
+def with_score(hits: list[Hit], min_score: float | None) -> list[Hit]:
+    """Return the hits whose score is at least `min_score`; None: all."""
+    return hits if min_score is None else [hit for hit in hits if hit.score >= min_score]
 
 
 def _products(view: View, queries: Vectors, rows: Rows) -> Vectors:
     """Return the inner products of queries and ascending rows, float32 [q, n]."""
     products = np.empty((len(queries), len(rows)), dtype=np.float32)
-    threads = max(1, min(SIZE, rows.size * queries.shape[1] // _SHARED))
+    threads = max(1, min(THREADS, rows.size * queries.shape[1] // _SHARED))
     cuts = [len(rows) * part // threads for part in range(threads + 1)]
     run_in_parallel(
         [partial(_multiply, view, queries, rows[start:stop], products[:, start:stop]) for start, stop in pairwise(cuts)]
@@ -73,32 +81,32 @@ def _multiply(view: View, queries: Vectors, rows: Rows, products: Vectors) -> No
     """Write the inner products of queries and ascending rows, float32 [q, n]."""
     dim = queries.shape[1]
     buffer = np.empty((max(1, _GATHERED // dim), dim), dtype=np.float32)
-    for mapped, part, local in view.parts(rows):
-        at = part.start
-        for some, dense in _blocks(local, dim):
-            out = products[:, at : at + len(some)]
-            at += len(some)
+    for segment, part, segment_rows in view.parts(rows):
+        column = part.start
+        for block, dense in _blocks(segment_rows, dim):
+            out = products[:, column : column + len(block)]
+            column += len(block)
             if not dense:
-                np.matmul(queries, _gathered(mapped.vectors, some, buffer).T, out=out)
+                np.matmul(queries, _gathered(segment.vectors, block, buffer).T, out=out)
                 continue
-            first, last = int(some[0]), int(some[-1])
-            block = mapped.vectors[first : last + 1].astype(np.float32, copy=False)
-            if len(block) == len(some):
-                np.matmul(queries, block.T, out=out)
+            first, last = int(block[0]), int(block[-1])
+            vectors = segment.vectors[first : last + 1].astype(np.float32, copy=False)
+            if len(vectors) == len(block):
+                np.matmul(queries, vectors.T, out=out)
             else:
-                out[:] = np.matmul(queries, block.T)[:, some - first]
+                out[:] = np.matmul(queries, vectors.T)[:, block - first]
 
 
-def _blocks(local: Rows, dim: int) -> Iterator[tuple[Rows, bool]]:
-    """Split a segment's rows, and say of each part whether its rows lie side by side, or nearly so."""
+def _blocks(segment_rows: Rows, dim: int) -> Iterator[tuple[Rows, bool]]:
+    """Split a segment's rows into blocks; yields each, and whether its rows lie side by side, or nearly so."""
     wide, narrow = max(1, _SCANNED // dim // _DENSE), max(1, _GATHERED // dim)
-    for start in range(0, len(local), wide):
-        some = local[start : start + wide]
-        if int(some[-1] - some[0]) < _DENSE * len(some):
-            yield some, True
+    for start in range(0, len(segment_rows), wide):
+        block = segment_rows[start : start + wide]
+        if int(block[-1] - block[0]) < _DENSE * len(block):
+            yield block, True
         else:
-            for place in range(0, len(some), narrow):
-                yield some[place : place + narrow], False
+            for place in range(0, len(block), narrow):
+                yield block[place : place + narrow], False
 
 
 def _gathered(vectors: StoredVectors, rows: Rows, buffer: Vectors) -> Vectors:
@@ -111,7 +119,7 @@ def _gathered(vectors: StoredVectors, rows: Rows, buffer: Vectors) -> Vectors:
 def _closeness(
     products: Vectors, norms: Vectors, squares: Vectors, lengths: Vectors, metric: Metric
 ) -> tuple[Vectors, Vectors]:
-    """Return what orders rows as the metric does, and by how much it may be off, both float32 [q, n].
+    """Return numbers that order rows as the metric does, and their largest rounding error, both float32 [q, n].
 
     `products` are the inner products with the queries, [q, n]; `lengths` are the norms of the queries, [q, 1].
     """
@@ -120,45 +128,45 @@ def _closeness(
     return 2 * products - squares, np.float32(_ROUNDING) * (squares + 2 * lengths * norms)
 
 
-class _Best:
+class _BestRows:
     """The rows that may be among the `k` closest to a query, of those seen so far."""
 
     def __init__(self, k: int) -> None:
         self._k = k
-        self._near = self._off = np.empty(0, dtype=np.float32)
+        self._closeness = self._error = np.empty(0, dtype=np.float32)
         self._least = -np.inf  # the k-th best is at least as close
         self.rows: Rows = np.empty(0, dtype=np.int64)
 
-    def add(self, rows: Rows, near: Vectors, off: Vectors) -> None:
+    def add(self, rows: Rows, closeness: Vectors, error: Vectors) -> None:
         # Not `>=`, which is false where single precision overflowed: such rows are ranked again too.
-        may = np.flatnonzero(~(near + off < self._least))
-        if not len(may):
+        possible = np.flatnonzero(~(closeness + error < self._least))
+        if not len(possible):
             return
-        self.rows = np.concatenate([self.rows, rows[may]])
-        self._near = np.concatenate([self._near, near[may]])
-        self._off = np.concatenate([self._off, off[may]])
+        self.rows = np.concatenate([self.rows, rows[possible]])
+        self._closeness = np.concatenate([self._closeness, closeness[possible]])
+        self._error = np.concatenate([self._error, error[possible]])
         if len(self.rows) > self._k:
             last = len(self.rows) - self._k
-            self._least = np.partition(self._near - self._off, last)[last]
-            kept = ~(self._near + self._off < self._least)
-            self.rows, self._near, self._off = self.rows[kept], self._near[kept], self._off[kept]
+            self._least = np.partition(self._closeness - self._error, last)[last]
+            kept = ~(self._closeness + self._error < self._least)
+            self.rows, self._closeness, self._error = self.rows[kept], self._closeness[kept], self._error[kept]
 
 
-def _exactly(view: View, query: Vectors, rows: Rows, k: int, metric: Metric) -> list[Ranked]:
-    """Return the `k` best of some ascending rows, in the order of their distances in float64, then of their ids."""
+def _rank_in_double_precision(view: View, query: Vectors, rows: Rows, k: int, metric: Metric) -> list[Hit]:
+    """Return the `k` best of these ascending rows, in the order of their distances in float64, then of their ids."""
     distances, scores = np.empty(len(rows)), np.empty(len(rows))
     step = max(1, _EXACT // len(query))
     for start in range(0, len(rows), step):
-        some = rows[start : start + step]
-        points = np.empty((len(some), len(query)))
-        for mapped, part, local in view.parts(some):
-            points[part] = mapped.vectors[local]
+        block = rows[start : start + step]
+        points = np.empty((len(block), len(query)))
+        for segment, part, segment_rows in view.parts(block):
+            points[part] = segment.vectors[segment_rows]
         distances[start : start + step], scores[start : start + step] = distances_and_scores(points, query, metric)
     order = np.lexsort((view.ids[rows], distances))[:k]
     places = [view.place(row) for row in rows[order].tolist()]
     return [
-        Ranked(mapped, row, score, distance)
-        for (mapped, row), score, distance in zip(
+        Hit(segment, row, score, distance)
+        for (segment, row), score, distance in zip(
             places, scores[order].tolist(), distances[order].tolist(), strict=True
         )
     ]

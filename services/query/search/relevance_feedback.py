@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from services.query.replica.mapped_segment import Vectors
 
-# J. J. Rocchio, Relevance feedback in information retrieval (1971), with the weights that are usual since.
+# J. J. Rocchio, Relevance feedback in information retrieval (1971), with the weights that are usual today.
 _QUERY, _LIKE, _UNLIKE = 1.0, 0.75, 0.25
 
 Floats = npt.NDArray[np.float64]
@@ -14,26 +14,26 @@ Floats = npt.NDArray[np.float64]
 def moved(query: Vectors | None, like: Vectors, unlike: Vectors) -> Vectors:
     """Return a query, float32 [dim], moved by examples, float32 [n, dim] each.
 
-    q' = 1·q + 0.75·mean(like) − 0.25·mean(unlike), all of them at length 1; a term of which there is nothing is left
-    out. The result has the length of the query, without one the mean length of the examples, so that Euclidean
-    distances to it mean what they do to an image.
+    q' = 1·q + 0.75·mean(like) − 0.25·mean(unlike), with all vectors scaled to length 1. A term without vectors is left
+    out. The result has the length of the query; without a query, the mean length of the examples. So Euclidean
+    distances to it compare with distances to an image.
     """
     if query is not None and not len(like) and not len(unlike):
         return query
-    point: Floats = np.zeros((like if query is None else query).shape[-1])
+    target: Floats = np.zeros((like if query is None else query).shape[-1])
     if query is not None:
-        point += _QUERY * _unit(query[np.newaxis])[0]
+        target += _QUERY * _unit(query[np.newaxis])[0]
     if len(like):
-        point += _LIKE * _unit(like).mean(axis=0)
+        target += _LIKE * _unit(like).mean(axis=0)
     if len(unlike):
-        point -= _UNLIKE * _unit(unlike).mean(axis=0)
+        target -= _UNLIKE * _unit(unlike).mean(axis=0)
     given = np.concatenate([like, unlike]) if query is None else query[np.newaxis]
     length = np.linalg.norm(given.astype(np.float64), axis=1).mean()
-    return np.asarray(_unit(point[np.newaxis])[0] * length, dtype=np.float32)
+    return np.asarray(_unit(target[np.newaxis])[0] * length, dtype=np.float32)
 
 
 def _unit(points: Vectors | Floats) -> Floats:
-    """Return rows at length 1; what has no direction stays 0."""
+    """Return rows scaled to length 1; a row of zeros stays as it is."""
     values = points.astype(np.float64)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     unit: Floats = np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)

@@ -13,15 +13,15 @@ from tests.support.eventually import PATIENCE_S
 
 def test_every_part_is_run_once_even_while_all_helpers_are_busy() -> None:
     free = threading.Event()
-    busy = [parallel._helpers.submit(free.wait) for _ in range(parallel.SIZE)]
+    busy = [parallel._helpers.submit(free.wait) for _ in range(parallel.THREADS)]
     done: Counter[int] = Counter()
     try:
         run_in_parallel([partial(done.update, [part]) for part in range(7)])
         assert done == Counter(range(7))  # by this thread: nobody else could
     finally:
         free.set()
-        for one in busy:
-            one.result()
+        for future in busy:
+            future.result()
     run_in_parallel([partial(done.update, [part]) for part in range(7)])
     assert done == Counter([*range(7), *range(7)])
     run_in_parallel([])

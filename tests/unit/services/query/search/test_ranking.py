@@ -12,7 +12,7 @@ from services.query.replica.mapped_segment import MappedSegment
 from services.query.replica.row_table import RowTable
 from services.query.replica.view import Filter, RowFilter, View
 from services.query.search import ranking
-from services.query.search.ranking import Ranked
+from services.query.search.ranking import Hit
 from shared.rpc.query import Metric
 from shared.storage import segments
 from tests.support import rows
@@ -70,11 +70,11 @@ def make_view(
     return table.view
 
 
-def scan(view: View, query: Vectors, *, k: int, metric: Metric) -> list[Ranked]:
+def scan(view: View, query: Vectors, *, k: int, metric: Metric) -> list[Hit]:
     return ranking.rank(view, query[np.newaxis], RowFilter(view, Filter()).rows(), k=k, metric=metric)[0]
 
 
-def rerank(view: View, query: Vectors, ids: Sequence[int], *, k: int, metric: Metric) -> list[Ranked]:
+def rerank(view: View, query: Vectors, ids: Sequence[int], *, k: int, metric: Metric) -> list[Hit]:
     found = view.find(np.array(ids, dtype=np.int64))
     return ranking.rank(view, query[np.newaxis], np.sort(found[found >= 0]), k=k, metric=metric)[0]
 
@@ -91,12 +91,12 @@ def expected(vectors: Vectors, query: Vectors, metric: Metric, numbers: Sequence
     return [(image, distance) for distance, image in sorted(pairs)[:k]]
 
 
-def assert_same(found: Sequence[Ranked], wanted: Expected, metric: Metric) -> None:
+def assert_same(found: Sequence[Hit], wanted: Expected, metric: Metric) -> None:
     assert len(found) == len(wanted)
     distances = [one.distance for one in found]
     assert distances == sorted(distances)
     assert distances == pytest.approx([distance for _, distance in wanted], abs=1e-12, rel=1e-12)
-    assert [one.id for one in found] == [image for image, _ in wanted]
+    assert [one.image_id for one in found] == [image for image, _ in wanted]
     for one in found:
         score = 1 - one.distance if metric == "cosine" else 1 / (1 + one.distance)
         assert one.score == pytest.approx(score, abs=1e-15)
@@ -108,7 +108,7 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     if request.param == "a row or two":
         for name, numbers in (("_EXACT", 2), ("_GATHERED", 3), ("_SCANNED", 14), ("_SHARED", 5)):
             monkeypatch.setattr(ranking, name, numbers * DIM)
-        monkeypatch.setattr(ranking, "SIZE", 3)
+        monkeypatch.setattr(ranking, "THREADS", 3)
         monkeypatch.setattr(ranking, "_PRODUCTS", 37)
 
 
@@ -131,10 +131,8 @@ def test_many_queries_at_once_find_what_each_does_alone(tmp_path: Path, metric: 
     queries = np.concatenate([vectors[::9], -vectors[:3], np.zeros((1, DIM), np.float32)])
     everything = RowFilter(view, Filter()).rows()
     for some in (everything, everything[::7], everything[:0]):
-        run_in_parallel = ranking.rank(view, queries, some, k=12, metric=metric)
-        assert run_in_parallel == [
-            ranking.rank(view, query[np.newaxis], some, k=12, metric=metric)[0] for query in queries
-        ]
+        results = ranking.rank(view, queries, some, k=12, metric=metric)
+        assert results == [ranking.rank(view, query[np.newaxis], some, k=12, metric=metric)[0] for query in queries]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -190,7 +188,7 @@ def test_ties_are_broken_by_id_however_many_there_are(tmp_path: Path, metric: Me
     vectors[numbers] = vectors[60]
     hits = scan(make_view(tmp_path, vectors), vectors[60], k=10, metric=metric)
     same = sorted(rows.ids(sorted({60, *numbers.tolist()})))[:10]
-    assert [hit.id for hit in hits][: len(same)] == same
+    assert [hit.image_id for hit in hits][: len(same)] == same
     assert [hit.distance for hit in hits][: len(same)] == pytest.approx([0.0] * len(same), abs=1e-12)
 
 

@@ -1,0 +1,101 @@
+"""The vector that a search looks for: an image embedded by the model, a stored embedding, or a vector that is given."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from services.query.replica.mapped_segment import Vectors
+from services.query.replica.replica import Replica
+from services.query.search.relevance_feedback import moved
+from services.query.search.search_query import SearchQuery
+from services.query.search.stage_timer import StageTimer
+from shared.clients import ConnectModel
+from shared.errors import Invalid
+from shared.images import Limits, decode
+from shared.rpc.serving import ServingClient
+
+
+class QueryVectors:
+    """Makes query vectors; the client of each model is kept."""
+
+    def __init__(self, connect_model: ConnectModel, limits: Limits) -> None:
+        self._connect_model = connect_model
+        self._limits = limits
+        self._models: dict[tuple[str, int], ServingClient] = {}
+
+    def of_search(
+        self, search_query: SearchQuery, replica: Replica, timer: StageTimer, time_left_s: float | None
+    ) -> Vectors:
+        """Return the vector of a search, moved by its examples: float32 [dim].
+
+        Raises:
+            NotFound: The collection has no such image.
+            ImageRefused: The query image is refused.
+            Invalid: The vector does not fit, or nothing is given to search for.
+            Unavailable: The model server does not answer.
+        """
+        query = self._query(search_query, replica, timer, time_left_s)
+        like, unlike = stored_vectors(replica, search_query.like), stored_vectors(replica, search_query.unlike)
+        if query is None and not len(like) and not len(unlike):
+            raise Invalid("nothing to search for: give an image, an id, a vector or examples")
+        return moved(query, like, unlike)
+
+    def of_batch(self, options: SearchQuery, queries: Sequence[int | Vectors], replica: Replica) -> Vectors:
+        """Return the vectors of image ids and vectors, moved by the examples of `options`: float32 [q, dim].
+
+        Raises:
+            NotFound: The collection has no such image.
+            Invalid: A vector does not fit.
+        """
+        like, unlike = stored_vectors(replica, options.like), stored_vectors(replica, options.unlike)
+        vectors = []
+        for place, query in enumerate(queries):
+            if isinstance(query, int):
+                (vector,) = stored_vectors(replica, [query])
+            else:
+                vector = _checked(query, replica.embedding_set.dim, f"the vector of query {place}")
+            vectors.append(moved(vector, like, unlike))
+        return np.stack(vectors)
+
+    def _query(
+        self, search_query: SearchQuery, replica: Replica, timer: StageTimer, time_left_s: float | None
+    ) -> Vectors | None:
+        """Return the vector of image, id or vector; None if the search has examples only."""
+        if search_query.image_id is not None:
+            stored: Vectors = stored_vectors(replica, [search_query.image_id])[0]
+            return stored
+        if search_query.vector is not None:
+            return _checked(search_query.vector, replica.embedding_set.dim, "the vector")
+        if search_query.image is None:
+            return None
+        model = self._model(replica.embedding_set.model, replica.embedding_set.version)
+        with timer.stage("decode"):
+            pixels, _ = decode(search_query.image, size=model.signature().input_size, limits=self._limits)
+        with timer.stage("embed"):
+            embedded: Vectors = model.embed(pixels[np.newaxis], timeout_s=time_left_s)[0]
+            return embedded
+
+    def _model(self, name: str, version: int) -> ServingClient:
+        key = (name, version)
+        if key not in self._models:
+            self._models[key] = self._connect_model(name, version)
+        return self._models[key]
+
+
+def stored_vectors(replica: Replica, image_ids: Sequence[int]) -> Vectors:
+    """Return the embeddings of images of the collection, float32 [n, dim].
+
+    Raises:
+        NotFound: The collection lacks one of the images.
+    """
+    vectors = np.empty((len(image_ids), replica.embedding_set.dim), dtype=np.float32)
+    for place, image_id in enumerate(image_ids):
+        segment, row = replica.find(image_id)
+        vectors[place] = segment.vectors[row]
+    return vectors
+
+
+def _checked(vector: Vectors, dim: int, name: str) -> Vectors:
+    if vector.shape != (dim,) or not np.isfinite(vector).all():
+        raise Invalid(f"{name} has shape {vector.shape}, expected {dim} finite numbers")
+    return vector
