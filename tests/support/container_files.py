@@ -1,4 +1,4 @@
-"""Reads the container files, and the import graph of the code that goes into an image."""
+"""Reads the container files, the settings that they give, and the import graph of the code that goes into an image."""
 
 import ast
 import json
@@ -10,22 +10,41 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from shared.health import container_check
+from shared.settings import Settings, environment_name
 from tests.support.paths import ROOT
 
 PACKAGES = ("shared", "services", "cli", "local", "training")
 COMPOSE = ROOT / "docker-compose.yml"
 OVERRIDE = ROOT / "deploy" / "model-server.yml"
 
+ENVIRONMENT_NAMES = {environment_name(field): field for field in Settings.model_fields}
+CLIENTS = ("embedder", "indexer", "maintenance", "evaluator", "query", "web", "producer")
+ENTRIES = {
+    "embedder": "services.embedder.app",
+    "indexer": "services.indexer.app",
+    "maintenance": "services.maintenance.app",
+    "evaluator": "services.evaluator.app",
+    "query": "services.query.__main__",
+    "web": "services.web.__main__",
+    "producer": "cli.__main__",
+    "model": "training.export",
+    "model-server": "services.model_server.__main__",
+}
+
 _VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?:(:[-?])([^}]*))?\}")
 
 
+@cache
 def compose() -> dict[str, Any]:
     """The compose file as it is written, with merge keys resolved."""
     return dict(yaml.safe_load(COMPOSE.read_text("utf-8")))
 
 
+@cache
 def override() -> dict[str, Any]:
     """The compose file for machines without tensorflow/serving."""
     return dict(yaml.safe_load(OVERRIDE.read_text("utf-8")))
@@ -167,3 +186,39 @@ def closure(entries: Mapping[str, ast.AST | None]) -> tuple[set[str], set[str]]:
             if inner not in seen:
                 waiting.setdefault(inner, None)
     return seen, {name for name in foreign if name.split(".")[0] not in sys.stdlib_module_names}
+
+
+def environment(service: str, secrets: Mapping[str, str]) -> dict[str, str]:
+    """The environment that a service of ours gets: the image's, and over it the compose file's."""
+    stage = stages()[ours()[service]]
+    given = services()[service].get("environment", {})
+    return stage.environment() | {name: interpolated(str(text), secrets) for name, text in given.items()}
+
+
+def settings(service: str, secrets: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings that a service of ours reads from that environment."""
+    for name in ENVIRONMENT_NAMES:
+        monkeypatch.delenv(name, raising=False)
+    for name, text in environment(service, secrets).items():
+        monkeypatch.setenv(name, text)
+    return Settings(_env_file=None)  # type: ignore[call-arg]
+
+
+@cache
+def needs(target: str) -> tuple[set[str], set[str]]:
+    """The modules of ours that a target runs, its health check included, and the foreign names that they import."""
+    entries: dict[str, ast.AST | None] = {ENTRIES[target]: None}
+    if target in container_check.CHECKS:
+        entries["shared.health.container_check"] = _only_the_check_of(target)
+    return closure(entries)
+
+
+def _only_the_check_of(service: str) -> ast.Module:
+    tree = tree_of("shared.health.container_check")
+    wanted = {container_check.CHECKS[service].__name__}
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for node in ast.walk(functions[min(wanted)]):
+        if isinstance(node, ast.Name) and node.id in functions:
+            wanted.add(node.id)
+    rest = [node for node in tree.body if not isinstance(node, ast.FunctionDef)]
+    return ast.Module([*rest, *(functions[name] for name in sorted(wanted))], [])
