@@ -68,13 +68,13 @@ $(VENV)/dev: requirements/dev.txt $(VENV)/stack
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
-# Libraries that come as source alone are left out where they cannot be compiled; the benchmark says so.
+# Libraries that come as source alone are skipped where they cannot be compiled; the benchmark says so.
 $(VENV)/bench: requirements/bench.txt requirements/bench-source.txt $(VENV)/stack
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r requirements/bench.txt
 	@mkdir -p build
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes --no-build-isolation \
 		-r requirements/bench-source.txt >build/bench-source.log 2>&1 \
-		|| echo "annoy and hnswlib are left out: they come as source, and a C++ compiler made nothing of it; see build/bench-source.log" >&2
+		|| echo "annoy and hnswlib are skipped: they come as source, and could not be compiled; see build/bench-source.log" >&2
 	@touch $@
 
 # Renews every lock file, all of them from one resolution, so that no two services disagree on a version.

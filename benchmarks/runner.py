@@ -98,7 +98,7 @@ class IndexResult:
         effort_name: What an effort is.
         build_s: Seconds that building took.
         bytes_per_vector: Memory that the index takes.
-        details: What it told when it was built.
+        details: What `Index.build` returned.
         points: What it does at each effort.
         skipped: Why there are no points.
     """

@@ -186,7 +186,7 @@ def _mark_at_random(size: int, count: int, rng: np.random.Generator) -> npt.NDAr
 
 
 class _Neighbours:
-    """The nearest vectors to each query among all that were added, the query itself left out."""
+    """The nearest vectors to each query among all that were added, without the query itself."""
 
     def __init__(self, queries: FloatArray, k: int, metric: Metric) -> None:
         self._k, self._metric = k, metric
@@ -198,7 +198,7 @@ class _Neighbours:
         self._scores = np.empty((len(queries), 0), dtype=np.float32)
         self._vectors = np.empty((len(queries), 0, queries.shape[1]), dtype=np.float32)
         self._ids = np.empty((len(queries), 0), dtype=np.int64)
-        self._left_out = np.zeros(len(queries), dtype=np.bool_)  # whether the query itself has been met
+        self._excluded = np.zeros(len(queries), dtype=np.bool_)  # whether the query itself has been met
 
     def add(self, ids: Ids, part: FloatArray) -> None:
         """Compare more vectors, [n, dim], with each query."""
@@ -207,7 +207,7 @@ class _Neighbours:
         else:
             points = part - self._origin
             scores = 2 * (self._targets @ points.T) - np.square(points).sum(axis=1)
-        self._leave_out_queries(part, scores)
+        self._exclude_queries(part, scores)
         keep = min(self._k, scores.shape[1])
         best = np.argpartition(scores, scores.shape[1] - keep, axis=1)[:, scores.shape[1] - keep :]
         top = np.take_along_axis(scores, best, axis=1)
@@ -224,13 +224,13 @@ class _Neighbours:
         self._scores, self._vectors = np.take_along_axis(merged, chosen, axis=1), vectors
         self._ids = np.take_along_axis(np.concatenate([self._ids, ids[best]], axis=1), chosen, axis=1)
 
-    def _leave_out_queries(self, part: FloatArray, scores: FloatArray) -> None:
+    def _exclude_queries(self, part: FloatArray, scores: FloatArray) -> None:
         """Take each query itself out of its scores: once, since a copy of it counts as a neighbour."""
-        for query in np.flatnonzero(~self._left_out):
+        for query in np.flatnonzero(~self._excluded):
             equal = _equal_rows(part, self.queries[query])
             if len(equal):
                 scores[query, equal[0]] = -np.inf
-                self._left_out[query] = True
+                self._excluded[query] = True
 
     def sorted(self) -> Rows:
         """Return the neighbours, as many as every query has, the nearest first: ids [q, n], vectors [q, n, dim]."""

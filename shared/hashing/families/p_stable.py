@@ -1,7 +1,7 @@
 """The p-stable hash family: g(p) = ⟨h₁(p) … h_k(p)⟩ with h(p) = ⌊(p·X + b) / w⌋, in L tables, with multi-probe.
 
 Datar, Immorlica, Indyk, Mirrokni: Locality-Sensitive Hashing Scheme Based on p-Stable Distributions, SCG 2004. p is a
-point of `Space`, which has few coordinates where a sample large enough told the principal axes. The k directions X of a
+point of `Space`, which has few coordinates where the sample was large enough for axes. The k directions X of a
 table are Gaussian and then made orthogonal, as far as there are dimensions, each of length √d: one by one they are what
 the paper has but for the length; together they measure nothing twice (Ji et al.: Super-Bit LSH, NIPS 2012).
 

@@ -54,7 +54,7 @@ def try_voronoi(sample: Sample, goal: Goal, costs: CostModel) -> Iterator[Trial]
 def _training_points(sample: Sample) -> tuple[FloatArray, float]:
     """Return the distinct points that k-means is given, in units of the space, and their share of all points.
 
-    Copies are left out, since no cells are to be spent on telling them apart. So are the queries, where they are but
+    Copies are not among them, since no cells are to be spent on telling them apart. Nor are the queries, where they are
     few: a query that had a part in its cell meets its neighbours there more often than a new one would.
     """
     query_rows = sample.query_rows[sample.query_rows >= 0]
