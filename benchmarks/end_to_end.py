@@ -18,6 +18,7 @@ from benchmarks.image_ids import ImageIds, digest_of
 from benchmarks.runner import Point, anonymous_bytes
 from benchmarks.servers import Servers
 from benchmarks.simulation import Rows, Vectors
+from benchmarks.valkey_memory import data_bytes
 from services.indexer.indexer import Indexer
 from services.maintenance.maintenance import Maintenance
 from shared.errors import Unavailable
@@ -134,8 +135,8 @@ class _Workers:
         return time.perf_counter() - started
 
     def memory(self) -> int:
-        """Return the bytes that Valkey takes."""
-        return int(self.redis.info("memory")["used_memory"])
+        """Return the bytes that Valkey's data takes."""
+        return data_bytes(self.redis)
 
 
 def measure_end_to_end(

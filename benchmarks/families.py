@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.dataset import K
 from benchmarks.image_ids import ImageIds
 from benchmarks.simulation import Rows, Vectors
+from benchmarks.valkey_memory import data_bytes
 from services.maintenance import cost_measurement
 from shared.index.generations import Generation
 from shared.state import BucketStore, connect
@@ -38,7 +39,7 @@ class Family:
 
     def build(self, vectors: Vectors, threads: int) -> dict[str, Any]:  # noqa: ARG002 -- BLAS has them already
         self._client.execute_command("FLUSHALL", "SYNC")
-        self._before = int(self._client.info("memory")["used_memory"])
+        self._bytes_before = data_bytes(self._client)
         self._vectors, self._image_ids = vectors, ImageIds(len(vectors))
 
         def read() -> Iterator[tuple[Rows, Vectors]]:
@@ -91,7 +92,7 @@ class Family:
         return float(np.mean([lookups for _, lookups in self._counts]))
 
     def outside_bytes(self) -> int | None:
-        return int(self._client.info("memory")["used_memory"]) - self._before
+        return data_bytes(self._client) - self._bytes_before
 
 
 FAMILIES: dict[str, dict[str, Any]] = {
