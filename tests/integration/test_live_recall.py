@@ -19,9 +19,9 @@ from shared.images import Limits
 from shared.rpc.query import Collection
 from shared.state import Change, Client
 from shared.state.recall_log import KEPT_DAYS, HourOfRecall, RecallLog, hour_of
-from tests.integration.test_searching import COUNT, DIM, METRICS, System, let_through
 from tests.support import rows
 from tests.support.eventually import eventually
+from tests.support.query_system import COUNT, DIM, METRICS, System, let_through
 from tests.support.servers import Servers
 
 POOR = {"tables": 2, "hashes": 4, "probes": 2}  # an index that misses some

@@ -1,0 +1,1 @@
+"""Tests of the query service's searches, on a real index."""
