@@ -20,36 +20,36 @@ _LARGE_KNOWN = 10_000  # names of buckets that are remembered as large
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What some buckets hold.
+    """The ids in the buckets of a query.
 
     Attributes:
-        found: The ids of each, int64, in the order in which they were asked for, one behind the other.
-        sizes: How many are of each, int64 [buckets].
+        members: The ids of all buckets, one bucket after the other, in the order of the query, int64.
+        sizes: How many ids each bucket gave, int64 [buckets].
         truncated: How many of the buckets hold more than they gave.
     """
 
-    found: Ids
+    members: Ids
     sizes: Ids
     truncated: int
 
     @cached_property
     def ids(self) -> Ids:
         """The union: distinct ids, ascending, int64 [n]."""
-        ids = np.sort(self.found)
+        ids = np.sort(self.members)
         return ids[_first_of_each(ids)]
 
     @cached_property
     def counts(self) -> Ids:
         """In how many of the buckets each id was seen, int64 [n]."""
-        ids = np.sort(self.found)
+        ids = np.sort(self.members)
         return np.diff(np.append(np.flatnonzero(_first_of_each(ids)), len(ids)))
 
     @cached_property
     def first(self) -> Ids:
         """The place of the first bucket that each id was seen in, int64 [n]."""
-        order = np.argsort(self.found)
+        order = np.argsort(self.members)
         places = np.repeat(np.arange(len(self.sizes)), self.sizes)[order]
-        starts = np.flatnonzero(_first_of_each(self.found[order]))
+        starts = np.flatnonzero(_first_of_each(self.members[order]))
         return np.minimum.reduceat(places, starts) if len(starts) else np.empty(0, dtype=np.int64)
 
     def best(self, budget: int | None) -> Ids:
@@ -77,7 +77,7 @@ def _first_of_each(ids: Ids) -> npt.NDArray[np.bool_]:
 
 
 def _first_of_sets(found: Members, limit: int) -> Members:
-    """Return at most so many members of each set, the first ones."""
+    """Return at most `limit` members of each set, the first ones."""
     starts = np.cumsum(found.sizes) - found.sizes
     within = np.arange(len(found.ids)) - np.repeat(starts, found.sizes)
     return Members(found.ids[within < limit], np.minimum(found.sizes, limit))
@@ -103,11 +103,11 @@ class BucketStore:
         self._each(b"SREM", names, ids)
 
     def _each(self, command: bytes, names: Sequence[bytes], ids: Sequence[int]) -> None:
-        held: defaultdict[bytes, list[int]] = defaultdict(list)
-        for name, image in zip(names, ids, strict=True):
-            held[name].append(image)
+        ids_by_bucket: defaultdict[bytes, list[int]] = defaultdict(list)
+        for name, image_id in zip(names, ids, strict=True):
+            ids_by_bucket[name].append(image_id)
         with guarded():
-            change(self._redis, command, held.items())
+            change(self._redis, command, ids_by_bucket.items())
 
     def candidates(self, names: Sequence[bytes]) -> Candidates:
         """Return the union of buckets, by one pipeline."""
@@ -128,9 +128,9 @@ class BucketStore:
         buckets = np.split(found.ids, np.cumsum(found.sizes)[:-1])
         answers = []
         for query in queries:
-            some = [places[name] for name in dict.fromkeys(query)]
-            ids = np.concatenate([np.empty(0, dtype=np.int64), *(buckets[place] for place in some)])
-            answers.append(Candidates(ids, found.sizes[some], int(cut[some].sum())))
+            wanted = [places[name] for name in dict.fromkeys(query)]
+            ids = np.concatenate([np.empty(0, dtype=np.int64), *(buckets[place] for place in wanted)])
+            answers.append(Candidates(ids, found.sizes[wanted], int(cut[wanted].sum())))
         return answers
 
     def _remember_large(self, names: Sequence[bytes], cut: npt.NDArray[np.bool_]) -> None:

@@ -1,4 +1,4 @@
-"""The stream that tells the query service what changed, so that it need not ask the object store."""
+"""The stream of changes: it tells the query service what changed, so that it need not list the object store."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -31,7 +31,7 @@ class Changes:
         self._redis = client
 
     def announce(self, change: Change) -> None:
-        """Tell every query service."""
+        """Announce a change to every query service."""
         with guarded():
             self._redis.xadd(
                 _KEY, {"c": change.set_name, "k": change.kind, "v": change.value}, maxlen=_KEPT, approximate=True

@@ -1,4 +1,4 @@
-"""The connection to Redis or Valkey, a single server or a cluster, and what its failures are called here."""
+"""The connection to Redis or Valkey, a single server or a cluster, and its failures as our errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,8 +56,8 @@ def check(client: Client) -> None:
             return
         lost = client.lost()
         if lost:
-            said = ", ".join(f"{place} ({why})" for place, why in lost.items())
-            raise IndexUnavailable(f"the index (Redis or Valkey) does not answer at {said}")
+            nodes = ", ".join(f"{place} ({reason})" for place, reason in lost.items())
+            raise IndexUnavailable(f"the index (Redis or Valkey) does not answer at {nodes}")
 
 
 @contextmanager
@@ -74,22 +74,22 @@ def guarded() -> Iterator[None]:
             f"the index (Redis or Valkey) refuses the connection: {error}; check the password in its URL"
         ) from error
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, OSError) as error:
-        raise IndexUnavailable(f"the index (Redis or Valkey) does not answer: {_told(error)}") from error
+        raise IndexUnavailable(f"the index (Redis or Valkey) does not answer: {_describe(error)}") from error
     except (ClusterError, SlotNotCoveredError, TryAgainError) as error:
         raise IndexUnavailable(
-            f"the index (Redis or Valkey) does not answer for all keys: {_told(error)}; "
+            f"the index (Redis or Valkey) does not answer for all keys: {_describe(error)}; "
             "a node of its cluster is lost or still starting (a cluster's URL begins with redis+cluster://)"
         ) from error
     except AskError as error:  # also a MovedError: a client for a cluster follows it
         raise IndexUnavailable(_IS_CLUSTER) from error
     except (redis.ReadOnlyError, redis.OutOfMemoryError) as error:
-        raise IndexUnavailable(f"the index (Redis or Valkey) takes no writes: {_told(error)}") from error
+        raise IndexUnavailable(f"the index (Redis or Valkey) takes no writes: {_describe(error)}") from error
     except redis.ResponseError as error:
         if "cluster support disabled" in str(error):
             raise IndexUnavailable(_IS_SINGLE) from error
         raise
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     place, text = cluster.place_of(error), str(error)
     return f"{place}: {text}" if place and place not in text else text

@@ -1,4 +1,4 @@
-"""The recall that searches get, hour by hour: what the query service measures on a share of them, and others show.
+"""The recall of live searches, hour by hour: the query service measures it on a share of them, the pages show it.
 
 recall:<collection>:<day>: hash of "<hour>:<writer>" → "<sampled> <sum of recalls> <dropped>", both since 1970.
 Each writer writes its own totals of an hour as a whole, so that a write which runs twice counts once.
@@ -50,7 +50,7 @@ class RecallLog:
         self._writer = secrets.token_hex(4)
 
     def write(self, collection: str, hour: HourOfRecall) -> None:
-        """Write all that this writer has of an hour, in place of what it wrote of it before.
+        """Write this writer's totals of an hour, in place of those that it wrote before.
 
         Raises:
             IndexUnavailable: The server does not answer.

@@ -1,9 +1,8 @@
 """The members of many sets in one round trip, as numbers and in the order of the sets; and changes of many sets.
 
 redis-py makes an object of each member and of each command, several milliseconds for some thousand. To a single server,
-commands are therefore written as they go over the wire, and replies are turned into numbers all at once. Whatever is
-not as expected there (an error, a lost connection, a member that is no id) is left to redis-py, which tries again and
-says what is wrong.
+commands are therefore written as they go over the wire, and all replies are turned into numbers at once. After an
+unexpected reply (an error, a lost connection, a member that is no id), redis-py tries again and reports what is wrong.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -53,12 +52,12 @@ def members(client: Client, names: Sequence[bytes], *, limit: int, large: Contai
 
     SRANDMEMBER gives all members of a set that is not larger than its limit, as fast as SMEMBERS does, but takes
     long to choose some of a larger one. SSCAN gives the same ones each time and takes no longer for a larger set, but
-    twice as long for a small one: it is asked for those that are said to be `large`.
+    twice as long for a small one: it is used for the sets named in `large`.
 
     Raises:
         redis.RedisError: As redis-py does.
     """
-    parts = [_some(client, names[start : start + _SETS], limit, large) for start in range(0, len(names), _SETS)]
+    parts = [_members_of(client, names[start : start + _SETS], limit, large) for start in range(0, len(names), _SETS)]
     none = np.empty(0, dtype=np.int64)
     return Members(
         np.concatenate([none, *(part.ids for part in parts)]), np.concatenate([none, *(part.sizes for part in parts)])
@@ -72,24 +71,24 @@ def change(client: Client, command: bytes, sets: Iterable[tuple[bytes, Sequence[
         redis.RedisError: As redis-py does.
     """
     waiting = iter(sets)
-    while some := list(islice(waiting, _CHANGES)):
+    while batch := list(islice(waiting, _CHANGES)):
         if isinstance(client, redis.Redis):
             with suppress(redis.RedisError, OSError):
-                said = _read(client, b"".join([*(_change(command, name, ids) for name, ids in some), _PING]))
-                if said.count(b"\n:") + said.startswith(b":") == len(some):
+                replies = _read(client, b"".join([*(_change(command, name, ids) for name, ids in batch), _PING]))
+                if replies.count(b"\n:") + replies.startswith(b":") == len(batch):
                     continue
         pipeline = client.pipeline(transaction=False)
-        for name, ids in some:
+        for name, ids in batch:
             pipeline.execute_command(command, name, *ids)
         pipeline.execute()
 
 
 def _change(command: bytes, name: bytes, ids: Sequence[int]) -> bytes:
-    numbers = b"".join([_bulk(b"%d" % image) for image in ids])
+    numbers = b"".join([_bulk(b"%d" % image_id) for image_id in ids])
     return b"*%d\r\n%b%b%b" % (len(ids) + 2, _bulk(command), _bulk(name), numbers)
 
 
-def _some(client: Client, names: Sequence[bytes], limit: int, large: Container[bytes]) -> Members:
+def _members_of(client: Client, names: Sequence[bytes], limit: int, large: Container[bytes]) -> Members:
     scanned = [place for place, name in enumerate(names) if name in large]
     if isinstance(client, redis.Redis):
         with suppress(redis.RedisError, OSError, ValueError):
@@ -122,7 +121,7 @@ def _read(client: Any, commands: bytes) -> bytearray:
         connection.send_packed_command([commands])
         return _receive(connection._sock)  # noqa: SLF001 -- redis-py has no way to read replies but as objects
     except BaseException:
-        connection.disconnect()  # what is still to come belongs to nobody
+        connection.disconnect()  # replies that are still to come must not reach another request
         raise
     finally:
         client.connection_pool.release(connection)
@@ -132,13 +131,13 @@ def packed(names: Sequence[bytes], limit: int, large: Container[bytes] = ()) -> 
     """Return the commands that ask for members, and PING, as they go over the wire (RESP2)."""
     most = _bulk(b"%d" % limit)
     scanning = _bulk(b"0") + _bulk(b"COUNT") + most
-    asked = [
+    commands = [
         b"*5\r\n$5\r\nSSCAN\r\n$%d\r\n%b\r\n%b" % (len(name), name, scanning)
         if name in large
         else b"*3\r\n$11\r\nSRANDMEMBER\r\n$%d\r\n%b\r\n%b" % (len(name), name, most)
         for name in names
     ]
-    return b"".join([*asked, _PING])
+    return b"".join([*commands, _PING])
 
 
 def _bulk(text: bytes) -> bytes:

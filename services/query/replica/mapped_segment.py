@@ -21,7 +21,7 @@ StoredVectors = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 
 class MappedSegment:
-    """Immutable rows. Whether a row counts is no matter of the segment: see `services.query.replica.row_table`."""
+    """Immutable rows. Which of them are live is known to the `RowTable`, not to the segment."""
 
     def __init__(self, path: Path, *, verify: bool = False) -> None:
         """Map the file of the segment that it is named after; `verify` reads it whole to check its columns.
@@ -61,7 +61,7 @@ class MappedSegment:
         norms, squares = _lengths(self.vectors)
         if len(self) >= _KEPT_FROM:
             part = kept.with_suffix(".part")
-            with suppress(OSError):  # it can be done without
+            with suppress(OSError):  # without the file, lengths are computed again
                 np.concatenate([norms, squares]).tofile(part)
                 part.replace(kept)
         return norms, squares
@@ -72,8 +72,8 @@ class MappedSegment:
 
     def entry(self, row: int) -> Entry:
         """Return a row without its embedding."""
-        image, digest, name, label, *rest = (column[row].as_py() for column in self._columns)
-        return Entry(image, digest.hex(), name, label, *rest)
+        image_id, digest, name, label, *rest = (column[row].as_py() for column in self._columns)
+        return Entry(image_id, digest.hex(), name, label, *rest)
 
     @property
     def _lengths_path(self) -> Path:

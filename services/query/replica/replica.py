@@ -25,10 +25,10 @@ _LISTINGS = 5  # at most in a row, while segments are merged faster than they ar
 
 
 class Replica:
-    """Follows an embedding set. Readers take `view` and do not wait; changes may come from several threads.
+    """The replica of an embedding set. Readers take `view` and do not wait; several threads may make changes.
 
-    The store is the truth: a segment that cannot be read there is named in `damaged`, and the rest is served. One
-    that is here already is served from here.
+    The object store is the truth. A segment that cannot be read there is named in `damaged`, and the rest is served.
+    A segment that is on local disk already is served from there.
     """
 
     def __init__(self, embedding_set: EmbeddingSet, *, catalog: Catalog, state: State, folder: Path) -> None:
@@ -52,16 +52,16 @@ class Replica:
         """The rows as they are now."""
         return self._table.view
 
-    def find(self, image: int) -> tuple[MappedSegment, int]:
+    def find(self, image_id: int) -> tuple[MappedSegment, int]:
         """Return segment and row of an image.
 
         Raises:
             NotFound: The collection has no such image.
         """
         view = self.view
-        row = view.row(image)
+        row = view.row(image_id)
         if row is None:
-            raise NotFound(f"the collection {self.embedding_set.collection!r} has no image {image}")
+            raise NotFound(f"the collection {self.embedding_set.collection!r} has no image {image_id}")
         return view.place(row)
 
     @property
@@ -69,7 +69,7 @@ class Replica:
         """The names of the segments that are damaged or missing, sorted."""
         return sorted({*self._unreadable.copy(), *self._missing})
 
-    # Following
+    # Changes
 
     def synchronise(self) -> None:
         """Bring the replica in step with the object store's listing.
@@ -80,19 +80,19 @@ class Replica:
         name = self.embedding_set.name
         with self._synchronising:
             for _ in range(_LISTINGS):
-                here = set(self._mapped)  # what comes while the store is listed need not be in the list
+                present = set(self._mapped)  # a segment that comes while the store is listed may not be in the list
                 indexed = self._indexed()
                 # Tombstones first: those of a segment go after it was merged, and the merged segment has them too.
                 deleted: defaultdict[str, set[int]] = defaultdict(set)
-                for segment, image in self._catalog.tombstones(name):
-                    deleted[segment].add(image)
+                for segment, image_id in self._catalog.tombstones(name):
+                    deleted[segment].add(image_id)
                 listed = set(self._catalog.segments(name))
                 with self._changing:
                     self._table.add_tombstones(deleted)
                 if not self._opened:
                     self._open_files(listed)
                     self._opened = True
-                if self._take(listed, here - listed):
+                if self._take_listed(listed, present - listed):
                     break  # all that was listed was still there when it was fetched
             with self._changing:
                 self._table.forget_tombstones(deleted)
@@ -111,10 +111,10 @@ class Replica:
         if mapped is not None:
             self._swap([mapped])
 
-    def add_tombstones(self, segment: str, image: int) -> None:
+    def add_tombstones(self, segment: str, image_id: int) -> None:
         """Mark a row as deleted."""
         with self._changing:
-            self._table.add_tombstones({segment: {image}})
+            self._table.add_tombstones({segment: {image_id}})
 
     def load_generation(self) -> None:
         """Load the index generation in use."""
@@ -151,8 +151,6 @@ class Replica:
         with self._changing:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    # How
-
     def _open_files(self, listed: set[str]) -> None:
         """Map the files of an earlier run; what else is in the folder is deleted."""
         for path in sorted(self.folder.iterdir()):
@@ -168,12 +166,12 @@ class Replica:
         self._unverified.extend(mapped_segments)
         self._swap(mapped_segments)
 
-    def _take(self, listed: set[str], gone: set[str]) -> bool:
-        """Fetch what is wanted and not here, then let go of what is gone; returns whether all was found."""
-        found = True
-        held: list[MappedSegment] = []  # while something is to go, all comes and goes in one step
+    def _take_listed(self, listed: set[str], removed: set[str]) -> bool:
+        """Fetch the listed segments that are missing, then drop the removed ones; returns whether all were found."""
+        complete = True
+        fetched: list[MappedSegment] = []  # if segments are removed, all are added and removed in one step
         with ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch") as pool:
-            fresh = sorted(listed - self._mapped.keys() - self._replaced_without(gone))
+            fresh = sorted(listed - self._mapped.keys() - self._replaced_without(removed))
             waiting: set[Future[MappedSegment | None]] = {pool.submit(self._fetch, segment) for segment in fresh}
             try:
                 while waiting:
@@ -182,21 +180,22 @@ class Replica:
                         try:
                             mapped = future.result()
                         except ObjectNotFound:
-                            found = False
+                            complete = False
                             continue
-                        held += [mapped] if mapped else []
-                    if not gone:
-                        self._swap(held)
-                        held = []
+                        fetched += [mapped] if mapped else []
+                    if not removed:
+                        self._swap(fetched)
+                        fetched = []
             finally:
                 pool.shutdown(cancel_futures=True)
-        if found or held:
-            # What was not found may hold what goes: then it stays until the next listing.
-            self._swap(held, [self._mapped[segment] for segment in gone if segment in self._mapped] if found else [])
+        if complete or fetched:
+            # A segment that was not found may hold the rows of the removed ones: these stay until the next listing.
+            going = [self._mapped[segment] for segment in removed if segment in self._mapped] if complete else []
+            self._swap(fetched, going)
         with self._changing:
             for segment in self._unreadable.keys() - listed:
                 del self._unreadable[segment]
-        return found
+        return complete
 
     def _swap(self, come: Sequence[MappedSegment], go: Sequence[MappedSegment] = ()) -> None:
         """Add segments, and take out others and those that were merged into segments here; all in one step."""
@@ -242,7 +241,7 @@ class Replica:
             with self._changing:
                 if self._unreadable.get(segment) != str(error):
                     _log.error(
-                        "segment %s of %s is damaged and left out: %s", segment, self.embedding_set.collection, error
+                        "segment %s of %s is damaged and not served: %s", segment, self.embedding_set.collection, error
                     )
                 self._unreadable[segment] = str(error)
             return None
@@ -253,14 +252,14 @@ class Replica:
         return MappedSegment(path)
 
     def _indexed(self) -> set[str] | None:
-        """Return the segments that were written and indexed, None if the index does not tell."""
+        """Return the names of the indexed segments; None if Redis does not answer."""
         try:
             return self._state.indexed_segments.all(self.embedding_set.name)
         except Unavailable:
             return None
 
     def _note_missing(self, listed: set[str], indexed: set[str] | None) -> None:
-        """Name the segments that are said to be there, before and after the store was listed, and are not."""
+        """Note the indexed segments that the store lacks: indexed both before and after the store was listed."""
         if indexed is None:
             return
         lost = indexed - listed - self._replaced - self._mapped.keys()

@@ -1,4 +1,4 @@
-"""Keeps the replicas of all collections in step with the object store, told by the stream of changes."""
+"""Keeps the replicas of all collections in step with the object store, by the stream of changes."""
 
 import logging
 import threading
@@ -79,7 +79,7 @@ class ReplicaSync:
         return next((replica for replica in replicas if replica.embedding_set.number > embedding_set.number), None)
 
     def start(self) -> None:
-        """Begin to follow, on a thread of its own."""
+        """Begin to follow the changes, on a background thread."""
         threading.Thread(target=self._run, name="replica-sync", daemon=True).start()
 
     def stop(self) -> None:
@@ -111,7 +111,7 @@ class ReplicaSync:
     def catch_up(self, collection: str | None = None) -> None:
         """Apply what was announced of a collection, or of all, since the last time.
 
-        Without an index, answers come from what is here.
+        Without Redis, searches are answered from the replicas as they are.
         """
         if not self.connected:
             return
@@ -124,7 +124,7 @@ class ReplicaSync:
             self.connected = False
 
     def _awaited(self, collection: str) -> list[str]:
-        """Return the embedding sets that a request for a collection waits for: not for a set that is being filled."""
+        """Return the embedding sets whose changes a request waits for; a set that is being filled is not among them."""
         replica, activated = self._in_use.get(collection), self._activated.get(collection)
         embedding_sets = [set_name for set_name in list(self._pending) if layout.collection_of(set_name) == collection]
         return (
@@ -134,7 +134,7 @@ class ReplicaSync:
         )
 
     def _read(self) -> None:
-        """Take what is new from the stream."""
+        """Read the new changes from the stream."""
         with self._lock:
             while self._position is not None:
                 since = self._state.changes.since(self._position)
@@ -173,15 +173,15 @@ class ReplicaSync:
         elif change.kind in {"segment", "merged"}:
             replica.add_segment(change.value)
         elif change.kind == "deleted":
-            segment, image = change.value.split("/")
-            replica.add_tombstones(segment, int(image))
+            segment, image_id = change.value.split("/")
+            replica.add_tombstones(segment, int(image_id))
             if segment in self._merged[set_name]:
                 replica.add_segment(segment)  # until it is here, its inputs show the image
         elif change.kind == "index":
             replica.load_generation()
 
     def _fetch_merged(self) -> None:
-        """Take the merged segments that were announced in place of their inputs."""
+        """Fetch the merged segments that were announced, in place of their inputs."""
         for set_name, waiting in list(self._merged.items()):
             while waiting and not self._stop.is_set():
                 if (replica := self._replicas.get(set_name)) is not None:
@@ -213,10 +213,10 @@ class ReplicaSync:
         embedding_sets = {*self._catalog.names(), *self._catalog.all_unused_embedding_sets()}
         for set_name in sorted(embedding_sets):
             self._synchronise(set_name)
-        for gone in (
+        for dropped in (
             self._replicas.keys() - embedding_sets - {replica.embedding_set.name for replica in self._in_use.values()}
         ):
-            self._remove(gone)
+            self._remove(dropped)
         names = {layout.collection_of(set_name) for set_name in embedding_sets}
         for name in self._in_use.keys() - names:
             self._remove(self._in_use[name].embedding_set.name)
@@ -239,8 +239,8 @@ class ReplicaSync:
         name = layout.collection_of(set_name)
         try:
             used = self._catalog.get(name)
-            left = layout.number_of(set_name) < used.number
-            manifest = used if left or used.name == set_name else self._catalog.embedding_set(set_name)
+            superseded = layout.number_of(set_name) < used.number
+            manifest = used if superseded or used.name == set_name else self._catalog.embedding_set(set_name)
             replica = self._replicas.get(manifest.name)
             if replica is not None and replica.embedding_set == manifest:
                 replica.synchronise()
@@ -248,13 +248,13 @@ class ReplicaSync:
                 self._begin(manifest)
             if manifest == used:
                 self._use(manifest)
-            if left:
+            if superseded:
                 self._remove(set_name)
         except NotFound:
             self._remove(set_name)
-            used_copy = self._in_use.get(name)
-            if used_copy is not None and used_copy.embedding_set.name != set_name and not self._is_there(name):
-                self._remove(used_copy.embedding_set.name)
+            in_use = self._in_use.get(name)
+            if in_use is not None and in_use.embedding_set.name != set_name and not self._is_there(name):
+                self._remove(in_use.embedding_set.name)
         except Unavailable:
             raise
         except ArtseekError as error:
@@ -281,7 +281,7 @@ class ReplicaSync:
                 self._replicas = {**self._replicas, set_name: replica}
 
     def _activate(self, set_name: str) -> None:
-        """Use the replica of the embedding set that a collection was announced to have changed to."""
+        """Use the replica of the embedding set that was activated."""
         name = layout.collection_of(set_name)
         try:
             used = self._catalog.get(name)
@@ -291,7 +291,7 @@ class ReplicaSync:
         if replica is None or replica.embedding_set != used:
             self._synchronise(used.name)
         else:
-            self._use(used)  # all that was announced of it before is in it
+            self._use(used)  # it has every change that was announced before
         with self._lock:
             if self._activated.get(name) == set_name:
                 del self._activated[name]
@@ -305,8 +305,8 @@ class ReplicaSync:
     def _remove(self, set_name: str) -> None:
         with self._lock:
             replica = self._replicas.get(set_name)
-            self._in_use = {name: other for name, other in self._in_use.items() if other is not replica}
-            self._replicas = {name: other for name, other in self._replicas.items() if name != set_name}
+            self._in_use = {name: kept for name, kept in self._in_use.items() if kept is not replica}
+            self._replicas = {name: kept for name, kept in self._replicas.items() if name != set_name}
             self._merged.pop(set_name, None)
         if replica is not None:
             replica.remove()

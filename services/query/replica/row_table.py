@@ -38,31 +38,30 @@ class RowTable:
 
     # Changes
 
-    def swap(self, come: Sequence[MappedSegment], go: Collection[MappedSegment] = ()) -> None:
+    def swap(self, added: Sequence[MappedSegment], removed: Collection[MappedSegment] = ()) -> None:
         """Add segments and take others out, in one step."""
-        if not come and not go:
+        if not added and not removed:
             return
-        go = set(go)
-        stay = [(mapped, start) for mapped, start in self._placed if mapped not in go]
-        numbered = self._count + sum(len(mapped) for mapped in come)
-        rows = sum(len(mapped) for mapped, _ in stay) + sum(len(mapped) for mapped in come)
+        removed = set(removed)
+        kept = [(mapped, start) for mapped, start in self._placed if mapped not in removed]
+        numbered = self._count + sum(len(mapped) for mapped in added)
+        rows = sum(len(mapped) for mapped, _ in kept) + sum(len(mapped) for mapped in added)
         if numbered - rows > max(_LOOSE, rows // 4):
-            self._start_anew([mapped for mapped, _ in stay], come)
+            self._start_anew([mapped for mapped, _ in kept], added)
             return
-        gone = np.concatenate(
-            [np.empty(0, np.int64), *(np.arange(at, at + len(mapped)) for mapped, at in self._placed if mapped in go)]
-        )
+        numbers = [np.arange(start, start + len(mapped)) for mapped, start in self._placed if mapped in removed]
+        gone = np.concatenate([np.empty(0, np.int64), *numbers])
         self._alive[gone] = False
-        self._placed = stay
+        self._placed = kept
         first = self._count
         self._make_room(numbered)
-        for mapped in come:
+        for mapped in added:
             self._append(mapped, *mapped.lengths())
         ids = np.concatenate([self._ids[first : self._count], self._ids[gone]])
         self._publish(distinct(ids), gone)
 
     def add_tombstones(self, rows: Mapping[str, set[int]]) -> None:
-        """Mark rows as deleted: ids by segment; a merged row may also be told by the segment it came from."""
+        """Mark rows as deleted: ids by segment; a merged row may also be named by the segment that it came from."""
         fresh = {segment: ids - self._deleted.get(segment, set()) for segment, ids in rows.items()}
         for segment, ids in fresh.items():
             self._deleted.setdefault(segment, set()).update(ids)
@@ -79,24 +78,22 @@ class RowTable:
             segment: ids for segment, ids in self._deleted.items() if segment in known or segment in listed
         }
 
-    # How
-
-    def _start_anew(self, stay: Sequence[MappedSegment], come: Sequence[MappedSegment] = ()) -> None:
-        """Number all rows anew, in columns and a directory of their own: views that are out keep the old ones."""
+    def _start_anew(self, kept: Sequence[MappedSegment], added: Sequence[MappedSegment] = ()) -> None:
+        """Number all rows anew, in new columns and a new id index: earlier views keep the old ones."""
         old = dict(self._placed)
-        norms, squares = (self._norms, self._squares) if stay else (None, None)
-        self._reserve(sum(len(mapped) for mapped in (*stay, *come)))
+        norms, squares = (self._norms, self._squares) if kept else (None, None)
+        self._reserve(sum(len(mapped) for mapped in (*kept, *added)))
         self._id_index = IdIndex(self._room)
         self._placed = []
         self._count = 0
         self._live: Bools = np.zeros(0, dtype=np.bool_)
         self._images, self._bytes = 0, 0
         self._per_label = np.zeros(len(self._names), dtype=np.int64)
-        for mapped in stay:
+        for mapped in kept:
             if norms is not None and squares is not None:
                 was = slice(old[mapped], old[mapped] + len(mapped))
                 self._append(mapped, norms[was], squares[was])
-        for mapped in come:
+        for mapped in added:
             self._append(mapped, *mapped.lengths())
         self._publish(distinct(self._ids[: self._count]), np.empty(0, dtype=np.int64))
 
@@ -150,10 +147,10 @@ class RowTable:
         return deleted
 
     def _is_deleted(self, mapped: MappedSegment, row: int) -> bool:
-        image = int(mapped.ids[row])
+        image_id = int(mapped.ids[row])
         origin = mapped.origin(row)
-        return image in self._deleted.get(mapped.name, ()) or (
-            origin is not None and image in self._deleted.get(origin, ())
+        return image_id in self._deleted.get(mapped.name, ()) or (
+            origin is not None and image_id in self._deleted.get(origin, ())
         )
 
     def _rows_of(self, ids: Ids) -> Rows:
@@ -162,7 +159,7 @@ class RowTable:
         return rows[self._alive[rows]]
 
     def _publish(self, ids: Ids, gone: Rows) -> None:
-        """Let of the rows of each of these distinct images the first that is alive count, and show it."""
+        """Make the first row of each of these distinct images that is alive its live row, and publish the view."""
         live = np.zeros(self._count, dtype=np.bool_)
         live[: len(self._live)] = self._live
         rows = self._rows_of(ids)
@@ -180,7 +177,7 @@ class RowTable:
         self._show()
 
     def _tally(self, were: Rows, are: Rows) -> None:
-        """Bring the sizes up to date: these rows counted before, those do now."""
+        """Bring the sizes up to date: the rows `before` were live, the rows `after` are live now."""
         labels = len(self._names)
         counted = np.zeros(labels, dtype=np.int64)
         counted[: len(self._per_label)] = self._per_label
