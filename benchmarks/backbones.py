@@ -27,9 +27,9 @@ from shared.evaluation.retrieval_metrics import precision_at_k
 from shared.folders import walk
 from shared.images import ImageRefused, decode
 from shared.tensorflow_runtime import import_quietly
+from training.architecture import Architecture
 from training.backbones import BACKBONES, backbone_named
 from training.export import export, read_manifest
-from training.network import Architecture
 from training.pretrained import Imagenet, RandomWeights, Weights
 from training.weights import WeightsError
 

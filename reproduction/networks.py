@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.tensorflow_runtime import import_quietly
+from training.architecture import Architecture
 from training.backbones import Backbone, backbone_named
 from training.labelled import Picture
-from training.network import Architecture, build_network, load_network
+from training.network import build_network, load_network
 from training.pictures import batches
 from training.pretrained import Weights, weights_named
 from training.runs import Outputs

@@ -22,6 +22,13 @@ settings.register_profile("fast", settings.get_profile("default"), max_examples=
 enable_onednn()  # before any test imports TensorFlow
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave modules of slow tests unopened where only others are wanted: to import TensorFlow takes seconds."""
+    if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
+        return None
+    return True if "\npytestmark = pytest.mark.slow\n" in collection_path.read_text("utf-8") else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what starts servers, by its folder, as slow; a slow unit test says so itself.
 

@@ -13,12 +13,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from training.architecture import Architecture
 from training.backbones import backbone_named
 from training.fitting import Fitting, make_deterministic, seed_dropout
 from training.frozen import BATCH, Floats, Tell, forward, frozen_outputs
 from training.judging import Classification
 from training.labelled import Labelled
-from training.network import Architecture, build_network
+from training.network import build_network
 from training.pictures import batches
 from training.pretrained import Weights
 from training.recipes import ClassRecipe

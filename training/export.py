@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any, Final
 from shared.errors import ArtseekError, Invalid
 from shared.rpc.serving import golden
 from shared.tensorflow_runtime import import_quietly
+from training.architecture import Architecture
 from training.backbones import BACKBONES, EFFICIENTNET_LITE0, backbone_named
 from training.backend import TENSORFLOW, VARIABLE
 from training.labelled import digest_of
 from training.model_config import model_config
-from training.network import Architecture, build_network, load_network, network_embed, served
+from training.network import build_network, load_network, network_embed, served
 from training.pooling import POOLINGS
 from training.pretrained import Weights, weights_named
 from training.progress import progress_bars
@@ -193,15 +194,12 @@ def _is_there(target: Path, identity: dict[str, Any]) -> bool:
         Invalid: it is another model.
     """
     manifest_found = read_manifest(target)
-    files = manifest_found.get("files", {})
     found = {key: value for key, value in manifest_found.items() if key not in _BESIDES}
-    # An earlier release said less of the same model.
-    if any(key not in identity or identity[key] != value for key, value in found.items()):
+    if found and found != identity:
         raise Invalid(f"{target} holds another model ({found}), expected {identity}; choose another --version")
-    if found == identity and files and files == _digests(target):
+    if found and manifest_found.get("files") == _digests(target):
         return True
-    if found == identity or not found:
-        log.warning("%s is damaged and is written anew", target)
+    log.warning("%s is damaged and is written anew", target)
     return False
 
 

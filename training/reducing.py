@@ -1,7 +1,7 @@
 """Fewer dimensions for a network that is there: whitening or a projection, fitted to images, behind what it makes.
 
-Both come from the images' own embeddings, which need no classes. Whitening makes all axes count alike (Jégou and Chum
-2012, see `training.network.fit_whitening`); a projection keeps similarities as they are, as well as so few axes can.
+Both are fitted to the images' own embeddings, which needs no classes. Whitening makes all axes count alike; a
+projection keeps similarities as they are, as well as so few axes can. `training.principal_axes` computes them.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,10 +14,12 @@ import numpy as np
 
 from shared.errors import Invalid
 from shared.folders import walk
+from training.architecture import Architecture
 from training.frozen import BATCH, Floats, forward
 from training.labelled import Picture, Refused, look_at
-from training.network import EMBEDDING, Architecture, fit_projection, fit_whitening, layer_of
+from training.network import EMBEDDING, new_layer
 from training.pictures import batches
+from training.principal_axes import fit_projection, fit_whitening
 
 Kind = Literal["whiten", "project"]
 
@@ -68,7 +70,7 @@ def reduced(
     else:
         lengths = np.linalg.norm(embeddings, axis=1, keepdims=True) if architecture.normalised else 1
         weights = [fit_projection(embeddings / np.maximum(lengths, np.finfo(np.float32).tiny), dim)]
-    layer = layer_of({kind: dim}, f"{EMBEDDING}_{len(architecture.embedding)}")
+    layer = new_layer({kind: dim}, f"{EMBEDDING}_{len(architecture.embedding)}")
     grown = keras.Model(network.input, layer(network.output), name=network.name)
     layer.set_weights(weights)
     return made, grown

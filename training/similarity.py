@@ -17,12 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.evaluation.retrieval_metrics import average_precision_at_k, precision_at_k
+from training.architecture import Architecture
 from training.fitting import Fitting, make_deterministic, seed_dropout
 from training.frozen import Floats, Kept, Tell, frozen_outputs
 from training.judging import Classification
 from training.labelled import Labelled, Picture
-from training.network import EMBEDDING, Architecture, build_network, fit_projection, set_standardisation
+from training.network import EMBEDDING, build_network, set_standardisation
 from training.pretrained import Weights
+from training.principal_axes import fit_projection
 from training.recipes import SearchRecipe
 from training.runs import Run
 

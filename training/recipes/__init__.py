@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from shared.errors import Invalid, NotFound
+from training.architecture import width_after
 from training.backbones import SMALLEST
-from training.network import width_after
 from training.pooling import POOLINGS
 
 DEFAULT = "search"
@@ -38,7 +38,7 @@ class _Recipe(ABC):
         about: A sentence on what it is.
         backbone: The backbone that it was made for; any other will do.
         pooling: From the feature maps to the features, by its name in `training.pooling`.
-        head: Layers behind the features, as `training.network.Architecture` has them.
+        head: Layers behind the features, as `training.architecture.Architecture` has them.
         learning_rate: Of the optimizer, at its highest.
         batch: Images of a step.
         epochs: At most.

@@ -17,6 +17,8 @@ from training.pictures import batches
 from training.pretrained import RandomWeights
 from training.weights import WeightsError
 
+pytestmark = pytest.mark.slow
+
 _SIZE = 32
 
 

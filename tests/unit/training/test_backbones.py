@@ -16,6 +16,7 @@ import tensorflow as tf
 from shared.errors import Invalid, NotFound
 from tests.support.paths import ROOT
 from training import export
+from training.architecture import Architecture
 from training.backbones import (
     BACKBONES,
     EFFICIENTNET_LITE0,
@@ -27,9 +28,11 @@ from training.backbones import (
     backbone_named,
 )
 from training.efficientnet_lite import LITE0, LITE2, Scale, blocks, layer_name
-from training.network import Architecture, build_network
+from training.network import build_network
 from training.pretrained import RandomWeights, WeightsFile
 from training.weights import WeightsError
+
+pytestmark = pytest.mark.slow
 
 Images = npt.NDArray[np.float32]
 

@@ -14,6 +14,8 @@ from training.folding import folded
 from training.pretrained import Imagenet, RandomWeights
 from training.weights import Tensors, WeightsError
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[np.float32]
 Array64 = npt.NDArray[np.float64]
 Blocks = list[tuple[int, int, int, int, int]]

@@ -8,6 +8,8 @@ import pytest
 
 from training.folding import BatchNorm, fold, folded, in_single_precision
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("depthwise", [False, True])

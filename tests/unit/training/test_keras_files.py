@@ -15,6 +15,8 @@ from training.backbones import EFFICIENTNET_LITE0, RESNET50, RESNET50V2, Backbon
 from training.pretrained import RandomWeights, WeightsFile
 from training.weights import WeightsError
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import Invalid
-from training.labelled import apart, check_classes, read_labelled, split
+from training.labelled import apart, check_classes, read_background, read_labelled, split
 
 
 def draw(path: Path, seed: int, side: int = 24) -> Path:
@@ -103,3 +103,15 @@ def test_a_share_of_each_class_is_held_back_always_the_same(folder: Path, share:
         one.rename(one.with_name(f"{99 - int(one.stem)}.png"))
     again = split(read_labelled(folder), share)
     assert {one.sha256 for one in again[1].pictures} == {one.sha256 for one in validation.pictures}
+
+
+def test_background_is_what_is_in_no_class(shapes: Path, background: Path, tmp_path: Path) -> None:
+    labelled = read_labelled(shapes)
+    pictures, refused = read_background(background, [labelled])
+    assert len(pictures) == 19
+    assert [file.path.name for file in refused] == ["broken.png"]
+    with pytest.raises(Invalid, match="no folder"):
+        read_background(tmp_path / "none", [labelled])
+    with pytest.raises(Invalid, match="has 0 images that are in no class"):
+        read_background(shapes, [labelled])
+    assert apart(labelled, labelled)[1] == len(labelled)

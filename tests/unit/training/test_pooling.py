@@ -11,6 +11,8 @@ from shared.errors import NotFound
 from training.pooling import POOLINGS, STAGES, pooling_named
 from training.pooling_layers import GeM
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[np.float32]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from shared.errors import Invalid, NotFound
+from training.architecture import Architecture
 from training.backbones import BACKBONES, backbone_named
-from training.network import Architecture
 from training.recipes import DEFAULT, ClassRecipe, SearchRecipe, names, recipe_named, recipe_of
 
 REPORT = {  # dense layers, dropout, learning rate, augmentation

@@ -9,37 +9,24 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
 
-from shared.errors import Invalid
 from shared.images import decode
-from tests.unit.training.test_classes import SIZE, command, run, shapes, weights_of
+from tests.support.training_runs import SIZE, train, weights_of
+from training.architecture import Architecture
 from training.export import MANIFEST
-from training.labelled import apart, read_background, read_labelled
-from training.network import Architecture, load_network, set_standardisation
-from training.network import build_network as build
+from training.labelled import read_background, read_labelled
+from training.network import build_network, load_network, set_standardisation
 from training.precision import set_precision
 from training.pretrained import RandomWeights
 from training.recipes import SearchRecipe, recipe_named
 from training.savedmodel import saved_model_embed
 from training.similarity import _learner
 
-__all__ = ["shapes"]  # the fixture
+pytestmark = pytest.mark.slow
 
 
 def unit(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
-
-
-@pytest.fixture(scope="module")
-def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty pictures of noise, two of them alike, and a file that is no picture."""
-    folder = tmp_path_factory.mktemp("background")
-    for number in range(20):
-        noise = np.random.default_rng(max(1, number)).integers(0, 256, (80, 80, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(folder / f"{number}.png")
-    (folder / "broken.png").write_text("none")
-    return folder
 
 
 @pytest.mark.parametrize("heads", [None, 1, 3])
@@ -50,7 +37,7 @@ def test_the_loss_is_contrast_and_what_is_kept(heads: int | None) -> None:
     head = ({"standardise": True}, {"heads": heads, "of": [layer]} if heads else layer)
     recipe = replace(recipe, head=head)
     assert (recipe.heads, recipe.projected, recipe.learned) == (heads or 1, None, 2)
-    network = build(Architecture("efficientnet-lite0", 32, 32, "mean", head), RandomWeights(1))
+    network = build_network(Architecture("efficientnet-lite0", 32, 32, "mean", head), RandomWeights(1))
     rng = np.random.default_rng(2)
     x, known = (rng.normal(3, 2, (12, 1280)).astype(np.float32) for _ in range(2))
     mean, deviation = known.mean(axis=0), known.std(axis=0) + 0.1
@@ -75,10 +62,10 @@ def test_the_loss_is_contrast_and_what_is_kept(heads: int | None) -> None:
 
 
 def test_what_is_judged_is_what_is_served(shapes: Path, background: Path, tmp_path: Path) -> None:
-    options = ["--backbone", "efficientnet-lite0", "--background", str(background), "--epochs", "6"]
-    result = run(command(shapes, tmp_path / "run", *options, "--models", str(tmp_path / "models"), "--name", "found"))
+    options = ["--backbone", "efficientnet-lite0", "--background", str(background), "--epochs", "3"]
+    result = train(shapes, tmp_path / "run", *options, "--models", str(tmp_path / "models"), "--name", "found")
     assert result["history"][-1]["loss"] < result["history"][0]["loss"]
-    assert (result["recipe"], result["epochs"], result["best_epoch"]) == ("search", 6, 6)
+    assert (result["recipe"], result["epochs"], result["best_epoch"]) == ("search", 3, 3)
     about = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
     assert (about["background"]["images"], about["held_back"]["images"], about["precision"]) == (16, 3, "single")
     model = tmp_path / "models" / "found" / "1"
@@ -112,25 +99,10 @@ def test_what_is_judged_is_what_is_served(shapes: Path, background: Path, tmp_pa
     assert len(weights_of(tmp_path / "run")) > 100
 
 
-def test_background_that_will_not_do_is_told(shapes: Path, background: Path, tmp_path: Path) -> None:
-    labelled = read_labelled(shapes)
-    pictures, refused = read_background(background, [labelled])
-    assert len(pictures) == 19
-    assert [one.path.name for one in refused] == ["broken.png"]
-    with pytest.raises(Invalid, match="no folder"):
-        read_background(tmp_path / "none", [labelled])
-    with pytest.raises(Invalid, match="has 0 images that are in no class"):
-        read_background(shapes, [labelled])
-    assert apart(labelled, labelled)[1] == len(labelled)
-    options = ["--recipe", "resnet50-model1", "--background", str(background)]
-    said = run(command(shapes, tmp_path / "run", *options), expected=1)["error"]
-    assert "learns classes alone; leave --background out, or take 'search'" in said
-
-
 def test_mixed_precision_computes_the_backbone_in_half_and_the_embedding_in_single() -> None:
     try:
         assert set_precision("mixed") == "mixed"
-        network = build(Architecture("efficientnet-lite0", 32, 32, "stages", ({"dense": 4},)), RandomWeights(1))
+        network = build_network(Architecture("efficientnet-lite0", 32, 32, "stages", ({"dense": 4},)), RandomWeights(1))
         assert network.get_layer("conv_head").compute_dtype == "float16"
         assert network.get_layer("pooling").compute_dtype == network.get_layer("embedding_0").compute_dtype == "float32"
     finally:

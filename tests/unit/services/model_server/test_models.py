@@ -21,6 +21,8 @@ from services.model_server.status import StatusError, from_number
 from services.model_server.tensors import to_array, write
 from services.model_server.versions import aspired_versions
 
+pytestmark = pytest.mark.slow
+
 
 def model(base: Path, policy: str = "") -> model_server_config_pb2.ModelConfig:
     text = f'name: "m" base_path: "{base}" model_platform: "tensorflow" {policy}'
