@@ -83,7 +83,7 @@ def test_ingesting_again_adds_nothing(stack: Stack, gallery: Path) -> None:
 @pytest.mark.parametrize("mode", ["auto", "exact", "lsh"])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_an_indexed_image_finds_itself_first(stack: Stack, gallery: Path, mode: str, metric: str) -> None:
-    for path in sorted(gallery.rglob("*.jpg"))[::13]:
+    for path in sorted(gallery.rglob("*.jpg"))[::25]:
         found = search(stack, str(path), "--mode", mode, "--metric", metric)
         first = found["hits"][0]
         assert first["id"] == layout.image_id(layout.digest_of(path.read_bytes()))
@@ -223,7 +223,7 @@ def test_an_image_that_kills_its_worker_is_set_aside_and_the_others_are_added(st
     for _ in range(6):
         process = fork.Process(target=_embed_with_deadly_decoder, args=(settings, job, items, deadly))
         process.start()
-        process.join(120)
+        process.join(PATIENCE_S)
         exits.append(process.exitcode)
         if process.exitcode == 0:
             break

@@ -117,7 +117,7 @@ def test_a_second_system_on_the_same_folder_is_refused(started: Stack) -> None:
     said = gives_up(started.data, "--port", str(free_port()))
     assert str(started.data) in said
     assert {name: child.pid for name, child in children(started).items()} == before
-    assert json.loads(started.artseek("status", "--json"))["ready"]
+    eventually(lambda: json.loads(started.artseek("status", "--json", check=False))["ready"])
 
 
 # Running
@@ -183,7 +183,7 @@ def test_a_child_that_is_killed_is_started_again(started: Stack, name: str) -> N
 
 def test_after_all_that_the_system_is_ready_again(started: Stack) -> None:
     started.wait_until_ready()
-    assert json.loads(started.artseek("status", "--json"))["ready"]
+    eventually(lambda: json.loads(started.artseek("status", "--json", check=False))["ready"])
 
 
 def test_what_was_added_is_there_after_a_stop_and_a_start(started: Stack, gallery: Path) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import re
+from functools import partial
 
 import pytest
 
 from services.web.app import create_app
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
@@ -22,8 +24,7 @@ def metric(client: Client, pattern: str) -> float:
 
 
 def test_every_part_is_up(client: Client) -> None:
-    reply = client.send("GET", "/readyz")
-    assert reply.status == 200
+    reply = eventually(lambda: client.send("GET", "/readyz"), until=lambda seen: seen.status == 200)
     assert reply.json["ready"] is True
     assert all(part == {"up": True, "reason": None} for part in reply.json["parts"].values())
     assert client.send("GET", "/healthz").json == {"alive": True}
@@ -51,7 +52,7 @@ def test_a_scrape_shows_parts_queues_and_collections(client: Client) -> None:
     assert metric(client, r'artseek_collection_images\{collection="default"\}') == images > 0
     workers = ("embedder", "indexer", "maintenance", "evaluator")
     for part in ("index", "broker", "object store", "query service", "model server", *workers):
-        assert metric(client, rf'artseek_part_up\{{part="{part}"\}}') == 1.0
+        eventually(partial(metric, client, rf'artseek_part_up\{{part="{part}"\}}'), until=lambda up: up == 1.0)
     text = client.send("GET", "/metrics").body.decode()
     queues = set(re.findall(r'^artseek_queue_messages\{queue="(\w+)"\}', text, re.MULTILINE))
     assert queues == {"embed", "index", "maintenance", "evaluate"}
@@ -69,11 +70,14 @@ def test_a_part_that_is_down_is_the_one_that_is_named(stack: Stack) -> None:
     """The same application on the running system, but for one wrong address."""
     settings = stack.settings.model_copy(update={"serving_target": "127.0.0.1:1"})
     app = create_app(settings).test_client()
-    answer = app.get("/readyz")
-    assert answer.status_code == 503
-    found = json.loads(answer.data)
-    assert {part for part, state in found["parts"].items() if not state["up"]} == {"model server"}
-    assert "127.0.0.1:1" in found["parts"]["model server"]["reason"]
+
+    def down() -> dict[str, str]:
+        answer = app.get("/readyz")
+        assert answer.status_code == 503
+        return {part: state["reason"] for part, state in json.loads(answer.data)["parts"].items() if not state["up"]}
+
+    found = eventually(down, until=lambda parts: len(parts) == 1)  # on a busy machine others may take too long to ask
+    assert "127.0.0.1:1" in found["model server"]
 
 
 def test_large_uploads_leave_the_process_small(client: Client) -> None:
