@@ -341,7 +341,7 @@ def test_a_client_made_before_a_fork_works_in_the_child(tiny: Server) -> None:
     code = """
 import os, sys
 import numpy as np
-from shared.serving.client import ServingClient
+from shared.rpc.serving.client import ServingClient
 client = ServingClient(sys.argv[1], "tiny")
 children = []
 for _ in range(2):
