@@ -11,8 +11,6 @@ from shared.messaging.celery_app import make_app
 from shared.messaging.worker import WorkerClients, connect_worker
 from shared.rpc.query import QueryClient
 from shared.settings import Settings
-from shared.state import connect
-from shared.state.recall_log import RecallLog
 
 _NAME = "artseek"
 _MEMORY = 192 * 2**20
@@ -28,7 +26,6 @@ class WebClients(WorkerClients):
     settings: Settings
     limits: Limits
     query: QueryClient
-    recall_log: RecallLog
     thumbnails: Thumbnails
     memory: MemoryBudget
 
@@ -45,7 +42,6 @@ def attach(app: Flask, settings: Settings) -> None:
         settings=settings,
         limits=limits,
         query=QueryClient(settings.query_target),
-        recall_log=RecallLog(connect(settings.index_url.get_secret_value())),
         thumbnails=Thumbnails(base.store, limits),
         memory=MemoryBudget(max(_MEMORY, settings.max_file_bytes)),
     )

@@ -25,5 +25,5 @@ def get_recall(path: CollectionPath, query: RecallListing) -> ResponseReturnValu
     """
     clients = web_clients()
     made = hour_of(clients.query.collection(path.name).created)  # before, another one had the name
-    hours = clients.recall_log.read(path.name, days=query.days)
+    hours = clients.state.recall_log.read(path.name, days=query.days)
     return reply(recall_answer(path.name, [hour for hour in hours if hour.hour >= made]))

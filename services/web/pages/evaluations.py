@@ -161,7 +161,7 @@ def _live(collection: Collection | None) -> RecallAnswer | None:
     if collection is None:
         return None
     try:
-        kept = web_clients().recall_log.read(collection.name, days=_DAYS)
+        kept = web_clients().state.recall_log.read(collection.name, days=_DAYS)
     except Unavailable:
         return None
     created = hour_of(collection.created)  # before, another collection had the name
