@@ -5,8 +5,9 @@
 PORT ?= 8080
 DATA ?= ./data
 IMAGES ?=
-# Processes that run tests at the same time. A whole system may run beside each.
-JOBS ?= 2
+# Processes that run tests at the same time: one more than the cores of a small machine, since many tests wait for
+# servers. A whole system may run beside each, in about 2 GB.
+JOBS ?= 3
 
 # TensorFlow has wheels for these; the first one found makes the environment.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \

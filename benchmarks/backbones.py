@@ -29,7 +29,8 @@ from shared.images import ImageRefused, decode
 from shared.tensorflow_runtime import import_quietly
 from training.architecture import Architecture
 from training.backbones import BACKBONES, backbone_named
-from training.export import export, read_manifest
+from training.manifest import read_manifest
+from training.model_versions import export_pretrained
 from training.pretrained import Imagenet, RandomWeights, Weights
 from training.weights import WeightsError
 
@@ -118,7 +119,7 @@ def _models(sizes: Sequence[int], given: Sequence[Path], scratch: Path) -> Itera
         kind, weights = _weights(name)
         for size in sizes:
             architecture = replace(Architecture.plain(backbone_named(name)), input_size=size, shorter_side=size)
-            export(architecture, weights, scratch, f"{name}-{size}", 1)
+            export_pretrained(architecture, weights, scratch, f"{name}-{size}", 1)
             yield f"{name} {size}", scratch / f"{name}-{size}" / "1", kind
     for folder in given:
         yield f"{folder.parent.name} {folder.name}", folder, "trained"

@@ -29,9 +29,11 @@ from shared.messaging.worker import WorkerClients
 from shared.rpc.query import MODES, Mode
 from shared.rpc.query import query_pb2 as messages
 from shared.rpc.query.client import QueryClient
+from shared.rpc.query.connecting import connect_query
 from shared.rpc.serving import ServingClient
+from shared.settings import Settings
 from shared.state import IndexState, Jobs, State, connect
-from shared.state.jobs import Outcome
+from shared.state.outcomes import Outcome
 from shared.storage import layout, segments
 from shared.storage.catalog import Catalog, EmbeddingSet
 from shared.storage.object_store import ObjectStore
@@ -150,10 +152,11 @@ def measure_end_to_end(
         servers.start("valkey-index", "valkey-broker", "objects")
         workers = _Workers(servers, seed=seed)
         chosen = _fill(workers, dataset.vectors, target, measurements)
-        searcher = _Searcher(servers.settings.query_target, dataset.queries, image_ids)
+        searcher = _Searcher(servers.settings, dataset.queries, image_ids)
         measurements["first_copy_s"] = servers.start("query") + _seconds(lambda: searcher.wait_for_answer("lsh"))
         servers.stop("query")
         measurements["query_restart_s"] = servers.start("query") + _seconds(lambda: searcher.wait_for_answer("lsh"))
+        searcher.wait_for_index()
         point = _measure_search(searcher, dataset, clients, measurements)
         measurements["query_memory_mb"] = anonymous_bytes(servers.pid("query")) / 2**20
         servers.stop("valkey-index")
@@ -220,8 +223,8 @@ def _fill(workers: _Workers, vectors: Vectors, target: float, measurements: dict
 class _Searcher:
     """Searches of the collection by vector, through the query service."""
 
-    def __init__(self, target: str, queries: Vectors, image_ids: ImageIds) -> None:
-        self.target, self.queries, self._image_ids = target, queries, image_ids
+    def __init__(self, settings: Settings, queries: Vectors, image_ids: ImageIds) -> None:
+        self.settings, self.queries, self._image_ids = settings, queries, image_ids
 
     def search(self, client: QueryClient, query: Vectors, mode: Mode) -> messages.SearchResponse:
         """Return the answer to one query."""
@@ -239,7 +242,7 @@ class _Searcher:
     def wait_for_answer(self, mode: Mode) -> None:
         """Search until there is an answer."""
         until = time.monotonic() + _PATIENCE_S
-        with QueryClient(self.target) as client:
+        with connect_query(self.settings) as client:
             while True:
                 try:
                     self.search(client, self.queries[0], mode)
@@ -250,13 +253,22 @@ class _Searcher:
                 else:
                     return
 
+    def wait_for_index(self) -> None:
+        """Search until the index is asked: a query service that was started scans exactly until it has checked it."""
+        until = time.monotonic() + _PATIENCE_S
+        with connect_query(self.settings) as client:
+            while (fault := self.search(client, self.queries[0], "lsh").index_fault) and time.monotonic() < until:
+                time.sleep(0.05)
+        if fault:
+            raise Unavailable(f"the query service does not ask the index: {fault}")
+
     def searches_per_second(self, clients: int) -> float:
         """Return the answers a second that so many clients get, each asking again once it has its answer."""
         until = time.perf_counter() + _THROUGHPUT_S
 
         def search_until_done(number: int) -> int:
             done = 0
-            with QueryClient(self.target) as client:
+            with connect_query(self.settings) as client:
                 while time.perf_counter() < until:
                     self.search(client, self.queries[(number + done * clients) % len(self.queries)], "lsh")
                     done += 1
@@ -272,7 +284,7 @@ def _measure_search(
     searcher: _Searcher, dataset: Dataset, clients: Sequence[int], measurements: dict[str, float]
 ) -> Point:
     """Search by every query in turn, exactly by some, and by several clients at once."""
-    with QueryClient(searcher.target) as client:
+    with connect_query(searcher.settings) as client:
         for query in searcher.queries[:20]:
             searcher.search(client, query, "lsh")
         times, answers = [], []

@@ -15,6 +15,7 @@ from local.demo import sample_gallery
 from shared.folders import walk
 from shared.images import ImageRefused, decode
 from shared.rpc.serving import ServingClient
+from shared.rpc.tls import grpc_tls
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def _embed(files: Sequence[Path], scratch: Path) -> Vectors:
     with Servers(scratch, models=MODELS) as servers:
         servers.start("model-server")
         settings = servers.settings
-        with ServingClient(settings.serving_target, settings.model, timeout_s=300.0) as serving:
+        with ServingClient(settings.serving_target, settings.model, timeout_s=300.0, tls=grpc_tls(settings)) as serving:
             size = serving.signature().input_size
 
             def batch(start: int) -> Vectors:

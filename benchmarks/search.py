@@ -21,10 +21,10 @@ import psutil
 from PIL import Image
 
 from benchmarks.system import RunningSystem, running_system
+from shared.clients import model_connector
 from shared.folders import walk
 from shared.images import decode
 from shared.index.generations import Generation
-from shared.rpc.serving import ServingClient
 from shared.state import connect
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
@@ -83,7 +83,7 @@ def _measure(system: RunningSystem, files: list[Path]) -> None:
     product = _median_ms(lambda number: vectors @ vectors[number])
     print(f"one product of {size} vectors with a query in this process: {product:.1f} ms")
 
-    with ServingClient(settings.serving_target, settings.model) as serving:
+    with model_connector(settings)(settings.model, None) as serving:
         input_size = serving.signature().input_size
         pictures = [path.read_bytes() for path in files[:_SEARCHES]]
         pixels = [decode(data, size=input_size)[0][np.newaxis] for data in pictures]

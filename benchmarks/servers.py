@@ -27,7 +27,9 @@ class Servers:
         port = FreePorts({}).take("benchmark")
         system = LocalSystem(DataFolder(folder), host="127.0.0.1", port=port, models=models)
         self.folder, self.settings = system.folder.path, system.settings
-        self._children: dict[str, Child] = {child.name: child for child in (*system.stores(), *system.services())}
+        self._children: dict[str, Child] = {
+            child.name: child for child in (*system.backing_servers(), *system.services())
+        }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -50,7 +52,8 @@ class Servers:
             child = self._children[name]
             with self._log(name).open("ab") as out:
                 self._running[name] = subprocess.Popen(
-                    tethered(child.command, child.orphaned),
+                    tethered(child.command),
+                    cwd=child.folder,
                     env={**os.environ, **child.environment},
                     stdin=subprocess.DEVNULL,
                     stdout=out,

@@ -1,5 +1,6 @@
 """A system of its own for a benchmark, in a folder that is thrown away."""
 
+import http.client
 import json
 import os
 import signal
@@ -7,9 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ from typing import Any
 from local.ports import FreePorts
 from shared.settings import SETTINGS_FILE, Settings
 
-_ROOT = Path(__file__).resolve().parent.parent
-MODELS = _ROOT / "build" / "models"
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = ROOT / "build" / "models"
 _PATIENCE_S = 180.0
 
 
@@ -36,11 +36,21 @@ class RunningSystem:
         """The settings that reach the system."""
         return Settings(_env_file=self.data / SETTINGS_FILE, data=self.data)  # type: ignore[call-arg]
 
+    def is_ready(self) -> bool:
+        """Return whether all parts of the system are up."""
+        return _answers(f"{self.url}/readyz")
+
+    def wait_until_alive(self, patience_s: float) -> None:
+        """Wait until the web service answers, or the time is over."""
+        until = time.monotonic() + patience_s
+        while time.monotonic() < until and not _answers(f"{self.url}/healthz"):
+            time.sleep(0.1)
+
     def artseek(self, *arguments: str) -> dict[str, Any]:
         """Run a command with ``--json`` and return what it printed."""
         command = [sys.executable, "-m", "cli", *arguments, "--json"]
-        environment = {**os.environ, "ARTSEEK_DATA": str(self.data)}
-        done = subprocess.run(command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        environment = command_environment(self.data)
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode not in {0, 3}:
             raise SystemExit(f"{' '.join(arguments)} ended with {done.returncode}")
         return dict(json.loads(done.stdout))
@@ -49,34 +59,57 @@ class RunningSystem:
 def export_models() -> None:
     """Export the default model unless it was exported before."""
     command = [sys.executable, "-m", "training.export", "--out", str(MODELS), "--base-path", str(MODELS)]
-    subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def command_environment(data: Path) -> dict[str, str]:
+    """Return the environment in which a command of ours reaches the system on a data folder."""
+    return {**os.environ, "ARTSEEK_DATA": str(data)}
 
 
 @contextmanager
 def running_system() -> Iterator[RunningSystem]:
     """Start the whole system on a temporary folder; stop it and remove the folder after the block."""
     export_models()
-    with tempfile.TemporaryDirectory(prefix="artseek-bench-") as folder:
-        data = Path(folder)
-        port = FreePorts({}).take("benchmark")
-        command = [sys.executable, "-m", "local", "--data", folder, "--port", str(port)]
-        with (data / "local.log").open("w") as log:
-            process = subprocess.Popen(
-                [*command, "--models", str(MODELS)], cwd=_ROOT, stdout=log, stderr=subprocess.STDOUT
-            )
-        try:
-            yield _when_ready(data, f"http://127.0.0.1:{port}", process)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=60)
+    with tempfile.TemporaryDirectory(prefix="artseek-bench-") as folder, system_on(Path(folder)) as system:
+        yield system
+
+
+@contextmanager
+def system_on(
+    data: Path, *, models: Path = MODELS, environment: Mapping[str, str] | None = None
+) -> Iterator[RunningSystem]:
+    """Start the whole system on a folder, with more `environment`; stop it after the block."""
+    port = FreePorts({}).take("benchmark")
+    command = [sys.executable, "-m", "local", "--data", str(data), "--port", str(port)]
+    with (data / "local.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--models", str(models)],
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield _when_ready(data, f"http://127.0.0.1:{port}", process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
 
 
 def _when_ready(data: Path, url: str, process: "subprocess.Popen[bytes]") -> RunningSystem:
+    system = RunningSystem(data, url, process.pid)
     until = time.monotonic() + _PATIENCE_S
     while time.monotonic() < until and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=5):  # noqa: S310 -- our own address
-                return RunningSystem(data, url, process.pid)
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+        if system.is_ready():
+            return system
+        time.sleep(0.2)
     raise SystemExit((data / "local.log").read_text())
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):  # noqa: S310 -- our own address
+            return True
+    except (OSError, http.client.HTTPException):
+        return False

@@ -1,81 +1,120 @@
-"""What the commands of `artseek` have in common: the running system, exit status, errors, options."""
+"""What the commands of `artseek` have in common: the system that they reach, their exit status and errors.
+
+What takes long to import is imported where it is used, so that a command starts at once.
+"""
 
 import functools
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.printing.console import err, print_error
-from shared.errors import ArtseekError, Unavailable
+from cli.remote.api import Api
+from shared.errors import ArtseekError, Invalid, Misconfigured, Unavailable
 from shared.logs import configure
-from shared.messaging.celery_app import make_app
-from shared.messaging.job_submission import submit, wait_for_end
-from shared.messaging.worker import WorkerClients, connect_worker
-from shared.rpc.query import QueryClient
-from shared.settings import Settings, load_settings
-from shared.state import Job
-from shared.state.jobs import Kind
-from shared.storage.layout import collection_name
 
-_JOB_PATIENCE_S = 3600.0
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
-SOME_LEFT_OUT = 3
-"""Exit status of a command that did its work but left some images out."""
+    from cli.clients import System
+    from shared.rpc.query import QueryClient
+    from shared.settings import Settings
+
+_CHECK_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class System(WorkerClients):
-    """The clients of the running system, and the settings that say how to reach it."""
+class RemoteSystem:
+    """A system that is reached by its API alone, and the settings of this machine."""
 
-    settings: Settings
+    api: Api
+    settings: "Settings"
 
-    def query(self) -> QueryClient:
+
+@dataclass(frozen=True, kw_only=True)
+class QueriedSystem:
+    """A running system that is asked by its query service alone, and the settings that say how to reach it."""
+
+    settings: "Settings"
+
+    def query(self) -> "QueryClient":
         """Return a client of the query service."""
-        return QueryClient(self.settings.query_target)
+        from shared.rpc.query.connecting import connect_query
 
-    def run_job(self, kind: Kind, collection: str, send: Callable[[str], None]) -> Job:
-        """Submit a job whose task `send` sends, and wait for its end.
-
-        Raises:
-            ArtseekError: The job failed, or has not ended within an hour.
-        """
-        job_id = submit(self.state.jobs, kind, collection, send)
-        job = wait_for_end(self.state.jobs, job_id, deadline_s=_JOB_PATIENCE_S)
-        if job is None:
-            raise Unavailable(
-                f"the {kind} job {job_id} has not ended within {_JOB_PATIENCE_S / 3600:g} h; see `artseek status`"
-            )
-        for failure in job.outcome.rejected:
-            raise ArtseekError(failure.reason)
-        return job
-
-
-def connect_system(settings: Settings) -> System:
-    """Return the clients of the system that the settings name; nothing is sent yet."""
-    base = connect_worker(settings, make_app(settings, name="producer"))
-    return System(
-        store=base.store, state=base.state, connect_model=base.connect_model, queue=base.queue, settings=settings
-    )
+        return connect_query(self.settings)
 
 
 def command(run: Callable[..., int | None]) -> Callable[..., None]:
     """Give a command the running system, and turn its errors into a line and an exit status."""
 
+    def connect(settings: "Settings") -> "System":
+        if settings.url:
+            name = click.get_current_context().command_path
+            raise Invalid(
+                f"ARTSEEK_URL names a remote system, and `{name}` works beside the servers: run it on their machine, "
+                "without ARTSEEK_URL; search, ingest, evaluate and share work from here"
+            )
+        return _connect(settings)
+
+    return _with_system(run, connect)
+
+
+def command_anywhere(run: Callable[..., int | None]) -> Callable[..., None]:
+    """Give a command the system whose page is at ARTSEEK_URL, or else the running one; see `command`."""
+    return _with_system(run, lambda settings: _connect_remotely(settings) if settings.url else _connect(settings))
+
+
+def query_command(run: Callable[..., int | None]) -> Callable[..., None]:
+    """Give a command the system whose page is at ARTSEEK_URL, or else what asks the query service; see `command`."""
+    return _with_system(
+        run,
+        lambda settings: _connect_remotely(settings) if settings.url else QueriedSystem(settings=settings),
+    )
+
+
+def _connect_remotely(settings: "Settings") -> RemoteSystem:
+    return RemoteSystem(
+        api=Api(settings.url, settings.key.get_secret_value(), ca_file=settings.url_ca_file), settings=settings
+    )
+
+
+def _connect(settings: "Settings") -> "System":
+    from cli.clients import connect_system
+    from shared.system_identity import check_own_system
+
+    with suppress(Unavailable):  # the command says what is away, if it needs that
+        check_own_system(settings, settings.broker_url, timeout_s=_CHECK_S)
+    return connect_system(settings)
+
+
+def _with_system(
+    run: Callable[..., int | None], connect: Callable[["Settings"], QueriedSystem | RemoteSystem]
+) -> Callable[..., None]:
     @functools.wraps(run)
     def wrapper(*arguments: Any, **options: Any) -> None:
+        from pydantic import ValidationError
+
+        from shared.settings import load_settings
+
+        url = ""
         try:
             settings = load_settings()
+            url = settings.url
             configure("WARNING")
-            status = run(connect_system(settings), *arguments, **options)
+            status = run(connect(settings), *arguments, **options)
         except (ArtseekError, OSError) as error:
             print_error(error)
-            if isinstance(error, Unavailable):
+            if isinstance(error, Unavailable) and not isinstance(error, Misconfigured) and not url:
                 err.print("Is the system running? `artseek status` tells which part is not.", style="dim")
             sys.exit(1)
-        except ValueError as error:  # settings that do not fit: pydantic names each of them
+        except ValidationError as error:
+            _print_settings_error(error)
+            sys.exit(1)
+        except ValueError as error:
             print_error(error)
             sys.exit(1)
         except KeyboardInterrupt:
@@ -86,15 +125,11 @@ def command(run: Callable[..., int | None]) -> Callable[..., None]:
     return wrapper
 
 
-def checked_collection(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Return the value of an option if it can name a collection, or is not given."""
-    try:
-        return None if value is None else collection_name(value)
-    except ArtseekError as error:
-        raise click.BadParameter(str(error)) from error
+def _print_settings_error(error: "ValidationError") -> None:
+    """Print which settings do not fit, by the names that they have in the environment, without their values."""
+    from shared.settings import environment_name
 
-
-in_collection = click.option(
-    "--collection", default="default", show_default=True, callback=checked_collection, help="Name of the collection."
-)
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+    for item in error.errors(include_url=False, include_input=False):
+        words = item["msg"].removeprefix("Value error, ")
+        name = environment_name(str(item["loc"][0])) if item["loc"] else ""
+        print_error(f"{name}: {words[:1].lower()}{words[1:]}" if name else words)

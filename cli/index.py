@@ -4,11 +4,13 @@ from typing import Any
 
 import click
 
-from cli.command import System, as_json_option, checked_collection, command, in_collection
-from cli.printing.console import out, print_json
+from cli.clients import System
+from cli.command import command
+from cli.options import as_json_option, checked_collection, in_collection
+from cli.printing.console import out, print_error, print_json
 from cli.printing.index import print_tuning
 from cli.printing.progress import spinner
-from shared.errors import ArtseekError
+from shared.errors import ArtseekError, Unavailable
 from shared.messaging.messages import TuningRequest
 from shared.rpc.query import METRICS, Metric
 from shared.schemas.index import index_answer, tuning_answer
@@ -88,19 +90,26 @@ def rebuild(system: System, collection: str | None, *, fit: bool, as_json: bool)
     names = [collection] if collection else system.catalog.names()
     if collection:
         system.catalog.get(collection)
-    restored = {}
+    restored, failed = {}, False
     for name in names:
-        job = system.run_job(
-            "rebuild",
-            name,
-            lambda job, name=name: system.queue.rebuild(collection=name, job=job, fit=fit),  # type: ignore[misc]
-        )
+        try:
+            job = system.run_job(
+                "rebuild",
+                name,
+                lambda job, name=name: system.queue.rebuild(collection=name, job=job, fit=fit),  # type: ignore[misc]
+            )
+        except Unavailable:
+            raise
+        except ArtseekError as error:  # of this collection alone
+            print_error(error)
+            failed = True
+            continue
         restored[name] = job.outcome.affected
         if not as_json:
             out.print(f"{name}: {restored[name]} images")
     if as_json:
         print_json({"rebuilt": restored})
-    return 0
+    return int(failed)
 
 
 @click.command()
@@ -115,19 +124,26 @@ def compact(system: System, collection: str | None, *, as_json: bool) -> int:
     names = [collection] if collection else system.catalog.names()
     if collection:
         system.catalog.get(collection)
-    done = {}
+    done, failed = {}, False
     for name in names:
-        set_name = system.catalog.get(name).name
-        before = len(system.catalog.segments(set_name))
-        job = system.run_job(
-            "compact",
-            name,
-            lambda job, name=name: system.queue.compact(collection=name, job=job),  # type: ignore[misc]
-        )
+        try:
+            set_name = system.catalog.get(name).name
+            before = len(system.catalog.segments(set_name))
+            job = system.run_job(
+                "compact",
+                name,
+                lambda job, name=name: system.queue.compact(collection=name, job=job),  # type: ignore[misc]
+            )
+        except Unavailable:
+            raise
+        except ArtseekError as error:  # of this collection alone
+            print_error(error)
+            failed = True
+            continue
         after = len(system.catalog.segments(set_name))
         done[name] = {"segments_before": before, "segments_after": after, "rows_dropped": job.outcome.affected}
         if not as_json:
             out.print(f"{name}: {before} segments before, {after} after, {job.outcome.affected} rows dropped")
     if as_json:
         print_json({"compacted": done})
-    return 0
+    return int(failed)

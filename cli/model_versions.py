@@ -1,16 +1,21 @@
 """The model versions that are exported, served or used, and whether what is served is what was exported."""
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+from shared.clients import ConnectModel
 from shared.errors import ArtseekError
-from shared.rpc.serving import ModelNotFound, ServingClient, ServingError, golden
+from shared.model_config import MANIFEST
+from shared.rpc.serving import ModelNotFound, ServingError, golden
 from shared.storage.catalog import Catalog
 
-MANIFEST = "assets.extra/artseek.json"
+_log = logging.getLogger(__name__)
+
+_PATIENCE_S = 5.0
 
 Version = tuple[str, int]
 """A model's name and the number of its version."""
@@ -45,20 +50,24 @@ class ModelCheckAnswer(TypedDict):
     error: str
 
 
-def model_versions(folder: Path, target: str, catalog: Catalog) -> list[ModelAnswer]:
+def model_versions(folder: Path, connect: ConnectModel, catalog: Catalog) -> list[ModelAnswer]:
     """Return the model versions that are exported, served or used, by name and version.
 
     Args:
         folder: Folder of the exported models.
-        target: host:port of the model server's gRPC API.
+        connect: connects to a model at the model server.
         catalog: Knows which collection uses which version.
     """
     manifests = {version: _read_manifest(path) for version, path in exported_versions(folder).items()}
     users: defaultdict[Version, list[str]] = defaultdict(list)
     for name in catalog.names():
-        embedding_set = catalog.get(name)
+        try:
+            embedding_set = catalog.get(name)
+        except ArtseekError as error:
+            _log.error("which model %s uses is not known: %s", name, error)
+            continue
         users[embedding_set.model, embedding_set.version].append(name)
-    states = _states(target, sorted({name for name, _ in (*manifests, *users)}))
+    states = _states(connect, sorted({name for name, _ in (*manifests, *users)}))
     known = manifests.keys() | users.keys() | {version for version, (served, _) in states.items() if served}
     return [_model_answer(version, manifests, users, states) for version in sorted(known)]
 
@@ -68,12 +77,12 @@ def exported_versions(folder: Path) -> dict[Version, Path]:
     return {(path.parts[-4], int(path.parts[-3])): path for path in folder.glob(f"*/[0-9]*/{MANIFEST}")}
 
 
-def check_version(folder: Path, target: str) -> ModelCheckAnswer:
-    """Compare what the model server at `target` gives with the golden vectors of the version in a folder."""
+def check_version(folder: Path, connect: ConnectModel) -> ModelCheckAnswer:
+    """Compare what the model server that `connect` reaches gives with the golden vectors of the version in a folder."""
     name, version = folder.parent.name, int(folder.name)
     answer = ModelCheckAnswer(model=name, version=version, difference=None, error="")
     try:
-        with ServingClient(target, name, version=version) as serving:
+        with connect(name, version) as serving:
             answer["difference"] = golden.check(folder, serving.embed)
     except ArtseekError as error:
         answer["error"] = str(error)
@@ -123,13 +132,13 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest if isinstance(manifest, dict) else {}
 
 
-def _states(target: str, names: list[str]) -> dict[Version, tuple[bool | None, str]]:
+def _states(connect: ConnectModel, names: list[str]) -> dict[Version, tuple[bool | None, str]]:
     """Return whether each version is served, and what the server says against it; version 0 stands for all others."""
     states: dict[Version, tuple[bool | None, str]] = {}
     for name in names:
         try:
-            with ServingClient(target, name, timeout_s=5.0) as serving:
-                for status in serving.status():
+            with connect(name, None) as serving:
+                for status in serving.status(_PATIENCE_S):
                     states[name, status.version] = (status.state == "AVAILABLE", status.error)
         except ModelNotFound:
             states[name, 0] = (False, "")

@@ -4,8 +4,10 @@ import math
 
 import click
 
-from cli.command import SOME_LEFT_OUT, System, as_json_option, command, in_collection
+from cli.clients import System
+from cli.command import command
 from cli.model_versions import check_version, exported_versions, model_versions
+from cli.options import SOME_REJECTED, as_json_option, in_collection
 from cli.printing.console import err, print_json
 from cli.printing.models import print_change, print_checks, print_models
 from cli.printing.progress import job_bar
@@ -26,7 +28,7 @@ def models(context: click.Context, *, as_json: bool) -> None:
 
 @command
 def _list(system: System, *, as_json: bool) -> None:
-    found = model_versions(system.settings.models, system.settings.serving_target, system.catalog)
+    found = model_versions(system.settings.models, system.connect_model, system.catalog)
     if as_json:
         print_json(found)
     else:
@@ -53,8 +55,7 @@ def check(system: System, model: str | None, *, as_json: bool) -> int:
         raise NotFound(
             f"no version of {model or 'any model'} is exported to {str(folder)!r}; `artseek models` lists them"
         )
-    target = system.settings.serving_target
-    checks = [check_version(folder / exported / str(version), target) for exported, version in chosen]
+    checks = [check_version(folder / exported / str(version), system.connect_model) for exported, version in chosen]
     if as_json:
         print_json(checks)
     else:
@@ -76,6 +77,7 @@ def use(system: System, model: str, collection: str, *, as_json: bool) -> int:
     name, version = _parse_version(model)
     system.catalog.get(collection)
     jobs = system.state.jobs
+    system.note_change("change-model", collection)
     job_id = submit(
         jobs,
         "change-model",
@@ -84,7 +86,9 @@ def use(system: System, model: str, collection: str, *, as_json: bool) -> int:
     )
     try:
         with job_bar(f"embedding {collection} with {model}") as on_progress:
-            job = wait_for_end(jobs, job_id, deadline_s=math.inf, on_progress=on_progress)
+            job = wait_for_end(
+                jobs, job_id, deadline_s=math.inf, on_progress=lambda job: on_progress(job.steps, job.total)
+            )
     except KeyboardInterrupt:
         err.print("\nartseek: interrupted; the change goes on in the background, and the same command follows it")
         return 130
@@ -98,7 +102,7 @@ def use(system: System, model: str, collection: str, *, as_json: bool) -> int:
         print_json({"collection": collection, **result.to_json(), "failed": failures, "job": job_id})
     else:
         print_change(collection, result, failed)
-    return SOME_LEFT_OUT if failed else 0
+    return SOME_REJECTED if failed else 0
 
 
 def _parse_version(model: str) -> tuple[str, int | None]:

@@ -1,15 +1,26 @@
 """`artseek search`: prints the images of a collection that look most like one, or like examples."""
 
+import io
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
+from urllib.parse import urlencode
 
 import click
 
-from cli.command import System, as_json_option, command, in_collection
+from cli.command import QueriedSystem, RemoteSystem, query_command
+from cli.local_proof import local_prover
+from cli.options import as_json_option, in_collection
 from cli.printing.console import print_json
-from cli.printing.search import print_hits
+from cli.printing.search import print_hits, print_images
+from cli.remote.search import Query
+from cli.remote.search import search as search_remote
+from shared.records.filters import filter_to_json, parse_filter
+from shared.records.model import LABEL
 from shared.rpc.query import METRICS, MODES, Metric, Mode, SearchOptions
 from shared.rpc.query.options import DEFAULTS, OPTIONS
-from shared.schemas.search import search_answer
+from shared.schemas.images import ImagesAnswer, image_answer
+from shared.schemas.search import SearchAnswer, search_answer
 from shared.storage.layout import ID_BITS
 
 _IMAGE_ID = click.IntRange(1, 2**ID_BITS - 1)
@@ -28,6 +39,9 @@ def _limits(name: str) -> click.IntRange:
 @click.command()
 @click.argument("image", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--id", "image_id", type=_IMAGE_ID, help="Search for an image of the collection instead of a file.")
+@click.option("--url", default="", help="Search for the picture at an address, which the system fetches.")
+@click.option("--box", default="", help="Search for a part of the picture: x,y,width,height in pixels, or pct:x,y,w,h.")
+@click.option("--proof", is_flag=True, help="Check which of the first hits show the same; they come first.")
 @in_collection
 @click.option("-k", default=DEFAULTS.k, show_default=True, type=_limits("k"), help=_help("k"))
 @click.option("--mode", type=click.Choice(list(MODES)), default=DEFAULTS.mode, show_default=True)
@@ -35,15 +49,23 @@ def _limits(name: str) -> click.IntRange:
 @click.option("--label", "labels", multiple=True, help=_help("labels"))
 @click.option("--like", multiple=True, type=_IMAGE_ID, help=_help("like"))
 @click.option("--unlike", multiple=True, type=_IMAGE_ID, help=_help("unlike"))
+@click.option("--filter", "wanted", default="", help=_help("filter"))
+@click.option("--text", default="", help=_help("text"))
+@click.option("--sort", default="", help=_help("sort"))
+@click.option("--group", default="", help=_help("group"))
+@click.option("--field", "fields", multiple=True, help=_help("fields"))
 @click.option("--min-score", type=float, help=_help("min_score"))
 @click.option("--budget", type=_limits("budget"), help=_help("budget"))
 @as_json_option
-@command
+@query_command
 def search(  # noqa: PLR0913 -- its options
-    system: System,
+    system: QueriedSystem | RemoteSystem,
     *,
     image: Path | None,
     image_id: int | None,
+    url: str,
+    box: str,
+    proof: bool,
     collection: str,
     k: int,
     mode: Mode,
@@ -51,26 +73,105 @@ def search(  # noqa: PLR0913 -- its options
     labels: tuple[str, ...],
     like: tuple[int, ...],
     unlike: tuple[int, ...],
+    wanted: str,
+    text: str,
+    sort: str,
+    group: str,
+    fields: tuple[str, ...],
     min_score: float | None,
     budget: int | None,
     as_json: bool,
 ) -> None:
-    """Print the images of a collection that look most like IMAGE, or like the examples given."""
-    if image is not None and image_id is not None:
-        raise click.UsageError("give an IMAGE file or --id, one of the two")
-    if image is None and image_id is None and not like and not unlike:
-        raise click.UsageError("give an IMAGE file, --id, or examples by --like and --unlike")
+    """Print the images of a collection that look most like IMAGE, or like the examples given.
+
+    With --text or --filter alone, print the images with these records, the latest added first.
+    """
+    query = Query(image=image, image_id=image_id, url=url, box=box, proof=proof)
+    if query.number > 1:
+        raise click.UsageError("give an IMAGE file, --id or --url, one of them")
+    if box and not query.number:
+        raise click.UsageError("a --box is a part of a picture: give an IMAGE file, --id or --url")
+    if proof and not query.number:
+        raise click.UsageError("--proof compares pictures: give an IMAGE file, --id or --url")
+    alone = not query.number and not like and not unlike
+    if alone and not (text.strip() or wanted):
+        raise click.UsageError("give an IMAGE file, --id, --url, examples (--like, --unlike), --text or --filter")
     options = SearchOptions(
-        k=k, mode=mode, metric=metric, labels=labels, like=like, unlike=unlike, min_score=min_score, budget=budget
+        k=k,
+        mode=mode,
+        metric=metric,
+        labels=labels,
+        like=like,
+        unlike=unlike,
+        min_score=min_score,
+        budget=budget,
+        filter=wanted,
+        text=text,
+        sort=sort,
+        group=group,
+        fields=fields,
     )
-    request = options.to_request(collection)
-    if image is not None:
-        request.image = image.read_bytes()
-    elif image_id is not None:
-        request.id = image_id
-    with system.query() as query:
-        answer = query.search(request)
+    if alone:
+        _print_list(_listed(system, collection, options), as_json=as_json)
+        return
+    if isinstance(system, RemoteSystem):
+        answer = search_remote(system.api, collection, options, query)
+    else:
+        answer = _search(system, collection, options, query)
     if as_json:
-        print_json(search_answer(collection, answer))
+        print_json(answer)
     else:
         print_hits(answer)
+
+
+def _search(system: QueriedSystem, collection: str, options: SearchOptions, query: Query) -> SearchAnswer:
+    request = options.to_request(collection)
+    request.box = query.box
+    if query.image is not None:
+        request.image = query.image.read_bytes()
+    elif query.url:
+        request.image = _fetched(system, query.url)
+    elif query.image_id is not None:
+        request.id = query.image_id
+    with system.query() as client:
+        found = client.search(request)
+        if not query.proof:
+            return search_answer(collection, found)
+        with local_prover(system.settings, client) as prover:
+            image = request.image if request.WhichOneof("query") == "image" else None
+            proofs = prover.prove(collection, found, options, image=image, image_id=request.id, box=query.box)
+        return search_answer(collection, found, proofs)
+
+
+def _fetched(system: QueriedSystem, url: str) -> bytes:
+    """Return the picture at an address, within the limits of the system's settings."""
+    from shared.fetching.fetcher import Fetcher  # noqa: PLC0415 -- which most searches do not need
+
+    file = io.BytesIO()
+    Fetcher.from_settings(system.settings).fetch(url, file)
+    return file.getvalue()
+
+
+def _listed(system: QueriedSystem | RemoteSystem, collection: str, options: SearchOptions) -> ImagesAnswer:
+    """Return the images whose records are wanted, where no picture is searched for."""
+    wanted = options.filter
+    if options.labels:
+        given = parse_filter(wanted)
+        wanted = filter_to_json(replace(given, criteria={**given.criteria, LABEL: tuple(options.labels)}))
+    if isinstance(system, RemoteSystem):
+        values = {"limit": options.k, "filter": wanted, "text": options.text, "sort": options.sort}
+        query = urlencode({**values, "fields": list(options.fields)}, doseq=True)
+        return cast("ImagesAnswer", system.api.get(f"/collections/{collection}/images?{query}"))
+    with system.query() as client:
+        found = client.images(
+            collection, limit=options.k, filter=wanted, text=options.text, sort=options.sort, fields=options.fields
+        )
+    images = [image_answer(collection, image) for image in found.images]
+    return ImagesAnswer(images=images, total=found.total, limit=options.k, offset=0)
+
+
+def _print_list(answer: ImagesAnswer, *, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+    else:
+        print_images(answer)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from cli.command import System, as_json_option, command
+from cli.clients import System
+from cli.command import command
+from cli.options import as_json_option
 from cli.printing.console import print_json
 from cli.printing.system import print_status
 from shared.errors import Unavailable
@@ -19,11 +21,14 @@ from shared.health.readiness import Readiness
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that the page listens at.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port of the page.")
-def up(data: Path | None, host: str, port: int) -> None:
+@click.option("--insecure", is_flag=True, help="Let everybody who reaches the page do everything, without a log-in.")
+def up(data: Path | None, host: str, port: int, *, insecure: bool) -> None:
     """Run the whole system on this machine, in the foreground until Ctrl-C."""
-    command = [sys.executable, "-m", "local", "--host", host, "--port", str(port)]
+    command = [sys.executable, "-m", "local", f"--host={host}", f"--port={port}"]
+    if insecure:
+        command.append("--insecure")
     if data is not None:
-        command += ["--data", str(data)]
+        command.append(f"--data={data}")  # one word: a folder's name may begin with a dash
     os.execv(sys.executable, command)  # noqa: S606 -- the local system takes this process's place, and its Ctrl-C
 
 

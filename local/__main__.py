@@ -8,12 +8,16 @@ from pathlib import Path
 
 from local.child_processes import Children, NotReady
 from local.commands import run_command, say
-from local.data_folder import DataFolder
+from local.data_folder import DataFolder, usable_folder
 from local.demo.demo import show
 from local.ports import PortTaken
+from local.purge_follower import PurgeFollower
 from local.system import LocalSystem
+from shared.access.starting import ensure_way_in
 from shared.errors import ArtseekError
+from shared.state import State, connect
 from shared.stopping import StopSignal
+from shared.system_identity import check_own_system
 
 _log = logging.getLogger("artseek")
 
@@ -32,8 +36,8 @@ def main() -> int:
 
 def _run(options: argparse.Namespace, stop: StopSignal) -> int:
     folder = DataFolder(options.data)
-    models = (options.models or folder.path / "models").resolve()
-    system = LocalSystem(folder, host=options.host, port=options.port, models=models)
+    models = usable_folder(options.models or folder.path / "models")
+    system = LocalSystem(folder, host=options.host, port=options.port, models=models, insecure=options.insecure)
     _log.info("Data folder: %s", options.data)
     with Children(folder.path / "logs", stop) as children:
         status = _export_model(models, stop)
@@ -41,7 +45,10 @@ def _run(options: argparse.Namespace, stop: StopSignal) -> int:
             return 0
         if status:
             return 1
-        children.start(system.stores())
+        children.start(system.backing_servers())
+        if not stop.requested:
+            check_own_system(system.settings, system.settings.broker_url)
+            ensure_way_in(system.settings)
         children.start(system.services())
         if stop.requested:
             return 0
@@ -49,9 +56,12 @@ def _run(options: argparse.Namespace, stop: StopSignal) -> int:
             status = show(system, options.images, stop)
             if status and not stop.requested:
                 return 1
+        purges = PurgeFollower(State.of(connect(system.settings.index_url.get_secret_value())), system.store_vacuum())
+        purges.start()
         if not stop.requested:
-            say(f"\nArtseek is ready: {system.address}\nPress Ctrl-C to stop.")
+            say(f"\nArtseek is ready: {system.settings.public_url or system.address}\nPress Ctrl-C to stop.")
         stop.wait()
+        purges.stop()
         say("\nStopping …")
     say("Stopped. The data stays in the folder above.")
     return 0
@@ -62,6 +72,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("ARTSEEK_DATA") or "data"), metavar="DIR")
     parser.add_argument("--host", default="127.0.0.1", help="address the page listens at (all else: loopback only)")
     parser.add_argument("--port", type=int, default=8080, help="port of the page")
+    parser.add_argument(
+        "--insecure", action="store_true", help="let everybody who reaches the page do everything, without a log-in"
+    )
     parser.add_argument(
         "--models", type=Path, metavar="DIR", help="folder of the exported models  [default: DATA/models]"
     )

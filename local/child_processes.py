@@ -12,16 +12,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local.log_files import last_line, rotate
 from shared.stopping import StopSignal
 
 _log = logging.getLogger(__name__)
 
 _TETHER = Path(__file__).with_name("tether.py")
-_LOG_BYTES = 20 * 2**20
 _POLL_S = 0.1
+_ROTATE_S = 1.0
 _STOP_S = 12.0
 _LASTING_S = 10.0  # a child that ran for so long has not failed at its start
 _LONGEST_WAIT_S = 5.0
+_OFTEN = 3  # failed starts in a row that are logged
 _BUSY = 5  # times as long as usual: what a start takes on a busy machine
 
 
@@ -29,9 +31,9 @@ class NotReady(Exception):
     """A child did not become ready; the message says which one and where its log is."""
 
 
-def tethered(command: Sequence[str], number: signal.Signals = signal.SIGTERM) -> list[str]:
-    """Return a command that gets a signal when the thread of this process that starts it ends."""
-    return [sys.executable, "-S", str(_TETHER), str(os.getpid()), str(int(number)), *command]
+def tethered(command: Sequence[str]) -> list[str]:
+    """Return a command that is killed when the thread of this process that starts it ends."""
+    return [sys.executable, "-S", str(_TETHER), str(os.getpid()), *command]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Child:
     """A server to run: its command and environment, how to see that it is ready, and how long that may take.
 
     A child that has not died at its start gets `_BUSY` times as long as `patience_s`: the machine may have much to do.
-    `orphaned` is the signal that it gets if the local system dies.
+    It runs in `folder`, by default that of its parent.
     """
 
     name: str
@@ -47,26 +49,26 @@ class Child:
     ready: Callable[[], bool]
     environment: Mapping[str, str] = field(default_factory=dict)
     patience_s: float = 60.0
-    orphaned: signal.Signals = signal.SIGTERM
+    folder: Path | None = None
 
 
 class _Running:
     def __init__(self, child: Child, log: Path) -> None:
         self.child = child
         self._log = log
-        self._failures = 0
+        self._failures = 0  # starts in a row after which the child soon died, or could not be made
+        self._cannot_start = False
         self._has_died = False
         self._due: float | None = None  # when it is started again, once its death was noticed
         self.process = self._spawn()
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        if self._log.exists() and self._log.stat().st_size > _LOG_BYTES:
-            self._log.replace(self._log.with_suffix(".log.1"))
         self.started = time.monotonic()
         self._log.touch(mode=0o600)
         with self._log.open("ab") as out:
             return subprocess.Popen(
-                tethered(self.child.command, self.child.orphaned),
+                tethered(self.child.command),
+                cwd=self.child.folder,
                 env={**os.environ, **self.child.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -83,17 +85,42 @@ class _Running:
     def revive(self, status: int) -> None:
         """Start a child that ended again, once it is time; what is left of its process group is killed first."""
         if self._due is None:
-            _log.warning("%s ended with status %d and is started again", self.child.name, status)
             self.signal(signal.SIGKILL)
             self._has_died = True
             self._wait(failed=time.monotonic() - self.started < _LASTING_S)
+            if self._failures < _OFTEN:
+                _log.warning("%s ended with status %d and is started again", self.child.name, status)
+            elif self._failures == _OFTEN:
+                _log.warning("%s ends at each start (status %d); its log says why", self.child.name, status)
         elif time.monotonic() >= self._due:
             try:
                 self.process = self._spawn()
-                self._due = None
+                self._due, self._cannot_start = None, False
             except OSError as error:  # a full disk, say, or too many processes: that may pass
-                _log.error("%s cannot be started: %s", self.child.name, error)
+                if not self._cannot_start:
+                    _log.error("%s cannot be started: %s", self.child.name, error)
+                self._cannot_start = True
                 self._wait(failed=True)
+
+    def note_lasting(self) -> None:
+        """Take note that the child runs; one that ended at each start is told to run again."""
+        if self._failures and time.monotonic() - self.started >= _LASTING_S:
+            if self._failures >= _OFTEN:
+                _log.warning("%s runs again", self.child.name)
+            self._failures = 0
+
+    def rotate_log(self) -> None:
+        """Keep the log small."""
+        with suppress(OSError):
+            rotate(self._log)
+
+    def last_words(self) -> str:
+        """Return the last line of the log, as the end of a sentence; nothing if there is none."""
+        try:
+            line = last_line(self._log)
+        except OSError:
+            return ""
+        return f", which ends with: {line}" if line else ""
 
     def _wait(self, *, failed: bool) -> None:
         """Put the next start off, the longer the more often one has failed in a row."""
@@ -160,7 +187,7 @@ class Children:
                 elif (waited := time.monotonic() - begun) > running.patience_s:
                     raise NotReady(
                         f"{running.child.name} was not ready within {waited:.0f} s; "
-                        f"see {self._logs / running.child.name}.log"
+                        f"see {self._logs / running.child.name}.log{running.last_words()}"
                     )
                 else:
                     still.append(running)
@@ -170,12 +197,20 @@ class Children:
 
     def _watch(self) -> None:
         # To the end: the kernel ties a child to the thread that started it, and would stop those started here early.
+        rotated = time.monotonic()
         while not self._stopped.wait(_POLL_S):
-            for running in [running for group in self._groups for running in group]:
+            every = [running for group in self._groups for running in group]
+            for running in every:
                 status = running.process.poll()
                 with self._lock:
-                    if status is not None and not self._stopping.is_set():
+                    if status is None:
+                        running.note_lasting()
+                    elif not self._stopping.is_set():
                         running.revive(status)
+            if time.monotonic() - rotated >= _ROTATE_S:
+                for running in every:
+                    running.rotate_log()
+                rotated = time.monotonic()
 
     def stop(self) -> None:
         """Stop the children, those started last first, and leave no process of theirs behind."""

@@ -12,6 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from shared.errors import Unavailable
 from shared.health import heartbeat
+from shared.health.store_health import PROBE_CONTENT, PROBE_KEY
+from shared.rpc.tls import GrpcTls, open_channel
 from shared.settings import Settings
 from shared.state import connect
 from shared.storage.object_store import ObjectStore
@@ -39,7 +41,7 @@ def store_ready(settings: Settings) -> Callable[[], bool]:
                 pass
             store = ObjectStore.from_settings(settings)
             store.ensure_bucket()
-            store.put(".ready", b"")  # the volume server has joined
+            store.put(PROBE_KEY, PROBE_CONTENT)  # the volume server has joined
         except (Unavailable, OSError):
             return False
         return True
@@ -47,11 +49,11 @@ def store_ready(settings: Settings) -> Callable[[], bool]:
     return ready
 
 
-def grpc_ready(target: str) -> Callable[[], bool]:
+def grpc_ready(target: str, tls: GrpcTls | None) -> Callable[[], bool]:
     """Return a check whether the gRPC server at host:port says that it serves."""
 
     def ready() -> bool:
-        with grpc.insecure_channel(target) as channel:
+        with open_channel(target, tls) as channel:
             try:
                 answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1.0)
             except grpc.RpcError:

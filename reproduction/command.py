@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ import click
 from rich.console import Console
 
 from reproduction import chapters, page
-from reproduction.collection import Images, read_images
+from reproduction.images import ReportImages, read_images
 from reproduction.networks import PLAIN, Network, embeddings, networks
-from reproduction.searching import Searches
+from reproduction.published import published
+from reproduction.searches import Searches
 from reproduction.sections import Section
 from shared.errors import ArtseekError, Invalid
-from training.labelled import digest_of
+from training.labelled_images import digest_of
 from training.progress import progress_bars
 from training.recipes import ClassRecipe, recipe_named
 from training.runs import locked
@@ -91,15 +92,14 @@ def _report(
 ) -> None:
     both = networks(resnet50, resnet50v2, size)
     for network in both:
-        network.beginning()
+        network.pretrained_weights()  # which raises if there is no such file
     if out.exists() and any(out.iterdir()) and not (out / "report.json").exists():
         raise Invalid(f"{str(out)!r} is not empty and holds no report; choose another folder with --out")
     with locked(out):
         out.mkdir(exist_ok=True)
-        with progress_bars() as progress:
-            found = read_images(images, progress)
-        made = _Report(out, found, both, epochs, training=not no_training)
-        made.run()
+        with progress_bars() as bar:
+            report_images = read_images(images, bar)
+        _Report(out, report_images, both, epochs, training=not no_training).run()
     if as_json:
         _out.print_json((out / "report.json").read_text("utf-8"))
     else:
@@ -107,63 +107,63 @@ def _report(
 
 
 class _Report:
-    """Makes section after section, and the page after each."""
+    """Makes a section after another, and writes the page after each."""
 
     def __init__(
-        self, folder: Path, images: Images, both: tuple[Network, Network], epochs: int, *, training: bool
+        self, folder: Path, images: ReportImages, both: tuple[Network, Network], epochs: int, *, training: bool
     ) -> None:
         self._folder, self._images, self._networks, self._epochs = folder, images, both, epochs
-        self._theirs = chapters.published()
+        self._published = published()
         self._about = {
             "images searched": f"{len(images.gallery):,} in {len(images.gallery.classes)} classes, "
             f"{len(images.distractors):,} distractors",
             "queries": f"{len(images.queries):,}",
-            "SHA-256 of the images": digest_of(images.pictures, [*images.gallery.classes]),
-            **{f"{one.title} is run as": f"{one.told}, weights {one.weights}" for one in both},
+            "SHA-256 of the images": digest_of(images.all_images, [*images.gallery.classes]),
+            **{f"{network.title} is run as": f"{network.label}, weights {network.weights}" for network in both},
             "epochs of a training": f"at most {epochs}" if training else "none: section 6 was left out",
             "made by": f"Artseek {metadata.version('artseek')}",
         }
         self._sections = _outline(both, training=training)
 
     def run(self) -> None:
-        """Make all sections that are wanted."""
+        """Make all sections of the outline."""
         self._write()
-        self._put(chapters.cleaning(self._images, self._theirs, self._folder))
+        self._put(chapters.cleaning_section(self._images, self._published, self._folder))
         for number, network in enumerate(self._networks, 1):
-            right = self._searches(network, {PLAIN: None})[PLAIN]
-            fed = self._searches(network, {PLAIN: None}, as_fed=True)[PLAIN]
-            self._put(chapters.scanning(f"5.{number}.1", network, self._theirs, right, fed, self._images))
-            self._put(
-                chapters.indexing(
-                    f"5.{number}.2",
-                    f"LSH index after features extraction, using {network.title}",
-                    network,
-                    self._theirs,
-                    right,
-                    self._folder,
-                    uniform=number == 1,
-                )
-            )
-        if any(one.pending for one in self._sections.values()):
+            self._run_pretrained(number, network)
+        if any(section.pending for section in self._sections.values()):
             for number, network in enumerate(self._networks, 1):
-                self._trained(f"6.{number}", network)
+                self._run_trained(f"6.{number}", network)
 
-    def _trained(self, chapter: str, network: Network) -> None:
+    def _run_pretrained(self, number: int, network: Network) -> None:
+        searches = self._searches(network, {PLAIN: None})[PLAIN]
+        report_pixel_searches = self._searches(network, {PLAIN: None}, report_pixels=True)[PLAIN]
+        self._put(
+            chapters.scan_section(
+                f"5.{number}.1", network, self._published, searches, report_pixel_searches, self._images
+            )
+        )
+        self._put(
+            chapters.index_section(
+                f"5.{number}.2",
+                network,
+                self._published,
+                searches,
+                self._folder,
+                with_uniform_directions=number == 1,
+            )
+        )
+
+    def _run_trained(self, chapter: str, network: Network) -> None:
         runs = {}
         for place, name in enumerate(_MODELS[network.key], 1):
             runs[name] = self._train(network, name)
-            self._put(chapters.trained(f"{chapter}.{place}", network, name, runs[name], self._theirs))
-        found = self._searches(network, {name: self._run(name) for name in runs})
-        places = len(runs)
-        self._put(
-            chapters.scanning_trained(
-                f"{chapter}.{places + 1}",
-                network,
-                self._theirs,
-                {name: (runs[name], searches) for name, searches in found.items()},
-            )
-        )
-        self._put(chapters.indexing_trained(f"{chapter}.{places + 2}", network, self._theirs, found, self._folder))
+            self._put(chapters.training_section(f"{chapter}.{place}", network, name, runs[name], self._published))
+        searches = self._searches(network, {name: self._run_folder(name) for name in runs})
+        trained = {name: (runs[name], searches[name]) for name in runs}
+        scans, indexes = f"{chapter}.{len(runs) + 1}", f"{chapter}.{len(runs) + 2}"
+        self._put(chapters.trained_scan_section(scans, network, self._published, trained))
+        self._put(chapters.trained_index_section(indexes, network, self._published, searches, self._folder))
 
     def _train(self, network: Network, name: str) -> dict[str, Any]:
         """Return the result of a training, gone on with or begun now: by `artseek train`, in a process of its own."""
@@ -176,10 +176,10 @@ class _Report:
             "--backbone": network.backbone,
             "--weights": network.weights,
             "--size": network.size,
-            "--data": self._images.training,
-            "--validation": self._images.validation,
+            "--data": self._images.training_folder,
+            "--validation": self._images.validation_folder,
             "--epochs": limit,
-            "--out": self._run(name),
+            "--out": self._run_folder(name),
         }
         command = [sys.executable, "-m", "training.command", "--json"]
         for option, value in arguments.items():
@@ -188,31 +188,37 @@ class _Report:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             raise ArtseekError(f"the training of {name} ended with status {done.returncode}: see above")
-        shutil.copyfile(self._run(name) / "curves.png", self._folder / f"{name}-curves.png")
+        shutil.copyfile(self._run_folder(name) / "curves.png", self._folder / f"{name}-curves.png")
         result = dict(json.loads(done.stdout))
-        told = {"about": recipe.about, "limit": limit, "patience": recipe.patience}
-        return result | told | {"learning_rate": recipe.learning_rate}
+        about_recipe = {"about": recipe.about, "limit": limit, "patience": recipe.patience}
+        return result | about_recipe | {"learning_rate": recipe.learning_rate}
 
-    def _run(self, name: str) -> Path:
+    def _run_folder(self, name: str) -> Path:
         return self._folder / "runs" / name
 
     def _searches(
-        self, network: Network, runs: Mapping[str, Path | None], *, as_fed: bool = False
+        self, network: Network, runs: Mapping[str, Path | None], *, report_pixels: bool = False
     ) -> dict[str, Searches]:
         images = self._images
-        with progress_bars() as progress:
-            tell: Callable[[int, int], None] = progress(f"embeddings by {network.backbone}")
-            made = embeddings(self._folder / "embeddings", network, runs, images.pictures, tell, as_fed=as_fed)
-        searched = len(images.labels)
+        with progress_bars() as bar:
+            vectors = embeddings(
+                self._folder / "embeddings",
+                network,
+                runs,
+                images.all_images,
+                bar(f"embeddings by {network.backbone}"),
+                report_pixels=report_pixels,
+            )
+        labels = images.searched_labels
         return {
             name: Searches(
-                vectors[:searched], images.labels, vectors[searched:], images.queries.labels, images.queries.classes
+                of_run[: len(labels)], labels, of_run[len(labels) :], images.queries.labels, images.queries.classes
             )
-            for name, vectors in made.items()
+            for name, of_run in vectors.items()
         }
 
     def _put(self, section: Section) -> None:
-        """Take a section up and write the page."""
+        """Put a section into its place, and write the page."""
         self._sections[section.number] = section
         self._write()
 

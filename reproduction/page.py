@@ -1,4 +1,4 @@
-"""The report as one HTML page and as Markdown, written anew whenever a section is made."""
+"""The report as an HTML page, as Markdown and as JSON, written anew whenever a section is made."""
 
 import base64
 import json
@@ -17,9 +17,9 @@ def write(folder: Path, sections: Sequence[Section], about: dict[str, Any]) -> N
     """Write report.html, report.md and report.json into a folder, each beside its place and moved there whole.
 
     Args:
-        folder: Where the pictures are, too.
+        folder: Where the plots are, too.
         sections: In their order.
-        about: What the figures depend on, by its name.
+        about: What the figures depend on, by name.
     """
     environment = Environment(loader=PackageLoader("reproduction"), autoescape=True, undefined=StrictUndefined)
     html = environment.get_template("report.html").render(
@@ -27,9 +27,9 @@ def write(folder: Path, sections: Sequence[Section], about: dict[str, Any]) -> N
         about=about,
         theirs=THEIRS,
         not_yet=_NOT_YET,
-        picture=lambda name: base64.b64encode((folder / name).read_bytes()).decode("ascii"),
+        png=lambda name: base64.b64encode((folder / name).read_bytes()).decode("ascii"),
     )
-    values = {"about": about, "sections": [one.to_json() for one in sections if not one.pending]}
+    values = {"about": about, "sections": [section.to_json() for section in sections if not section.pending]}
     for name, text in (
         ("report.html", html),
         ("report.md", markdown(sections, about)),
@@ -41,7 +41,7 @@ def write(folder: Path, sections: Sequence[Section], about: dict[str, Any]) -> N
 
 
 def markdown(sections: Sequence[Section], about: dict[str, Any]) -> str:
-    """Return the report as Markdown, which shows the pictures beside it."""
+    """Return the report as Markdown, which shows the plots beside it."""
     blocks = ["# The report, reproduced", _table(Table("", ("", ""), tuple((k, str(v)) for k, v in about.items())))]
     for section in sections:
         blocks.append(f"## {section.number} {_text(section.title)}")
@@ -51,7 +51,7 @@ def markdown(sections: Sequence[Section], about: dict[str, Any]) -> str:
         blocks += [_text(paragraph) for paragraph in section.paragraphs]
         for table in section.tables:
             blocks += [f"**{_text(table.title)}**", _table(table)]
-        blocks += [f"![{_text(one.shows)}]({one.name})" for one in section.pictures]
+        blocks += [f"![{_text(plot.shows)}]({plot.name})" for plot in section.plots]
     return "\n\n".join(blocks) + "\n"
 
 

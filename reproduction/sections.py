@@ -1,4 +1,4 @@
-"""What a report is made of, however it is shown."""
+"""Sections, tables and plots: what a report consists of, however it is shown."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 THEIRS = "report"
-"""What the rows of the report's own figures are called."""
+"""The label of rows that hold the report's own figures."""
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,9 @@ class Table:
     """A table; its first column names the rows.
 
     Attributes:
-        title: Above it.
-        columns: Their names.
-        rows: Cells as text; those whose first or second cell is `THEIRS` are the report's own.
+        title: Stands above it.
+        columns: The names of the columns.
+        rows: Cells as text. A row is the report's own if its second cell is `THEIRS`, or its first ends in it.
         groups: How many rows belong together, from the first on; 0: all.
     """
 
@@ -31,7 +31,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Plot:
     """A PNG in the report's folder: its name there, and what it shows."""
 
     name: str
@@ -40,13 +40,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A section, numbered and titled as the report's is: paragraphs, then tables, then pictures."""
+    """A section, numbered and titled as the report's is: paragraphs, then tables, then plots."""
 
     number: str
     title: str
     paragraphs: Sequence[str] = field(default_factory=tuple)
     tables: Sequence[Table] = field(default_factory=tuple)
-    pictures: Sequence[Picture] = field(default_factory=tuple)
+    plots: Sequence[Plot] = field(default_factory=tuple)
     pending: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Section:
             "title": self.title,
             "paragraphs": list(self.paragraphs),
             "tables": [table.to_json() for table in self.tables],
-            "pictures": [picture.name for picture in self.pictures],
+            "pictures": [plot.name for plot in self.plots],
         }
 
 

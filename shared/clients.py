@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from shared.rpc.serving import ServingClient
+from shared.rpc.tls import grpc_tls
 from shared.settings import Settings
 from shared.state import State, connect
 from shared.storage.catalog import Catalog
@@ -44,5 +45,10 @@ def connect_state(settings: Settings, *, retries: int = 4, timeout_s: float = 5.
 
 
 def model_connector(settings: Settings) -> ConnectModel:
-    """Return what connects to models at the model server of the settings."""
-    return lambda model, version: ServingClient(settings.serving_target, model, version=version)
+    """Return what connects to models at the model server of the settings.
+
+    Raises:
+        Invalid: A certificate of the settings cannot be read.
+    """
+    tls = grpc_tls(settings)
+    return lambda model, version: ServingClient(settings.serving_target, model, version=version, tls=tls)

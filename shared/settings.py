@@ -6,10 +6,17 @@ the same data folder reaches the same system. A name in the process environment 
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import quote, urlsplit
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from shared.addresses import PublicUrl, host_names, networks, origins, without_user
+from shared.fetching.admitted import places
+from shared.group_roles import parse_group_roles
+from shared.secret_files import SecretFiles
+from shared.storage.link_roots import LinkRoots
 
 SETTINGS_FILE = "settings.env"
 
@@ -20,16 +27,50 @@ BUCKET_LIMIT = 20_000
 """Images that a search takes from one bucket."""
 
 
-class Settings(BaseSettings):
-    """All settings; the environment name of a field is ``ARTSEEK_`` and its name in capitals."""
+ORPHAN_HOURS = 24.0
+"""Hours for which an original is kept that nothing holds."""
 
-    model_config = SettingsConfigDict(env_prefix="ARTSEEK_", frozen=True, extra="ignore", env_file_encoding="utf-8")
+TRASH_DAYS = 30.0
+"""Days for which a deleted image can be restored."""
+
+
+_QUERY_BYTES = 64 * 2**20
+
+PemFile = Annotated[Path | None, BeforeValidator(lambda value: value or None)]
+"""The path of a file with certificates or a key; none where the setting is empty."""
+
+
+class Settings(BaseSettings):
+    """All settings; the environment name of a field is ``ARTSEEK_`` and its name in capitals.
+
+    A secret may also be in a file: `shared.secret_files`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="ARTSEEK_",
+        frozen=True,
+        extra="ignore",
+        env_file_encoding="utf-8",
+        hide_input_in_errors=True,  # which may be a secret, or have one; our own messages say what may be said
+    )
 
     data: Path = Field(Path("data"), description="Folder of the local stack: its servers' files, secrets and settings.")
+    least_free_bytes: int = Field(
+        2 * 2**30,
+        ge=0,
+        description="Free bytes on the data folder's disk below which `artseek status` warns; "
+        "with a 64th of them, the object store counts as down.",
+    )
 
+    redis_ca: PemFile = Field(
+        None,
+        description="PEM file of the authorities that certificates of Redis or Valkey may come from, where their URLs "
+        "begin with `rediss`; unset: those of this machine.",
+    )
     index_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="Redis or Valkey (6.2 or newer) with buckets, ids and jobs; "
+        "`rediss://` uses TLS; "
         "`redis+cluster://:password@host:port,host:port` names a cluster by some of its nodes.",
     )
     broker_url: SecretStr = Field(
@@ -40,8 +81,26 @@ class Settings(BaseSettings):
     s3_access_key: SecretStr = Field(SecretStr(""), description="Access key of the object store.")
     s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the object store.")
     s3_secure: bool = Field(False, description="Whether the object store is reached by HTTPS.")  # noqa: FBT003
+    s3_ca: PemFile = Field(
+        None,
+        description="PEM file of the authorities that the certificate of the object store may come from; "
+        "unset: those of this machine.",
+    )
     s3_region: str = Field("us-east-1", description="Region name that requests to the object store are signed for.")
     s3_bucket: str = Field("artseek", description="Bucket that holds originals, segments and manifests.")
+
+    backup_s3_endpoint: str = Field("", description="host:port of the S3 store of backups to `s3://BUCKET/PREFIX`.")
+    backup_s3_access_key: SecretStr = Field(SecretStr(""), description="Access key of the store of backups.")
+    backup_s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key of the store of backups.")
+    backup_s3_secure: bool = Field(True, description="Whether the store of backups is reached by HTTPS.")  # noqa: FBT003
+    backup_s3_ca: PemFile = Field(
+        None,
+        description="PEM file of the authorities that the certificate of the store of backups may come from; "
+        "unset: those of this machine.",
+    )
+    backup_s3_region: str = Field(
+        "us-east-1", description="Region name that requests to the store of backups are signed for."
+    )
 
     serving_target: str = Field("127.0.0.1:8500", description="host:port of the model server's gRPC API.")
     model: str = Field("efficientnet-lite0", description="Model that a new collection is embedded with.")
@@ -56,9 +115,21 @@ class Settings(BaseSettings):
     query_metrics_listen: str = Field(
         "127.0.0.1:8601", description="host:port at which the query service shows its metrics to Prometheus."
     )
+    metrics_token: SecretStr = Field(
+        SecretStr(""),
+        description="What Prometheus has to send to see metrics, as `Authorization: Bearer`; empty: nothing to the "
+        "query service, and an API key to the page, where that wants a log-in.",
+    )
     query_copy: Path = Field(Path("data/query"), description="Folder of the query service's copy of the segments.")
     exact_below: int = Field(
-        EXACT_BELOW, ge=0, description="`mode=auto` scans collections under this many images exactly."
+        EXACT_BELOW, ge=0, description="`mode=auto` scans exactly if fewer images than this pass the filters."
+    )
+    proof_hits: int = Field(
+        20,
+        ge=0,
+        le=100,
+        description="Hits that are compared with the query, the first ones, where a search asks for proof; "
+        "0: none, and the page does not offer it.",
     )
     bucket_limit: int = Field(
         BUCKET_LIMIT, ge=1, description="Most images that a search takes from one bucket of the index."
@@ -74,22 +145,285 @@ class Settings(BaseSettings):
     web_listen: str = Field("127.0.0.1:8080", description="host:port at which the web page and REST API listen.")
     web_threads: int = Field(8, ge=1, le=256, description="Requests that the web service answers at a time.")
 
-    max_file_bytes: int = Field(64 * 2**20, ge=1024, description="Largest image file that is taken, in bytes.")
-    max_pixels: int = Field(50_000_000, ge=1024, description="Largest image that is decoded, in pixels.")
+    web_connections: int = Field(
+        1000,
+        ge=16,
+        le=20_000,
+        description="Connections that the web service holds at a time; idle and slow ones make room for others.",
+    )
+    web_connections_per_client: int = Field(
+        100,
+        ge=8,
+        description="Connections that the web service holds at a time for one IP address, "
+        "or behind a trusted proxy requests.",
+    )
+    rate_requests: int = Field(
+        3000,
+        ge=0,
+        description="Requests a minute that one account, key or address may send; 0: any number. On one's own machine, "
+        "these and the next four are not counted.",
+    )
+    rate_changes: int = Field(
+        300, ge=0, description="Of these, requests that change something, such as uploads; 0: any number."
+    )
+    jobs_in_flight: int = Field(50, ge=1, description="Jobs that one account, key or address may have under way.")
+    images_in_flight: int = Field(5000, ge=1, description="Images in these jobs that are to be added.")
+    evaluations_in_flight: int = Field(2, ge=1, description="Evaluations among these jobs.")
+    most_stored_bytes: int = Field(
+        0, ge=0, description="Bytes of all originals together beyond which no uploads are taken; 0: any number."
+    )
+    public_url: str = Field(
+        "",
+        description="Where the page is for its users, if that is elsewhere: scheme, host and path, such as "
+        "`https://archive.example/artseek`.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="IP addresses and networks, with commas, of the proxies in front of the page: what they say in "
+        "`X-Forwarded-For` is believed.",
+    )
+    allowed_hosts: str = Field(
+        "",
+        description="Host names, with commas, by which the page may be called beside IP addresses, `localhost` and the "
+        "host of `ARTSEEK_PUBLIC_URL`; `*.example.org` stands for all names below.",
+    )
+    fetch: bool = Field(
+        True,  # noqa: FBT003
+        description="Whether pictures to search for are fetched by their addresses.",
+    )
+    fetch_allow: str = Field(
+        "",
+        description="Hosts with ports, with commas, that pictures may be fetched from though they are private or at "
+        "another port than 80, 443, 8080 and 8443, such as `pictures.example:8000`.",
+    )
+    fetch_seconds: float = Field(15.0, gt=0, le=120, description="Seconds that fetching a picture may take at most.")
+    insecure: bool = Field(
+        False,  # noqa: FBT003
+        description="Whether everybody who reaches the page may do everything, though other machines can reach it.",
+    )
+
+    admin_password_file: Path | None = Field(
+        None, description="File with the password of the account `admin`, which is made at the start if there is none."
+    )
+
+    cors_origins: str = Field(
+        "",
+        description="Origins, with commas, of other sites whose pages may look at and search public collections, such "
+        "as `https://museum.example`.",
+    )
+    audit_days: float = Field(365.0, ge=1, description="Days for which the audit log is kept.")
+
+    oidc_issuer: str = Field(
+        "", description="Address of the OpenID provider that people log in with; unset: they cannot."
+    )
+    oidc_client_id: str = Field("", description="Name under which Artseek is known to the OpenID provider.")
+    oidc_client_secret: SecretStr = Field(
+        SecretStr(""), description="Secret of Artseek at the OpenID provider; empty for a public client."
+    )
+    oidc_scopes: str = Field("openid profile email", description="What the OpenID provider is asked for.")
+    oidc_name_claim: str = Field("preferred_username", description="Claim that accounts are named by.")
+    oidc_groups_claim: str = Field("groups", description="Claim with the groups of somebody.")
+    proxy_user_header: str = Field(
+        "",
+        description="Header in which a proxy of `ARTSEEK_TRUSTED_PROXIES` says who sends a request, such as "
+        "`X-Forwarded-User`; unset: none is believed.",
+    )
+    proxy_groups_header: str = Field(
+        "", description="Header in which that proxy says the groups of somebody, with commas between them."
+    )
+    group_roles: str = Field(
+        "",
+        description="Roles of the groups that an OpenID provider or proxy tells: `GROUP=ROLE` or "
+        "`GROUP=ROLE:COLLECTION`, with `;` between them. Unset: roles are given here.",
+    )
+
+    url: str = Field(
+        "",
+        description="Where the page of a system on another machine is, for `artseek search`, `ingest` and `evaluate`; "
+        "unset: the system of this machine.",
+    )
+    key: SecretStr = Field(SecretStr(""), description="API key for the system of `ARTSEEK_URL`.")
+    url_ca_file: Path | None = Field(
+        None, description="Certificates of the authorities that the one of `ARTSEEK_URL` may come from, as PEM."
+    )
+
+    grpc_ca: PemFile = Field(
+        None,
+        description="PEM file of the authority that signs the certificates of query service, model server and their "
+        "clients; set: gRPC uses TLS, and both sides show a certificate.",
+    )
+    grpc_certificate: PemFile = Field(None, description="PEM file of this process's certificate on gRPC.")
+    grpc_key: PemFile = Field(None, description="PEM file of that certificate's private key.")
+
+    link_roots: str = Field(
+        "",
+        description="Folders below which `--link` leaves originals where they are, absolute paths separated as those "
+        "of PATH are; every service that reads originals needs the same, at the same paths.",
+    )
+
+    max_file_bytes: int = Field(
+        2 * 2**30,
+        ge=1024,
+        description="Largest image file that is taken, in bytes; of those to search with, at most 64 MiB.",
+    )
+    max_pixels: int = Field(1_000_000_000, ge=1024, description="Largest image that is decoded, in pixels.")
+    max_pages: int = Field(
+        500,
+        ge=1,
+        le=100_000,
+        description="Most pages of a document (a TIFF of several pages, a PDF): each becomes an image.",
+    )
+    decode_seconds: float = Field(
+        30,
+        ge=1,
+        description="Seconds of processor time that decoding an image may take; ten times as many by the clock.",
+    )
+    decode_memory: int = Field(
+        240 * 2**20,
+        ge=16 * 2**20,
+        description="Memory that decoding an image may take by estimate, in bytes; "
+        "at twice as much, the decoder is stopped.",
+    )
     max_upload_bytes: int = Field(256 * 2**20, ge=1024, description="Largest body of one upload, in bytes.")
 
     batch_size: int = Field(32, ge=1, le=256, description="Images of one embed task, and rows of its segment.")
     vector_type: Literal["float32", "float16"] = Field(
         "float32", description="`float32` or `float16`: how new embeddings are stored; float16 takes half the space."
     )
+    orphan_hours: float = Field(
+        ORPHAN_HOURS, ge=1, description="Hours for which an original is kept that no collection, trash or upload holds."
+    )
+    trash_days: float = Field(
+        TRASH_DAYS, ge=0, description="Days for which a deleted image can be restored from the trash."
+    )
     visibility_timeout: int = Field(
-        45, ge=10, description="Seconds after which the task of a worker that vanished is given to another."
+        45,
+        ge=10,
+        description="Seconds of a worker's silence after which its tasks are given to another; "
+        "a living worker keeps them.",
     )
     log_level: str = Field(
         "INFO",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
         description="Least severity that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`.",
     )
+
+    @property
+    def max_query_bytes(self) -> int:
+        """Most bytes of a file to search with, which is held in memory."""
+        return min(self.max_file_bytes, _QUERY_BYTES)
+
+    @field_validator("public_url", "url")
+    @classmethod
+    def _is_public_url(cls, text: str) -> str:
+        return str(PublicUrl.parse(text)) if text else ""
+
+    @field_validator("s3_endpoint", "backup_s3_endpoint")
+    @classmethod
+    def _is_host_and_port(cls, text: str) -> str:
+        if not set("/@").isdisjoint(text):
+            raise ValueError("expected host:port, without a scheme or a user: ARTSEEK_…_SECURE says whether by HTTPS")
+        return text
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _has_no_user(cls, text: str) -> str:
+        if without_user(text) != text:
+            raise ValueError(f"{without_user(text)!r} has a user; leave it out, messages show this address")
+        return text
+
+    @field_validator("key")
+    @classmethod
+    def _is_one_word(cls, key: SecretStr) -> SecretStr:
+        text = key.get_secret_value().strip()
+        if not all("!" <= character <= "~" for character in text):
+            raise ValueError("this is no API key: expected one word, as `artseek keys create` prints it")
+        return SecretStr(text)
+
+    @field_validator("link_roots")
+    @classmethod
+    def _are_folders(cls, text: str) -> str:
+        LinkRoots.parse(text)
+        return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str) -> str:
+        return ",".join(origins(text))
+
+    @field_validator("group_roles")
+    @classmethod
+    def _are_group_roles(cls, text: str) -> str:
+        parse_group_roles(text)
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        return ",".join(map(str, networks(text)))
+
+    @field_validator("fetch_allow")
+    @classmethod
+    def _are_places(cls, text: str) -> str:
+        return ",".join(places(text))
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_host_names(cls, text: str) -> str:
+        return ",".join(host_names(text))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- a folder of secrets, which we do not have
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where values come from, the first before the next."""
+        named = [source for source in (env_settings, dotenv_settings) if isinstance(source, EnvSettingsSource)]
+        return (init_settings, *(SecretFiles(settings_cls, source) for source in named))
+
+    @field_validator("index_url", "broker_url")
+    @classmethod
+    def _names_its_authority(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
+        """Put `redis_ca` into an address, where every client of Redis finds it."""
+        ca, text = info.data.get("redis_ca"), url.get_secret_value()
+        _check_redis_url(text, may_be_cluster=info.field_name == "index_url")
+        if ca is None or not text.startswith("rediss") or "ssl_ca_certs=" in text:
+            return url
+        return SecretStr(f"{text}{'&' if '?' in text else '?'}ssl_ca_certs={quote(str(ca), safe='/')}")
+
+    @model_validator(mode="after")
+    def _certificates_are_whole(self) -> Self:
+        if (self.grpc_certificate is None) != (self.grpc_key is None):
+            raise ValueError("ARTSEEK_GRPC_CERTIFICATE and ARTSEEK_GRPC_KEY belong together: expected both or none")
+        if self.grpc_certificate is not None and self.grpc_ca is None:
+            raise ValueError("ARTSEEK_GRPC_CERTIFICATE is set without ARTSEEK_GRPC_CA: gRPC would go without TLS")
+        return self
+
+
+def _check_redis_url(url: str, *, may_be_cluster: bool) -> None:
+    """Make sure that a URL can be that of a Redis.
+
+    Raises:
+        ValueError: It cannot; the message does not show it, for it may have a password.
+    """
+    expected = "expected redis://[[user]:password@]host:port/number, or rediss:// for TLS"
+    scheme = url.partition("://")[0]
+    if scheme in {"redis+cluster", "rediss+cluster"}:
+        if may_be_cluster:
+            return  # several hosts, which only the client can tell apart
+        raise ValueError(f"the queues need one plain Redis, not a cluster: {expected}")
+    if scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError(f"this is no address of a Redis: {expected}")
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        raise ValueError(f"the port of this address is no number: {expected}") from None
+    if port == 0:
+        raise ValueError(f"the port of this address is 0: {expected}")
 
 
 def load_settings() -> Settings:
@@ -99,7 +433,8 @@ def load_settings() -> Settings:
         pydantic.ValidationError: A value does not fit; the message names the setting and what is expected.
     """
     folder = Path(os.environ.get("ARTSEEK_DATA") or "data")
-    return Settings(_env_file=folder / SETTINGS_FILE, data=folder)  # type: ignore[call-arg]
+    # Absolute: pydantic takes a leading ~ for somebody's home.
+    return Settings(_env_file=folder.absolute() / SETTINGS_FILE, data=folder)  # type: ignore[call-arg]
 
 
 def environment_name(field: str) -> str:

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 
 _POLL_S = 0.05
 
@@ -9,12 +10,14 @@ _POLL_S = 0.05
 class StopSignal:
     """Notes SIGTERM, SIGINT and SIGHUP. Make it in the main thread.
 
-    The handler only sets a flag. An Event would not do: its lock is not reentrant, and a second signal that comes while
-    the first is being handled would wait for it for ever.
+    The handler only sets a flag, and calls `wake` if it is given, which must be safe in a signal handler. An Event
+    would not do: its lock is not reentrant, and a second signal that comes while the first is being handled would wait
+    for it for ever.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], None] | None = None) -> None:
         self.requested = False
+        self._wake = wake
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._note)
 
@@ -27,3 +30,5 @@ class StopSignal:
 
     def _note(self, *_: object) -> None:
         self.requested = True
+        if self._wake is not None:
+            self._wake()

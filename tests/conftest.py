@@ -2,8 +2,10 @@
 
 import fcntl
 import os
+import sqlite3  # noqa: F401 -- before TensorFlow, whose own SQLite has no FTS5 and would be taken for it
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +13,8 @@ from hypothesis import HealthCheck, settings
 from local.demo import sample_gallery
 from shared.tensorflow_runtime import enable_onednn
 from tests.support.paths import ROOT
+from tests.support.processes import free_port
+from tests.support.scheduling import StackScheduling
 from tests.support.stack import Stack, start_stack
 
 _SLOW_FOLDERS = (ROOT / "tests" / "integration", ROOT / "tests" / "browser")
@@ -27,6 +31,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
         return None
     return True if "\npytestmark = pytest.mark.slow\n" in collection_path.read_text("utf-8") else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StackScheduling:
+    """Hand out files of tests to processes in our own way; called only where there are several."""
+    return StackScheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,7 +67,9 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, gallery: Path) -> Iterator[Stack]:
     """The whole system with the sample gallery in the collection ``default``; tests leave that collection as it is."""
-    running = start_stack(tmp_path_factory.mktemp("stack"))
+    port = free_port()
+    own = {"ARTSEEK_FETCH_ALLOW": f"127.0.0.1:{port}"}  # so that its own images are pictures at an address
+    running = start_stack(tmp_path_factory.mktemp("stack"), port=port, environment=own)
     try:
         running.artseek("ingest", str(gallery), "--labels-from-folders")
         yield running

@@ -1,6 +1,7 @@
 """The backbones: what each expects, where its weights come from, and how it is built.
 
-A backbone is one entry of `BACKBONES`. Knowing it costs nothing: TensorFlow is imported when one is built.
+To add a backbone is to add an entry to `BACKBONES`. Reading the entries costs nothing: TensorFlow is imported when a
+backbone is built.
 """
 
 from abc import ABC, abstractmethod
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     import keras
 
 SMALLEST: Final = 32
-"""Pixels of a side that every backbone needs at least."""
+"""The smallest input of every backbone: pixels of a side."""
 
-_PICKLE = b"\x80"  # how a PyTorch checkpoint begins
+_PICKLE = b"\x80"  # the first byte of a PyTorch checkpoint
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class Backbone(ABC):
     """Of the last feature map."""
     preprocessing: Preprocessing
     last_stage: str
-    """The first layer of the last stage: what fine-tuning unfreezes begins here."""
+    """The first layer of the last stage. Fine-tuning unfreezes from here on."""
     stages: Mapping[str, int]
-    """The layers that take the outputs of the stages before the last feature map, and how many channels those have."""
+    """The layers that take the outputs of the stages, and how many channels these outputs have."""
     packaged: PackagedWeights | None = None
-    """Where the ImageNet weights are, if a package has them."""
+    """The ImageNet weights, if a package has them."""
 
     def build(self, weights: Weights, *, input_size: int | None = None) -> "keras.Model":
         """Return the network, for training or for use: batch norms stand as layers of their own.
@@ -75,7 +76,7 @@ class Backbone(ABC):
         given = self.preprocessing
         channels = keras.ops.flip(image, axis=-1) if given.bgr else image
         offsets = [-mean / given.scale for mean in given.mean]
-        # A single number, where it will do, is added sooner than one for each channel.
+        # A single number, where it will do, is added faster than one for each channel.
         offset = offsets[0] if len(set(offsets)) == 1 else offsets
         # In single precision even where the network computes in half: the means have decimals.
         pixels = keras.layers.Rescaling(1 / given.scale, offset, name="preprocessing", dtype="float32")(channels)
@@ -90,7 +91,7 @@ class Backbone(ABC):
         return network
 
     def about(self, weights: Weights) -> dict[str, Any]:
-        """Return what tells the weights, put into this backbone, from others, as JSON values.
+        """Return what identifies these weights in this backbone, as JSON values.
 
         Raises:
             WeightsError: a file cannot be read.

@@ -1,4 +1,4 @@
-"""The library that Keras computes with: which one it will be, told without importing any."""
+"""The library that Keras will compute with, found without importing any."""
 
 import json
 import os
@@ -12,23 +12,23 @@ from shared.errors import Invalid
 TENSORFLOW: Final = "tensorflow"
 VARIABLE: Final = "KERAS_BACKEND"
 LIBRARIES: Final = (TENSORFLOW, "jax", "torch")
-"""Those that networks can be trained with, as Keras names them; each is also the name of its module."""
+"""The libraries that networks can be trained with. These are Keras' names of them, and the names of their modules."""
 
 
 def chosen_backend() -> str:
     """Return the library that Keras will compute with: what `KERAS_BACKEND` names, or Keras' own configuration.
 
     Raises:
-        Invalid: It cannot train, or is not installed.
+        Invalid: That library cannot train, or is not installed.
     """
     name = os.environ.get(VARIABLE)
-    told = VARIABLE if name else f"the backend in {_configuration()}"
+    source = VARIABLE if name else f"the backend in {_configuration()}"
     name = name or _configured()
     if name not in LIBRARIES:
-        raise Invalid(f"{told} is {name!r}, expected {', '.join(LIBRARIES[:-1])} or {LIBRARIES[-1]}")
+        raise Invalid(f"{source} is {name!r}, expected {', '.join(LIBRARIES[:-1])} or {LIBRARIES[-1]}")
     if find_spec(name) is None:
         raise Invalid(
-            f"{told} is {name!r}, which is not installed; install it ({sys.executable} -m pip install {name}), "
+            f"{source} is {name!r}, which is not installed; install it ({sys.executable} -m pip install {name}), "
             f"or set {VARIABLE} to {TENSORFLOW}"
         )
     return name

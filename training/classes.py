@@ -1,8 +1,7 @@
 """Fine-tuning for the classes: a head on a pretrained backbone of which a part learns, as the report did it.
 
-What is frozen is computed once for each image and kept in the run's folder, unless pictures are varied. A run that is
-killed and started again ends in the same weights: each epoch draws from seeds of its own, and what the optimizer knows
-is kept with the weights.
+The frozen part's outputs are computed once for each image and kept in the run's folder, unless images are augmented. A
+run that is killed and started again ends in the same weights: see `training.fitting`.
 """
 
 from collections.abc import Iterator
@@ -15,43 +14,45 @@ import numpy.typing as npt
 
 from training.architecture import Architecture
 from training.backbones import backbone_named
-from training.fitting import Fitting, make_deterministic, seed_dropout
-from training.frozen import BATCH, Floats, Tell, forward, frozen_outputs
-from training.judging import Classification
-from training.labelled import Labelled
+from training.batches import batches
+from training.classification import ClassificationReport
+from training.fitting import EpochMetrics, Fitting, make_deterministic, seed_dropout
+from training.frozen_outputs import BATCH, Floats, OnProgress, Stored, predict, stored_outputs
+from training.labelled_images import LabelledImages, TrainingData
 from training.network import build_network
-from training.pictures import batches
 from training.pretrained import Weights
 from training.recipes import ClassRecipe
 from training.runs import Run
 
+Labels = npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """What came of a run.
+class TrainedForClasses:
+    """The outcome of a run.
 
     Attributes:
-        network: Pictures, float32 [n, size, size, 3] RGB 0 to 255, to features, float32 [n, dim].
-        architecture: What it is built of.
-        history: Of each epoch loss and accuracy on the training and the validation images.
+        network: From images, float32 [n, size, size, 3] RGB 0 to 255, to features, float32 [n, dim].
+        architecture: The network's.
+        history: Loss and accuracy on the training and the validation images, of each epoch.
         best: The epoch, from 0, whose weights were taken.
         report: On the validation images.
     """
 
     network: keras.Model
     architecture: Architecture
-    history: list[dict[str, float]]
+    history: list[EpochMetrics]
     best: int
-    report: Classification
+    report: ClassificationReport
 
 
 @dataclass(frozen=True, eq=False)
-class _Parts:
-    """A network cut where it begins to learn.
+class _DividedNetwork:
+    """A network, divided where it begins to learn.
 
     Attributes:
         network: All of it, up to the features.
-        frozen: Pictures to what the learning part takes; None where all of it learns.
+        frozen: From images to what the learning part takes; None where all of it learns.
         learning: From there to the probabilities of the classes.
     """
 
@@ -64,57 +65,64 @@ def fine_tune(
     run: Run,
     recipe: ClassRecipe,
     weights: Weights,
-    training: Labelled,
-    validation: Labelled,
+    data: TrainingData,
     *,
     size: int,
     seed: int,
-    tell: Tell,
-) -> Trained:
-    """Train, or go on training, and judge by the validation images. Pictures are squares of `size` pixels."""
+    on_progress: OnProgress,
+) -> TrainedForClasses:
+    """Train, or go on training, and judge by the validation images.
+
+    Args:
+        run: Where what is computed is kept.
+        recipe: How to train.
+        weights: What the backbone begins with.
+        data: The images; no background is learned from.
+        size: Side of the images in pixels.
+        seed: Of all that is drawn.
+        on_progress: Told how much is done.
+    """
     make_deterministic()
-    architecture = Architecture(
-        backbone=recipe.backbone,
-        input_size=size,
-        shorter_side=size,
-        pooling=recipe.pooling,
-        embedding=(),
-        normalised=True,
-    )
+    training, validation = data.training, data.validation
+    architecture = Architecture(recipe.backbone, size, size, recipe.pooling)
     keras.utils.set_random_seed(seed)
-    parts = _parts(architecture, recipe, weights, len(training.classes), seed)
-    parts.learning.compile(
+    divided = _divided(architecture, recipe, weights, len(training.classes), seed)
+    learning = divided.learning
+    learning.compile(
         optimizer=keras.optimizers.Adam(recipe.learning_rate),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
-    parts.learning.optimizer.build(parts.learning.trainable_variables)
-    source = _Source(run, recipe, parts.frozen, size, seed)
-    judged = source.frozen("validation", validation, tell)
-    taught = None if recipe.augmented else source.frozen("training", training, tell)
-    fitting = Fitting(parts.learning, lambda new, best: new["validation_loss"] < best["validation_loss"])
+    learning.optimizer.build(learning.trainable_variables)
+    inputs = _Inputs(run, recipe, divided.frozen, size, seed, on_progress)
+    validation_inputs = inputs.stored("validation", validation)
+    training_inputs = None if recipe.augmented else inputs.stored("training", training)
+    fitting = Fitting(learning, lambda new, best: new["validation_loss"] < best["validation_loss"])
     fitting.restore(run)
-    while not _ended(fitting, recipe):
+    while not _has_ended(fitting, recipe):
         epoch = len(fitting.history)
         order = np.random.default_rng([seed, epoch]).permutation(len(training))
-        seed_dropout(parts.learning, seed, epoch)
-        steps = source.steps(training, taught, order, epoch)
-        learned = _learn(parts.learning, steps, training.labels[order], recipe.batch, epoch, recipe.epochs, tell)
-        probabilities = _predict(parts.learning, judged)
-        fitting.end_epoch(learned | _judge(probabilities, validation.labels))
-        fitting.keep(run)
+        seed_dropout(learning, seed, epoch)
+        steps = inputs.steps(training, training_inputs, order, epoch)
+        metrics = _run_epoch(learning, steps, training.labels[order], recipe, epoch, on_progress)
+        metrics |= _validation_metrics(_probabilities(learning, validation_inputs), validation.labels)
+        fitting.end_epoch(metrics)
+        fitting.save(run)
     fitting.take_best()
-    report = Classification.of(training.classes, validation.labels, _predict(parts.learning, judged).argmax(axis=1))
-    return Trained(parts.network, architecture, fitting.history, fitting.best, report)
+    predicted = _probabilities(learning, validation_inputs).argmax(axis=1)
+    report = ClassificationReport.of(training.classes, validation.labels, predicted)
+    return TrainedForClasses(divided.network, architecture, fitting.history, fitting.best, report)
 
 
-def _ended(fitting: Fitting, recipe: ClassRecipe) -> bool:
-    """Return whether there is nothing more to learn."""
+def _has_ended(fitting: Fitting, recipe: ClassRecipe) -> bool:
+    """Return whether all epochs were run, or too many of them without a lower validation loss."""
     epochs = len(fitting.history)
     return epochs >= recipe.epochs or epochs - 1 - fitting.best >= recipe.patience
 
 
-def _parts(architecture: Architecture, recipe: ClassRecipe, weights: Weights, classes: int, seed: int) -> _Parts:
+def _divided(
+    architecture: Architecture, recipe: ClassRecipe, weights: Weights, classes: int, seed: int
+) -> _DividedNetwork:
     network = build_network(architecture, weights)
     if recipe.unfrozen == "all":
         start = network.input
@@ -131,53 +139,62 @@ def _parts(architecture: Architecture, recipe: ClassRecipe, weights: Weights, cl
     # In single precision whatever the rest is computed in, since the loss takes its logarithm.
     probabilities = keras.layers.Dense(classes, activation="softmax", dtype="float32")(features)
     frozen = None if recipe.unfrozen == "all" else keras.Model(network.input, start)
-    return _Parts(network, frozen, keras.Model(start, probabilities))
+    return _DividedNetwork(network, frozen, keras.Model(start, probabilities))
 
 
-class _Source:
-    """Gives the learning part its inputs: outputs of the frozen part, from the run's folder or computed on the way."""
+class _Inputs:
+    """What the learning part takes: outputs of the frozen part, from the run's folder or computed on the way."""
 
-    def __init__(self, run: Run, recipe: ClassRecipe, network: keras.Model | None, size: int, seed: int) -> None:
-        self._run, self._recipe, self._network = run, recipe, network
-        self._size, self._seed = size, seed
+    def __init__(
+        self,
+        run: Run,
+        recipe: ClassRecipe,
+        frozen: keras.Model | None,
+        size: int,
+        seed: int,
+        on_progress: OnProgress,
+    ) -> None:
+        self._run, self._recipe, self._frozen = run, recipe, frozen
+        self._size, self._seed, self._on_progress = size, seed, on_progress
 
-    def frozen(self, name: str, data: Labelled, tell: Tell) -> npt.NDArray[Any]:
+    def stored(self, name: str, data: LabelledImages) -> Stored:
         """Return the outputs of the frozen part for all images, [n, …], computed once."""
-        return frozen_outputs(self._run, name, self._network, [one.path for one in data.pictures], self._size, tell)
+        paths = [image.path for image in data.images]
+        return stored_outputs(self._run, name, self._frozen, paths, self._size, self._on_progress)
 
-    def steps(
-        self, data: Labelled, known: npt.NDArray[Any] | None, order: npt.NDArray[np.int64], epoch: int
-    ) -> Iterator[Floats]:
-        """Yield the inputs of each step of an epoch."""
+    def steps(self, data: LabelledImages, stored: Stored | None, order: Labels, epoch: int) -> Iterator[Floats]:
+        """Yield the inputs of each step of an epoch: of what is stored, or of images that are augmented anew."""
         batch = self._recipe.batch
-        if known is not None:
+        if stored is not None:
             for start in range(0, len(order), batch):
-                yield known[order[start : start + batch]].astype(np.float32)
+                yield stored[order[start : start + batch]].astype(np.float32)
             return
-        paths = [data.pictures[place].path for place in order.tolist()]
+        paths = [data.images[place].path for place in order.tolist()]
         seeds = [[self._seed, epoch, place] for place in order.tolist()]
         for pixels in batches(paths, self._size, batch=batch, seeds=seeds):
-            yield forward(self._network, pixels)
+            yield predict(self._frozen, pixels)
 
 
-def _learn(
+def _run_epoch(
     model: keras.Model,
     steps: Iterator[Floats],
-    labels: npt.NDArray[np.int64],
-    batch: int,
+    labels: Labels,
+    recipe: ClassRecipe,
     epoch: int,
-    epochs: int,
-    tell: Tell,
-) -> dict[str, float]:
+    on_progress: OnProgress,
+) -> EpochMetrics:
+    """Train on the inputs of each step, whose classes are `labels` in this order; returns loss and accuracy."""
     model.reset_metrics()
-    figures: dict[str, Any] = {}
-    for number, inputs in enumerate(steps):
-        figures = model.train_on_batch(inputs, labels[number * batch : number * batch + len(inputs)], return_dict=True)
-        tell(f"epoch {epoch + 1} of at most {epochs}", min(len(labels), (number + 1) * batch), len(labels))
-    return {name: float(value) for name, value in figures.items()}
+    metrics: dict[str, Any] = {}
+    done = 0
+    for inputs in steps:
+        metrics = model.train_on_batch(inputs, labels[done : done + len(inputs)], return_dict=True)
+        done += len(inputs)
+        on_progress(f"epoch {epoch + 1} of at most {recipe.epochs}", done, len(labels))
+    return {name: float(value) for name, value in metrics.items()}
 
 
-def _predict(model: keras.Model, inputs: npt.NDArray[Any]) -> Floats:
+def _probabilities(model: keras.Model, inputs: Stored) -> Floats:
     parts = [
         np.asarray(model.predict_on_batch(inputs[start : start + BATCH].astype(np.float32)))
         for start in range(0, len(inputs), BATCH)
@@ -185,9 +202,9 @@ def _predict(model: keras.Model, inputs: npt.NDArray[Any]) -> Floats:
     return np.concatenate(parts)
 
 
-def _judge(probabilities: Floats, labels: npt.NDArray[np.int64]) -> dict[str, float]:
-    right = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+def _validation_metrics(probabilities: Floats, labels: Labels) -> EpochMetrics:
+    of_the_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return {
-        "validation_loss": float(-np.log(np.maximum(right, 1e-7)).mean()),
+        "validation_loss": float(-np.log(np.maximum(of_the_class, 1e-7)).mean()),
         "validation_accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
     }

@@ -1,4 +1,4 @@
-"""The `artseek train` command: labelled images in, a judged network and a model to be served out.
+"""The `artseek train` command: labelled images in, a scored network and a model to be served out.
 
 Exit status: 0 success, 1 an error, 2 wrong usage, 130 interrupted: the same command goes on from where it was.
 """
@@ -7,8 +7,8 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,32 +18,66 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.errors import ArtseekError, Invalid
-from shared.rpc.serving import golden
 from shared.tensorflow_runtime import import_quietly
 from training.backbones import BACKBONES, backbone_named
 from training.backend import TENSORFLOW, chosen_backend
-from training.labelled import (
-    Labelled,
-    Picture,
-    Refused,
-    apart,
-    check_classes,
+from training.fine_tuning import fine_tune
+from training.labelled_images import (
+    ImageFile,
+    LabelledImages,
+    RefusedFile,
+    TrainingData,
+    check_same_classes,
     digest_of,
     read_background,
     read_labelled,
     split,
+    without_copies_of,
 )
-from training.network import network_embed
 from training.pretrained import Weights, weights_named
 from training.progress import progress_bars
-from training.recipes import DEFAULT, ClassRecipe, Recipe, SearchRecipe, names, recipe_named
+from training.recipes import DEFAULT, Recipe, SearchRecipe, names, recipe_named
 from training.runs import Run, locked
 
-_NAMED = 10  # refused files that are listed
-_VERSIONS = ("keras", "numpy", "pillow", "tensorflow", "tensorflow-cpu", "torch", "jax")
+_LISTED_FILES = 10  # of those that are refused
+_PACKAGES = ("keras", "numpy", "pillow", "tensorflow", "tensorflow-cpu", "torch", "jax")  # whose versions are kept
 
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """What is given on the command line; see `train`."""
+
+    recipe_name: str
+    data: Path
+    validation: Path | None
+    validation_share: float
+    background: Path | None
+    backbone: str | None
+    weights: str
+    size: int | None
+    epochs: int | None
+    seed: int
+    precision: str
+    out: Path | None
+    models: Path | None
+    name: str | None
+    version: int
+    as_json: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is to be trained, and where, after all options were checked that can be without an image."""
+
+    recipe: Recipe
+    weights: Weights
+    size: int
+    backend: str
+    name: str
+    folder: Path
 
 
 @click.command()
@@ -99,7 +133,7 @@ def train(**options: Any) -> None:
     An interrupted run goes on where it was when the same command is given again.
     """
     try:
-        _train(**options)
+        _train(_Options(**options))
     except (ArtseekError, OSError) as error:
         _err.print(f"artseek: {error}", style="red", markup=False)
         sys.exit(1)
@@ -108,258 +142,169 @@ def train(**options: Any) -> None:
         sys.exit(130)
 
 
-def _train(  # noqa: PLR0913 -- its options
-    *,
-    recipe_name: str,
-    data: Path,
-    validation: Path | None,
-    validation_share: float,
-    background: Path | None,
-    backbone: str | None,
-    weights: str,
-    size: int | None,
-    epochs: int | None,
-    seed: int,
-    precision: str,
-    out: Path | None,
-    models: Path | None,
-    name: str | None,
-    version: int,
-    as_json: bool,
-) -> None:
-    backend = chosen_backend()
-    recipe = recipe_named(recipe_name)
-    recipe = replace(recipe, backbone=backbone or recipe.backbone, epochs=epochs or recipe.epochs)
-    network, beginning = backbone_named(recipe.backbone), weights_named(weights, seed=seed)
-    size = size or (recipe.size if isinstance(recipe, SearchRecipe) else network.input_size)
-    own = recipe_named(recipe_name).backbone == recipe.backbone
-    name = name or (recipe.name if own else f"{recipe.name}-{recipe.backbone}")
-    if background is not None and not isinstance(recipe, SearchRecipe):
-        raise Invalid(f"the recipe {recipe.name!r} learns classes alone; leave --background out, or take {DEFAULT!r}")
-    folder = out or Path("runs") / name
-    with locked(folder):
-        training, judged = _data(data, validation, validation_share)
-        taught, held = _background(background, (training, judged), validation_share)
-        if backend != TENSORFLOW:
-            import_quietly("keras")  # which imports TensorFlow too, but later and aloud
+def _train(options: _Options) -> None:
+    plan = _plan(options)
+    exported: Path | None = None
+    with locked(plan.folder):
+        data = _read_data(options)
+        if plan.backend != TENSORFLOW:
+            # Keras on another library imports TensorFlow too, but later, and then its messages would be shown.
+            import_quietly("keras")
             import_quietly("tensorflow")
-        about = {
-            "recipe": {"name": recipe.name, **recipe.to_json()},
-            "weights": network.about(beginning),
-            "size": size,
-            "seed": seed,
-            "classes": list(training.classes),
-            "training": {"images": len(training), "sha256": training.digest, "classes": training.sizes},
-            "validation": {"images": len(judged), "sha256": judged.digest, "classes": judged.sizes},
-            "background": {"images": len(taught), "sha256": digest_of(taught)},
-            "held_back": {"images": len(held), "sha256": digest_of(held)},
-            "backend": backend,
-            "precision": import_quietly("training.precision").set_precision(precision),
-            "versions": _versions(),
-        }
-        run = Run.opened(folder, about)
+        precision = import_quietly("training.precision").set_precision(options.precision)
+        run = Run.open(plan.folder, _about(plan, options.seed, data, precision))
         result = run.result()
         if result is None:
-            if isinstance(recipe, SearchRecipe):
-                result = _fit_search(run, recipe, beginning, training, judged, (taught, held), size=size, seed=seed)
-            else:
-                result = _fit_classes(run, recipe, beginning, training, judged, size=size, seed=seed)
-        exported = _export(run, models, name, version) if models is not None else None
-    if as_json:
-        _out.print_json(json.dumps(result | {"run": str(folder)} | ({"model": str(exported)} if exported else {})))
+            result = fine_tune(run, plan.recipe, plan.weights, data, size=plan.size, seed=options.seed)
+        if options.models is not None:
+            exported = _export(run, options.models, plan.name, options.version)
+    if options.as_json:
+        where = {"run": str(plan.folder)} | ({"model": str(exported)} if exported else {})
+        _out.print_json(json.dumps(result | where))
         return
-    _show(result)
-    _out.print(f"{folder}: report, curves, weights", markup=False)
+    _print_result(result)
+    _out.print(f"{plan.folder}: report, curves, weights", markup=False)
     if exported:
         _out.print(f"exported: {exported}", markup=False)
 
 
-def _data(data: Path, validation: Path | None, share: float) -> tuple[Labelled, Labelled]:
-    """Return the images to learn from and to judge by, and tell what is wrong with some."""
-    with progress_bars() as progress:
-        training = read_labelled(data, progress("looking at the images"))
-        judged = read_labelled(validation, progress("looking at the validation images")) if validation else None
-    for one in (training, judged):
-        if one is not None:
-            _tell_refused(one.refused, one.copies)
-    if judged is None:
-        return split(training, share)
-    check_classes(judged, training)
-    training, leaked = apart(training, judged)
+def _plan(options: _Options) -> _Plan:
+    """Check the options, and fill in what is not given.
+
+    Raises:
+        Invalid: An option does not fit.
+        NotFound: There is no such recipe or backbone.
+    """
+    backend = chosen_backend()
+    given = recipe_named(options.recipe_name)
+    recipe = replace(given, backbone=options.backbone or given.backbone, epochs=options.epochs or given.epochs)
+    backbone = backbone_named(recipe.backbone)
+    if options.background is not None and not isinstance(recipe, SearchRecipe):
+        raise Invalid(f"the recipe {recipe.name!r} learns classes alone; leave --background out, or take {DEFAULT!r}")
+    own_name = recipe.name if recipe.backbone == given.backbone else f"{recipe.name}-{recipe.backbone}"
+    name = options.name or own_name
+    return _Plan(
+        recipe=recipe,
+        weights=weights_named(options.weights, seed=options.seed),
+        size=options.size or (recipe.size if isinstance(recipe, SearchRecipe) else backbone.input_size),
+        backend=backend,
+        name=name,
+        folder=options.out or Path("runs") / name,
+    )
+
+
+def _about(plan: _Plan, seed: int, data: TrainingData, precision: str) -> dict[str, Any]:
+    """Return all that the result of a run depends on."""
+    training, validation = data.training, data.validation
+    return {
+        "recipe": {"name": plan.recipe.name, **plan.recipe.to_json()},
+        "weights": backbone_named(plan.recipe.backbone).about(plan.weights),
+        "size": plan.size,
+        "seed": seed,
+        "classes": list(training.classes),
+        "training": {"images": len(training), "sha256": training.digest, "classes": training.sizes},
+        "validation": {"images": len(validation), "sha256": validation.digest, "classes": validation.sizes},
+        "background": {"images": len(data.background), "sha256": digest_of(data.background)},
+        "held_back": {"images": len(data.held_back), "sha256": digest_of(data.held_back)},
+        "backend": plan.backend,
+        "precision": precision,
+        "versions": _versions(),
+    }
+
+
+def _read_data(options: _Options) -> TrainingData:
+    """Read the images to learn from and to judge by, and print what is left out."""
+    training, validation = _read_labelled(options.data, options.validation, options.validation_share)
+    if options.background is None:
+        return TrainingData(training, validation)
+    background, held_back = _read_background(options.background, (training, validation), options.validation_share)
+    return TrainingData(training, validation, background, held_back)
+
+
+def _read_labelled(data: Path, validation: Path | None, share: float) -> tuple[LabelledImages, LabelledImages]:
+    with progress_bars() as bar:
+        training_images = read_labelled(data, bar("looking at the images"))
+        validation_images = read_labelled(validation, bar("looking at the validation images")) if validation else None
+    for images in (training_images, validation_images):
+        if images is not None:
+            _print_refused(images.refused, images.copies)
+    if validation_images is None:
+        return split(training_images, share)
+    check_same_classes(validation_images, training_images)
+    training_images, leaked = without_copies_of(training_images, validation_images)
     if leaked:
         _err.print(
             f"{leaked} training images are also validation images, byte for byte; they are left out of the training, "
             "since they would flatter the figures",
             style="yellow",
         )
-        if not all(training.sizes.values()):
+        if not all(training_images.sizes.values()):
             raise Invalid("a class has no training image that is not also a validation image")
-    return training, judged
+    return training_images, validation_images
 
 
-def _background(folder: Path | None, known: Sequence[Labelled], share: float) -> tuple[list[Picture], list[Picture]]:
+def _read_background(
+    folder: Path, labelled: Sequence[LabelledImages], share: float
+) -> tuple[list[ImageFile], list[ImageFile]]:
     """Return the images of no class to learn from, and those that are held back to judge by, chosen by content."""
-    if folder is None:
-        return [], []
-    with progress_bars() as progress:
-        pictures, refused = read_background(folder, known, progress("looking at the background"))
-    _tell_refused(refused)
-    held = max(1, round(share * len(pictures)))  # they are sorted by digest, which is as good as drawn
-    return pictures[held:], pictures[:held]
+    with progress_bars() as bar:
+        images, refused = read_background(folder, labelled, bar("looking at the background"))
+    _print_refused(refused)
+    held_back = max(1, round(share * len(images)))  # they are sorted by digest, which is as good as drawn
+    return images[held_back:], images[:held_back]
 
 
-def _tell_refused(refused: Sequence[Refused], copies: int = 0) -> None:
+def _print_refused(refused: Sequence[RefusedFile], copies: int = 0) -> None:
     if copies:
         _err.print(f"{copies} images are byte-identical to another of their class and left out", style="yellow")
     if refused:
         _err.print(f"{len(refused)} files cannot be used and are left out:", style="yellow")
-    for one in refused[:_NAMED]:
-        _err.print(f"  {one.path}: {one.reason}", style="yellow", markup=False)
-    if len(refused) > _NAMED:
-        _err.print(f"  and {len(refused) - _NAMED} more", style="yellow")
-
-
-def _fit_classes(
-    run: Run, recipe: ClassRecipe, weights: Weights, training: Labelled, validation: Labelled, *, size: int, seed: int
-) -> dict[str, Any]:
-    from training.curves import CLASSES  # noqa: PLC0415 -- takes a second to import
-
-    classes = import_quietly("training.classes")
-    with progress_bars() as progress:
-        trained = classes.fine_tune(
-            run, recipe, weights, training, validation, size=size, seed=seed, tell=_teller(progress)
-        )
-    best = trained.history[trained.best]
-    lines = [
-        _counted(recipe, training, validation),
-        f"Epoch {trained.best + 1} of {len(trained.history)} was taken, with loss {best['validation_loss']:.4f}.",
-        trained.report.markdown(),
-    ]
-    result = {"loss": best["validation_loss"], "accuracy": best["validation_accuracy"]}
-    return _finish(run, recipe, trained, trained.best, lines, result, CLASSES)
-
-
-def _fit_search(
-    run: Run,
-    recipe: SearchRecipe,
-    weights: Weights,
-    training: Labelled,
-    validation: Labelled,
-    background: tuple[list[Picture], list[Picture]],
-    *,
-    size: int,
-    seed: int,
-) -> dict[str, Any]:
-    similarity = import_quietly("training.similarity")
-    with progress_bars() as progress:
-        trained = similarity.fine_tune(
-            run, recipe, weights, training, validation, background, size=size, seed=seed, tell=_teller(progress)
-        )
-    k, last = similarity.K, trained.history[-1]
-    found = {"k": k, **vars(trained.search), "background": trained.mixed and vars(trained.mixed)}
-    lines = [
-        _counted(recipe, training, validation),
-        f"Of the background {len(background[0])} images were learned from, {len(background[1])} held back.",
-        f"P@{k}: of the {k} training images nearest to a validation image, the share of its class; AP@{k} by rank too.",
-        _search_table(trained.search, trained.mixed, k),
-        f"Its class is told by the {k} nearest training images, each voting by its similarity:",
-        trained.report.markdown(),
-    ]
-    result = {"loss": last["validation_loss"], "accuracy": trained.report.accuracy, "search": found}
-    searches = [(f"p_at_{k}", "among the training images")]
-    searches += [(f"p_at_{k}_background", "and held back background")] if trained.mixed else []
-    panels = (
-        ("loss", (("loss", "training"), ("validation_loss", "validation"))),
-        (f"P@{k} of the validation images", searches),
-    )
-    return _finish(run, recipe, trained, len(trained.history) - 1, lines, result, panels)
-
-
-def _teller(progress: Any) -> Callable[[str, int, int], None]:
-    return lambda what, done, total: progress(what)(done, total)
-
-
-def _counted(recipe: Recipe, training: Labelled, validation: Labelled) -> str:
-    return f"{recipe.about} {len(training)} training and {len(validation)} validation images."
-
-
-def _search_table(alone: Any, mixed: Any, k: int) -> str:
-    ends = [f"P@{k}", f"AP@{k}"] + ([f"P@{k}, with background", f"AP@{k}, with background"] if mixed else [])
-    lines = [f"| class | {' | '.join(ends)} |", "|---" * (len(ends) + 1) + "|"]
-    for name in [*alone.per_class, "all"]:
-        parts = [vars(one) if name == "all" else one.per_class[name] for one in (alone, mixed) if one]
-        figures = [f"{one[key]:.3f}" for one in parts for key in ("p_at_k", "ap_at_k")]
-        lines.append(f"| {name.replace('|', chr(92) + '|')} | {' | '.join(figures)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _finish(
-    run: Run, recipe: Recipe, trained: Any, best: int, lines: list[str], result: dict[str, Any], panels: Any
-) -> dict[str, Any]:
-    """Write what came of a run into its folder, and return the result."""
-    from training.curves import draw_curves  # noqa: PLC0415 -- takes a second to import
-
-    if run.about["backend"] != TENSORFLOW:  # the export is then held to what this library makes of the network
-        golden.write(run.folder, trained.architecture.input_size, network_embed(trained.architecture, trained.network))
-    trained.network.save_weights(run.path("network.part.weights.h5"))
-    run.path("network.part.weights.h5").replace(run.path("network.weights.h5"))
-    run.write("architecture.json", json.dumps(trained.architecture.to_json(), indent=2).encode())
-    draw_curves(trained.history, best, run.folder.name, run.path("curves.png"), panels)
-    text = [f"# {recipe.name} on {recipe.backbone}", *lines, "![by epoch](curves.png)"]
-    run.write("report.md", "\n\n".join(text).encode() + b"\n")
-    result = {
-        "recipe": recipe.name,
-        "backbone": recipe.backbone,
-        "epochs": len(trained.history),
-        "best_epoch": best + 1,
-        **result,
-        "report": trained.report.to_json(),
-        "history": trained.history,
-    }
-    run.write("report.json", json.dumps(result, indent=2).encode())  # last: with it, the run has ended
-    run.clear()
-    return result
+    for file in refused[:_LISTED_FILES]:
+        _err.print(f"  {file.path}: {file.reason}", style="yellow", markup=False)
+    if len(refused) > _LISTED_FILES:
+        _err.print(f"  and {len(refused) - _LISTED_FILES} more", style="yellow")
 
 
 def _export(run: Run, models: Path, name: str, version: int) -> Path:
     """Export the network of a run that has ended, and return the folder of its version.
 
-    In a process of its own, on TensorFlow, whatever Keras was trained on.
+    The export runs in a process of its own, on TensorFlow, whatever Keras was trained on.
     """
     models = models.resolve()
     arguments = ["--run", run.folder.resolve(), "--out", models, "--name", name, "--version", version]
     command = [sys.executable, "-m", "training.export", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["it ended without a word"]
-        raise ArtseekError(f"the export failed: {said[-1].removeprefix('error: ')}")
+        lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
+        raise ArtseekError(f"the export failed: {lines[-1].removeprefix('error: ')}")
     return models / name / str(version)
 
 
-def _show(result: dict[str, Any]) -> None:
+def _print_result(result: dict[str, Any]) -> None:
     table = Table("class", "precision", "recall", "F1", "support")
     report = result["report"]
     rows = [*report["classes"].items(), ("macro avg", report["macro"]), ("weighted avg", report["weighted"])]
-    for label, one in rows:
-        table.add_row(label, *(f"{one[key]:.2f}" for key in ("precision", "recall", "f1")), str(one["support"]))
+    for label, scores in rows:
+        table.add_row(label, *(f"{scores[key]:.2f}" for key in ("precision", "recall", "f1")), str(scores["support"]))
     _out.print(table)
     if search := result.get("search"):
-        for one, among in ((search, "the training images"), (search["background"], "them and background never seen")):
-            if one:
-                k = search["k"]
-                _out.print(f"among {among}: P@{k} {one['p_at_k']:.3f}, AP@{k} {one['ap_at_k']:.3f}")
+        k = search["k"]
+        searches = {"the training images": search, "them and background never seen": search["background"]}
+        for among, scores in searches.items():
+            if scores:
+                _out.print(f"among {among}: P@{k} {scores['p_at_k']:.3f}, AP@{k} {scores['ap_at_k']:.3f}")
     taken = f"epoch {result['best_epoch']} of {result['epochs']}"
     _out.print(f"{taken}: loss {result['loss']:.4f}, accuracy {result['accuracy']:.4f}")
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _VERSIONS:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 if __name__ == "__main__":

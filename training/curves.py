@@ -1,4 +1,4 @@
-"""Training curves as a picture: by epoch the loss, and how well classes are told or images found."""
+"""Training curves as a picture: loss, accuracy and P@k by epoch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ mpl.use("Agg")  # no screen is asked for
 from matplotlib import pyplot as plt
 
 Panels = Sequence[tuple[str, Sequence[tuple[str, str]]]]
-"""What is drawn: of each panel the quantity, and of each line its key in the history and what it is called."""
+"""For each panel, the name of its quantity, and for each line the key in the history and the line's name."""
 
 CLASSES: Panels = tuple(
     (name, ((name, "training"), (f"validation_{name}", "validation"))) for name in ("loss", "accuracy")
@@ -18,12 +18,12 @@ CLASSES: Panels = tuple(
 
 
 def draw_curves(history: Sequence[dict[str, Any]], best: int, title: str, path: Path, panels: Panels = CLASSES) -> None:
-    """Write a PNG of a history, one item per epoch, with a line at the epoch whose weights were taken."""
+    """Write a PNG of a history, which has an item for each epoch, with a line at the epoch whose weights were taken."""
     epochs = range(1, len(history) + 1)
     figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 4), layout="constrained")
     for axis, (quantity, lines) in zip(axes, panels, strict=True):
         for key, name in lines:
-            axis.plot(epochs, [one[key] for one in history], label=name)
+            axis.plot(epochs, [epoch[key] for epoch in history], label=name)
         axis.axvline(best + 1, color="grey", linestyle=":", label=f"taken: epoch {best + 1}")
         axis.set_xlabel("epoch")
         axis.set_ylabel(quantity)

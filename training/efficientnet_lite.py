@@ -133,7 +133,7 @@ def features(pixels: keras.KerasTensor, scale: Scale) -> keras.KerasTensor:
 
 
 def layer_name(name: str) -> str:
-    """Return a checkpoint's name as one that every library can keep.
+    """Return a checkpoint's name of a layer, in a form that every library accepts.
 
     In TensorFlow no variable may begin with an underscore, in PyTorch no parameter may hold a dot.
     """

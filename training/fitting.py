@@ -1,6 +1,6 @@
 """Fitting, epoch by epoch, so that a run that is killed and started again ends in the same weights.
 
-Each epoch draws from seeds of its own, and what the optimizer knows is kept with the weights.
+Each epoch draws from seeds of its own, and the state of the optimizer is kept with the weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,22 +14,23 @@ from training.runs import Run
 
 _DECIMALS = 6
 
-Figures = dict[str, float]
+EpochMetrics = dict[str, float]
 
 
 class Fitting:
-    """The epochs so far, and the weights of the best of them. `better` tells an epoch's figures from the best's."""
+    """The epochs of a run so far, and the weights of the best of them."""
 
-    def __init__(self, model: keras.Model, better: Callable[[Figures, Figures], bool]) -> None:
-        self._model, self._better = model, better
-        self.history: list[Figures] = []
+    def __init__(self, model: keras.Model, is_better: Callable[[EpochMetrics, EpochMetrics], bool]) -> None:
+        """Begin without epochs; `is_better` says whether a new epoch's metrics beat those of the best before it."""
+        self._model, self._is_better = model, is_better
+        self.history: list[EpochMetrics] = []
         self.best = -1
         self._best_weights: list[npt.NDArray[Any]] = []
 
-    def end_epoch(self, figures: Figures) -> None:
-        """Note what an epoch came to, and its weights if it is the best so far."""
-        self.history.append({name: round(value, _DECIMALS) for name, value in figures.items()})
-        if self.best < 0 or self._better(self.history[-1], self.history[self.best]):
+    def end_epoch(self, metrics: EpochMetrics) -> None:
+        """Add an epoch to the history, and remember the weights if it is the best so far."""
+        self.history.append({name: round(value, _DECIMALS) for name, value in metrics.items()})
+        if self.best < 0 or self._is_better(self.history[-1], self.history[self.best]):
             self.best = len(self.history) - 1
             self._best_weights = [np.array(weight) for weight in self._model.get_weights()]
 
@@ -37,14 +38,15 @@ class Fitting:
         """Give the model the weights of the best epoch."""
         self._model.set_weights(self._best_weights)
 
-    def keep(self, run: Run) -> None:
-        """Note all that the next epoch depends on."""
+    def save(self, run: Run) -> None:
+        """Write all that the next epoch depends on into the run's folder."""
+        optimizer = [_as_array(variable) for variable in self._model.optimizer.variables]
         arrays = _numbered("weight", self._model.get_weights()) | _numbered("best", self._best_weights)
-        arrays |= _numbered("optimizer", [_array(one) for one in self._model.optimizer.variables])
+        arrays |= _numbered("optimizer", optimizer)
         run.save(arrays, {"history": self.history, "best": self.best})
 
     def restore(self, run: Run) -> None:
-        """Go on from what was noted last, if anything was."""
+        """Go on from what was saved last, if anything was."""
         saved = run.saved()
         if saved is None:
             return
@@ -65,7 +67,7 @@ def make_deterministic() -> None:
 
 
 def seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
-    """Let what dropout draws in an epoch depend on nothing else."""
+    """Let what dropout draws in an epoch depend on nothing but the seed and the epoch."""
     if keras.backend.backend() == "torch":
         # There, Keras' dropout draws from the state that all of the process shares, and not from that of its layer.
         # Elsewhere that state is left alone: TensorFlow would prepare every graph anew, which takes seconds an epoch.
@@ -76,7 +78,7 @@ def seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
         layer.seed_generator.state.assign(state.astype("uint32"))
 
 
-def _array(variable: Any) -> npt.NDArray[Any]:
+def _as_array(variable: Any) -> npt.NDArray[Any]:
     array: npt.NDArray[Any] = keras.ops.convert_to_numpy(variable)
     return array
 

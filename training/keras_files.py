@@ -2,7 +2,7 @@
 
 Two layouts are known, each by its content, whatever the file is named:
 
-- the older `.h5`, which Keras Applications publishes: the file, or its group `model_weights`, lists its layers in the
+- Keras 2's `.h5`, which Keras Applications publishes: the file, or its group `model_weights`, lists its layers in the
   attribute `layer_names`, and each layer its arrays in `weight_names`. Layers are matched by their order.
 - Keras 3's `.weights.h5`, which lies as `model.weights.h5` in a `.keras` archive too: `layers/<class>_<number>/vars/0`,
   …. Layers are matched by class and number.
@@ -61,9 +61,9 @@ def load(network: keras.Model, path: Path) -> None:
         with _opened(path) as file:
             root = file.get("model_weights", file)
             if "layer_names" in root.attrs or "layer_names0" in root.attrs:
-                pairs = _in_order(layers, list(_older(root)), network.name)
+                pairs = _in_order(layers, list(_layers_of_keras_2(root)), network.name)
             elif "layers" in file:
-                pairs = _by_number(network, layers, {stored.name: stored for stored in _newer(file)})
+                pairs = _by_number(network, layers, {stored.name: stored for stored in _layers_of_keras_3(file)})
             else:
                 raise WeightsError(f"it is HDF5 with {sorted(file)[:5]} in it; {_REMEDY}")
             values = [[np.asarray(array, np.float32) for array in stored.arrays] for _, stored in pairs]
@@ -96,16 +96,16 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         raise WeightsError(f"it starts with {start!r}; {_REMEDY}")
 
 
-def _older(root: h5py.Group) -> Iterator[_Stored]:
+def _layers_of_keras_2(root: h5py.Group) -> Iterator[_Stored]:
     """Yield the layers that have weights, in the order of their network."""
-    for name in _listed(root, "layer_names"):
+    for name in _attribute(root, "layer_names"):
         group = _member(root, name, h5py.Group)
-        arrays = tuple(_member(group, weight, h5py.Dataset) for weight in _listed(group, "weight_names"))
+        arrays = tuple(_member(group, weight, h5py.Dataset) for weight in _attribute(group, "weight_names"))
         if arrays:
             yield _Stored(name, arrays)
 
 
-def _newer(file: h5py.File) -> Iterator[_Stored]:
+def _layers_of_keras_3(file: h5py.File) -> Iterator[_Stored]:
     """Yield the layers that have weights, by class and number."""
     group = _member(file, "layers", h5py.Group)
     for name in group:
@@ -116,11 +116,11 @@ def _newer(file: h5py.File) -> Iterator[_Stored]:
             yield _Stored(name, arrays)
 
 
-def _listed(group: h5py.Group, name: str) -> list[str]:
-    """Return a list of names among the attributes, which is cut into numbered parts where it is long."""
+def _attribute(group: h5py.Group, name: str) -> list[str]:
+    """Return an attribute that is a list of names; Keras cuts a long one into numbered parts."""
     parts = [name] if name in group.attrs else [f"{name}{number}" for number in range(len(group.attrs))]
-    names = [one for part in parts for one in group.attrs.get(part, ())]
-    return [one.decode() if isinstance(one, bytes) else str(one) for one in names]
+    names = [name for part in parts for name in group.attrs.get(part, ())]
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
 def _member(group: h5py.Group, path: str, kind: type) -> Any:

@@ -87,12 +87,12 @@ def network_embed(architecture: Architecture, network: "keras.Model") -> Embed:
     import keras  # noqa: PLC0415, it imports TensorFlow
 
     from training.folding import in_single_precision  # noqa: PLC0415
-    from training.precision import undiminished  # noqa: PLC0415
+    from training.precision import full_single_precision  # noqa: PLC0415
 
     single = in_single_precision(network)
 
     def embed(images: Images) -> Floats:
-        with undiminished():
+        with full_single_precision():
             embeddings = keras.ops.convert_to_numpy(single(images.astype(np.float32), training=False))
         lengths = np.linalg.norm(embeddings, axis=1, keepdims=True) if architecture.normalised else 1
         return np.asarray(embeddings / np.maximum(lengths, _SHORTEST), np.float32)

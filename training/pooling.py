@@ -1,4 +1,4 @@
-"""Pooling: what makes one vector of feature maps, by the names that architectures and recipes use."""
+"""Pooling, from feature maps to a vector of features, by the names that architectures and recipes use."""
 
 from typing import TYPE_CHECKING, Any, Final
 

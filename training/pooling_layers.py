@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 
-_FLAT = 1e-8  # is added to a variance: at 0 the root has no gradient
-_LEAST = 1e-6  # activations are raised to this: at 0 the root has no gradient
+_ADDED_VARIANCE = 1e-8  # at a variance of 0 the root has no gradient
+_LEAST_ACTIVATION = 1e-6  # at 0 the root has no gradient
 
 
 @keras.saving.register_keras_serializable("artseek")
@@ -31,7 +31,7 @@ class GeM(keras.Layer):  # type: ignore[misc]
     def call(self, x: Any) -> Any:
         """Pool a batch of feature maps."""
         ops = keras.ops
-        return ops.power(ops.mean(ops.power(ops.maximum(x, _LEAST), self.p), axis=(1, 2)), 1 / self.p)
+        return ops.power(ops.mean(ops.power(ops.maximum(x, _LEAST_ACTIVATION), self.p), axis=(1, 2)), 1 / self.p)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make such a layer."""
@@ -42,8 +42,8 @@ class GeM(keras.Layer):  # type: ignore[misc]
 class Statistics(keras.Layer):  # type: ignore[misc]
     """Pools the channels of several feature maps to their means and standard deviations.
 
-    Early stages see strokes and grain, late ones things: what tells a drawing from an engraving is in the former. The
-    statistics of a layer's channels stand for style (Huang and Belongie 2017, https://arxiv.org/abs/1703.06868).
+    Early stages see strokes and grain, late stages see things: what tells a drawing from an engraving is in the early
+    ones. The statistics of a layer's channels stand for style (Huang and Belongie 2017, https://arxiv.org/abs/1703.06868).
     Takes float [batch, height, width, channels] of each map; gives [batch, 2 × the sum of channels], map by map.
     """
 
@@ -51,7 +51,7 @@ class Statistics(keras.Layer):  # type: ignore[misc]
         """Pool a batch of the maps of each stage."""
         ops = keras.ops
         parts = []
-        for one in maps:
-            x = ops.cast(one, self.compute_dtype)
-            parts += [ops.mean(x, axis=(1, 2)), ops.sqrt(ops.var(x, axis=(1, 2)) + _FLAT)]
+        for feature_map in maps:
+            x = ops.cast(feature_map, self.compute_dtype)
+            parts += [ops.mean(x, axis=(1, 2)), ops.sqrt(ops.var(x, axis=(1, 2)) + _ADDED_VARIANCE)]
         return ops.concatenate(parts, axis=-1)

@@ -1,4 +1,4 @@
-"""Whether a network computes in single or in mixed precision."""
+"""The precision that a network computes in: single or mixed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,13 @@ import keras
 Precision = Literal["single", "mixed"]
 
 
-def set_precision(wish: str) -> Precision:
-    """Set and return what new layers compute in: "single", "mixed", or with "auto" mixed where there is a GPU.
+def set_precision(requested: str) -> Precision:
+    """Set the precision of new layers to "single", "mixed", or with "auto" to mixed where there is a GPU; returns it.
 
     Mixed means float16 for what is computed and float32 for what is learned (Micikevicius et al. 2018,
-    https://arxiv.org/abs/1710.03740). Processors have no fast float16, so there it would only lose time.
+    https://arxiv.org/abs/1710.03740). Processors have no fast float16, so on them it would only lose time.
     """
-    mixed = wish == "mixed" or (wish == "auto" and has_gpu())
+    mixed = requested == "mixed" or (requested == "auto" and has_gpu())
     keras.config.set_dtype_policy("mixed_float16" if mixed else "float32")
     return "mixed" if mixed else "single"
 
@@ -24,7 +24,7 @@ def has_gpu() -> bool:
     """Return whether the library that Keras runs on sees a GPU."""
     match keras.backend.backend():
         case "tensorflow":
-            import tensorflow as tf  # noqa: PLC0415 -- only that library which is in use may be imported
+            import tensorflow as tf  # noqa: PLC0415 -- only the library in use may be imported
 
             return bool(tf.config.list_physical_devices("GPU"))
         case "torch":
@@ -39,8 +39,8 @@ def has_gpu() -> bool:
 
 
 @contextmanager
-def undiminished() -> Iterator[None]:
-    """Have single precision computed as such, where JAX and PyTorch on a GPU would take the shorter TensorFloat-32."""
+def full_single_precision() -> Iterator[None]:
+    """Have float32 computed as float32, where JAX and PyTorch on a GPU would take the shorter TensorFloat-32."""
     match keras.backend.backend():
         case "torch":
             import torch  # noqa: PLC0415

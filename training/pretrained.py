@@ -1,6 +1,6 @@
 """The weights that a network begins with: ImageNet's, those of a file, or random ones.
 
-Naming them costs nothing: neither is a file read nor TensorFlow imported before a network is built.
+They are named here. No file is read and TensorFlow is not imported before a network is built.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ class WeightsFile:
     path: Path
 
     def about(self) -> dict[str, Any]:
-        """Return what tells these weights from others.
+        """Return what identifies these weights, as JSON values.
 
         Raises:
             WeightsError: the file cannot be read.
@@ -46,7 +46,7 @@ class RandomWeights:
     seed: int
 
     def about(self) -> dict[str, Any]:
-        """Return what tells these weights from others."""
+        """Return what identifies these weights, as JSON values."""
         return {"source": "random", "seed": self.seed}
 
 
@@ -82,6 +82,6 @@ def randomise(layers: Iterable["keras.Layer"], seed: int) -> None:
         for weight in layer.trainable_weights:
             if len(weight.shape) < 2:
                 continue
-            reach = weight.shape[:2] if isinstance(layer, keras.layers.DepthwiseConv2D) else weight.shape[:-1]
+            inputs = weight.shape[:2] if isinstance(layer, keras.layers.DepthwiseConv2D) else weight.shape[:-1]
             values = rng.standard_normal(weight.shape, np.float32)
-            weight.assign(values * np.float32(np.sqrt(2 / np.prod(reach))))
+            weight.assign(values * np.float32(np.sqrt(2 / np.prod(inputs))))

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from shared.errors import Invalid
 
 _ROUNDING: Final = 1e-10
-"""An axis along which the variance is less than this share of the first axis's is one of rounding errors."""
+"""Where the variance along an axis is less than this share of that along the first, it is rounding errors."""
 
 
 def fit_whitening(features: npt.NDArray[np.floating[Any]], dim: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -62,6 +62,10 @@ def fit_projection(embeddings: npt.NDArray[np.floating[Any]], dim: int) -> npt.N
     if embeddings.ndim != 2 or not len(embeddings) or not 0 < dim <= embeddings.shape[1]:
         raise Invalid(f"embeddings of shape {embeddings.shape} cannot be projected to {dim} dimensions")
     values = embeddings.astype(np.float64)
-    _, axes = np.linalg.eigh(values.T @ values)  # by ascending eigenvalues
-    kernel = axes[:, ::-1][:, :dim]
+    count, width = values.shape
+    if dim <= count < width:  # thousands of dimensions and few images: their span holds all the axes
+        kernel = np.linalg.svd(values, full_matrices=False)[2][:dim].T
+    else:
+        _, axes = np.linalg.eigh(values.T @ values)  # by ascending eigenvalues
+        kernel = axes[:, ::-1][:, :dim]
     return np.ascontiguousarray(kernel, dtype=np.float32)

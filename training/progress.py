@@ -1,16 +1,26 @@
-"""Progress bars of work that goes on in steps, on the terminal if there is one."""
+"""Progress bars on the terminal, if standard error is one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+ProgressBars = Callable[[str], Callable[[int, int], None]]
+"""Takes a description of some work; returns a function to call with how many steps are done, and how many there are."""
 
 
 @contextmanager
-def progress_bars() -> Iterator[Any]:
-    """Give a function from what is done to what is told of it."""
+def progress_bars() -> Iterator[ProgressBars]:
+    """Show a bar for the work that goes on, one at a time; on leaving, it disappears."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -19,17 +29,17 @@ def progress_bars() -> Iterator[Any]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
+        tasks: dict[str, TaskID] = {}
 
-        def of(what: str) -> Any:
-            def tell(done: int, total: int) -> None:
-                if what not in tasks:
+        def bar(description: str) -> Callable[[int, int], None]:
+            def on_progress(done: int, total: int) -> None:
+                if description not in tasks:
                     for task in tasks.values():
                         bars.remove_task(task)
                     tasks.clear()
-                    tasks[what] = bars.add_task(what, total=total)
-                bars.update(tasks[what], completed=done, total=total)
+                    tasks[description] = bars.add_task(description, total=total)
+                bars.update(tasks[description], completed=done, total=total)
 
-            return tell
+            return on_progress
 
-        yield of
+        yield bar

@@ -1,10 +1,10 @@
-"""Fewer dimensions for a network that is there: whitening or a projection, fitted to images, behind what it makes.
+"""Fewer dimensions for the embeddings of a network: whitening or a projection behind it, fitted to images.
 
 Both are fitted to the images' own embeddings, which needs no classes. Whitening makes all axes count alike; a
 projection keeps similarities as they are, as well as so few axes can. `training.principal_axes` computes them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,24 +15,25 @@ import numpy as np
 from shared.errors import Invalid
 from shared.folders import walk
 from training.architecture import Architecture
-from training.frozen import BATCH, Floats, forward
-from training.labelled import Picture, Refused, look_at
+from training.batches import batches
+from training.frozen_outputs import BATCH, Floats, predict
+from training.labelled_images import ImageFile, OnProgress, RefusedFile, check_images
 from training.network import EMBEDDING, new_layer
-from training.pictures import batches
 from training.principal_axes import fit_projection, fit_whitening
 
 Kind = Literal["whiten", "project"]
 
-MOST = 10_000
-"""Images that are looked at, drawn by their contents if there are more: axes hardly change with more of them."""
+MOST_IMAGES = 10_000
+"""Images that axes are fitted to, chosen by their contents if there are more. With more of them axes hardly change."""
 
 
-def pictures_of(folder: Path) -> tuple[list[Picture], list[Refused]]:
-    """Return the images of a folder, each once, at most `MOST`, sorted by content; and the files that are no images."""
+def images_of(folder: Path) -> tuple[list[ImageFile], list[RefusedFile]]:
+    """Return the images of a folder, each once and sorted by digest, and the files that are no images."""
     sources = list(walk([folder], labels_from_folders=False))
-    pictures, refused = look_at(((one.path, 0) for one in sources), len(sources), None) if sources else ([], [])
-    kept = {one.sha256: one for one in reversed(pictures)}
-    return sorted(kept.values(), key=lambda one: one.sha256)[:MOST], refused
+    files = ((source.path, 0) for source in sources)
+    images, refused = check_images(files, len(sources), None) if sources else ([], [])
+    distinct = {image.sha256: image for image in reversed(images)}
+    return sorted(distinct.values(), key=lambda image: image.sha256)[:MOST_IMAGES], refused
 
 
 def reduced(
@@ -40,27 +41,27 @@ def reduced(
     network: keras.Model,
     kind: Kind,
     dim: int,
-    pictures: Sequence[Picture],
-    tell: Callable[[int, int], None],
+    images: Sequence[ImageFile],
+    on_progress: OnProgress,
 ) -> tuple[Architecture, keras.Model]:
-    """Return an architecture and its network, whose embedding has `dim` dimensions made of those of another.
+    """Return an architecture and a network whose embeddings are those of another, brought to `dim` dimensions.
 
     Args:
-        architecture: What the network is built of.
-        network: As of `training.network.build_network`.
+        architecture: That of the other network.
+        network: The other network, as of `training.network.build_network`.
         kind: "whiten" or "project".
         dim: At most as many as there are.
-        pictures: Images that it is fitted to.
-        tell: Is told how many were embedded, and how many there are.
+        images: What it is fitted to.
+        on_progress: Told how many images were embedded.
 
     Raises:
         Invalid: There are more dimensions than before, or the images are too few or too alike for so many.
     """
-    made = replace(architecture, embedding=(*architecture.embedding, {kind: dim}))
+    smaller = replace(architecture, embedding=(*architecture.embedding, {kind: dim}))
     parts: list[Floats] = []
-    for pixels in batches([one.path for one in pictures], architecture.input_size, batch=BATCH):
-        parts.append(forward(network, pixels))
-        tell(min(len(parts) * BATCH, len(pictures)), len(pictures))
+    for pixels in batches([image.path for image in images], architecture.input_size, batch=BATCH):
+        parts.append(predict(network, pixels))
+        on_progress(min(len(parts) * BATCH, len(images)), len(images))
     embeddings = np.concatenate([*parts, np.empty((0, architecture.dim), np.float32)])
     if len(embeddings) < dim:
         raise Invalid(f"there are {len(embeddings)} images for {dim} dimensions; take more images or fewer dimensions")
@@ -71,6 +72,6 @@ def reduced(
         lengths = np.linalg.norm(embeddings, axis=1, keepdims=True) if architecture.normalised else 1
         weights = [fit_projection(embeddings / np.maximum(lengths, np.finfo(np.float32).tiny), dim)]
     layer = new_layer({kind: dim}, f"{EMBEDDING}_{len(architecture.embedding)}")
-    grown = keras.Model(network.input, layer(network.output), name=network.name)
+    smaller_network = keras.Model(network.input, layer(network.output), name=network.name)
     layer.set_weights(weights)
-    return made, grown
+    return smaller, smaller_network

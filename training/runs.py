@@ -1,6 +1,6 @@
-"""The folder of a training run: what is being trained, how far it is, and what came of it.
+"""The folder of a training run: what is being trained, its state after the last epoch, and its result.
 
-Everything is written beside its place and moved there whole, so that a run that is killed goes on from the last epoch
+Every file is written beside its place and moved there whole. A run that is killed therefore goes on from the last epoch
 that ended, or from the last part of the frozen outputs that was computed.
 """
 
@@ -23,17 +23,17 @@ _VALUES = "values"
 
 
 class Run:
-    """A run in its folder, made by `opened`."""
+    """A run in its folder, made by `open`."""
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder, self.about = folder, about
 
     @classmethod
-    def opened(cls, folder: Path, about: dict[str, Any]) -> Self:
-        """Return the run in a folder, begun now if there is none; `about` says all that its outcome depends on.
+    def open(cls, folder: Path, about: dict[str, Any]) -> Self:
+        """Return the run in a folder, begun now if there is none; `about` has all that its result depends on.
 
         Raises:
-            Invalid: The folder holds a run of something else, or no run; the message says where they differ.
+            Invalid: The folder holds another run, or something else; the message says where the runs differ.
         """
         path = folder / _ABOUT
         if not path.exists():
@@ -47,9 +47,9 @@ class Run:
         except (OSError, ValueError) as error:
             raise Invalid(f"{str(path)!r} cannot be read ({error}); choose another folder") from error
         if found != json.loads(json.dumps(about)):
-            differ = [key for key in sorted({*found, *about}) if found.get(key) != about.get(key)]
+            different = [key for key in sorted({*found, *about}) if found.get(key) != about.get(key)]
             raise Invalid(
-                f"{str(folder)!r} holds a run that differs in {', '.join(differ)}; "
+                f"{str(folder)!r} holds a run that differs in {', '.join(different)}; "
                 "choose another folder, or remove that one"
             )
         return cls(folder, about)
@@ -58,10 +58,10 @@ class Run:
         """Return where a file of the run is."""
         return self.folder / name
 
-    # How far it is
+    # The state after an epoch
 
     def save(self, arrays: Arrays, values: dict[str, Any]) -> None:
-        """Note how far the run is: arrays by their names, and JSON values."""
+        """Save the state of the run: arrays by their names, and JSON values."""
         part = self.path(f"{_STATE}.part")
         with part.open("wb") as file:
             np.savez(
@@ -70,7 +70,7 @@ class Run:
         part.replace(self.path(_STATE))
 
     def saved(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]] | None:
-        """Return what was noted last; None if nothing was.
+        """Return the state that was saved last; None if none was.
 
         Raises:
             Invalid: It cannot be read.
@@ -86,14 +86,14 @@ class Run:
             raise Invalid(f"{str(path)!r} is damaged ({error}); remove it, and the run begins anew") from error
         return arrays, values
 
-    # What came of it
+    # The result
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file of the run."""
         _write(self.path(name), data)
 
     def result(self) -> dict[str, Any] | None:
-        """Return what came of the run; None until it has ended."""
+        """Return the result of the run; None until it has ended."""
         path = self.path("report.json")
         return dict(json.loads(path.read_text("utf-8"))) if path.exists() else None
 
@@ -104,11 +104,16 @@ class Run:
                 path.unlink()
 
 
-class Outputs:
-    """Outputs of a frozen network, [n, …] of half or single precision, in a file that is filled from the front."""
+class StoredOutputs:
+    """Outputs of a frozen network, [n, …] in half or single precision, in a file that is filled from the front.
+
+    Attributes:
+        values: The file as an array.
+        count: How many outputs were written.
+    """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
-        """Open the file, made now if it is not there, or is one of another shape."""
+        """Open the file; make it if there is none, or if it has another shape or type."""
         self._path, self._mark = path, path.with_suffix(".count")
         try:
             self.values = np.lib.format.open_memmap(path, mode="r+")
@@ -120,20 +125,20 @@ class Outputs:
             self.values = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
             self.count = 0
 
-    def append(self, some: npt.NDArray[np.float32]) -> None:
+    def append(self, outputs: npt.NDArray[np.float32]) -> None:
         """Write the outputs that come next."""
-        self.values[self.count : self.count + len(some)] = some
+        self.values[self.count : self.count + len(outputs)] = outputs
         self.values.flush()
-        self.count += len(some)
+        self.count += len(outputs)
         _write(self._mark, str(self.count).encode())
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a second process from the same run.
+    """Hold the lock of a run's folder, so that no second process trains in it.
 
     Raises:
-        Invalid: Another one is at it.
+        Invalid: Another process holds the lock.
     """
     import fcntl  # noqa: PLC0415 -- not there on every system that can import this
 

@@ -10,7 +10,7 @@ from shared.rpc.query import Collection
 
 
 def print_collections(collections: Sequence[Collection]) -> None:
-    """Print a table of the collections, and a line for each that is being changed or is damaged."""
+    """Print a table of the collections, and a line for each that is being changed, is damaged or cannot be read."""
     if not collections:
         out.print("No collections yet. Add images with `artseek ingest FOLDER`.")
         return
@@ -33,6 +33,10 @@ def print_collections(collections: Sequence[Collection]) -> None:
                 f"{collection.name}: changing to {plain(change.model)} version {change.model_version}, "
                 f"{change.images} of {collection.images} images are embedded"
             )
+        if collection.fault:
+            out.print(f"{collection.name}: {plain(collection.fault)}", style="red")
+        if collection.index_fault:
+            out.print(f"{collection.name}: scanned exactly until the index is rebuilt: {plain(collection.index_fault)}")
         if collection.damaged:
             damaged = plain(", ".join(collection.damaged))
             out.print(f"{collection.name}: left out, since damaged or missing: {damaged}", style="red")

@@ -24,10 +24,15 @@ def print_evaluation(report: EvaluationReport) -> None:
     for note in _notes(report):
         out.print(note, style="yellow", markup=False)
     out.print(
-        f"{report.queries} queries over {collection.images} images, {collection.labelled} of them labelled; "
-        f"{report.seconds:.1f} s; evaluation {report.id}",
+        f"{report.queries} queries over {collection.images} images, {collection.labelled} of them with "
+        f"{_class_name(report)}; {report.seconds:.1f} s; evaluation {report.id}",
         style="dim",
     )
+
+
+def _class_name(report: EvaluationReport) -> str:
+    """Return what images of a class have."""
+    return "a label" if report.field == "label" else f"the field {report.field}"
 
 
 def _cells(run: RunScores) -> Sequence[str]:
@@ -106,7 +111,7 @@ def _notes(report: EvaluationReport) -> Iterator[str]:
     for rejection in queries.rejected:
         yield f"left out: {plain(rejection.name)}: {rejection.reason}"
     if not report.collection.generation:
-        yield "The collection has no index yet, so only the exact scan was judged."
+        yield "The collection has no index yet, so only the exact scan was evaluated."
     if report.changed:
         yield "Images came or went meanwhile: the figures are not of one state of the collection."
 

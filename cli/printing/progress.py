@@ -15,7 +15,6 @@ from rich.progress import (
 )
 
 from cli.printing.console import err, plain
-from shared.state import Job
 
 
 @contextmanager
@@ -28,8 +27,17 @@ def spinner(description: str) -> Iterator[None]:
 
 
 @contextmanager
-def job_bar(description: str) -> Iterator[Callable[[Job], None]]:
-    """Show a bar of the steps of a job; gives the function that takes the job as it stands."""
+def changing_spinner(description: str) -> Iterator[Callable[[str], None]]:
+    """Show that something goes on, and at what it is; gives the function that takes that in words."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        task = bar.add_task(plain(description), total=None)
+        yield lambda text: bar.update(task, description=plain(f"{description}: {text}"))
+
+
+@contextmanager
+def job_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar of the steps of a job; gives the function that takes how many are done, and of how many."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -39,7 +47,7 @@ def job_bar(description: str) -> Iterator[Callable[[Job], None]]:
     )
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
         task = bar.add_task(plain(description), total=None)
-        yield lambda job: bar.update(task, completed=job.steps, total=job.total or None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 
 @contextmanager
@@ -60,3 +68,18 @@ def image_bar(total: int) -> Iterator[Callable[[int], None]]:
             bar.update(task, completed=done, rate=f"{done / max(time.monotonic() - started, 1e-3):.0f}")
 
         yield on_progress
+
+
+@contextmanager
+def object_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar of objects; gives the function that takes how many are done, and how many there are."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        task = bar.add_task(plain(description), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,21 +1,69 @@
 """Prints the hits of a search."""
 
+from collections.abc import Mapping, Sequence
+
 from rich.table import Table
 
 from cli.printing.console import out, plain
-from shared.rpc.query import MODE_NAMES, STAGES, SearchResponse
+from shared.rpc.query import STAGES
+from shared.schemas.images import FieldValue, ImagesAnswer, value_text
+from shared.schemas.proof import ProofAnswer
+from shared.schemas.search import SearchAnswer
 
 
-def print_hits(answer: SearchResponse) -> None:
+def print_hits(answer: SearchAnswer) -> None:
     """Print a table of the hits, and how they were found."""
-    table = Table("", "score", "label", "name", "id")
-    for rank, hit in enumerate(answer.hits, 1):
-        image = hit.image
-        table.add_row(str(rank), f"{hit.score:.4f}", plain(image.label), plain(image.name), str(image.id))
+    fields = list(dict.fromkeys(name for hit in answer["hits"] for name in hit["fields"]))
+    grouped = any("group" in hit for hit in answer["hits"])
+    proved = any("proof" in hit for hit in answer["hits"])
+    table = Table(
+        "",
+        "score",
+        *(["same"] if proved else []),
+        *(["group"] if grouped else []),
+        "labels",
+        *map(plain, fields),
+        "name",
+        "id",
+    )
+    for rank, hit in enumerate(answer["hits"], 1):
+        table.add_row(
+            str(rank),
+            f"{hit['score']:.4f}",
+            *([same_text(hit.get("proof"))] if proved else []),
+            *([plain(hit.get("group") or "")] if grouped else []),
+            plain(" | ".join(hit["labels"])),
+            *_values(hit["fields"], fields),
+            plain(hit["name"]),
+            str(hit["id"]),
+        )
     out.print(table)
-    timings = answer.timings_ms
+    timings = answer["timings_ms"]
     stages = ", ".join(f"{stage} {timings[stage]:.1f} ms" for stage in STAGES if stage in timings)
     out.print(
-        f"{MODE_NAMES[answer.mode]}: {answer.candidates} of {answer.collection_size} images ranked; {stages}",
+        f"{answer['mode']}: {answer['candidates']} of {answer['collection_size']} images ranked; {stages}",
         style="dim",
     )
+
+
+def same_text(proof: ProofAnswer | None) -> str:
+    """Return in a few words whether two pictures are the same: with how many inliers, and in which box of the hit."""
+    if proof is None or not proof["same"]:
+        return ""
+    box = ",".join(map(str, proof["box"] or ()))
+    return f"yes{', mirrored' if proof['mirrored'] else ''}: {proof['inliers']} inliers in {box}"
+
+
+def print_images(answer: ImagesAnswer) -> None:
+    """Print a table of images that were found by their records."""
+    fields = list(dict.fromkeys(name for image in answer["images"] for name in image["fields"]))
+    table = Table("labels", *map(plain, fields), "name", "id")
+    for image in answer["images"]:
+        labels = plain(" | ".join(image["labels"]))
+        table.add_row(labels, *_values(image["fields"], fields), plain(image["name"]), str(image["id"]))
+    out.print(table)
+    out.print(f"{len(answer['images'])} of {answer['total']} images", style="dim")
+
+
+def _values(given: Mapping[str, Sequence[FieldValue]], fields: Sequence[str]) -> list[str]:
+    return [plain(" | ".join(value_text(one["value"]) for one in given.get(name, ()))) for name in fields]

@@ -12,7 +12,8 @@ def print_status(readiness: ReadinessAnswer, waiting: Mapping[str, int]) -> None
     """Print a table of the parts, and a line for each queue."""
     table = Table("part", "state", "reason")
     for name, part in readiness["parts"].items():
-        table.add_row(name, "[green]up[/]" if part["up"] else "[red]down[/]", plain(part["reason"] or ""))
+        state = "[red]down[/]" if not part["up"] else "[yellow]degraded[/]" if part["reason"] else "[green]up[/]"
+        table.add_row(name, state, plain(part["reason"] or ""))
     out.print(table)
     for queue, count in waiting.items():
         out.print(f"{count} tasks wait in the {queue} queue")

@@ -4,47 +4,39 @@ The task may run twice, at the same time, or die anywhere. The claims in the sta
 one segment; the segment's name follows from job and batch, so that a second run finds what the first one wrote.
 """
 
-import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from services.embedder.decoded import Decoded
+from services.embedder.document_pages import DocumentPages, FoundDocument
+from services.embedder.image_decoding import ImageDecoding
 from shared.errors import IndexLost, Invalid, NotFound, ObjectNotFound, Unavailable
-from shared.images import ImageInfo, ImageRefused, Limits, decode
+from shared.images import Decoder
+from shared.index.originals import Originals
+from shared.messaging.deliveries import Delivery
 from shared.messaging.lost_index import ensure_known
 from shared.messaging.messages import BatchImage
 from shared.messaging.worker import WorkerClients
+from shared.records.record_store import RecordStore
 from shared.rpc.serving import ModelNotFound, ServingClient
-from shared.state import Change, Rejection
-from shared.state.jobs import Outcome
+from shared.state import Change, Rejection, jobs
+from shared.state.attempts import Attempt
 from shared.state.locks import creation_lock
+from shared.state.outcomes import CANCELLED, Outcome
 from shared.storage import layout, segments
 from shared.storage.catalog import EmbeddingSet
-from shared.storage.segments import Entry
 
 _log = logging.getLogger(__name__)
 
-_STRIKES = 2  # times a task may die while an image is at work
 _FAILURES = 3  # times a batch may fail for a reason that waiting does not mend
 _SMALL = 32  # pixels: decoding to find out whether an image can be decoded
 _WAIT_S = 5.0
-_THREADS = 2  # fetching waits for the store, and Pillow decodes without the interpreter's lock
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """An image ready for the model: its item, pixels uint8 [size, size, 3], and what its header says."""
-
-    item: BatchImage
-    pixels: npt.NDArray[np.uint8]
-    info: ImageInfo
 
 
 @dataclass(frozen=True)
@@ -59,23 +51,29 @@ class _Task:
     segment: str
     before: Outcome
     moving: bool
+    attempt: Attempt
 
     def outcome(
-        self, added: dict[str, int] | None = None, duplicates: int = 0, rejected: tuple[Rejection, ...] = ()
+        self,
+        added: dict[str, int] | None = None,
+        duplicates: int = 0,
+        rejected: tuple[Rejection, ...] = (),
+        damaged: tuple[str, ...] = (),
     ) -> Outcome:
         """Return what became of all of the batch."""
-        return Outcome(added or {}, self.before.duplicates + duplicates, self.before.rejected + rejected)
+        duplicates += self.before.duplicates
+        return Outcome(added or {}, duplicates, self.before.rejected + rejected, damaged=damaged)
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to embed: the model (name and version) of new collections, limits of images, and how embeddings are stored.
+    """How to embed: the model (name and version) of new collections, what decodes images, how embeddings are stored.
 
-    `program` is the version of this program, which an image that kills its worker is set aside for.
+    `program` is the version of this program, which an image that kills its decoder is set aside for.
     """
 
     model: tuple[str, int | None]
-    limits: Limits
+    decoder: Decoder
     program: str
     vector_type: Literal["float32", "float16"] = "float32"
 
@@ -87,8 +85,11 @@ class Embedder:
         self._store, self._state, self._catalog = clients.store, clients.state, clients.catalog
         self._queue, self._connect_model = clients.queue, clients.connect_model
         self._options = options
+        self._originals = Originals(clients, clients.queue)
+        self._records = RecordStore(clients.store, clients.state.record_changes)
         self._models: dict[tuple[str, int | None], ServingClient] = {}
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
+        self._pages = DocumentPages(clients)
+        self._decoding = ImageDecoding(clients, options.decoder, program=options.program, pages=self._pages)
 
     def embed(
         self,
@@ -99,39 +100,72 @@ class Embedder:
         items: Sequence[BatchImage],
         set_name: str | None = None,
         before: Outcome | None = None,
+        delivery: Delivery | None = None,
     ) -> None:
         """Embed a batch and send its segment to the indexer, or report the batch where nothing is left to embed.
 
         Without `set_name`, the images are for the embedding set that the collection uses. `before` is what became of
-        the batch's other images.
+        the batch's other images, `delivery` the message's that this call is made for.
 
         Raises:
-            Unavailable: A server is away; the same call may be made again.
+            Unavailable: A server is away, or another worker is at the batch; the same call may be made again.
+            Fenced: Another worker has begun the batch anew.
         """
         if self._state.jobs.reported(job, batch):
+            self._state.pins.unpin([item.digest for item in items], job)
             return
-        segment = f"{job}-{batch:06d}"
-        task = _Task(job, batch, segment, before or Outcome(), moving=set_name is not None)
+        segment, delivery = layout.batch_segment(job, batch), delivery or Delivery()
+        with self._state.attempts.hold(segment, delivery=delivery.id, lost=delivery.lost) as attempt:
+            task = _Task(job, batch, segment, before or Outcome(), moving=set_name is not None, attempt=attempt)
+            self._attempt(task, collection, items, set_name)
+
+    def _attempt(self, task: "_Task", collection: str, items: Sequence[BatchImage], set_name: str | None) -> None:
+        attempt, segment = task.attempt, task.segment
         embedding_set: EmbeddingSet | None = None
-        died, at = self._state.attempts.begin(segment)
         try:
+            if set_name is None:
+                collection = self._current_name(task, collection)
             embedding_set = self._collection(collection) if set_name is None else self._embedding_set(set_name)
             if embedding_set is None:
                 reason = f"the change of {collection!r} to another model was given up"
-                rejected = tuple(Rejection(item.name, "dropped", reason) for item in items)
-                self._state.jobs.report(job, batch, task.outcome(rejected=rejected))
+                rejected = tuple(Rejection(item.title, "dropped", reason) for item in items)
+                self._report(task, task.outcome(rejected=rejected))
+            elif not task.moving and self._is_cancelled(task, embedding_set):
+                self._leave_out(task, embedding_set, items)
             else:
-                self._embed(task, embedding_set, items, careful=died > 1, died_at=at)
-        except (Unavailable, ModelNotFound) as error:  # a model server that is starting has no models yet
-            self._state.attempts.pause(segment)
+                self._embed(task, embedding_set, items)
+        except Unavailable:
+            attempt.pause()
+            raise
+        except ModelNotFound as error:  # a model server that is starting has no models yet
+            attempt.pause()
             raise Unavailable(str(error)) from error
+        except OSError as error:  # of this machine: no space, no more files; a picture's own are rejections
+            attempt.pause()
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
         except Exception as error:
-            self._state.attempts.pause(segment)
-            if self._state.attempts.strike(segment, "failure") < _FAILURES:
+            attempt.check()
+            if attempt.strike("failure") < _FAILURES:
+                attempt.pause()
                 raise Unavailable(f"{type(error).__name__}: {error}") from error
             _log.exception("batch %s is given up", segment)
             self._give_up(task, set_name or (embedding_set.name if embedding_set else collection), items, error)
-        self._state.attempts.end(segment)
+        self._state.pins.unpin([item.digest for item in items], task.job)  # the claims hold what was added
+        attempt.end()
+
+    def _is_cancelled(self, task: "_Task", embedding_set: EmbeddingSet) -> bool:
+        """Return whether somebody cancelled the job before this batch was written."""
+        return self._state.jobs.cancelled(task.job) and not self._store.exists(
+            layout.segment_key(embedding_set.name, task.segment)
+        )
+
+    def _leave_out(self, task: "_Task", embedding_set: EmbeddingSet, items: Sequence[BatchImage]) -> None:
+        """Report the images of a cancelled job as not added, and delete the originals that came for it alone."""
+        task.attempt.check()
+        self._state.claims.release(embedding_set.name, task.segment, [layout.image_id(item.digest) for item in items])
+        self._originals.delete_unheld([item.digest for item in items], job=task.job)
+        reason = "the job was cancelled before it was added"
+        self._report(task, task.outcome(rejected=tuple(Rejection(item.title, CANCELLED, reason) for item in items)))
 
     def _give_up(self, task: "_Task", set_name: str, items: Sequence[BatchImage], error: Exception) -> None:
         """Report a batch that fails again and again, so that its job can end; what it has written is indexed."""
@@ -142,69 +176,61 @@ class Embedder:
         lost = [item for item in items if layout.image_id(item.digest) not in written]
         self._state.claims.release(set_name, task.segment, [layout.image_id(item.digest) for item in lost])
         reason = f"the embedder failed at its batch: {type(error).__name__}: {error}"
-        rejected = tuple(Rejection(item.name, "error", reason) for item in lost)
+        rejected = tuple(Rejection(item.title, "error", reason) for item in lost)
         added = dict(Counter(item.label or "" for item in items if item not in lost))
         self._hand_on(task, set_name, task.outcome(added, rejected=rejected))
 
     def _hand_on(self, task: "_Task", set_name: str, outcome: Outcome) -> None:
         """Have the indexer index the segment and report the batch; where no segment was written, report it."""
+        task.attempt.check()
         if outcome.added:
             self._queue.index(set_name=set_name, segment=task.segment, job=task.job, batch=task.batch, outcome=outcome)
         else:
-            self._state.jobs.report(task.job, task.batch, outcome)
+            self._report(task, outcome)
 
-    def _embed(
-        self,
-        task: "_Task",
-        embedding_set: EmbeddingSet,
-        items: Sequence[BatchImage],
-        *,
-        careful: bool,
-        died_at: str | None,
-    ) -> None:
+    def _report(self, task: "_Task", outcome: Outcome) -> None:
+        task.attempt.check()
+        self._state.jobs.report(task.job, task.batch, outcome)
+
+    def _embed(self, task: "_Task", embedding_set: EmbeddingSet, items: Sequence[BatchImage]) -> None:
         segment, set_name = task.segment, embedding_set.name
-        if died_at is not None:
-            self._count_strike(segment, next((item for item in items if item.digest == died_at), None))
-        rejected = self._set_aside_earlier(items)
+        self._decoding.count_strike(task.attempt, items)
+        rejected = self._decoding.set_aside_earlier(items)
         claimed, duplicates, written = self._claim(
             set_name, segment, [item for item in items if item.digest not in rejected]
         )
         if written:
-            added, refused = self._sort_out(set_name, segment, claimed)
+            added, refused = self._sort_out(task, set_name, claimed)
+            damaged = self._damaged(set_name, segment)
         else:
-            decoded, refused = self._decode(segment, claimed, embedding_set, careful=careful) if claimed else ([], {})
-            added = self._write(embedding_set, segment, decoded) if decoded else []
+            decoded, refused = self._decode(task, embedding_set, claimed) if claimed else ([], {})
+            if not task.moving:
+                self._send_pages(task, embedding_set.collection, items, decoded)
+            added = self._write(task, embedding_set, decoded) if decoded else []
+            damaged = {image.item.digest for image in decoded if "damaged" in image.info.flags}
             duplicates += len(decoded) - len(added)
         rejected |= refused
+        task.attempt.check()
         labels = dict(Counter(item.label or "" for item in added))
         lost = [item for item in items if item.digest in rejected]
         self._state.claims.release(set_name, segment, [layout.image_id(item.digest) for item in lost])
         if not task.moving:  # else the embedding set in use holds them
-            self._store.delete([layout.original_key(item.digest) for item in lost])
-        self._hand_on(task, set_name, task.outcome(labels, duplicates, tuple(rejected.values())))
+            self._originals.delete_unheld([item.digest for item in lost], job=task.job)
+        names = () if task.moving else tuple(item.title for item in added if item.digest in damaged)
+        self._hand_on(task, set_name, task.outcome(labels, duplicates, tuple(rejected.values()), names))
 
-    # Images that kill their worker
-
-    def _count_strike(self, segment: str, item: BatchImage | None) -> None:
-        """Count that the last attempt died at an image, and set it aside if that happened too often."""
-        if item is None or self._state.attempts.strike(segment, item.digest) < _STRIKES:
-            return
-        _log.error("%s killed its worker %d times and is set aside", item.name, _STRIKES)
-        report = {"name": item.name, "size": item.size, "program": self._options.program, "set_aside": time.time()}
-        self._store.put(layout.set_aside_key(item.digest), json.dumps(report).encode(), "application/json")
-        self._state.attempts.set_aside(self._options.program, item.digest)
-
-    def _set_aside_earlier(self, items: Sequence[BatchImage]) -> dict[str, Rejection]:
-        flags = self._state.attempts.are_set_aside(self._options.program, [item.digest for item in items])
-        reason = (
-            f"decoding it stopped its worker {_STRIKES + 1} times, so artseek {self._options.program} will not try it "
-            "again; save it anew with another program"
-        )
-        return {
-            item.digest: Rejection(item.name, "set-aside", reason)
-            for item, flag in zip(items, flags, strict=True)
-            if flag
-        }
+    def _send_pages(
+        self, task: "_Task", collection: str, items: Sequence[BatchImage], decoded: Sequence[Decoded]
+    ) -> None:
+        """Have the further pages of documents embedded, before the batch is written: then it is known that they are."""
+        places = {item.digest: place for place, item in enumerate(items)}
+        found = [
+            FoundDocument(image.item, image.info.pages, places[image.item.digest])
+            for image in decoded
+            if image.info.pages > 1 and image.item.page == 1
+        ]
+        task.attempt.check()
+        self._pages.send(job=task.job, batch=task.batch, collection=collection, found=found)
 
     # Claims
 
@@ -231,15 +257,16 @@ class Embedder:
         return claimed, len(items) - len(claimed), written
 
     def _sort_out(
-        self, set_name: str, segment: str, items: Sequence[BatchImage]
+        self, task: "_Task", set_name: str, items: Sequence[BatchImage]
     ) -> tuple[list[BatchImage], dict[str, Rejection]]:
         """Return which images are in the segment that an earlier attempt wrote, and why the others are not."""
+        segment = task.segment
         held = self._rows(set_name, segment)
         refused = {}
         for item in items:
             if layout.image_id(item.digest) not in held:
-                outcome = self._decode_one(item, size=_SMALL)
-                interrupted = Rejection(item.name, "interrupted", "the worker stopped while at it; add it again")
+                outcome = self._decoding.decode_one(task.attempt, item, size=_SMALL, noted=True)
+                interrupted = Rejection(item.title, "interrupted", "the worker stopped while at it; add it again")
                 refused[item.digest] = outcome if isinstance(outcome, Rejection) else interrupted
         # An image that was deleted since counts as added all the same; its row is deleted, so the claim must go.
         self._state.claims.release(set_name, segment, self._catalog.tombstones_of(set_name, segment))
@@ -250,42 +277,23 @@ class Embedder:
         data = self._store.get(layout.segment_key(set_name, segment))
         return set(segments.ids_of(segments.unpack(data, verify=True)).tolist())
 
+    def _damaged(self, set_name: str, segment: str) -> set[str]:
+        """Return the digests of a segment's rows that are flagged as damaged."""
+        rows = segments.unpack(self._store.get(layout.segment_key(set_name, segment)))
+        flagged = zip(rows.column("digest").to_pylist(), segments.flags_of(rows), strict=True)
+        return {digest.hex() for digest, flags in flagged if "damaged" in flags}
+
     # Pixels and embeddings
 
     def _decode(
-        self, segment: str, items: Sequence[BatchImage], embedding_set: EmbeddingSet, *, careful: bool
+        self, task: "_Task", embedding_set: EmbeddingSet, items: Sequence[BatchImage]
     ) -> tuple[list[Decoded], dict[str, Rejection]]:
-        """Fetch and decode images; after an attempt that died, one by one, with a note of the image at work."""
         size = self._model(embedding_set.model, embedding_set.version).signature().input_size
-        if careful:
-            outcomes = []
-            for item in items:
-                self._state.attempts.note_item(segment, item.digest)
-                outcomes.append(self._decode_one(item, size=size))
-        else:
-            outcomes = list(self._threads.map(lambda item: self._decode_one(item, size=size), items))
-        refused = {
-            item.digest: outcome
-            for item, outcome in zip(items, outcomes, strict=True)
-            if isinstance(outcome, Rejection)
-        }
-        return [outcome for outcome in outcomes if isinstance(outcome, Decoded)], refused
+        return self._decoding.decode(task.attempt, items, size=size, moving=task.moving)
 
-    def _decode_one(self, item: BatchImage, *, size: int) -> Decoded | Rejection:
-        try:
-            data = self._store.get(layout.original_key(item.digest))
-        except ObjectNotFound:
-            return Rejection(
-                item.name, "original-missing", "its original is no longer in the object store; add it again"
-            )
-        try:
-            pixels, info = decode(data, size=size, limits=self._options.limits)
-        except ImageRefused as refusal:
-            return Rejection(item.name, refusal.reason, str(refusal))
-        return Decoded(item, pixels, info)
-
-    def _write(self, embedding_set: EmbeddingSet, segment: str, decoded: Sequence[Decoded]) -> list[BatchImage]:
+    def _write(self, task: "_Task", embedding_set: EmbeddingSet, decoded: Sequence[Decoded]) -> list[BatchImage]:
         """Embed and write the segment; returns the images written: those that no other task took over meanwhile."""
+        segment = task.segment
         serving = self._model(embedding_set.model, embedding_set.version)
         vectors = serving.embed(np.stack([image.pixels for image in decoded]))
         ids = [layout.image_id(image.item.digest) for image in decoded]
@@ -293,11 +301,14 @@ class Embedder:
         kept = [row for row, holder in enumerate(holders) if holder == segment]
         if kept:
             now = time.time()
-            entries = [_entry(decoded[row], now) for row in kept]
+            entries = [decoded[row].entry(now) for row in kept]
             stored = vectors[kept].astype(self._options.vector_type)
             data = segments.pack(
                 entries, stored, collection=embedding_set.name, model=embedding_set.model, version=embedding_set.version
             )
+            task.attempt.check()
+            if not task.moving:
+                self._records.add([decoded[row].change(time.time_ns()) for row in kept], embedding_set.collection)
             self._store.put(layout.segment_key(embedding_set.name, segment), data)
         return [decoded[row].item for row in kept]
 
@@ -310,6 +321,14 @@ class Embedder:
             return self._catalog.get(name)
         except NotFound:
             return self._create(name)
+
+    def _current_name(self, task: "_Task", collection: str) -> str:
+        """Return what the collection is called now that a batch was sent to."""
+        began = jobs.began(task.job)
+        current = self._catalog.name_since(collection, time.time() if began is None else began)
+        if current != collection and (rename := self._catalog.renames.of(collection)) is not None:
+            self._store.delete([layout.segment_key(rename.old_set, task.segment)])  # of an attempt that died
+        return current
 
     def _embedding_set(self, set_name: str) -> EmbeddingSet | None:
         """Return an embedding set, once its index is known to be there; None if the set is gone."""
@@ -335,18 +354,3 @@ class Embedder:
         if key not in self._models:
             self._models[key] = self._connect_model(model, version)
         return self._models[key]
-
-
-def _entry(decoded: Decoded, added: float) -> Entry:
-    item, info = decoded.item, decoded.info
-    return Entry(
-        id=layout.image_id(item.digest),
-        digest=item.digest,
-        name=item.name,
-        label=item.label or None,
-        size=item.size,
-        media_type=info.media_type,
-        width=info.width,
-        height=info.height,
-        added=added if item.added is None else item.added,
-    )

@@ -12,13 +12,22 @@ from services.evaluator.evaluator import Evaluator, failure
 from services.evaluator.scratch import Scratch
 from shared.errors import Unavailable
 from shared.health import heartbeat
-from shared.images import Limits
+from shared.images.decoder_pool import DecoderPool
 from shared.logs import configure
 from shared.messaging.celery_app import make_app
+from shared.messaging.failed_message import FailedMessage
+from shared.messaging.message_fields import read_fields
 from shared.messaging.messages import EvaluationRequest, EvaluationRequestJson
 from shared.messaging.task_queue import EVALUATE_COLLECTION
-from shared.messaging.worker import WorkerClients, connect_worker, per_process, task
-from shared.rpc.query import QueryClient
+from shared.messaging.worker import (
+    WorkerClients,
+    connect_worker,
+    end_jobs_of_unknown_tasks,
+    per_process,
+    require_own_system,
+    task,
+)
+from shared.rpc.query.connecting import connect_query
 from shared.settings import Settings, load_settings
 from shared.state import Client, State, connect
 
@@ -29,6 +38,8 @@ _DEADLINE_S = 120.0  # of a batch of queries
 
 app = make_app(_settings, name="evaluator")
 configure(_settings.log_level)
+require_own_system(_settings)
+end_jobs_of_unknown_tasks(_settings)
 
 _clients = per_process(lambda: connect_worker(_settings, app))
 
@@ -37,9 +48,9 @@ def make_evaluator(settings: Settings, clients: WorkerClients) -> Evaluator:
     """Return an evaluator on the servers of the settings; nothing is sent yet."""
     return Evaluator(
         clients,
-        query=QueryClient(settings.query_target, deadline_s=_DEADLINE_S),
+        query=connect_query(settings, deadline_s=_DEADLINE_S),
         scratch=Scratch(connect(settings.index_url.get_secret_value()), clients.state),
-        limits=Limits(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels),
+        decoder=DecoderPool.from_settings(settings),
         program=importlib.metadata.version("artseek"),
     )
 
@@ -69,30 +80,23 @@ def _sweep(index: Client) -> None:
         _log.warning("what a killed evaluation left is removed at the next start: %s", error)
 
 
-def _give_up(
-    error: Exception,
-    *,
-    job: str,
-    collection: str,
-    request: EvaluationRequestJson | None = None,
-    **_: object,
-) -> None:
-    """Report that an evaluation failed, whatever else fails: a job without an end is waited for until it expires.
-
-    A message of another version of the program may have no request, and other keys.
-    """
+def _give_up(failed: FailedMessage) -> None:
+    """Report that an evaluation failed, whatever else fails: a job without an end is waited for until it expires."""
+    collection = str(failed.fields.get("collection"))
     try:
-        if request is None:
-            raise error
-        _evaluator().give_up(error, job=job, collection=collection, request=EvaluationRequest.from_json(request))
+        values = read_fields(_evaluate, failed.fields, place="the message")
+        request = EvaluationRequest.from_json(values["request"])
+        _evaluator().give_up(failed.error, job=values["job"], collection=values["collection"], request=request)
     except Unavailable:
         raise
     except Exception:
-        _log.exception("what the evaluation %s of %s has left cannot be removed", job, collection)
-        _clients().state.jobs.report(job, 0, failure(error, collection))
+        _log.exception("what the evaluation %s of %s has left cannot be removed", failed.job, collection)
+        failed.report(_clients().state.jobs, failure(failed.error, collection))
 
 
-@task(app, EVALUATE_COLLECTION, give_up=_give_up)
-def evaluate(*, job: str, collection: str, request: EvaluationRequestJson) -> None:
+def _evaluate(*, job: str, collection: str, request: EvaluationRequestJson) -> None:
     """Evaluate a collection."""
     _evaluator().evaluate(job=job, collection=collection, request=EvaluationRequest.from_json(request))
+
+
+evaluate = task(app, EVALUATE_COLLECTION, give_up=_give_up)(_evaluate)

@@ -1,6 +1,6 @@
 """The finished parts of an evaluation under way: they are kept, so that a later attempt goes on from there."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from shared.evaluation.rows import from_parquet, parquet
 from shared.rpc.query import Collection
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
+from shared.versioned import StoredKind
 
 _STATE = "collection.json"
+_PART = StoredKind("part of an evaluation")
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,15 @@ class Checkpoints:
         self._store.delete([item.key for item in self._store.list(self._prefix)])
 
     def _json(self, name: str) -> Any:
+        key = self._prefix + name
         try:
-            return json.loads(self._store.get(self._prefix + name))
+            data = self._store.get(key)
         except ObjectNotFound:
             return None
+        return _PART.loads(data, lambda values: values, place=key)
 
-    def _put_json(self, name: str, value: object) -> None:
-        self._store.put(self._prefix + name, json.dumps(value).encode(), "application/json")
+    def _put_json(self, name: str, value: Mapping[str, Any]) -> None:
+        self._store.put(self._prefix + name, _PART.dumps(value), "application/json")
 
     def _table(self, name: str) -> pa.Table:
         return from_parquet(self._store.get(self._prefix + name))

@@ -11,12 +11,15 @@ from typing_extensions import TypedDict
 from services.evaluator.queries import Queries
 from services.evaluator.run_results import RunResults, slices
 from shared.errors import NotFound, ObjectNotFound
+from shared.evaluation.classes import class_text, classes_of
 from shared.evaluation.report import QueryCopy
 from shared.evaluation.report_json import CopyAnswer
-from shared.images import ImageRefused, Limits, grey
-from shared.images.likeness import NEAR_COPY, SIDE, Floats, likeness, looks
+from shared.images import Decoder, ImageRefused
+from shared.images.likeness import NEAR_COPY, SIDE, Floats, descriptor, likeness
+from shared.index.derivatives import Derivatives, is_needed
 from shared.rpc.query import Image, QueryClient
 from shared.storage import layout
+from shared.storage.documents import fetched_page
 from shared.storage.object_store import ObjectStore
 
 _NEAREST = 3  # hits that are compared with their query
@@ -67,8 +70,9 @@ def queries_without_copies(queries: Queries, copies: Iterable[QueryCopy]) -> npt
 class CopyFinder:
     """Compares the pixels of queries with those of their nearest images."""
 
-    def __init__(self, store: ObjectStore, query: QueryClient, limits: Limits) -> None:
-        self._store, self._query, self._limits = store, query, limits
+    def __init__(self, store: ObjectStore, query: QueryClient, decoder: Decoder) -> None:
+        self._store, self._query, self._decoder = store, query, decoder
+        self._derivatives = Derivatives(store, decoder)
 
     def find(self, collection: str, queries: Queries, nearest: RunResults, part: slice, *, sample: bool) -> CopiesFound:
         """Return the copies of some queries.
@@ -87,13 +91,13 @@ class CopyFinder:
             place: [image_id for image_id in nearest.ids[place, :_NEAREST].tolist() if image_id >= 0]
             for place in places
         }
-        held = [int(queries.ids[place]) for place in places if queries.in_collection[place] and not sample]
+        held = [int(queries.ids[place]) for place in places if queries.in_collection[place]]
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="copies") as pool:
             ids = sorted({*held, *(image_id for hit_ids in hits.values() for image_id in hit_ids)})
             images = dict(zip(ids, pool.map(lambda image_id: self._image(collection, image_id), ids), strict=True))
-            keys = [_original_key(queries, place) for place in places]
-            keys += [layout.original_key(image.digest) for image in images.values() if image is not None]
-            pixels = dict(zip(keys, pool.map(self._pixels, keys), strict=True))
+            known = {layout.original_key(image.digest): image for image in images.values() if image is not None}
+            keys = sorted({*(_original_key(queries, place) for place in places), *known})
+            pixels = dict(zip(keys, pool.map(lambda key: self._pixels(key, known.get(key)), keys), strict=True))
         copies: list[QueryCopy] = []
         for place in places:
             own = None if sample or not queries.in_collection[place] else images[int(queries.ids[place])]
@@ -110,10 +114,23 @@ class CopyFinder:
         except NotFound:  # deleted a moment ago
             return None
 
-    def _pixels(self, key: str) -> Floats | None:
-        """Return the pixels of an original as they are compared; None if it is gone, or no longer taken."""
+    def _pixels(self, key: str, image: Image | None) -> Floats | None:
+        """Return the pixels of an original as they are compared; None if it is gone, or no longer taken.
+
+        `image` is what the collection knows of it. Large originals, and pages of documents, are not fetched where they
+        have a derivative.
+        """
         try:
-            return looks(grey(self._store.get(key), side=SIDE, limits=self._limits))
+            if not key.startswith(layout.ORIGINALS):
+                return descriptor(self._decoder.grey(self._store.get(key), side=SIDE))
+            if image is None:  # deleted a moment ago
+                return None
+            if is_needed(media_type=image.media_type, width=image.width, height=image.height):
+                derivative = self._derivatives.get(image.digest)
+                if derivative is not None:
+                    return descriptor(self._decoder.grey(derivative.data, side=SIDE))
+            with fetched_page(self._store, image.digest, image.size) as (data, page):
+                return descriptor(self._decoder.grey(data, side=SIDE, page=page))
         except (ObjectNotFound, ImageRefused):
             return None
 
@@ -138,9 +155,9 @@ def _near_copies(
             yield QueryCopy(
                 name=queries.names[place],
                 digest=queries.digests[place],
-                label=queries.labels[place],
+                label=class_text(queries.labels[place]),
                 image_id=image.id,
-                image_label=image.label,
+                image_label=class_text(classes_of(image, queries.field)),
                 kind="near",
                 similarity=similarity,
                 mirrored=mirrored,
@@ -153,9 +170,9 @@ def _identical_copy(queries: Queries, place: int, image: Image) -> QueryCopy:
     return QueryCopy(
         name=queries.names[place],
         digest=queries.digests[place],
-        label=queries.labels[place],
+        label=class_text(queries.labels[place]),
         image_id=image.id,
-        image_label=image.label,
+        image_label=class_text(classes_of(image, queries.field)),
         kind="identical",
         similarity=1.0,
         mirrored=False,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.evaluator.checkpoints import Checkpoints
+from services.evaluator.class_field import ClassField
 from services.evaluator.progress import Progress
 from services.evaluator.queries import Queries
 from shared.messaging.messages import EvaluationRequest
@@ -17,6 +18,7 @@ class Evaluation:
         id: Its id, which is its job's.
         request: What was asked for.
         collection: The collection as it was at the start.
+        classes: The field whose values are the classes.
         queries: The labelled queries.
         checkpoints: The finished parts.
         progress: Of the job.
@@ -25,6 +27,7 @@ class Evaluation:
     id: str
     request: EvaluationRequest
     collection: Collection
+    classes: ClassField
     queries: Queries
     checkpoints: Checkpoints
     progress: Progress

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from services.evaluator import copies, grid
 from services.evaluator.checkpoints import Checkpoints, CollectionState
+from services.evaluator.class_field import ClassField
 from services.evaluator.copies import CopiesFound, CopyFinder, queries_without_copies
 from services.evaluator.evaluation import Evaluation
 from services.evaluator.grid_evaluation import GridEvaluator
@@ -21,21 +22,24 @@ from services.evaluator.run_queries import request_count, run_queries
 from services.evaluator.run_results import Run, RunResults, runs_of
 from services.evaluator.scores import score_run
 from services.evaluator.scratch import Scratch
+from services.evaluator.starting_over import until_unchanged
 from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
+from shared.evaluation.evaluations import Evaluations
 from shared.evaluation.query_sets import QuerySets
+from shared.evaluation.redaction import EvaluationRedactor
 from shared.evaluation.report import EvaluatedCollection, EvaluationReport, QuerySetReport
-from shared.evaluation.reports import Evaluations
 from shared.evaluation.retrieval_metrics import CONFIDENCE, Bools
 from shared.evaluation.rows import parquet
 from shared.evaluation.run_scores import EvaluatedIndex, RunScores
-from shared.images import Limits
+from shared.images import Decoder
 from shared.index.generations import Generation
 from shared.messaging.messages import EvaluationRequest
 from shared.messaging.worker import WorkerClients
 from shared.rpc.query import Collection, QueryClient
 from shared.state import Rejection
-from shared.state.jobs import Outcome
+from shared.state.attempts import Attempt
 from shared.state.locks import LEASE_S, evaluation_lock
+from shared.state.outcomes import Outcome
 from shared.timestamps import rfc3339
 
 _log = logging.getLogger(__name__)
@@ -47,14 +51,15 @@ class Evaluator:
     """Evaluates collections; `program` is the version of this program."""
 
     def __init__(
-        self, clients: WorkerClients, *, query: QueryClient, scratch: Scratch, limits: Limits, program: str
+        self, clients: WorkerClients, *, query: QueryClient, scratch: Scratch, decoder: Decoder, program: str
     ) -> None:
         self._clients, self._query, self._scratch = clients, query, scratch
-        self._source = QuerySource(clients, query, limits)
-        self._copies = CopyFinder(clients.store, query, limits)
+        self._source = QuerySource(clients, query, decoder)
+        self._copies = CopyFinder(clients.store, query, decoder)
         self._grid = GridEvaluator(clients, scratch)
         self._sets = QuerySets(clients.store, clients.state)
         self._evaluations = Evaluations(clients.store)
+        self._redactor = EvaluationRedactor(clients)
         self._program = program
 
     def evaluate(self, *, job: str, collection: str, request: EvaluationRequest) -> None:
@@ -71,23 +76,35 @@ class Evaluator:
         with state.locks.hold(evaluation_lock(job), wait_s=LEASE_S + 1):
             if state.jobs.reported(job, 0):
                 return
-            attempt, _ = state.attempts.begin(_task_name(job))
-            self._scratch.end(job)
-            if attempt > _DEATHS:
-                raise Invalid(f"its worker died {_DEATHS} times at it: is there enough memory? See the evaluator's log")
-            try:
-                self._evaluate(job, collection, request, Progress(state.jobs, job))
-            except Cancelled:
-                _log.info("the evaluation %s of %s was cancelled", job, collection)
-                self._remove(job, collection, request)
-            except Unavailable:
-                state.attempts.pause(_task_name(job))
-                raise
-            finally:
-                with suppress(Unavailable):  # the next attempt removes them
-                    self._scratch.end(job)
-            state.jobs.report(job, 0, Outcome())
-            state.attempts.end(_task_name(job))
+            with state.attempts.hold(_task_name(job)) as attempt:
+                try:
+                    self._attempt(attempt, job, collection, request)
+                except Unavailable:
+                    attempt.pause()
+                    raise
+
+    def _attempt(self, attempt: Attempt, job: str, collection: str, request: EvaluationRequest) -> None:
+        jobs = self._clients.state.jobs
+        self._scratch.end(job)
+        if attempt.deaths >= _DEATHS:
+            raise Invalid(f"its worker died {_DEATHS} times at it: is there enough memory? See the evaluator's log")
+        try:
+            progress = Progress(jobs, job, attempt)
+            until_unchanged(
+                lambda: self._evaluate(job, self._current_name(collection), request, progress),
+                lambda: self._state(collection),
+            )
+            attempt.check()
+        except Cancelled:
+            _log.info("the evaluation %s of %s was cancelled", job, collection)
+            attempt.check()
+            self._remove(job, collection, request)
+        finally:
+            with suppress(Unavailable):  # the next attempt removes them, or has begun and needs its own
+                attempt.check()
+                self._scratch.end(job)
+        jobs.report(job, 0, Outcome())
+        attempt.end()
 
     def give_up(self, error: Exception, *, job: str, collection: str, request: EvaluationRequest) -> None:
         """Report that an evaluation failed, and remove what was done of it."""
@@ -95,12 +112,13 @@ class Evaluator:
         with state.locks.hold(evaluation_lock(job), wait_s=LEASE_S + 1):
             self._remove(job, collection, request)
             state.jobs.report(job, 0, failure(error, collection))
-            state.attempts.end(_task_name(job))
+            state.attempts.forget(_task_name(job))
 
     def _remove(self, job: str, collection: str, request: EvaluationRequest) -> None:
         """Remove all that was written of an evaluation that came to nothing."""
         self._scratch.end(job)
-        self._evaluations.delete(collection, job)
+        for name in {collection, self._current_name(collection)}:
+            self._evaluations.delete(name, job)
         Checkpoints(self._clients.store, job).clear()
         if request.query_set is not None:
             self._sets.release(request.query_set, job)
@@ -108,12 +126,13 @@ class Evaluator:
     def _evaluate(self, job: str, name: str, request: EvaluationRequest, progress: Progress) -> None:
         checkpoints = Checkpoints(self._clients.store, job)
         if self._is_written(name, job):  # by an attempt that died before it could report
+            self._redactor.redact_new(name, job)
             checkpoints.clear()
             return
+        self._scratch.end(job)
         progress.check()
-        collection = self._query.collection(name)
-        if not collection.classes:
-            raise Invalid(f"the collection {name!r} has no labelled image: add some with --labels-from-folders")
+        classes = ClassField(self._query, request.field)
+        collection = classes.collection(name)
         state = CollectionState.of(collection)
         checkpoints.begin(state)
         started = self._started(job)
@@ -121,7 +140,8 @@ class Evaluator:
             id=job,
             request=request,
             collection=collection,
-            queries=self._queries(collection, request, progress),
+            classes=classes,
+            queries=self._queries(collection, classes, request, progress),
             checkpoints=checkpoints,
             progress=progress,
         )
@@ -141,17 +161,39 @@ class Evaluator:
             seconds=round(time.time() - started, 3),
             program=self._program,
             k=request.k,
+            field=request.field,
             queries=len(evaluation.queries),
             confidence=CONFIDENCE,
             collection=_describe_collection(collection),
-            changed=CollectionState.of(self._query.collection(name)) != state,
+            changed=CollectionState.of(classes.collection(name)) != state,
             query_set=_describe_queries(evaluation.queries, request, found),
             runs=tuple(scores),
             grid=settings,
         )
         progress.check()
-        self._evaluations.put(name, report, parquet(pa.concat_tables([*tables, *grid_tables])))
+        self._put(name, report, parquet(pa.concat_tables([*tables, *grid_tables])))
         checkpoints.clear()
+
+    def _current_name(self, collection: str) -> str:
+        """Return what a collection is called now: it may have been renamed since its evaluation was asked for."""
+        return self._clients.catalog.current_name(collection)
+
+    def _state(self, collection: str) -> tuple[str, CollectionState | None]:
+        """Return what a collection is called now, and its state; None if there is none, or nobody tells."""
+        name = self._current_name(collection)
+        try:
+            return name, CollectionState.of(self._query.collection(name))
+        except (NotFound, Unavailable):
+            return name, None
+
+    def _put(self, name: str, report: EvaluationReport, rows: bytes) -> None:
+        """Write an evaluation, again under the new name if the collection is renamed at this moment."""
+        self._evaluations.put(name, report, rows)
+        if (current := self._current_name(name)) != name:  # the rename may have moved the evaluations before
+            self._evaluations.put(current, report, rows)
+            self._evaluations.delete(name, report.id)
+        # A purge looks at the evaluations that there are: it may have come just before.
+        self._redactor.redact_new(current, report.id)
 
     def _is_written(self, collection: str, job: str) -> bool:
         try:
@@ -166,10 +208,12 @@ class Evaluator:
         except NotFound:  # its record was lost with the index
             return time.time()
 
-    def _queries(self, collection: Collection, request: EvaluationRequest, progress: Progress) -> Queries:
+    def _queries(
+        self, collection: Collection, classes: ClassField, request: EvaluationRequest, progress: Progress
+    ) -> Queries:
         if request.query_set is None:
-            return self._source.sample(collection, request.sample, seed=request.seed)
-        return self._source.of_set(self._sets.get(request.query_set), collection, step=progress.check)
+            return self._source.sample(collection, classes, request.sample, seed=request.seed)
+        return self._source.of_set(self._sets.get(request.query_set), collection, classes, step=progress.check)
 
     def _index_in_use(self, collection: Collection) -> EvaluatedIndex | None:
         if not collection.generation:
@@ -186,7 +230,13 @@ class Evaluator:
             progress.step(request_count(len(queries)))
             return results
         results = run_queries(
-            self._query, run, queries, evaluation.collection, k=evaluation.request.k, step=progress.step
+            self._query,
+            run,
+            queries,
+            evaluation.collection,
+            evaluation.classes,
+            k=evaluation.request.k,
+            step=progress.step,
         )
         evaluation.checkpoints.put_results(run.id, results)
         return results
@@ -268,7 +318,7 @@ def _describe_queries(queries: Queries, request: EvaluationRequest, found: Copie
         seed=request.seed if sample else None,
         in_collection=int(queries.in_collection.sum()),
         without_relevant=int((queries.relevant == 0).sum()),
-        rejected=tuple(queries.rejected),
+        rejected=(*request.rejected, *queries.rejected),
         copies=found.copies,
         unchecked=found.unchecked,
     )

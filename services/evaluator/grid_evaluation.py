@@ -36,6 +36,7 @@ class GridEvaluator:
         snapshot = Snapshot.take(embedding_set, store=self._clients.store, state=self._clients.state)
         searched: Grid | None = None
         try:
+            snapshot.classify(evaluation.classes.texts(evaluation.collection.name))
             searched = Grid(
                 evaluation.id,
                 embedding_set,

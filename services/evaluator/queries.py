@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from services.evaluator.class_field import ClassField
 from shared.clients import Clients
 from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
+from shared.evaluation.classes import Classes, class_text
 from shared.evaluation.query_sets import LabelledQuery, QuerySet
-from shared.images import ImageRefused, Limits, decode
+from shared.images import Decoder, ImageRefused
 from shared.rpc.query import Collection, Image, QueryClient
 from shared.rpc.serving import ModelNotFound, ServingClient
 from shared.state import Rejection
@@ -26,11 +28,12 @@ class Queries:
     """Labelled queries of a collection.
 
     Attributes:
-        digests: Of the images; likewise `names` and `labels`, the class that each is to find.
+        digests: Of the images; likewise `names` and `labels`, the classes that each is to find.
+        field: The field whose values are the classes.
         ids: int64 [q], as the collection would have them.
         vectors: Embeddings by place, float32 [dim], of those that the collection does not hold.
         in_collection: Which the collection holds, bool [q].
-        relevant: Images of the query's class that there are to be found, int64 [q]: without the query itself.
+        relevant: Images of the query's classes that there are to be found, int64 [q]: without the query itself.
         classes: Images of each class in the collection.
         rejected: What was sent as a query and is none.
         digest: What the set that they come from is named by.
@@ -38,7 +41,8 @@ class Queries:
 
     digests: Sequence[str]
     names: Sequence[str]
-    labels: Sequence[str]
+    field: str
+    labels: Sequence[Classes]
     ids: npt.NDArray[np.int64]
     vectors: Mapping[int, npt.NDArray[np.float32]]
     in_collection: npt.NDArray[np.bool_]
@@ -54,10 +58,12 @@ class Queries:
 class QuerySource:
     """Gets queries ready."""
 
-    def __init__(self, clients: Clients, query: QueryClient, limits: Limits) -> None:
-        self._clients, self._query, self._limits = clients, query, limits
+    def __init__(self, clients: Clients, query: QueryClient, decoder: Decoder) -> None:
+        self._clients, self._query, self._decoder = clients, query, decoder
 
-    def of_set(self, queries: QuerySet, collection: Collection, *, step: Callable[[], None]) -> Queries:
+    def of_set(
+        self, queries: QuerySet, collection: Collection, classes: ClassField, *, step: Callable[[], None]
+    ) -> Queries:
         """Return the queries of a set; `step` is called between batches.
 
         Raises:
@@ -75,13 +81,14 @@ class QuerySource:
         return Queries(
             digests=[query.digest for query in kept],
             names=[query.name for query in kept],
-            labels=[query.label for query in kept],
+            field=classes.name,
+            labels=[(query.label,) for query in kept],
             ids=np.array([layout.image_id(query.digest) for query in kept], dtype=np.int64),
             vectors={place: vectors[query.digest] for place, query in enumerate(kept) if query.digest in vectors},
             in_collection=np.array([image is not None for image in own], dtype=np.bool_),
             relevant=np.array(
                 [
-                    collection.classes.get(query.label, 0) - (image is not None and image.label == query.label)
+                    collection.classes.get(query.label, 0) - (image is not None and query.label in classes.of(image))
                     for query, image in zip(kept, own, strict=True)
                 ],
                 dtype=np.int64,
@@ -91,7 +98,7 @@ class QuerySource:
             digest=queries.digest,
         )
 
-    def sample(self, collection: Collection, size: int, *, seed: int) -> Queries:
+    def sample(self, collection: Collection, classes: ClassField, size: int, *, seed: int) -> Queries:
         """Return labelled images of a collection, drawn at random: the same for the same collection and seed.
 
         They are drawn from classes of at least two images, since there is nothing to find for the only one of a class.
@@ -99,36 +106,40 @@ class QuerySource:
         Raises:
             Invalid: There is no such class.
         """
-        classes = {label: count for label, count in sorted(collection.classes.items()) if count > 1}
-        total = sum(classes.values())
+        sizes = {label: count for label, count in sorted(collection.classes.items()) if count > 1}
+        total = sum(sizes.values())
         if not total:
             raise Invalid(
                 f"the collection {collection.name!r} has no class of two images or more to sample: add images with "
-                "--labels-from-folders, or evaluate it by a folder of labelled queries"
+                "--labels-from-folders, or evaluate it by a folder of labelled queries or by another field"
             )
         drawn = np.sort(np.random.default_rng([seed, 0]).choice(total, min(size, total), replace=False))
         images: dict[int, Image] = {}
         start = 0
-        for label, count in classes.items():
+        for label, count in sizes.items():
             of_class = drawn[(drawn >= start) & (drawn < start + count)] - start
             start += count
             for page in np.unique(of_class // _PAGE).tolist():
-                listed = self._query.images(collection.name, limit=_PAGE, offset=page * _PAGE, label=label).images
+                listed = classes.images(collection.name, label, page=page)
                 places = of_class[of_class // _PAGE == page] - page * _PAGE
                 images.update((listed[place].id, listed[place]) for place in places.tolist() if place < len(listed))
         chosen = QuerySet.of(
-            LabelledQuery(image.digest, image.name, image.label, image.size) for image in images.values()
+            LabelledQuery(image.digest, image.name, class_text(classes.of(image)), image.size)
+            for image in images.values()
         )
         by_digest = {image.digest: image for image in images.values()}
         kept = [by_digest[query.digest] for query in chosen.queries]
         return Queries(
             digests=[image.digest for image in kept],
             names=[image.name for image in kept],
-            labels=[image.label for image in kept],
+            field=classes.name,
+            labels=[classes.of(image) for image in kept],
             ids=np.array([image.id for image in kept], dtype=np.int64),
             vectors={},
             in_collection=np.ones(len(kept), dtype=np.bool_),
-            relevant=np.array([classes[image.label] - 1 for image in kept], dtype=np.int64),
+            relevant=np.array(
+                [classes.relevant(collection.name, classes.of(image)) - 1 for image in kept], dtype=np.int64
+            ),
             classes=dict(collection.classes),
             rejected=(),
             digest=chosen.digest,
@@ -192,8 +203,8 @@ class QuerySource:
             pixels, rejected = {}, []
             for query in queries:
                 try:
-                    pixels[query.digest], _ = decode(
-                        self._clients.store.get(layout.query_key(query.digest)), size=size, limits=self._limits
+                    pixels[query.digest], _ = self._decoder.decode(
+                        self._clients.store.get(layout.query_key(query.digest)), size=size
                     )
                 except ImageRefused as refusal:
                     rejected.append(Rejection(query.name, refusal.reason, str(refusal)))

@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from services.evaluator.class_field import ClassField
 from services.evaluator.queries import Queries
 from services.evaluator.run_results import Run, RunResults, slices
 from shared.errors import Invalid, Unavailable
 from shared.evaluation import retrieval_metrics
+from shared.evaluation.classes import class_text
+from shared.records.filters import RecordFilter, filter_to_json
 from shared.rpc.query import MAX_LABELS, METRICS, MODES, STAGES, Collection, QueryClient, SearchRequest, SearchResponse
 from shared.rpc.query import query_pb2 as messages
 
@@ -24,21 +27,28 @@ def request_count(queries: int) -> int:
 
 
 def run_queries(
-    client: QueryClient, run: Run, queries: Queries, collection: Collection, *, k: int, step: Callable[[], None]
+    client: QueryClient,
+    run: Run,
+    queries: Queries,
+    collection: Collection,
+    classes: ClassField,
+    *,
+    k: int,
+    step: Callable[[], None],
 ) -> RunResults:
     """Return what the query service finds for all queries; `step` is called after each request.
 
     Raises:
         Unavailable: The service does not answer, or not from the index.
     """
-    options = _options(run, collection, k)
+    options = _options(run, collection, classes, k)
     parts = []
     for part in slices(len(queries), _BATCH):
         places = range(len(queries))[part]
         responses = client.search_batch(
             messages.SearchBatchRequest(options=options, queries=[_batch_query(queries, place) for place in places])
         ).answers
-        parts.append(_read(run, responses, queries, places, k, collection))
+        parts.append(_read(run, responses, queries, places, k, collection, classes))
         step()
     results = RunResults.joined(parts)
     timed = np.unique(np.linspace(0, len(queries) - 1, min(len(queries), _TIMED)).astype(int)).tolist()
@@ -50,19 +60,21 @@ def run_queries(
     return results
 
 
-def _options(run: Run, collection: Collection, k: int) -> SearchRequest:
+def _options(run: Run, collection: Collection, classes: ClassField, k: int) -> SearchRequest:
     if not run.distractors and len(collection.classes) > MAX_LABELS:
         raise Invalid(
             f"the collection {collection.name!r} has {len(collection.classes)} classes, but a search takes at most "
             f"{MAX_LABELS}, so it cannot be evaluated without its unlabelled images"
         )
+    classed = RecordFilter({classes.name: tuple(sorted(collection.classes))})
     return SearchRequest(
         collection=collection.name,
         k=k + 1,  # of which the query itself may be one
         mode=MODES["exact" if run.search == "exact" else "lsh"],
         metric=METRICS[run.metric],
-        labels=() if run.distractors else sorted(collection.classes),
-        trial=True,
+        filter="" if run.distractors else filter_to_json(classed),
+        fields=classes.shown,
+        for_evaluation=True,
     )
 
 
@@ -84,12 +96,19 @@ def _single_search(options: SearchRequest, queries: Queries, place: int) -> Sear
 
 
 def _read(
-    run: Run, responses: Sequence[SearchResponse], queries: Queries, places: range, k: int, collection: Collection
+    run: Run,
+    responses: Sequence[SearchResponse],
+    queries: Queries,
+    places: range,
+    k: int,
+    collection: Collection,
+    classes: ClassField,
 ) -> RunResults:
     """Return the results of a batch, the queries themselves left out."""
     _check(run, responses, collection)
     ids = _padded([[hit.image.id for hit in response.hits] for response in responses], k + 1, -1, np.int64)
-    labels = _padded([[hit.image.label for hit in response.hits] for response in responses], k + 1, "", object)
+    texts = [[class_text(classes.of(hit.image)) for hit in response.hits] for response in responses]
+    labels = _padded(texts, k + 1, "", object)
     distances = _padded([[hit.distance for hit in response.hits] for response in responses], k + 1, np.inf, np.float64)
     scores = _padded([[hit.score for hit in response.hits] for response in responses], k + 1, np.nan, np.float64)
     kept, itself = retrieval_metrics.others_first(ids, queries.ids[places.start : places.stop], k)

@@ -40,7 +40,7 @@ class RunResults:
 
     Attributes:
         ids: int64 [q, k], the best first; -1 where there are fewer.
-        labels: The class of each hit, [q][k]; "" for none.
+        labels: The classes of each hit as one text (`shared.evaluation.classes`), [q][k]; "" for none.
         distances: float64 [q, k]; infinite where there are fewer. Likewise `scores`, which are NaN there.
         candidates: Images that were ranked, int64 [q]; likewise `seen` in the buckets before filters.
         searchable: Images that each query could find, int64 [q].

@@ -1,7 +1,9 @@
 """From the results of a run to its scores: for each query, each class and all. docs/evaluation.md defines them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,7 @@ import pyarrow as pa
 from services.evaluator.queries import Queries
 from services.evaluator.run_results import Run, RunResults
 from shared.evaluation import retrieval_metrics
+from shared.evaluation.classes import Classes, class_text, read_classes
 from shared.evaluation.retrieval_metrics import bootstrap_means, interval
 from shared.evaluation.rows import ROWS
 from shared.evaluation.run_scores import (
@@ -38,6 +41,27 @@ class QueryScores:
     mean_similarity: Floats
 
 
+@dataclass(frozen=True, eq=False)
+class _Members:
+    """Which queries belong to which classes: a query counts in each class that it has.
+
+    Attributes:
+        labels: The classes, by name.
+        queries: The place of the query of each membership; likewise `classes`, the place in `labels`.
+    """
+
+    labels: Sequence[str]
+    queries: Places
+    classes: Places
+
+    @classmethod
+    def of(cls, queries: Queries) -> Self:
+        """Return the memberships of queries."""
+        pairs = [(place, label) for place, classes in enumerate(queries.labels) for label in classes]
+        labels, numbers = np.unique(np.array([label for _, label in pairs], dtype=object), return_inverse=True)
+        return cls(labels.tolist(), np.array([place for place, _ in pairs], dtype=np.intp), numbers)
+
+
 def score_run(
     run: Run,
     results: RunResults,
@@ -60,8 +84,8 @@ def score_run(
         seed: Of the intervals.
     """
     scores = _score_queries(results, exact, queries)
-    labels, classes = np.unique(np.array(queries.labels, dtype=object), return_inverse=True)
-    per_class, macro_interval = _score_classes(scores, labels.tolist(), classes, queries, seed=seed)
+    members = _Members.of(queries)
+    per_class, macro_interval = _score_classes(scores, members, queries, seed=seed)
     fractions = np.divide(
         scores.candidates, results.searchable, out=np.zeros(len(results)), where=results.searchable > 0
     )
@@ -84,13 +108,13 @@ def score_run(
             ap_at_k=_mean(scores.ap_at_k[without_copies]),
         ),
         macro=MacroScores(
-            p_at_k=retrieval_metrics.macro_mean(scores.p_at_k, classes),
-            ap_at_k=retrieval_metrics.macro_mean(scores.ap_at_k, classes),
-            recall_at_k=retrieval_metrics.macro_mean(scores.recall_at_k, classes),
+            p_at_k=retrieval_metrics.macro_mean(scores.p_at_k[members.queries], members.classes),
+            ap_at_k=retrieval_metrics.macro_mean(scores.ap_at_k[members.queries], members.classes),
+            recall_at_k=retrieval_metrics.macro_mean(scores.recall_at_k[members.queries], members.classes),
         ),
         interval=_intervals(scores, seed=seed) | macro_interval,
         per_class=per_class,
-        confusion=_confusion(results, labels.tolist(), classes),
+        confusion=_confusion(results, members),
         latency_ms=_summarise(results.stages.get("total")),
         stages_ms={stage: _summarise(times) for stage, times in results.stages.items()},
         index=index,
@@ -111,11 +135,11 @@ def _score_queries(results: RunResults, exact: RunResults, queries: Queries) -> 
     )
 
 
-def _relevant(results: RunResults, labels: Sequence[str]) -> retrieval_metrics.Bools:
-    """Return which hits are of their query's class, bool [q, k]."""
+def _relevant(results: RunResults, labels: Sequence[Classes]) -> retrieval_metrics.Bools:
+    """Return which hits share a class with their query, bool [q, k]."""
     relevant = np.zeros(results.ids.shape, dtype=np.bool_)
-    for row, label, hit_labels in zip(relevant, labels, results.labels, strict=True):
-        row[: len(hit_labels)] = [hit_label == label for hit_label in hit_labels]
+    for row, classes, hit_labels in zip(relevant, labels, results.labels, strict=True):
+        row[: len(hit_labels)] = [not set(classes).isdisjoint(read_classes(text)) for text in hit_labels]
     return relevant & (results.ids >= 0)
 
 
@@ -128,7 +152,7 @@ def _intervals(scores: QueryScores, *, seed: int) -> dict[str, Interval]:
 
 
 def _score_classes(
-    scores: QueryScores, labels: Sequence[str], classes: Places, queries: Queries, *, seed: int
+    scores: QueryScores, members: _Members, queries: Queries, *, seed: int
 ) -> tuple[dict[str, ClassScores], dict[str, Interval]]:
     """Return the scores of each class, and the intervals of their means.
 
@@ -136,8 +160,8 @@ def _score_classes(
     """
     per_class: dict[str, ClassScores] = {}
     means = []
-    for number, label in enumerate(labels):
-        places = np.flatnonzero(classes == number)
+    for number, label in enumerate(members.labels):
+        places = members.queries[members.classes == number]
         p_at_k, ap_at_k = scores.p_at_k[places], scores.ap_at_k[places]
         class_means = bootstrap_means(np.column_stack([p_at_k, ap_at_k]), seed=[seed, number + 1])
         means.append(class_means)
@@ -156,16 +180,17 @@ def _score_classes(
     return per_class, {"macro_p_at_k": interval(macro[:, 0]), "macro_ap_at_k": interval(macro[:, 1])}
 
 
-def _confusion(results: RunResults, labels: Sequence[str], classes: Places) -> dict[str, dict[str, int]]:
-    all_labels = [label for hit_labels in results.labels for label in hit_labels]
-    hit_classes, places = np.unique(np.array([*all_labels, ""], dtype=object), return_inverse=True)
-    hits = np.full(results.ids.shape, -1, dtype=np.int64)
-    hits[results.ids >= 0] = places[:-1]
-    counts = retrieval_metrics.confusion(classes, hits, classes=len(labels), hit_classes=len(hit_classes))
-    return {
-        label: {hit_class: count for hit_class, count in zip(hit_classes.tolist(), row, strict=True) if count}
-        for label, row in zip(labels, counts.tolist(), strict=True)
-    }
+def _confusion(results: RunResults, members: _Members) -> dict[str, dict[str, int]]:
+    """Return how often hits of each class were found for queries of each class.
+
+    A hit counts as of the query's class if it is, or else as of its first class; "": of none.
+    """
+    counts: dict[str, Counter[str]] = {label: Counter() for label in members.labels}
+    hit_classes = [[read_classes(text) for text in hit_labels] for hit_labels in results.labels]
+    for place, number in zip(members.queries.tolist(), members.classes.tolist(), strict=True):
+        label = members.labels[number]
+        counts[label].update(label if label in classes else next(iter(classes), "") for classes in hit_classes[place])
+    return {label: dict(sorted(found.items())) for label, found in counts.items()}
 
 
 def _mean(values: Floats) -> float | None:
@@ -187,7 +212,7 @@ def _rows(run: Run, results: RunResults, queries: Queries, scores: QueryScores) 
         "digest": list(queries.digests),
         "id": queries.ids,
         "name": list(queries.names),
-        "label": list(queries.labels),
+        "label": [class_text(classes) for classes in queries.labels],
         "in_collection": queries.in_collection,
         "relevant": queries.relevant.astype(np.int32),
         "hits": list(results.hits(results.ids)),

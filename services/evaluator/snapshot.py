@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Self
 
 import numpy as np
@@ -30,16 +30,19 @@ class Snapshot:
 
     Attributes:
         ids: int64 [n], ascending.
-        labels: The class of each, as a place in `classes`, int32 [n]; -1 for none.
+        labels: The classes of each, as a place in `classes`, int32 [n]; -1 for none. `classify` says what they are.
+        classes: Classes of an image as one text, each once.
     """
 
-    def __init__(self, file: IO[bytes], ids: Ids, labels: npt.NDArray[np.int32], classes: list[str], dim: int) -> None:
+    def __init__(self, file: IO[bytes], ids: Ids, dim: int) -> None:
         self._file = file
         stored: Vectors = np.memmap(file, dtype=np.float32, mode="r", shape=(len(ids), dim))
         first = np.unique(ids, return_index=True)[1]
         self._rows = first  # of the file, in the order of the ids
         self._stored = stored
-        self.ids, self.labels, self.classes = ids[first], labels[first], classes
+        self.ids = ids[first]
+        self.labels = np.full(len(first), -1, dtype=np.int32)
+        self.classes: list[str] = []
 
     @classmethod
     def take(cls, embedding_set: EmbeddingSet, *, store: ObjectStore, state: State) -> Self:
@@ -56,8 +59,6 @@ class Snapshot:
             tombstones = catalog.tombstones(embedding_set.name)
             file = tempfile.TemporaryFile(prefix="artseek-")  # noqa: SIM115 -- it lives as long as the snapshot
             ids: list[Ids] = []
-            labels: list[npt.NDArray[np.int32]] = []
-            classes: dict[str, int] = {}
             for name in sizes:
                 rows = segments.unpack(store.get(layout.segment_key(embedding_set.name, name)), verify=True)
                 row_ids = segments.ids_of(rows)
@@ -69,15 +70,21 @@ class Snapshot:
                     )
                 file.write(vectors.tobytes())
                 ids.append(row_ids[live].copy())
-                places = [
-                    -1 if label is None else classes.setdefault(label, len(classes))
-                    for label in rows.column("label").to_pylist()
-                ]
-                labels.append(np.array(places, dtype=np.int32)[live])
+            state.locks.check(segments_lock(embedding_set.collection))
         file.flush()
         if not sum(map(len, ids)):
             raise Invalid(f"the collection {embedding_set.collection!r} has no image: add some first")
-        return cls(file, np.concatenate(ids), np.concatenate(labels), list(classes), embedding_set.dim)
+        return cls(file, np.concatenate(ids), embedding_set.dim)
+
+    def classify(self, texts: Iterable[tuple[int, str]]) -> None:
+        """Take over the classes of images, as their ids and the classes as one text; the others have none."""
+        numbers: dict[str, int] = {}
+        pairs = [(image_id, numbers.setdefault(text, len(numbers))) for image_id, text in texts]
+        self.labels = np.full(len(self), -1, dtype=np.int32)
+        self.classes = list(numbers)
+        places = self.places(np.array([image_id for image_id, _ in pairs], dtype=np.int64))
+        held = places >= 0
+        self.labels[places[held]] = np.array([number for _, number in pairs], dtype=np.int32)[held]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -13,7 +13,7 @@ from shared.storage.catalog import EmbeddingSet
 _FRESH_S = 1.0  # a manifest is read again after
 
 
-class Superseded(Exception):
+class SetSuperseded(Exception):
     """The collection has changed to another embedding set, `active`."""
 
     def __init__(self, active: EmbeddingSet) -> None:
@@ -49,14 +49,14 @@ class ActiveSets:
 
         Raises:
             NotFound: There is no such collection, or the embedding set is not being filled any more.
-            Superseded: The collection uses a later embedding set.
+            SetSuperseded: The collection uses a later embedding set.
             IndexLost: Redis has lost the collection; a rebuild was asked for.
         """
         collection, number = layout.collection_of(set_name), layout.number_of(set_name)
         state = self._state.index_states.get(set_name)
         active = self.active(collection, fresh=state is None)
         if number < active.number:
-            raise Superseded(active)
+            raise SetSuperseded(active)
         if active.name == set_name:
             if state is None:
                 state = ensure_known(collection, catalog=self._catalog, state=self._state, queue=self._queue)

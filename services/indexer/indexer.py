@@ -25,5 +25,5 @@ class Indexer:
         generations, active_sets = GenerationCache(clients.store), ActiveSets(clients)
         return cls(
             segments=SegmentIndexer(clients, generations, active_sets, exact_below=exact_below),
-            deletion=DeletionTask(clients, ImageDeleter(clients, clients.queue, generations), active_sets),
+            deletion=DeletionTask(clients, ImageDeleter(clients, generations), active_sets),
         )

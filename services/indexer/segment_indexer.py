@@ -1,19 +1,18 @@
 """Puts the images of a new segment into the buckets of the index, and reports the batch.
 
-Every method may run twice or die anywhere. The order of writes sees to it: object store first, then buckets, claims
-and indexed segments, then the announcement, then the report.
+Every method may run twice or die anywhere. The order of writes sees to it: tombstones, then buckets, indexed segments,
+the announcement, the report. The embedder has claimed the images before.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from services.indexer.active_sets import ActiveSets, Superseded
-from shared.errors import Closed, NotFound, ObjectNotFound
+from services.indexer.active_sets import ActiveSets, SetSuperseded
+from shared.errors import Closed, Fenced, NotFound, ObjectNotFound
 from shared.index.batch_images import batch_image
 from shared.index.compaction_due import CompactionTrigger
 from shared.index.generations import GenerationCache
@@ -21,10 +20,13 @@ from shared.index.segment_reader import SegmentReader, float32
 from shared.index.tuning_due import is_tuning_due
 from shared.messaging.worker import WorkerClients
 from shared.state import Change, IndexState, Rejection
-from shared.state.jobs import Outcome
+from shared.state.locks import claims_lock
+from shared.state.outcomes import Outcome
 from shared.storage import layout, segments
 from shared.storage.catalog import EmbeddingSet
+from shared.storage.renames import Rename
 
+_WAIT_S = 5.0  # for a deletion or a merge, while other tasks wait behind this one
 _TUNING_ASKED_S = 30.0  # between two requests to tune a collection that goes on growing
 
 
@@ -43,15 +45,18 @@ class SegmentIndexer:
     def index(self, *, set_name: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
         """Put the images of a segment into their buckets, note that the segment is indexed, and report its batch.
 
-        A segment of an embedding set that its collection has left is embedded again for the set in use.
+        A segment of an embedding set that its collection has left is embedded again for the set in use, or handed over
+        to the same set under the collection's new name.
         """
         try:
             embedding_set, state = self._active_sets.resolve(set_name)
-        except Superseded as superseded:
-            self._embed_again(superseded.active, set_name, segment, job, batch, outcome)
-            return
-        except NotFound:
-            self._report_dropped(job, batch, set_name, outcome)
+        except (NotFound, SetSuperseded) as gone:
+            if (rename := self._catalog.rename_of(set_name)) is not None:
+                self._hand_over(rename, set_name, segment, job, batch, outcome)
+            elif isinstance(gone, SetSuperseded):
+                self._embed_again(gone.active, set_name, segment, job, batch, outcome)
+            else:
+                self._report_dropped(job, batch, set_name, outcome)
             return
         fresh = not self._state.jobs.reported(job, batch)
         if fresh:
@@ -61,7 +66,9 @@ class SegmentIndexer:
                 self._report_dropped(job, batch, set_name, outcome)
                 return
             try:
-                outcome = self._add(embedding_set, state, segment, rows, outcome)
+                outcome = self._add(
+                    embedding_set, state, segment, rows, outcome, check=lambda: self._check_unreported(job, batch)
+                )
             except Closed:
                 self._active_sets.reopen_if_abandoned(embedding_set)
                 raise
@@ -102,14 +109,60 @@ class SegmentIndexer:
         self._catalog.remove_segments(set_name, [segment])
         self._active_sets.forget_if_gone(set_name)
 
+    def _hand_over(self, rename: Rename, set_name: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
+        """Have a segment indexed under the new name of its collection: it was not indexed before the collection moved.
+
+        Its embeddings are those of the model only in the embedding set that moved; else it is embedded again.
+        """
+        new_set, key = rename.new_set, layout.segment_key(set_name, segment)
+        try:
+            if set_name != rename.old_set:
+                active = self._catalog.get(self._catalog.current_name(rename.new))
+                self._embed_again(active, set_name, segment, job, batch, outcome)
+                return
+            new_key = layout.segment_key(new_set, segment)
+            if not self._state.jobs.reported(job, batch):
+                if self._store.exists(key) and not self._store.exists(new_key):
+                    self._store.copy(key, new_key)
+                ids = segments.ids_of(segments.unpack(self._store.get(new_key), verify=True)).tolist()
+                deleted = self._catalog.tombstones_of(new_set, segment)
+                self._state.claims.claim(new_set, segment, [image_id for image_id in ids if image_id not in deleted])
+                self._queue.index(set_name=new_set, segment=segment, job=job, batch=batch, outcome=outcome)
+        except NotFound:
+            self._report_dropped(job, batch, set_name, outcome)
+        self._catalog.remove_segments(set_name, [segment])
+        self._state.claims.forget(set_name)
+
+    def _check_unreported(self, job: str, batch: int) -> None:
+        """Make sure that no other worker has done the work meanwhile: its segment may be merged, and rows deleted.
+
+        Raises:
+            Fenced: One has; this worker was stopped.
+        """
+        if self._state.jobs.reported(job, batch):
+            raise Fenced(f"another worker has indexed batch {batch} of the job {job!r} meanwhile")
+
     def _add(
-        self, embedding_set: EmbeddingSet, state: IndexState, segment: str, rows: pa.RecordBatch, outcome: Outcome
+        self,
+        embedding_set: EmbeddingSet,
+        state: IndexState,
+        segment: str,
+        rows: pa.RecordBatch,
+        outcome: Outcome,
+        *,
+        check: Callable[[], None],
     ) -> Outcome:
-        """Index a segment; returns the outcome, in which images that another segment holds are duplicates."""
+        """Index a segment; returns the outcome, in which images that another segment holds are duplicates.
+
+        `check` is called before writes, and raises if they must not be made any more.
+        """
         ids, vectors = segments.ids_of(rows), float32(rows)
         held, taken = self._claims(embedding_set, segment, ids)
         for number in state.generations:
-            self._generations.get(embedding_set, number).add(self._state.buckets, ids[held], vectors[held])
+            generation = self._generations.get(embedding_set, number)
+            check()
+            generation.add(self._state.buckets, ids[held], vectors[held])
+        check()
         self._state.indexed_segments.add(embedding_set.name, segment)
         self._state.changes.announce(Change(embedding_set.name, "segment", segment))
         return _without(outcome, [segments.entry_of(rows, row).label for row in taken])
@@ -138,28 +191,14 @@ class SegmentIndexer:
             rows = segments.unpack(self._store.get(layout.segment_key(set_name, segment)))
         except ObjectNotFound:
             return
-        holders = set(self._state.claims.holders(set_name, segments.ids_of(rows).tolist()))
-        if segment not in holders and holders - {None}:
-            self._catalog.remove_segments(set_name, [segment])
-
-    def give_up(
-        self,
-        error: Exception,
-        *,
-        job: str | None = None,
-        batch: int = 0,
-        outcome: dict[str, Any] | None = None,
-        **_: object,
-    ) -> None:
-        """Report a task that failed for a reason that waiting does not mend; its message says whose task it is."""
-        if job:
-            known = Outcome.from_json(outcome) if outcome else Outcome()
-            failure = Rejection("", "error", f"the indexer failed: {error}")
-            lost = (failure,) * (sum(known.added.values()) if outcome else 1)
-            self._state.jobs.report(job, batch, Outcome({}, known.duplicates, known.rejected + lost))
+        # A deletion that has found the segment may not write tombstones for it once it is gone.
+        with self._state.locks.hold(claims_lock(layout.collection_of(set_name)), wait_s=_WAIT_S):
+            holders = set(self._state.claims.holders(set_name, segments.ids_of(rows).tolist()))
+            if segment not in holders and holders - {None}:
+                self._catalog.remove_segments(set_name, [segment])
 
 
 def _without(outcome: Outcome, labels: Sequence[str | None]) -> Outcome:
     """Return an outcome in which images with these labels are duplicates instead of added."""
     added = Counter(outcome.added) - Counter(label or "" for label in labels)
-    return Outcome(dict(added), outcome.duplicates + len(labels), outcome.rejected)
+    return Outcome(dict(added), outcome.duplicates + len(labels), outcome.rejected, damaged=outcome.damaged)

@@ -7,11 +7,10 @@ The steps of a merge:
 
 1. Write the intent: which segments are going to be merged into which.
 2. Write the merged segment, which stands for its inputs wherever both are listed.
-3. Announce it, note it as indexed, and hand it the claims of its inputs. This holds the lock on claims, so that no
-   deletion goes by claims that change.
-4. Delete the inputs.
-5. Give the merged segment a tombstone for every row that was deleted from an input meanwhile.
-6. Delete the intent.
+3. Announce it, note it as indexed, hand it the claims of its inputs, and delete the inputs. This holds the lock on
+   claims, so that no deletion goes by claims that change, or writes a tombstone for a segment that is gone.
+4. Give the merged segment a tombstone for every row that was deleted from an input meanwhile.
+5. Delete the intent.
 
 Each step may run twice, and the next worker that finds the intent goes on from there. All of it holds the lock on the
 collection's segments, as does every worker that reads or rewrites all of them.
@@ -28,8 +27,8 @@ from services.maintenance.merge_plan import MergePlan
 from shared.clients import Clients
 from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.state import Change
-from shared.state.jobs import Outcome
 from shared.state.locks import claims_lock, segments_lock
+from shared.state.outcomes import Outcome
 from shared.storage import layout, segments
 from shared.storage.catalog import EmbeddingSet
 
@@ -86,6 +85,21 @@ class Compactor:
             dropped += self._merge(plan, group)
         return dropped, bool(group)
 
+    def rewrite(self, embedding_set: EmbeddingSet, names: Sequence[str]) -> None:
+        """Rewrite segments without their deleted rows now, one by one; one that is not indexed stays as it is.
+
+        The caller holds the lock on the segments, and has finished the merges that were left.
+
+        Raises:
+            Unavailable: The batch of a segment is not reported yet.
+        """
+        plan = MergePlan(embedding_set, self._catalog, self._state, thorough=True)
+        for segment in names:
+            if plan.is_busy(segment):
+                raise Unavailable(f"{embedding_set.name}: the batch of the segment {segment} is not reported yet")
+            if plan.deleted.get(segment):
+                self._merge(plan, [segment])
+
     def _merge(self, plan: MergePlan, group: Sequence[str]) -> int:
         """Merge a group of segments; returns how many rows were dropped."""
         set_name = plan.embedding_set.name
@@ -106,9 +120,12 @@ class Compactor:
         if batch is not None and len(inputs) == 1 and not (plan.is_indexed(inputs[0]) and len(batch) < rows):
             plan.leave(inputs)
             return 0
+        self._check(set_name)
         if data is None or batch is None:
-            self._state.indexed_segments.remove(set_name, inputs)
-            self._catalog.remove_segments(set_name, inputs)
+            with self._state.locks.hold(claims_lock(layout.collection_of(set_name)), wait_s=_WAIT_S):
+                self._check(set_name)
+                self._state.indexed_segments.remove(set_name, inputs)
+                self._catalog.remove_segments(set_name, inputs)
             plan.replace(inputs, {})
             _log.info("%s: removed %d segments without live rows", set_name, len(inputs))
             return rows
@@ -154,10 +171,20 @@ class Compactor:
         return self._delete_held(set_name, segment, others)
 
     def _delete_held(self, set_name: str, segment: str, holders: Mapping[int, str | None]) -> set[int]:
-        """Delete the rows of images that other, indexed segments have claimed; returns their ids."""
+        """Delete the rows of images that other, indexed segments have claimed; returns their ids.
+
+        A claim of a Redis that has lost its last changes may name a segment that is gone, or a row that is deleted.
+        """
         names = sorted({holder for holder in holders.values() if holder})
         indexed = self._state.indexed_segments.among(set_name, names)
-        taken = {image_id for image_id, holder in holders.items() if holder in indexed}
+        deleted = {
+            name: self._catalog.tombstones_of(set_name, name)
+            for name in indexed
+            if self._store.exists(layout.segment_key(set_name, name))
+        }
+        taken = {
+            image_id for image_id, holder in holders.items() if holder in deleted and image_id not in deleted[holder]
+        }
         self._catalog.add_tombstones(set_name, ((segment, image_id) for image_id in sorted(taken)))
         return taken
 
@@ -167,16 +194,19 @@ class Compactor:
         ids = segments.ids_of(batch).tolist()
         origin_names = [inputs[origin] for origin in (() if origins is None else origins.tolist())]
         origin_of = dict(zip(ids, origin_names, strict=True))
+        self._check(set_name)
         self._state.changes.announce(Change(set_name, "merged", merged))
         with self._state.locks.hold(claims_lock(layout.collection_of(set_name)), wait_s=_WAIT_S):
+            self._check(set_name)
             self._state.indexed_segments.add(set_name, merged)
             others = self._state.claims.hand_over(set_name, merged, ids, origin_names)
             self._delete_held(
                 set_name, merged, dict(zip(others, self._state.claims.holders(set_name, others), strict=True))
             )
-        self._state.indexed_segments.remove(set_name, inputs)
-        self._store.delete([layout.segment_key(set_name, segment) for segment in inputs])
-        # No claim names an input any more, so no more tombstones come.
+            self._check(set_name)
+            self._state.indexed_segments.remove(set_name, inputs)
+            self._store.delete([layout.segment_key(set_name, segment) for segment in inputs])
+        # Neither a claim nor a listing names an input any more, so no more tombstones come.
         with ThreadPoolExecutor(_FETCHES, thread_name_prefix="list") as pool:
             found = pool.map(lambda segment: self._catalog.tombstones_of(set_name, segment), inputs)
             tombstones = [
@@ -185,8 +215,13 @@ class Compactor:
         self._catalog.add_tombstones(
             set_name, ((merged, image_id) for segment, image_id in tombstones if origin_of.get(image_id) == segment)
         )
+        self._check(set_name)
         self._catalog.remove_tombstones(set_name, tombstones)
         self._catalog.end_merge(set_name, merged)
+
+    def _check(self, set_name: str) -> None:
+        """Make sure that the caller has not lost its lock on the segments."""
+        self._state.locks.check(segments_lock(layout.collection_of(set_name)))
 
     def recover(self, set_name: str) -> None:
         """Finish the merges that a worker left, or withdraw those of which nothing is written.
@@ -197,6 +232,7 @@ class Compactor:
             try:
                 batch = segments.unpack(self._store.get(layout.segment_key(set_name, merged)), verify=True)
             except ObjectNotFound:
+                self._check(set_name)
                 self._catalog.end_merge(set_name, merged)
             except Invalid as error:
                 _log.error("%s: the merge %s cannot be finished: %s", set_name, merged, error)

@@ -2,16 +2,19 @@
 
 import logging
 
+from shared.access import AccessStore
 from shared.clients import Clients
-from shared.errors import Invalid, NotFound
-from shared.index.deletion import ImageDeleter
+from shared.errors import Invalid, Locked, NotFound, Renamed
 from shared.index.generations import collection_prefix
+from shared.index.originals import Originals
 from shared.index.segment_reader import SegmentReader
-from shared.state import Change
-from shared.state.jobs import Outcome
+from shared.records.record_store import RecordStore
+from shared.state import Change, Rejection
 from shared.state.locks import segments_lock
+from shared.state.outcomes import REFUSED, Outcome
 from shared.storage import segments
 from shared.storage.catalog import EmbeddingSet
+from shared.storage.trash import Trash
 
 _log = logging.getLogger(__name__)
 
@@ -21,22 +24,32 @@ _WAIT_S = 5.0  # for the lock, while other tasks wait behind this one
 class Dropper:
     """Drops collections and embedding sets."""
 
-    def __init__(self, clients: Clients, deleter: ImageDeleter) -> None:
-        self._catalog, self._state, self._deleter = clients.catalog, clients.state, deleter
-        self._segments = SegmentReader(clients.store)
+    def __init__(self, clients: Clients, originals: Originals) -> None:
+        self._catalog, self._state, self._originals = clients.catalog, clients.state, originals
+        self._segments, self._trash = SegmentReader(clients.store), Trash(clients.store)
+        self._records = RecordStore(clients.store, clients.state.record_changes)
+        self._access = AccessStore(clients.store, clients.state)
 
     def drop(self, *, job: str, collection: str) -> None:
         """Remove a collection: manifest, segments, index and the originals that no other collection holds.
 
         Raises:
-            Locked: Another worker reads or rewrites all segments of the collection.
+            Locked: Another worker reads or rewrites all segments of the collection, or its rename has not ended.
         """
+        if self._catalog.renames.taking(collection) is not None:
+            raise Locked(f"the rename to {collection!r} has not ended")
         try:
             self._catalog.get(collection)
+        except Renamed as error:
+            self._state.jobs.report(job, 0, Outcome(rejected=(Rejection("", REFUSED, str(error)),)))
+            return
         except NotFound:
             self._state.changes.announce(Change(collection, "dropped"))
             # The collection is gone, whatever embedding set it used.
             self._state.changes.announce(Change(collection, "collection"))
+            self._empty_trash(collection, set())
+            self._records.drop(collection)
+            self._access.forget_collection(collection)
             self._state.jobs.report(job, 0, Outcome())
             return
         with self._state.locks.hold(segments_lock(collection), wait_s=_WAIT_S):
@@ -44,6 +57,8 @@ class Dropper:
             for unused in self._catalog.unused_embedding_sets(collection):
                 self.drop_embedding_set(unused)
             removed = self._drop_active(active)
+            self._records.drop(collection)
+            self._access.forget_collection(collection)
         self._state.jobs.report(job, 0, Outcome(affected=removed))
 
     def _drop_active(self, active: EmbeddingSet) -> int:
@@ -59,16 +74,26 @@ class Dropper:
             digests |= {digest.as_py().hex() for digest in rows.column("digest")}
             ids = segments.ids_of(rows).tolist()
             live |= {image_id for image_id in ids if (segment, image_id) not in tombstones}
-        self._deleter.ensure_others_known(active.collection)
+        self._originals.ensure_known(leaving=active.collection)
+        self._state.locks.check(segments_lock(active.collection))
         self._state.forget(active.name)
-        self._deleter.delete_originals(sorted(digests), leaving=active.collection)
+        self._empty_trash(active.collection, digests)
         self.drop_embedding_set(active)
         return len(live)
 
+    def _empty_trash(self, collection: str, digests: set[str]) -> None:
+        """Remove the trash of a collection that is dropped, and originals of it and others that nothing else holds."""
+        trashed = self._trash.digests(collection)
+        self._originals.delete_unheld(sorted({*digests, *trashed}), leaving=collection, emptying=collection)
+        self._trash.remove(collection, trashed)
+
     def drop_embedding_set(self, embedding_set: EmbeddingSet) -> None:
         """Remove an embedding set: index, segments, manifest. The caller holds the lock on the segments."""
+        lock = segments_lock(embedding_set.collection)
+        self._state.locks.check(lock)
         self._state.forget(embedding_set.name)
         # Before the manifest, which alone knows the names of the buckets.
         self._state.buckets.drop(collection_prefix(embedding_set))
+        self._state.locks.check(lock)
         self._catalog.drop(embedding_set)
         self._state.changes.announce(Change(embedding_set.name, "dropped"))

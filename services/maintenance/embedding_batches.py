@@ -40,7 +40,7 @@ class EmbeddingBatches:
         embedding_set, jobs = self._embedding_set, self._state.jobs
         if not self._job:
             self._job = new_job_id()
-            jobs.create(self._job, embedding_set.collection)
+            jobs.create(self._job, embedding_set.collection, listed=False)
         self._outstanding[self.sent] = items
         jobs.extend(self._job, batches=self.sent + 1, total=0, closed=True)
         self._queue.embed(
@@ -68,7 +68,8 @@ class EmbeddingBatches:
             raise Unavailable("the index was lost while images were embedded")
         arrived = reported & self._outstanding.keys()
         if arrived:
-            self._note_failed([item for batch in sorted(arrived) for item in self._outstanding.pop(batch)])
+            for batch in sorted(arrived):
+                self._note_failed(batch, self._outstanding.pop(batch))
             self._on_progress()
             return True
         if time.monotonic() > until:
@@ -76,9 +77,10 @@ class EmbeddingBatches:
         time.sleep(_POLL_S)
         return True
 
-    def _note_failed(self, items: list[BatchImage]) -> None:
-        """Note the images that the embedder rejected."""
-        rejections = {rejection.name: rejection for rejection in self._state.jobs.get(self._job).outcome.rejected}
+    def _note_failed(self, batch: int, items: list[BatchImage]) -> None:
+        """Note the images of a batch that the embedder rejected; images of other batches may have the same names."""
+        outcome = self._state.jobs.outcome(self._job, batch)
+        rejections = {rejection.name: rejection for rejection in outcome.rejected} if outcome else {}
         image_ids = [layout.image_id(item.digest) for item in items]
         holders = self._state.claims.holders(self._embedding_set.name, image_ids)
         failed = {

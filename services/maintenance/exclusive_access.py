@@ -24,5 +24,9 @@ class ExclusiveAccess:
         """
         # The worker that holds the lock may have died, perhaps at this very task: then the lock is free soon.
         with self._locks.hold(segments_lock(embedding_set.collection), wait_s=LEASE_S + 1):
-            self._compactor.recover(embedding_set.name)  # so that no row is there twice
+            self.recover(embedding_set)
             yield
+
+    def recover(self, embedding_set: EmbeddingSet) -> None:
+        """Finish the merges of an embedding set that were left, so that no row is there twice; within the lock."""
+        self._compactor.recover(embedding_set.name)

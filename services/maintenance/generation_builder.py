@@ -20,6 +20,7 @@ from shared.index.row_lookup import RowLookup
 from shared.index.segment_reader import SegmentReader
 from shared.messaging.messages import TuningRequest
 from shared.state import Change, IndexState
+from shared.state.locks import segments_lock
 from shared.storage.catalog import CurrentIndex, EmbeddingSet
 from shared.tuning import Goal, Sample, Tuning, survey, tune
 from shared.tuning.report import IndexReport, MeasuredIndex, TuningReport
@@ -74,6 +75,7 @@ class GenerationBuilder:
         if tuned is None:
             return None
         sample, tuning, tuning_report = tuned
+        self._check_lock(embedding_set)
         started = time.monotonic()
         number = self._catalog.next_generation(embedding_set.name)
         generation = Generation(embedding_set, number, tuning.family)
@@ -104,6 +106,7 @@ class GenerationBuilder:
         """Remove the buckets of a generation whose building was given up, or whose builder died."""
         state = self._state.index_states.get(embedding_set.name)
         if state is not None and state.building:
+            self._check_lock(embedding_set)
             self._state.buckets.drop(generation_prefix(embedding_set, state.building))
             self._state.index_states.set(embedding_set.name, IndexState(state.active, 0, state.trained_on))
 
@@ -113,6 +116,7 @@ class GenerationBuilder:
         before = self._catalog.tombstones(embedding_set.name)
         count = 0
         for _, ids, vectors in self._segments.live_rows(embedding_set):
+            self._check_lock(embedding_set)
             generation.add(buckets, ids, vectors)
             count += len(ids)
         # A deletion may have taken an image out of the buckets before the image was put in.
@@ -157,6 +161,7 @@ class GenerationBuilder:
     def _activate(self, generation: Generation, trained_on: int) -> None:
         """Have a filled generation used, and drop all others."""
         embedding_set = generation.embedding_set
+        self._check_lock(embedding_set)
         state = self._state.index_states.get(embedding_set.name)
         if state is None or state.building != generation.number:
             raise IndexLost(
@@ -164,10 +169,16 @@ class GenerationBuilder:
             )
         self._catalog.set_current_index(embedding_set.name, CurrentIndex(generation.number, trained_on))
         self._state.changes.announce(Change(embedding_set.name, "index"))
+        self._check_lock(embedding_set)
         self._state.buckets.drop(collection_prefix(embedding_set), keep=generation.prefix)
         # After the buckets: a worker that dies before this fits once more, and leaves no buckets of another generation.
         self._state.index_states.set(embedding_set.name, IndexState(generation.number, 0, trained_on))
+        self._check_lock(embedding_set)
         self._catalog.remove_generations(embedding_set.name, before=state.active)
+
+    def _check_lock(self, embedding_set: EmbeddingSet) -> None:
+        """Make sure that the caller has not lost its lock on the segments."""
+        self._state.locks.check(segments_lock(embedding_set.collection))
 
 
 def _goal(request: TuningRequest, seed: int) -> Goal:

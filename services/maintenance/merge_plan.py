@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Mapping
 
-from services.maintenance.unreported_segments import unreported_segments
 from shared.index.compaction_due import FAN_IN
+from shared.index.unreported_segments import unreported_segments
 from shared.state import State
 from shared.storage.catalog import Catalog, EmbeddingSet
 
@@ -24,17 +24,16 @@ class MergePlan:
 
     def __init__(self, embedding_set: EmbeddingSet, catalog: Catalog, state: State, *, thorough: bool) -> None:
         self.embedding_set = embedding_set
-        self.deleted: defaultdict[str, set[int]] = defaultdict(set)
         set_name = embedding_set.name
         indexed = state.indexed_segments.all(set_name)
-        for segment, image_id in catalog.tombstones(set_name):
-            self.deleted[segment].add(image_id)
+        self.deleted = catalog.tombstones_by_segment(set_name)
         sizes = catalog.segment_sizes(set_name)
         for segment in sorted(indexed - sizes.keys()):
             _log.error("%s: the segment %s is missing from the object store", set_name, segment)
         busy = unreported_segments(state.jobs, sizes) | {
             segment for inputs in catalog.merges(set_name).values() for segment in inputs
         }
+        self._busy = frozenset(busy)
         self._sizes = {segment: size for segment, size in sizes.items() if segment not in busy}
         self._mergeable = indexed & self._sizes.keys()
         self._thorough = thorough
@@ -70,6 +69,10 @@ class MergePlan:
         deleted = len(self.deleted.get(segment, ()))
         rows = max(1, (self._sizes[segment] - _FILE_BYTES) // (self._row_bytes + _ENTRY_BYTES))
         return deleted > 0 and (self._thorough or deleted > rows // 4)
+
+    def is_busy(self, segment: str) -> bool:
+        """Return whether a task may ask for a segment again, or a merge of it is under way."""
+        return segment in self._busy
 
     def is_indexed(self, segment: str) -> bool:
         """Return whether a segment is indexed; another segment can be removed when all its rows are deleted."""

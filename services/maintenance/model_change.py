@@ -17,18 +17,18 @@ from services.maintenance.embedding_batches import BATCH_SIZE, EmbeddingBatches
 from services.maintenance.generation_builder import GenerationBuilder
 from services.maintenance.missing_images import MissingImages
 from services.maintenance.rebuilding import IndexRebuilder
-from services.maintenance.unreported_segments import unreported_segments
 from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
 from shared.index.deletion import ImageDeleter
 from shared.index.tuning_due import is_tuning_due
+from shared.index.unreported_segments import unreported_segments
 from shared.messaging.messages import TuningRequest
 from shared.messaging.task_queue import EMBED
 from shared.messaging.worker import WorkerClients
 from shared.rpc.serving import ModelNotFound, ModelSignature
 from shared.state import Change, IndexState, Rejection
-from shared.state.jobs import CANCELLED, NOT_SERVED, REFUSED, Outcome
 from shared.state.locks import LEASE_S, claims_lock, segments_lock
 from shared.state.model_changes import ModelChangeResult, ModelChangeState, ModelVersion
+from shared.state.outcomes import CANCELLED, NOT_SERVED, REFUSED, Outcome
 from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
 
@@ -114,6 +114,10 @@ class ModelChanger:
                 raise
         return False, target.version  # one more turn drops the previous set
 
+    def _check_lock(self, collection: str) -> None:
+        """Make sure that this worker has not lost its lock on the segments."""
+        self._state.locks.check(segments_lock(collection))
+
     def _signature(self, model: str, version: int | None) -> ModelSignature:
         """Return what the model server says of a model."""
         with self._connect_model(model, version) as serving:
@@ -156,6 +160,7 @@ class ModelChanger:
             self._dropper.drop_embedding_set(unused)
         # A deletion sees the new set, or has ended before.
         with self._state.locks.hold(claims_lock(active.collection), wait_s=LEASE_S):
+            self._check_lock(active.collection)
             made = self._catalog.create_embedding_set(
                 active, model=target.model, version=target.version, dim=target.dim
             )
@@ -165,6 +170,7 @@ class ModelChanger:
 
     def _give_up(self, active: EmbeddingSet) -> None:
         """Drop what was filled, and let the collection go on as it was."""
+        self._check_lock(active.collection)
         self._state.indexed_segments.open(active.name)
         for unused in self._catalog.unused_embedding_sets(active.collection):
             self._dropper.drop_embedding_set(unused)
@@ -189,6 +195,7 @@ class ModelChanger:
         # During a long pass, other jobs have added images: another pass takes them.
         again = state.sent > _LITTLE
         state = replace(state, sent=0, resume_after="" if again else None)
+        self._check_lock(active.collection)
         self._state.model_changes.set(active.collection, state)
         if again:
             return
@@ -222,6 +229,7 @@ class ModelChanger:
                     batches.send(items, until + _LAST_S)
                 done = segment
         in_time = batches.wait(until + _LAST_S) and in_time
+        self._check_lock(active.collection)
         state = replace(state, resume_after=done, sent=state.sent + batches.sent * BATCH_SIZE)
         self._state.model_changes.set(active.collection, state)
         return state, in_time
@@ -248,23 +256,28 @@ class ModelChanger:
         """Close the set in use, move the rest, activate the new set; if that does not work, open the old one again."""
         collection, indexed_segments = active.collection, self._state.indexed_segments
         with self._state.locks.hold(claims_lock(collection), wait_s=LEASE_S):
+            self._check_lock(collection)
             indexed_segments.close(active.name)
         try:
             if not self._move_rest(active, filling, state.job):
+                self._check_lock(collection)
                 indexed_segments.open(active.name)
                 return
             self._check_failed(active, filling)
-            if not indexed_segments.is_closed(active.name) or not self._state.locks.is_held(segments_lock(collection)):
-                raise Unavailable(f"the index of {collection!r} was lost, or another worker took over")
+            if not indexed_segments.is_closed(active.name):
+                raise Unavailable(f"the index of {collection!r} was lost")
             changed = replace(
                 state,
                 changed_at=time.time(),
                 previous=ModelVersion(active.model, active.version),
                 images=self._state.claims.count(filling.name),
             )
+            self._check_lock(collection)
             self._state.model_changes.set(collection, changed)
+            self._check_lock(collection)
             self._catalog.activate(filling, active)
         except Exception:
+            self._check_lock(collection)  # else it is the next worker's
             if self._catalog.get(collection) == active:
                 indexed_segments.open(active.name)
             raise
@@ -275,14 +288,16 @@ class ModelChanger:
         """Make the new set hold what the set in use, which is closed, does; returns whether it was in time."""
         until = time.monotonic() + _LAST_S
         pending = self._state.model_changes.pending_deletes(filling.name)
+        self._check_lock(active.collection)
         if pending:  # an image may have come back since, with another label
-            self._deleter.delete(filling, pending, originals=False)
+            self._deleter.delete(filling, pending)
             self._state.model_changes.remove_pending_deletes(filling.name, pending)
         for claims in self._state.claims.scan(filling.name):
             image_ids = list(claims)
             holders = self._state.claims.holders(active.name, image_ids)
             deleted = [image_id for image_id, holder in zip(image_ids, holders, strict=True) if holder is None]
-            self._deleter.delete(filling, deleted, originals=False)
+            self._check_lock(active.collection)  # once another worker has dropped the old set, it holds nothing
+            self._deleter.delete(filling, deleted)
         self._index_written(filling)
         while time.monotonic() < until:
             batches = self._batches(active, filling, job)
@@ -331,6 +346,7 @@ class ModelChanger:
 
     def _end(self, active: EmbeddingSet, job: str) -> None:
         """Report that a collection uses the model that it is to use, and leave nothing behind."""
+        self._check_lock(active.collection)
         for unused in self._catalog.unused_embedding_sets(active.collection):
             self._dropper.drop_embedding_set(unused)
         self._store.delete([layout.embedding_set_key(active.name)])

@@ -1,17 +1,18 @@
 """Rebuilds what Redis has lost of a collection from the object store."""
 
 import logging
-from collections import Counter
 
+from services.maintenance.claim_restorer import ClaimRestorer
 from services.maintenance.exclusive_access import ExclusiveAccess
 from services.maintenance.generation_builder import GenerationBuilder
 from shared.clients import Clients
-from shared.errors import NotFound
-from shared.index.generations import GenerationCache, collection_prefix
-from shared.index.segment_reader import SegmentReader
+from shared.errors import Invalid, NotFound, TooNew
+from shared.index.bucket_surplus import remove_surplus
+from shared.index.generations import Generation, GenerationCache, collection_prefix
 from shared.messaging.messages import TuningRequest
 from shared.state import Change, IndexState
-from shared.state.jobs import Outcome
+from shared.state.locks import segments_lock
+from shared.state.outcomes import Outcome
 from shared.storage.catalog import EmbeddingSet
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class IndexRebuilder:
         self, clients: Clients, generations: GenerationCache, builder: GenerationBuilder, access: ExclusiveAccess
     ) -> None:
         self._catalog, self._state = clients.catalog, clients.state
-        self._segments = SegmentReader(clients.store)
+        self._claims = ClaimRestorer(clients)
         self._generations, self._builder, self._access = generations, builder, access
 
     def rebuild(self, *, collection: str, job: str | None = None, fit: bool = False) -> None:
@@ -36,10 +37,8 @@ class IndexRebuilder:
             active = self._catalog.get(collection)
         except NotFound:
             active = None
-        if job:
-            done = self._state.jobs.reported(job, 0)
-        else:
-            done = not fit and active is not None and self._state.index_states.get(active.name) is not None
+        asked_before = not fit and active is not None and self._is_whole(active)
+        done = self._state.jobs.reported(job, 0) if job else asked_before
         if done:
             return
         if active is not None:
@@ -48,6 +47,10 @@ class IndexRebuilder:
         if job:
             restored = self._state.claims.count(active.name) if active else 0
             self._state.jobs.report(job, 0, Outcome(affected=restored))
+
+    def _is_whole(self, active: EmbeddingSet) -> bool:
+        known = self._state.index_states.get(active.name) is not None
+        return known and not self._state.suspects.contains(active.name)
 
     def ensure_restored(self, embedding_set: EmbeddingSet) -> IndexState:
         """Return the state of an embedding set's index, restored first if Redis has lost it."""
@@ -60,24 +63,31 @@ class IndexRebuilder:
         return state
 
     def _restore(self, embedding_set: EmbeddingSet, *, fit: bool) -> None:
-        set_name = embedding_set.name
+        set_name, lock = embedding_set.name, segments_lock(embedding_set.collection)
+        images = self._claims.restore(embedding_set)
         current = self._catalog.current_index(set_name)
-        counts: Counter[int] = Counter()
-        for segment, ids, _ in self._segments.live_rows(embedding_set):
-            holders = self._state.claims.claim(set_name, segment, ids.tolist())
-            twice = [image_id for image_id, holder in zip(ids.tolist(), holders, strict=True) if holder != segment]
-            self._catalog.add_tombstones(set_name, ((segment, image_id) for image_id in twice))
-            counts.update(ids.tolist())
-            self._state.indexed_segments.add(set_name, segment)
-        if current is not None and not fit:
-            generation = self._generations.get(embedding_set, current.generation)
+        generation = None if current is None or fit else self._readable(embedding_set, current.generation)
+        if current is not None and generation is not None:
             self._builder.fill(generation)
             self._state.index_states.set(set_name, IndexState(current.generation, 0, current.trained_on))
+            self._state.locks.check(lock)
             self._state.buckets.drop(collection_prefix(embedding_set), keep=generation.prefix)
         else:
             state = self._state.index_states.get(set_name)
             self._state.index_states.set(set_name, state or IndexState(current.generation if current else 0))
-            if counts:
+            if images:
                 self._builder.build(embedding_set, TuningRequest())
+        remove_surplus(self._state, embedding_set)
+        self._state.suspects.remove(set_name)
         self._state.changes.announce(Change(set_name, "rebuilt"))
-        _log.info("%s: rebuilt the index of %d images", set_name, len(counts))
+        _log.info("%s: rebuilt the index of %d images", set_name, images)
+
+    def _readable(self, embedding_set: EmbeddingSet, number: int) -> Generation | None:
+        """Return a generation; None if it is damaged or missing: another one is made then."""
+        try:
+            return self._generations.get(embedding_set, number)
+        except TooNew:
+            raise
+        except Invalid as error:
+            _log.error("%s: another generation is made: %s", embedding_set.collection, error)
+            return None

@@ -7,7 +7,7 @@ from shared.clients import Clients
 from shared.errors import Invalid, NotFound
 from shared.index.tuning_due import is_tuning_due
 from shared.messaging.messages import TuningRequest
-from shared.state.jobs import Outcome
+from shared.state.outcomes import Outcome
 from shared.storage.catalog import EmbeddingSet
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.tensorflow_runtime import import_quietly
+from shared.tensorflow_runtime import import_without_keras
 
 log = logging.getLogger("services.model_server")
 
@@ -22,6 +22,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model_config_file", type=Path, required=True, help="ModelServerConfig in protobuf text format")
     add("--port", type=int, default=8500, help="port of the gRPC API (default: 8500)")
+    add(
+        "--ssl_config_file",
+        type=Path,
+        help="SSLConfig in protobuf text format, with the PEM texts server_key, server_cert, custom_ca, and "
+        "client_verify: true to ask clients for certificates; default: no TLS",
+    )
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     add("--file_system_poll_wait_seconds", type=float, default=1.0, help="0: look for versions only once")
     add("--model_config_file_poll_wait_seconds", type=float, default=0.0, help="0: read the config only once")
@@ -52,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    server = import_quietly("services.model_server.server")
+    server = import_without_keras("services.model_server.server")
     try:
         server.ModelServer(server.Options(**vars(options))).run(stop)
     except (server.StatusError, RuntimeError) as error:

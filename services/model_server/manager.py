@@ -1,7 +1,7 @@
-"""Which versions of which models are loaded: follows the model config and the models' folders, and hands out servables.
+"""Loads and unloads versions of models as the model config and the models' folders say, and hands out servables.
 
-A new version is loaded beside the old ones, and a version that is no longer wanted is unloaded only once one that is
-wanted can be served. A version that cannot be loaded is reported, and tried again when its files have changed.
+A new version is loaded beside the old ones. An old version is unloaded only once a new one can be served. A version
+that cannot be loaded is reported, and tried again when its files have changed.
 """
 
 import logging
@@ -29,7 +29,7 @@ _Files = tuple[tuple[str, int, int], ...]
 
 @dataclass
 class Version:
-    """A version that the manager has heard of."""
+    """A version that is, or was, in a model's folder and asked for by its policy."""
 
     folder: Path
     state: int = State.START
@@ -60,7 +60,7 @@ class ServableManager:
         self._labels_before_versions = labels_before_versions
         self._on_change = on_change
         self._work = threading.RLock()
-        """Held by whoever loads and unloads, for as long as that takes."""
+        """Held while versions are loaded and unloaded, for as long as that takes."""
         self._lock = threading.Lock()
         """Held to read or change the maps below, never for long."""
         self._models: dict[str, model_server_config_pb2.ModelConfig] = {}
@@ -105,10 +105,10 @@ class ServableManager:
 
     @contextmanager
     def using(self, spec: model_pb2.ModelSpec) -> Iterator[Servable]:
-        """Give the servable that a request's model spec means; it stays loaded inside the `with`.
+        """Give the servable that a request's model spec names; it stays loaded inside the `with`.
 
         Raises:
-            StatusError: there is none.
+            StatusError: there is no such servable.
         """
         with self._lock:
             servable = self._find(spec)
@@ -124,11 +124,11 @@ class ServableManager:
             return {number: (version.state, version.error) for number, version in self._versions.get(name, {}).items()}
 
     def missing(self) -> list[str]:
-        """Return the configured models of which no version can be served, each with what is known of the reason."""
+        """Return the configured models of which no version can be served, each with the reason if it is known."""
         with self._lock:
             versions = {name: self._versions.get(name, {}).values() for name in self._models}
             return [
-                f"{name} ({'; '.join(str(v.error) for v in found if v.error) or 'no version found'})"
+                f"{name} ({'; '.join(str(version.error) for version in found if version.error) or 'no version found'})"
                 for name, found in versions.items()
                 if not any(version.state == State.AVAILABLE for version in found)
             ]
@@ -155,10 +155,11 @@ class ServableManager:
                 with self._lock:
                     versions[number] = version
                 self._load(name, number, version)
-        unwanted = sorted(n for n, v in versions.items() if v.state == State.AVAILABLE and n not in aspired)
-        if aspired and not any(versions[number].state == State.AVAILABLE for number in aspired):
-            unwanted = unwanted[:-1]  # better the old version than none
-        for number in unwanted:
+        available = {number for number, version in versions.items() if version.state == State.AVAILABLE}
+        outdated = sorted(available - set(aspired))
+        if aspired and not available & set(aspired):
+            outdated = outdated[:-1]  # better the old version than none
+        for number in outdated:
             self._unload(name, number, versions[number])
 
     def _load(self, name: str, number: int, version: Version) -> None:
@@ -192,21 +193,21 @@ class ServableManager:
             raise invalid_argument("ModelSpec has no name specified.")
         match spec.WhichOneof("version_choice"):
             case "version":
-                wanted: int | None = spec.version.value
+                number: int | None = spec.version.value
             case "version_label":
-                wanted = self._labels.get(spec.name, {}).get(spec.version_label)
-                if wanted is None:
+                number = self._labels.get(spec.name, {}).get(spec.version_label)
+                if number is None:
                     raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
             case _:
-                wanted = None
+                number = None
         available = {
-            number: version.servable
-            for number, version in self._versions.get(spec.name, {}).items()
+            known: version.servable
+            for known, version in self._versions.get(spec.name, {}).items()
             if version.state == State.AVAILABLE and version.servable
         }
-        servable = available.get(max(available, default=0) if wanted is None else wanted)
+        servable = available.get(max(available, default=0) if number is None else number)
         if servable is None:
-            request = f"Latest({spec.name})" if wanted is None else f"Specific({spec.name}, {wanted})"
+            request = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
             raise not_found(f"Servable not found for request: {request}")
         return servable
 
@@ -232,5 +233,5 @@ def _files(folder: Path) -> _Files:
     try:
         stats = ((path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file())
         return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
-    except OSError:  # a file went away while we looked
+    except OSError:  # a file went away meanwhile
         return ()

@@ -1,4 +1,4 @@
-"""One loaded version of a model: its SavedModel in a session, run by signature."""
+"""Servable: a loaded version of a model, that is its SavedModel in a session, run by signature."""
 
 import logging
 import threading
@@ -22,8 +22,8 @@ DEFAULT_SIGNATURE = "serving_default"
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_WARMUP_RECORDS = 1000
 
-# Session.run with everything but the values looked up beforehand.
 _Step = Callable[..., list[Any]]
+"""`Session.run` of a signature's outputs, with everything but the values of its inputs looked up beforehand."""
 
 
 class Servable:
@@ -90,13 +90,13 @@ class Servable:
             self._running += 1
 
     def release(self) -> None:
-        """End what `acquire` began."""
+        """Let the servable be unloaded again, as far as this call is concerned."""
         with self._idle:
             self._running -= 1
             self._idle.notify_all()
 
     def close(self) -> None:
-        """Wait until everyone who acquired the servable has released it, then free the model's memory."""
+        """Wait until every `acquire` was followed by its `release`, then free the model's memory."""
         with self._idle:
             self._idle.wait_for(lambda: self._running == 0)
         self._steps.clear()
@@ -133,7 +133,7 @@ def _read_inputs(
     """Return the signature's inputs in the order of their sorted names.
 
     Raises:
-        StatusError: one is missing or too many, or has another type or shape.
+        StatusError: an input is missing or unknown, or has another type or shape.
     """
     inputs, defaults = signature.inputs, signature.defaults
     if len(given) > len(inputs) or (len(given) < len(inputs) and not defaults):
@@ -156,9 +156,9 @@ def _read_inputs(
             expected, found = _type_name(info.dtype), _type_name(proto.dtype)
             raise invalid_argument(f"Expects arg[{position}] to be {expected} but {found} is provided: input {alias}")
         value = to_array(alias, proto)
-        wanted = tf.TensorShape(info.tensor_shape)
-        if not wanted.is_compatible_with(value.shape):
-            raise invalid_argument(f"input {alias} has the shape {value.shape}, which does not fit {wanted}")
+        shape = tf.TensorShape(info.tensor_shape)
+        if not shape.is_compatible_with(value.shape):
+            raise invalid_argument(f"input {alias} has the shape {value.shape}, which does not fit {shape}")
         values.append(value)
     unknown = set(given) - set(inputs)
     if unknown:
@@ -169,25 +169,25 @@ def _read_inputs(
     return values
 
 
-def _chosen_outputs(signature: meta_graph_pb2.SignatureDef, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the outputs to answer with: those wanted, or all.
+def _chosen_outputs(signature: meta_graph_pb2.SignatureDef, output_filter: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the outputs to answer with: those of the filter, or all if it is empty.
 
     Raises:
         StatusError: a name is unknown or comes twice.
     """
-    for position, alias in enumerate(wanted):
+    for position, alias in enumerate(output_filter):
         if alias not in signature.outputs:
             raise invalid_argument(
                 f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
                 f"{_braced(signature.outputs)}."
             )
-        if alias in wanted[:position]:
+        if alias in output_filter[:position]:
             raise invalid_argument(f"duplicate output tensor alias: {alias}")
-    return tuple(wanted) or tuple(sorted(signature.outputs))
+    return tuple(output_filter) or tuple(sorted(signature.outputs))
 
 
 def _type_name(number: int) -> str:
-    """Return "uint8", "float", … for a number of tensorflow.DataType."""
+    """Return the name of a number of tensorflow.DataType: "uint8", "float", …."""
     known = types_pb2.DataType.values()
     return types_pb2.DataType.Name(number).removeprefix("DT_").lower() if number in known else f"type {number}"
 

@@ -1,4 +1,4 @@
-"""The server as a whole: gRPC services, health, and the thread that follows the config file and the models' folders."""
+"""The model server: gRPC services and health, and the loop that follows the config file and the models' folders."""
 
 import logging
 import threading
@@ -13,8 +13,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from services.model_server.config import read_config
+from services.model_server.grpc_service import ModelService, PredictionService
 from services.model_server.manager import ServableManager
-from services.model_server.service import ModelService, PredictionService
+from services.model_server.ssl_config import read_credentials
 from services.model_server.status import StatusError
 
 log = logging.getLogger(__name__)
@@ -25,10 +26,11 @@ GRACE_S = 10.0
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says; the names are those of TensorFlow Serving's flags."""
+    """The options of the command line; their names are those of TensorFlow Serving's flags."""
 
     model_config_file: Path
     port: int
+    ssl_config_file: Path | None
     host: str
     file_system_poll_wait_seconds: float
     model_config_file_poll_wait_seconds: float
@@ -75,7 +77,7 @@ class ModelServer:
         come again (UNAVAILABLE) and not that there is no such model.
 
         Raises:
-            StatusError: the config does not fit, or one of its labels names a version that cannot be served.
+            StatusError: a config does not fit, or a label names a version that cannot be served.
             RuntimeError: the port is taken.
         """
         options = self._options
@@ -84,8 +86,12 @@ class ModelServer:
         for missing in self._manager.missing():
             log.error("no version of a model can be served: %s", missing)
         address = f"{options.host}:{options.port}"
+        credentials = None if options.ssl_config_file is None else read_credentials(options.ssl_config_file)
         try:
-            self._server.add_insecure_port(address)
+            if credentials is None:
+                self._server.add_insecure_port(address)
+            else:
+                self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise RuntimeError(
                 f"cannot listen on {address}: {error}; choose another --port or stop its user"

@@ -4,7 +4,7 @@ import grpc
 
 
 class StatusError(Exception):
-    """A call failed with a status that its client is to see."""
+    """A call failed; its client is to see this status."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
@@ -26,15 +26,15 @@ def from_number(number: int, message: str) -> StatusError:
 
 
 def invalid_argument(message: str) -> StatusError:
-    """Return an error that blames the request."""
+    """Return the error of a request that is wrong."""
     return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def failed_precondition(message: str) -> StatusError:
-    """Return an error that blames the state of the server for this request."""
+    """Return the error of a request that the server cannot serve in its present state."""
     return StatusError(grpc.StatusCode.FAILED_PRECONDITION, message)
 
 
 def not_found(message: str) -> StatusError:
-    """Return an error that says that something is not there."""
+    """Return the error of a request for what is not there."""
     return StatusError(grpc.StatusCode.NOT_FOUND, message)

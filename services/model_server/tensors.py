@@ -32,7 +32,7 @@ def to_array(name: str, proto: tensor_pb2.TensorProto) -> npt.NDArray[Any]:
 def write(array: npt.NDArray[Any], proto: tensor_pb2.TensorProto) -> None:
     """Write `array` into the empty `proto`, its values in the field of its type (`float_val`, `int_val`, …).
 
-    So does TensorFlow Serving; clients read those fields directly, and `tensor_content` would break them.
+    TensorFlow Serving does the same. Clients read those fields directly, and `tensor_content` would break them.
     """
     proto.dtype = dtypes.as_dtype(array.dtype).as_datatype_enum
     proto.tensor_shape.SetInParent()

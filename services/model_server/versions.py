@@ -1,4 +1,4 @@
-"""Which versions of a model are to be served: those its folder has, narrowed by its version policy."""
+"""The versions of a model that are to be served: those that its folder has, narrowed by its version policy."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,12 +7,12 @@ from tensorflow_serving.config import model_server_config_pb2
 
 
 class Aspired(NamedTuple):
-    """What a look at a model's folder found."""
+    """The versions of a model that are to be served, by TensorFlow Serving's word for them."""
 
     versions: dict[int, Path]
     """The folders of the versions to serve, by version, in ascending order."""
     remark: str
-    """What the operator should know, such as that a version is missing; empty if all is well."""
+    """A remark for the operator, such as that a version is missing; empty if all is well."""
 
 
 def aspired_versions(model: model_server_config_pb2.ModelConfig) -> Aspired:

@@ -8,13 +8,16 @@ from services.query.server import make_server
 from shared.logs import configure
 from shared.settings import load_settings
 from shared.stopping import StopSignal
+from shared.system_identity import check_own_system_soon
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = load_settings()
     configure(settings.log_level)
-    make_server(settings).run(StopSignal())
+    stop = StopSignal()
+    check_own_system_soon(settings, None)  # it has nothing to do with the broker
+    make_server(settings).run(stop)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """The gRPC interface of the query service: requests become searches, results become messages, errors status codes."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 import numpy as np
 
+from services.query.records.descriptions import Descriptions
+from services.query.records.selection import Selections
 from services.query.replica.mapped_segment import MappedSegment, Vectors
 from services.query.replica.replica import Replica
 from services.query.replica.replica_sync import ReplicaSync
@@ -15,15 +18,22 @@ from services.query.search.search_query import SearchQuery, SearchResult
 from services.query.search.searcher import Searcher
 from shared.errors import Invalid, NotFound, Unavailable
 from shared.images import ImageRefused
+from shared.images.regions import Region
+from shared.records.filters import NONE, RecordFilter, parse_filter
+from shared.records.model import LABEL
 from shared.rpc.query import MODES, SearchOptions
 from shared.rpc.query import query_pb2 as messages
 from shared.rpc.query.query_pb2_grpc import QueryServicer
 from shared.rpc.serving import ServingError
+from shared.storage.segments import Entry
 
 _log = logging.getLogger(__name__)
 
 _PAGE = 50  # images, where the request names no limit
 _MAX_PAGE = 1000
+_VALUES = 20  # of a facet, where the request names no limit
+_MAX_VALUES = 10_000
+_ALL = 2**31 - 1
 
 Response = TypeVar("Response")
 
@@ -31,9 +41,11 @@ Response = TypeVar("Response")
 class QueryService(QueryServicer):
     """Answers `artseek.query.v1.Query` from a searcher and a replica sync."""
 
-    def __init__(self, searcher: Searcher, replica_sync: ReplicaSync) -> None:
+    def __init__(self, searcher: Searcher, replica_sync: ReplicaSync, selections: Selections) -> None:
         self._searcher = searcher
         self._replica_sync = replica_sync
+        self._selections = selections
+        self._descriptions = Descriptions(selections)
 
     def Search(self, request: messages.SearchRequest, context: grpc.ServicerContext) -> messages.SearchResponse:
         """Return the images most similar to the query."""
@@ -47,13 +59,19 @@ class QueryService(QueryServicer):
 
     def GetImage(self, request: messages.GetImageRequest, context: grpc.ServicerContext) -> messages.Image:
         """Return one image's entry."""
-        return _answer(context, lambda: _image(*self._replica_sync.replica(request.collection).find(request.id)))
+        return _answer(context, lambda: self._get(request))
 
     def ListImages(
         self, request: messages.ListImagesRequest, context: grpc.ServicerContext
     ) -> messages.ListImagesResponse:
         """Return a page of a collection's entries, the latest first."""
         return _answer(context, lambda: self._list(request))
+
+    def CountFacets(
+        self, request: messages.CountFacetsRequest, context: grpc.ServicerContext
+    ) -> messages.CountFacetsResponse:
+        """Return how many images have each value of fields."""
+        return _answer(context, lambda: self._count_facets(request))
 
     def ListCollections(
         self, request: messages.ListCollectionsRequest, context: grpc.ServicerContext
@@ -64,26 +82,28 @@ class QueryService(QueryServicer):
     def _search(self, request: messages.SearchRequest, context: grpc.ServicerContext) -> messages.SearchResponse:
         kind = request.WhichOneof("query")
         search_query = replace(
-            _search_query(request),
+            self._search_query(request),
             image=request.image if kind == "image" else None,
             image_id=request.id if kind == "id" else None,
             vector=_vector(request.vector) if kind == "vector" else None,
+            box=Region.parse(request.box) if request.box else None,
         )
         result, replica = self._searcher.search(search_query, time_left_s=context.time_remaining())
-        return _response(result, replica, request.metric)
+        return self._response(request, result, replica)
 
     def _search_batch(self, request: messages.SearchBatchRequest) -> messages.SearchBatchResponse:
-        if request.options.WhichOneof("query"):
-            raise Invalid("the options of a batch hold no query: give the queries in `queries`")
+        options = request.options
+        if request.options.WhichOneof("query") or request.options.box:
+            raise Invalid("the options of a batch hold no query and no box: give the queries in `queries`")
         queries: list[int | Vectors] = []
         for place, query in enumerate(request.queries):
             kind = query.WhichOneof("query")
             if kind is None:
                 raise Invalid(f"query {place} of the batch is empty: give an id or a vector")
             queries.append(query.id if kind == "id" else _vector(query.vector))
-        results, replica = self._searcher.search_batch(_search_query(request.options), queries)
+        results, replica = self._searcher.search_batch(self._search_query(options), queries)
         return messages.SearchBatchResponse(
-            answers=[_response(result, replica, request.options.metric) for result in results]
+            answers=[self._response(request.options, result, replica) for result in results]
         )
 
     def _list(self, request: messages.ListImagesRequest) -> messages.ListImagesResponse:
@@ -91,37 +111,115 @@ class QueryService(QueryServicer):
         if not 1 <= limit <= _MAX_PAGE or request.offset < 0:
             raise Invalid(f"limit {limit} and offset {request.offset}: expected 1 to {_MAX_PAGE}, and 0 or more")
         view = self._replica_sync.replica(request.collection).view
-        total, rows = view.latest(limit=limit, offset=request.offset, label=request.label)
-        return messages.ListImagesResponse(images=[_image(*view.place(row)) for row in rows.tolist()], total=total)
+        wanted = _with_labels(parse_filter(request.filter, request.text), [request.label] if request.label else [])
+        rows = self._selections.rows(request.collection, view, wanted) if wanted else np.flatnonzero(view.live)
+        if request.sort:
+            page = self._selections.ordered(request.collection, view, rows, request.sort)
+            page = page[request.offset : request.offset + limit]
+        else:
+            page = view.latest_of(rows, limit=limit, offset=request.offset)
+        images = [_image(*view.place(row)) for row in page.tolist()]
+        self._descriptions.add(request.collection, images, whole=request.records, fields=request.fields)
+        return messages.ListImagesResponse(images=images, total=len(rows))
+
+    def _count_classes(self, collection: messages.Collection, replica: Replica) -> None:
+        """Count the classes by the labels of records, where those say anything of labels."""
+        index, view = self._selections.index(collection.name), replica.view
+        if index is None or not index.has_labels:
+            return
+        facets = self._selections.facets(collection.name, view, None, [LABEL], limit=_ALL)
+        unlabelled = self._selections.rows(collection.name, view, RecordFilter({LABEL: (NONE,)}))
+        collection.classes.clear()
+        collection.classes.update({facet.value: facet.count for facet in facets[LABEL]})
+        collection.labelled = collection.images - len(unlabelled)
+
+    def _get(self, request: messages.GetImageRequest) -> messages.Image:
+        image = _image(*self._replica_sync.replica(request.collection).find(request.id))
+        self._descriptions.add(request.collection, [image], whole=True)
+        return image
+
+    def _count_facets(self, request: messages.CountFacetsRequest) -> messages.CountFacetsResponse:
+        limit = request.limit or _VALUES
+        if not 1 <= limit <= _MAX_VALUES:
+            raise Invalid(f"limit {limit}: expected 1 to {_MAX_VALUES} values of a field")
+        view = self._replica_sync.replica(request.collection).view
+        wanted = parse_filter(request.filter, request.text)
+        rows = self._selections.rows(request.collection, view, wanted) if wanted else None
+        facets = self._selections.facets(request.collection, view, rows, list(request.fields), limit=limit)
+        index = self._selections.index(request.collection)
+        return messages.CountFacetsResponse(
+            facets=[
+                messages.Facet(
+                    field=name, values=[messages.FacetValue(value=one.value, count=one.count) for one in values]
+                )
+                for name, values in facets.items()
+            ],
+            types={} if index is None else index.field_types(),
+            total=view.images if rows is None else len(rows),
+            stamp=0 if index is None else index.stamp,
+        )
+
+    def _search_query(self, request: messages.SearchRequest) -> SearchQuery:
+        """Return the options of a request, without its query."""
+        options = SearchOptions.from_request(request)
+        collection, wanted = request.collection, parse_filter(options.filter, options.text)
+        chosen = None
+        index = self._selections.index(collection)
+        if wanted or (options.labels and index is not None and index.has_labels):
+            with_labels = _with_labels(wanted, options.labels)
+            chosen = partial(self._selections.rows, collection, wanted=with_labels)
+        return SearchQuery(collection=collection, for_evaluation=request.for_evaluation, chosen=chosen, **vars(options))
+
+    def _response(
+        self, options: messages.SearchRequest, result: SearchResult, replica: Replica
+    ) -> messages.SearchResponse:
+        images = [_image(hit.segment, hit.row) for hit in result.hits]
+        self._descriptions.add(options.collection, images, fields=options.fields)
+        hits = [
+            messages.Hit(image=image, score=hit.score, distance=hit.distance)
+            for image, hit in zip(images, result.hits, strict=True)
+        ]
+        if options.sort or options.group:
+            hits = self._descriptions.arrange(options.collection, hits, sort=options.sort, group=options.group)
+        response = _response(result, hits, replica, options.metric)
+        response.grouped = bool(options.group)
+        return response
 
     def _collections(self, request: messages.ListCollectionsRequest) -> messages.ListCollectionsResponse:
         replicas: Iterable[Replica]
+        faults: Mapping[str, str] = {}
         if request.name:
             replicas = [self._replica_sync.replica(request.name)]
         else:
             self._replica_sync.catch_up()
-            replicas = (replica for _, replica in sorted(self._replica_sync.replicas.items()))
-        return messages.ListCollectionsResponse(
-            collections=[
-                _collection(replica, self._replica_sync.filling(replica.embedding_set)) for replica in replicas
-            ]
-        )
+            replicas = self._replica_sync.replicas.values()
+            faults = self._replica_sync.faults
+        found = {}
+        for replica in replicas:
+            collection = _collection(replica, self._replica_sync.filling(replica.embedding_set))
+            self._count_classes(collection, replica)
+            found[collection.name] = collection
+        for name, fault in faults.items():
+            found.setdefault(name, messages.Collection(name=name)).fault = fault
+        return messages.ListCollectionsResponse(collections=[collection for _, collection in sorted(found.items())])
 
 
-def _search_query(request: messages.SearchRequest) -> SearchQuery:
-    """Return the options of a request, without its query."""
-    options = SearchOptions.from_request(request)
-    return SearchQuery(collection=request.collection, for_evaluation=request.trial, **vars(options))
+def _with_labels(wanted: RecordFilter, labels: Sequence[str]) -> RecordFilter:
+    """Return a filter that also wants one of these labels, if there are any."""
+    if not labels:
+        return wanted
+    both = wanted.labels
+    kept = list(labels) if both is None else [label for label in labels if label in both]
+    return RecordFilter({**wanted.criteria, LABEL: tuple(kept)}, wanted.text)
 
 
 def _vector(vector: messages.Vector) -> Vectors:
     return np.array(vector.values, dtype=np.float32)
 
 
-def _response(result: SearchResult, replica: Replica, metric: messages.Metric.ValueType) -> messages.SearchResponse:
-    hits = [
-        messages.Hit(image=_image(hit.segment, hit.row), score=hit.score, distance=hit.distance) for hit in result.hits
-    ]
+def _response(
+    result: SearchResult, hits: Sequence[messages.Hit], replica: Replica, metric: messages.Metric.ValueType
+) -> messages.SearchResponse:
     return messages.SearchResponse(
         hits=hits,
         mode=MODES[result.mode],
@@ -135,6 +233,7 @@ def _response(result: SearchResult, replica: Replica, metric: messages.Metric.Va
         probed_buckets=result.probed_buckets,
         truncated_buckets=result.truncated_buckets,
         seen=result.seen,
+        index_fault=result.index_fault or "",
     )
 
 
@@ -145,12 +244,22 @@ def _image(segment: MappedSegment, row: int) -> messages.Image:
         digest=entry.digest,
         name=entry.name,
         label=entry.label or "",
+        labels=[entry.label] if entry.label else [],
         size=entry.size,
         media_type=entry.media_type,
         width=entry.width,
         height=entry.height,
         added=entry.added,
+        flags=entry.flags,
+        document=_document(entry),
     )
+
+
+def _document(entry: Entry) -> messages.Document | None:
+    page = entry.document
+    if page is None:
+        return None
+    return messages.Document(id=page.id, digest=page.document, page=page.page, pages=page.pages)
 
 
 def _collection(replica: Replica, filling: Replica | None) -> messages.Collection:
@@ -167,6 +276,7 @@ def _collection(replica: Replica, filling: Replica | None) -> messages.Collectio
         created=manifest.created,
         bytes=counts.bytes,
         damaged=replica.damaged,
+        index_fault=replica.index_fault or "",
         change=None
         if filling is None
         else messages.Change(

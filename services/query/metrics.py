@@ -4,13 +4,13 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import grpc
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from services.query import metrics_page
 from services.query.replica.replica_sync import ReplicaSync
 from shared.rpc.query import MODE_NAMES
 from shared.rpc.query import query_pb2 as messages
@@ -89,15 +89,13 @@ class Metrics:
         for stage, spent in answers[0].timings_ms.items() if answers else ():
             self.stages.labels(stage, MODE_NAMES[answers[0].mode]).observe(spent / 1000)
 
-    def serve(self, listen: str) -> Callable[[], None]:
-        """Show the metrics at ``http://<listen>/metrics``; returns what stops it.
+    def serve(self, listen: str, *, token: str = "") -> Callable[[], None]:
+        """Show the metrics at ``http://<listen>/metrics`` to whoever sends the token; returns what stops it.
 
         Raises:
             OSError: It cannot be listened there.
         """
-        parts = urlsplit(f"//{listen}")
-        server, _ = start_http_server(parts.port or 0, parts.hostname or "", registry=self.registry)
-        return server.shutdown
+        return metrics_page.serve(self.registry, listen, token=token)
 
 
 class MetricsInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
@@ -132,9 +130,9 @@ class MetricsInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
             finally:
                 metrics.requests.labels(method, code).inc()
                 metrics.seconds.labels(method).observe(time.perf_counter() - began)
-            if isinstance(answer, messages.SearchResponse) and not request.trial:
+            if isinstance(answer, messages.SearchResponse) and not request.for_evaluation:
                 metrics.answered([answer])
-            elif isinstance(answer, messages.SearchBatchResponse) and not request.options.trial:
+            elif isinstance(answer, messages.SearchBatchResponse) and not request.options.for_evaluation:
                 metrics.answered(list(answer.answers))
             return answer
 

@@ -10,12 +10,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from services.query.grpc_service import QueryService
 from services.query.live_recall import LiveRecall
 from services.query.metrics import Metrics, MetricsInterceptor
+from services.query.records.record_sync import RecordSync
+from services.query.records.selection import Selections
 from services.query.replica.replica_sync import ReplicaSync
 from services.query.search.searcher import Searcher
 from shared.clients import Clients, connect_clients, connect_state
-from shared.images import Limits
+from shared.images.decoder_pool import DecoderPool
 from shared.rpc.query.client import MAX_MESSAGE
 from shared.rpc.query.query_pb2_grpc import add_QueryServicer_to_server
+from shared.rpc.tls import grpc_tls, listen
 from shared.settings import Settings
 from shared.state import State
 from shared.stopping import StopSignal
@@ -38,17 +41,20 @@ class QueryServer:
     def __init__(self, settings: Settings, clients: Clients, sync_state: State) -> None:
         self._settings = settings
         self._replica_sync = ReplicaSync(clients.catalog, sync_state, settings.query_copy)
+        self._record_sync = RecordSync(clients.store, sync_state.record_changes, settings.query_copy)
         self._metrics = Metrics(self._replica_sync)
         self._live_recall = LiveRecall(settings.recall_sample, clients.state.recall_log, self._metrics)
+        self._decoder = DecoderPool.from_settings(settings, threads=min(_THREADS, settings.web_threads))
         searcher = Searcher(
             clients,
             self._replica_sync,
-            limits=Limits(max_bytes=settings.max_file_bytes, max_pixels=settings.max_pixels),
+            decoder=self._decoder,
             exact_below=settings.exact_below,
             live_recall=self._live_recall,
         )
         self._health = health.HealthServicer()
-        self._grpc = _grpc_server(QueryService(searcher, self._replica_sync), self._health, self._metrics)
+        service = QueryService(searcher, self._replica_sync, Selections(self._record_sync))
+        self._grpc = _grpc_server(service, self._health, self._metrics)
 
     def run(self, stop: StopSignal) -> None:
         """Serve until `stop`; the service is healthy once the object store was listed.
@@ -59,24 +65,29 @@ class QueryServer:
         stop_metrics = self._listen()
         self._grpc.start()
         self._replica_sync.start()
+        self._record_sync.start()
         self._live_recall.start()
+        self._decoder.warm_up()
         while not self._replica_sync.listed.is_set() and not stop.wait(0.1):
             pass
         _set_health(self._health, health_pb2.HealthCheckResponse.SERVING)
         _log.info("serving at %s", self._settings.query_listen)
         stop.wait()
         self._health.enter_graceful_shutdown()
+        stopped = self._grpc.stop(grace=_GRACE_S)
         self._replica_sync.stop()
-        self._grpc.stop(grace=_GRACE_S).wait()
+        self._record_sync.stop()
+        stopped.wait()
+        self._decoder.close()
         stop_metrics()
 
     def _listen(self) -> Callable[[], None]:
         """Listen at both addresses; returns what stops the page with the metrics."""
         grpc_address, metrics_address = self._settings.query_listen, self._settings.query_metrics_listen
-        if not self._grpc.add_insecure_port(grpc_address):
+        if not listen(self._grpc, grpc_address, grpc_tls(self._settings)):
             raise SystemExit(f"cannot listen at ARTSEEK_QUERY_LISTEN={grpc_address}: is the port taken?")
         try:
-            return self._metrics.serve(metrics_address)
+            return self._metrics.serve(metrics_address, token=self._settings.metrics_token.get_secret_value())
         except OSError as error:
             raise SystemExit(f"cannot listen at ARTSEEK_QUERY_METRICS_LISTEN={metrics_address}: {error}") from error
 

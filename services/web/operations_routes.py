@@ -1,26 +1,30 @@
 """Routes for operators: liveness, readiness of every part, and Prometheus metrics."""
 
+import time
 from collections.abc import Iterator
 
-from flask import Blueprint, Flask, Response, current_app
+from flask import Flask, Response, current_app
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.web.access import OPEN, GuardedBlueprint, may, of_system
 from services.web.api.operations import reply
 from services.web.metrics import current_metrics
 from shared.errors import ArtseekError, Unavailable
 from shared.health import heartbeat
 from shared.health.readiness import Readiness
 from shared.messaging.task_queue import QUEUES
-from shared.rpc.query import Collection, QueryClient
+from shared.rpc.query import Collection
+from shared.rpc.query.connecting import connect_query
 from shared.settings import Settings
 from shared.state import Jobs, connect, guarded
+from shared.state.verifications import Verifications
 
 _SCRAPE_S = 2.0
 _NAME = "artseek-readiness"
-blueprint = Blueprint("ops", __name__)
+blueprint = GuardedBlueprint("ops", __name__)
 
 
 def attach(app: Flask, settings: Settings) -> None:
@@ -31,21 +35,25 @@ def attach(app: Flask, settings: Settings) -> None:
     app.register_blueprint(blueprint)
 
 
-@blueprint.get("/healthz")
+@blueprint.get("/healthz", access=OPEN)
 def healthz() -> ResponseReturnValue:
     """Return 200 while the process runs, whichever parts are down."""
     return reply({"alive": True})
 
 
-@blueprint.get("/readyz")
+@blueprint.get("/readyz", access=OPEN)
 def readyz() -> ResponseReturnValue:
-    """Return the state of every part: status 200 if all parts are up, else 503."""
+    """Return the state of every part: status 200 if all parts are up, else 503.
+
+    Those who have no role in the whole system are told no more than whether it is ready.
+    """
     readiness: Readiness = current_app.extensions[_NAME]
     report = readiness.ask()
-    return reply(report, 200 if report["ready"] else 503)
+    status = 200 if report["ready"] else 503
+    return reply(report if may("inspect") else {"ready": report["ready"]}, status)
 
 
-@blueprint.get("/metrics")
+@blueprint.get("/metrics", access=of_system("inspect"))
 def metrics() -> ResponseReturnValue:
     """Return the metrics in the text format of Prometheus."""
     return Response(generate_latest(current_metrics().registry), content_type=CONTENT_TYPE_LATEST)
@@ -56,7 +64,7 @@ class _SystemCollector(Collector):
 
     def __init__(self, settings: Settings, readiness: Readiness) -> None:
         self._readiness = readiness
-        self._query = QueryClient(settings.query_target, deadline_s=_SCRAPE_S)
+        self._query = connect_query(settings, deadline_s=_SCRAPE_S)
         self._broker = connect(settings.broker_url.get_secret_value(), timeout_s=_SCRAPE_S)
         self._index = connect(settings.index_url.get_secret_value(), timeout_s=_SCRAPE_S, retries=1)
 
@@ -70,10 +78,14 @@ class _SystemCollector(Collector):
         Workers serve no metrics themselves: they listen on no port.
         """
         up = GaugeMetricFamily("artseek_part_up", "Whether a part of the system is up.", labels=["part"])
+        degraded = GaugeMetricFamily(
+            "artseek_part_degraded", "Whether a part that is up should be mended soon.", labels=["part"]
+        )
         parts = self._readiness.ask()["parts"]
         for part, state in parts.items():
             up.add_metric([part], float(state["up"]))
-        yield up
+            degraded.add_metric([part], float(state["up"] and state["reason"] is not None))
+        yield from (up, degraded)
         images = GaugeMetricFamily("artseek_collection_images", "Images of a collection.", labels=["collection"])
         for collection in self._collections() if parts["query service"]["up"] else ():
             images.add_metric([collection.name], collection.images)
@@ -95,6 +107,7 @@ class _SystemCollector(Collector):
         rejected = CounterMetricFamily("artseek_images_rejected", "Images that were not taken.", labels=["code"])
         try:
             beats, tally = heartbeat.beats(self._index), Jobs(self._index).tally()
+            verification = Verifications(self._index).get()
         except Unavailable:
             return
         for worker, seconds in sorted(beats.items()):
@@ -104,6 +117,15 @@ class _SystemCollector(Collector):
         for code, count in sorted(tally.rejected.items()):
             rejected.add_metric([code], count)
         yield from (silence, images, rejected)
+        if verification is not None:
+            damage = GaugeMetricFamily(
+                "artseek_damage", "What the last verification found damaged.", labels=["collection", "kind"]
+            )
+            for found in verification.damage:
+                damage.add_metric([found.collection or "", found.kind], found.count)
+            age = time.time() - verification.ended
+            yield damage
+            yield GaugeMetricFamily("artseek_verification_age_seconds", "Time since the last verification.", value=age)
 
     def _collections(self) -> list[Collection]:
         try:

@@ -12,14 +12,18 @@ from flask import Flask, Response, render_template, request
 from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from services.web.http.request import REFUSAL, Overloaded, TooLarge
 from shared.errors import IndexLost, Invalid, NotFound, StoreUnavailable, Unavailable
+from shared.fetching.fetcher import FetchRefused
 from shared.images import ImageRefused
 from shared.rpc.query import QueryRefused
-from shared.schemas.jobs import Refusal
+from shared.schemas.refusals import Refusal
+from shared.waits import WaitLog
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_S = 5
 _log = logging.getLogger(__name__)
+_wait_log = WaitLog(_log, "the web service")
 
 
 class FieldError(TypedDict):
@@ -74,9 +78,31 @@ def too_large(limit: int) -> Problem:
 
 def attach(app: Flask) -> None:
     """Handle every error of the application."""
-    app.register_error_handler(Problem, _response)
-    app.register_error_handler(HTTPException, lambda error: _response(_from_http(error)))
-    app.register_error_handler(Exception, lambda error: _response(_from_exception(error)))
+    app.register_error_handler(Problem, problem_response)
+    app.register_error_handler(HTTPException, lambda error: problem_response(_from_http(error)))
+    app.register_error_handler(Exception, lambda error: problem_response(problem_of(error)))
+    app.before_request(_refuse)
+    app.after_request(_note_success)
+
+
+def _refuse() -> None:
+    """Answer a request that the HTTP server refused at its header."""
+    refusal: Exception | None = request.environ.get(REFUSAL)
+    match refusal:
+        case None:
+            return
+        case TooLarge():
+            raise too_large(refusal.most)
+        case Overloaded():
+            raise Problem(429, "too-many-requests", str(refusal), headers={"Retry-After": str(_RETRY_S)})
+        case _:
+            raise refusal
+
+
+def _note_success(response: Response) -> Response:
+    if response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        _wait_log.goes_on()
+    return response
 
 
 def _from_http(error: HTTPException) -> Problem:
@@ -92,11 +118,12 @@ def _from_http(error: HTTPException) -> Problem:
     return Problem(status, status.phrase.lower().replace(" ", "-"), detail, headers=headers)
 
 
-def _from_exception(error: Exception) -> Problem:
+def problem_of(error: Exception) -> Problem:
+    """Return the problem that an error of ours is, or any other."""
     match error:
         case ImageRefused():
             return Problem(422, error.reason, error.message)
-        case QueryRefused():
+        case QueryRefused() | FetchRefused():
             return Problem(413 if error.code == "too-large" else 422, error.code, str(error))
         case Invalid():
             return Problem(422, "invalid", str(error))
@@ -105,7 +132,7 @@ def _from_exception(error: Exception) -> Problem:
         case Unavailable():
             code = "rebuilding" if isinstance(error, IndexLost) else "unavailable"
             if isinstance(error, StoreUnavailable):
-                _log.warning("%s %s: %s", request.method, request.path, error)
+                _wait_log.waits(error)
             return Problem(503, code, str(error), headers={"Retry-After": str(_RETRY_S)})
         case _:
             _log.error("%s %s failed", request.method, request.path, exc_info=error)
@@ -117,7 +144,8 @@ def wants_problem() -> bool:
     return request.path.startswith("/api/") or request.path in {"/healthz", "/readyz", "/metrics"}
 
 
-def _response(problem: Problem) -> Response:
+def problem_response(problem: Problem) -> Response:
+    """Return the response of a problem: JSON for programs, a page for people."""
     title = HTTPStatus(problem.status).phrase
     if wants_problem():
         body = ProblemAnswer(
@@ -131,8 +159,11 @@ def _response(problem: Problem) -> Response:
     else:
         template = "_problem.html" if request.path == "/results" else "problem.html"
         detail = problem.detail.encode("utf-8", "replace").decode()
+        again = problem.headers.get("Retry-After") if request.method == "GET" else None
         response = Response(
-            render_template(template, status=problem.status, title=title, detail=detail), problem.status
+            render_template(template, status=problem.status, title=title, detail=detail, again=again), problem.status
         )
+        if again is not None:
+            response.headers["Refresh"] = again  # a page that only waits is not to need somebody who asks again
     response.headers.update(problem.headers)
     return response

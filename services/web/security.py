@@ -1,11 +1,10 @@
 """Protection against other web sites: cross-site requests, DNS rebinding, framing and foreign scripts."""
 
-import ipaddress
-from urllib.parse import urlsplit
-
 from flask import Flask, Response, request
 
+from services.web.access.gate import is_open_to_named_sites
 from services.web.problems import Problem
+from services.web.public_address import HostNames, public_url
 from shared.settings import Settings
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -24,18 +23,24 @@ _HEADERS = {
 
 def attach(app: Flask, settings: Settings) -> None:
     """Check every request to the application and add security headers to every response."""
-    listens_locally = _is_local(_host_of(settings.web_listen))
+    hosts, public = HostNames(settings), public_url(settings)
+    public_origin = f"{public.scheme}://{public.netloc}" if public else ""
 
     def refuse_foreign_requests() -> None:
-        if listens_locally and not _is_local(_host_of(request.host), any_address=True):
+        if not hosts.allow(request.host):
             raise Problem(
                 421,
                 "misdirected",
-                f"this service listens on this machine only and does not go by the name {request.host[:80]!r}: "
-                "use localhost or 127.0.0.1, or have it listen on another address (ARTSEEK_WEB_LISTEN)",
+                f"this service does not go by the name {request.host[:80]!r}: use its IP address or localhost, "
+                "or name the host in ARTSEEK_ALLOWED_HOSTS or ARTSEEK_PUBLIC_URL",
             )
-        if request.method not in _SAFE and _from_another_site():
-            raise Problem(403, "cross-site", "this request was sent by a page of another site, which is not permitted")
+        if request.method not in _SAFE and _from_another_site(public_origin) and not is_open_to_named_sites():
+            raise Problem(
+                403,
+                "cross-site",
+                "this request was sent by a page of another site, which is not permitted; if it was a page of "
+                "Artseek behind a proxy, ARTSEEK_PUBLIC_URL has to be the address that the browser shows",
+            )
 
     def add_headers(response: Response) -> Response:
         for name, value in _HEADERS.items():
@@ -47,32 +52,16 @@ def attach(app: Flask, settings: Settings) -> None:
     app.after_request(add_headers)
 
 
-def _from_another_site() -> bool:
+def _from_another_site(public_origin: str) -> bool:
     """Return whether a browser sent the request for a page of another origin. Other programs send neither header."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site not in {"same-origin", "none"}
     origin = request.headers.get("Origin")
-    return origin is not None and origin.partition("://")[2] != request.host
-
-
-def _host_of(address: str) -> str:
-    """Return the host of ``host:port``, without the brackets of an IPv6 address."""
-    try:
-        return urlsplit(f"//{address}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_local(host: str, *, any_address: bool = False) -> bool:
-    """Return whether a host means this machine.
-
-    With `any_address`, every IP address passes: DNS rebinding needs a host name.
-    """
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+    if origin is None or origin == public_origin:
         return False
-    return any_address or address.is_loopback
+    scheme, _, host = origin.partition("://")
+    if host != request.host:
+        return True
+    # A proxy that ends TLS and hands on the host is told of by no setting, as long as none names the public address.
+    return public_origin != "" and scheme != request.scheme

@@ -1,54 +1,49 @@
-"""Serves the application with gunicorn: one process with threads, since requests mostly wait for other servers."""
+"""Serves the application: one process with threads, since requests mostly wait for other servers."""
 
-from typing import Any
-
-from flask import Flask
-from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
-
-from shared.logs import configure
+from services.web.admission import admission_of
+from services.web.app import create_app
+from services.web.http.limits import ServerLimits
+from services.web.http.server import Server
+from services.web.public_address import public_url
+from shared.access.openness import open_to_all
+from shared.addresses import networks
 from shared.settings import Settings
+from shared.stopping import StopSignal
 
-_STALLED_S = 60.0  # a client that neither sends nor receives a byte for this long is disconnected
+_KEPT_FREE = 2  # threads that one client leaves to the others
+_MARGIN = 2**20  # bytes of an answer beside the original in it
 
 
-class _Server(BaseApplication):  # type: ignore[misc]
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        super().__init__()
+def make_server(settings: Settings, *, limits: ServerLimits | None = None) -> Server:
+    """Return the server of the settings; it listens, and answers when it is run."""
+    app = create_app(settings)
+    public = public_url(settings)
+    paths = {"/healthz", f"{public.prefix}/healthz"} if public else {"/healthz"}
+    alone = open_to_all(settings) and not settings.insecure
+    return Server(
+        app,
+        listen=settings.web_listen,
+        threads=settings.web_threads,
+        admit=admission_of(app, settings),
+        limits=limits or server_limits(settings),
+        proxies=networks(settings.trusted_proxies),
+        threads_per_client=settings.web_threads if alone else max(1, settings.web_threads - _KEPT_FREE),
+        urgent=frozenset(paths),
+    )
 
-    def load_config(self) -> None:
-        options: dict[str, Any] = {
-            "bind": self._settings.web_listen,
-            "workers": 1,
-            "worker_class": "gthread",
-            "threads": self._settings.web_threads,
-            "timeout": 60,  # of the worker's heartbeat, not of a request
-            "graceful_timeout": 20,
-            "keepalive": 30,
-            "limit_request_line": 8190,
-            "limit_request_fields": 64,
-            "limit_request_field_size": 8190,
-            "forwarded_allow_ips": "",  # the scheme and address that a proxy claims are not used
-            "control_socket_disable": True,
-            "proc_name": "artseek-web",
-            "loglevel": "warning",
-            "pre_request": _limit_waiting,
-        }
-        for name, value in options.items():
-            self.cfg.set(name, value)
 
-    def load(self) -> Flask:
-        """Return the application; called in the worker, since gRPC channels do not survive a fork."""
-        from services.web.app import create_app  # noqa: PLC0415 -- after the fork
-
-        configure(self._settings.log_level)
-        return create_app(self._settings)
+def server_limits(settings: Settings) -> ServerLimits:
+    """Return what clients may take of a server with these settings."""
+    return ServerLimits(
+        connections=settings.web_connections,
+        per_client=settings.web_connections_per_client,
+        bodies=settings.web_threads * settings.max_upload_bytes,
+        answer=settings.max_query_bytes + _MARGIN,
+    )
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; requests in progress are finished within 20 s."""
-    _Server(settings).run()
-
-
-def _limit_waiting(_worker: object, request: Any) -> None:
-    request.unreader.sock.settimeout(_STALLED_S)
+    """Serve until SIGTERM, SIGINT or SIGHUP; requests in progress are finished within 20 s."""
+    server = make_server(settings)
+    stop = StopSignal(server.wake)
+    server.run(lambda: stop.requested)

@@ -2,9 +2,14 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
 
-from shared.images import Limits, thumbnail
-from shared.storage import layout
+from shared.images import Decoder
+from shared.index.derivatives import Derivatives
+from shared.storage.documents import fetched_page
+from shared.storage.large_objects import fetched
 from shared.storage.object_store import ObjectStore
 
 BOX = 256  # pixels of the longer side
@@ -15,9 +20,10 @@ _CACHE_BYTES = 32 * 2**20
 class Thumbnails:
     """Makes and caches thumbnails of stored originals."""
 
-    def __init__(self, store: ObjectStore, limits: Limits, *, cache_bytes: int = _CACHE_BYTES) -> None:
+    def __init__(self, store: ObjectStore, decoder: Decoder, *, cache_bytes: int = _CACHE_BYTES) -> None:
         self._store = store
-        self._limits = limits
+        self._decoder = decoder
+        self._derivatives = Derivatives(store, decoder)
         self._cache_bytes = cache_bytes
         self._cache: OrderedDict[str, bytes] = OrderedDict()
         self._size = 0
@@ -30,17 +36,23 @@ class Thumbnails:
                 self._cache.move_to_end(digest)
             return self._cache.get(digest)
 
-    def make(self, digest: str, *, key: str | None = None) -> bytes:
+    def make(self, digest: str, *, key: str | None = None, size: int = 0) -> bytes:
         """Make and cache the thumbnail, a JPEG, of the original with this digest.
 
-        `key` is the key of the original in the object store, if it is not the usual one.
+        `key` is the key of the original in the object store, if it is not the usual one; `size` its size in bytes.
 
         Raises:
             ImageRefused: The original cannot be decoded.
             ObjectNotFound: There is no such original.
             StoreUnavailable: The object store does not answer.
+            DecodersBusy: Too many images wait to be decoded.
         """
-        data = thumbnail(self._store.get(key or layout.original_key(digest)), box=BOX, limits=self._limits)
+        derivative = self._derivatives.get(digest) if key is None else None
+        if derivative is not None:
+            data = self._decoder.thumbnail(derivative.data, box=BOX)
+        else:
+            with self._original(digest, key, size) as (original, page):
+                data = self._decoder.thumbnail(original, box=BOX, page=page)
         with self._lock:
             if digest not in self._cache:
                 self._cache[digest] = data
@@ -48,3 +60,13 @@ class Thumbnails:
             while self._size > self._cache_bytes:
                 self._size -= len(self._cache.popitem(last=False)[1])
         return data
+
+    @contextmanager
+    def _original(self, digest: str, key: str | None, size: int) -> Iterator[tuple[bytes | BinaryIO, int]]:
+        """What an image is decoded from, and which page of it it is."""
+        if key is None:
+            with fetched_page(self._store, digest, size) as found:
+                yield found
+        else:
+            with fetched(self._store, key, size) as original:
+                yield original, 1

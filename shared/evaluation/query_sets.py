@@ -10,15 +10,18 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from shared.errors import Invalid, NotFound, ObjectNotFound
 from shared.state import State
 from shared.state.locks import QUERY_SETS_LOCK
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
+from shared.versioned import StoredKind
 
 _JSON = "application/json"
 _WAIT_S = 120.0
+_QUERY_SET, _KEPT_SET = StoredKind("query set"), StoredKind("name of a query set")
 
 
 @dataclass(frozen=True, order=True)
@@ -82,7 +85,7 @@ class QuerySets:
         """Write a set whose originals are stored, for an evaluation or under a name; the caller holds the lock."""
         self._store.put(
             layout.query_set_key(queries.digest),
-            json.dumps([asdict(query) for query in queries.queries]).encode(),
+            _QUERY_SET.dumps({"queries": [asdict(query) for query in queries.queries]}),
             _JSON,
         )
         if user is not None:
@@ -96,15 +99,26 @@ class QuerySets:
         Raises:
             NotFound: There is no such set.
         """
+        key = layout.query_set_key(digest)
         try:
-            values = json.loads(self._store.get(layout.query_set_key(digest)))
+            data = self._store.get(key)
         except ObjectNotFound:
             raise NotFound(f"there is no query set {digest[:16]}…: send the queries again") from None
-        return QuerySet(tuple(LabelledQuery(**value) for value in values))
+        return _QUERY_SET.loads(data, _query_set, place=key)
+
+    def replace(self, digest: str, queries: Iterable[LabelledQuery]) -> None:
+        """Write a set anew under the digest that it was named by; the caller holds the lock."""
+        data = _QUERY_SET.dumps({"queries": [asdict(query) for query in queries]})
+        self._store.put(layout.query_set_key(digest), data, _JSON)
 
     def use(self, digest: str, user: str) -> None:
         """Note that an evaluation uses a set."""
         self._store.put(layout.query_set_users_prefix(digest) + user, b"")
+
+    def used_by(self, user: str) -> list[str]:
+        """Return the digests of the sets that an evaluation uses."""
+        keys = (item.key for item in self._store.list(layout.QUERY_SETS))
+        return [key.split("/")[1] for key in keys if key.endswith(f"/users/{user}")]
 
     # Names
 
@@ -116,7 +130,7 @@ class QuerySets:
         """
         layout.collection_name(name)
         value = {"name": name, "set": digest, "created": time.time()}
-        self._store.put(layout.kept_set_key(name), json.dumps(value).encode(), _JSON)
+        self._store.put(layout.kept_set_key(name), _KEPT_SET.dumps(value), _JSON)
 
     def kept(self, name: str) -> str:
         """Return the digest of the set that is kept under a name.
@@ -126,11 +140,23 @@ class QuerySets:
             NotFound: There is none.
         """
         layout.collection_name(name)
+        key = layout.kept_set_key(name)
         try:
-            return str(json.loads(self._store.get(layout.kept_set_key(name)))["set"])
+            data = self._store.get(key)
         except ObjectNotFound:
             known = ", ".join(self.names()) or "none is kept yet"
             raise NotFound(f"there is no query set named {name!r} ({known}): keep one with --keep") from None
+        return _KEPT_SET.loads(data, lambda values: str(values["set"]), place=key)
+
+    def drop(self, name: str) -> None:
+        """Keep a set under a name no longer; without users and other names, it goes.
+
+        Raises:
+            NotFound: There is none.
+        """
+        digest = self.kept(name)
+        self._store.delete([layout.kept_set_key(name)])
+        self.release(digest)
 
     def names(self) -> list[str]:
         """Return the names that sets are kept under, sorted."""
@@ -139,10 +165,14 @@ class QuerySets:
 
     # The end
 
-    def release(self, digest: str, user: str) -> None:
-        """Note that an evaluation that came to nothing no longer uses a set; without users and names, it goes."""
+    def release(self, digest: str, user: str | None = None) -> None:
+        """Note that a name is gone, or an evaluation that came to nothing or was removed: it no longer uses a set.
+
+        Without users and names, the set goes.
+        """
         with self.changing():
-            self._store.delete([layout.query_set_users_prefix(digest) + user])
+            if user is not None:
+                self._store.delete([layout.query_set_users_prefix(digest) + user])
             if any(True for _ in self._store.list(layout.query_set_users_prefix(digest))):
                 return
             if digest in {self.kept(name) for name in self.names()}:
@@ -157,10 +187,16 @@ class QuerySets:
     def forget(self, digests: Iterable[str]) -> None:
         """Remove the originals of images that no set has, by their digests; the caller holds the lock."""
         unused = set(digests)
-        for set_digest in self._digests():
+        for set_digest in self.digests():
             unused -= {query.digest for query in self.get(set_digest).queries}
         self._store.delete([layout.query_key(digest) for digest in sorted(unused)])
 
-    def _digests(self) -> set[str]:
+    def digests(self) -> set[str]:
+        """Return the digests of all sets."""
         keys = (item.key for item in self._store.list(layout.QUERY_SETS))
         return {key.split("/")[1] for key in keys if key.endswith("/queries.json")}
+
+
+def _query_set(values: Any) -> QuerySet:
+    queries = values if isinstance(values, list) else values["queries"]  # version 0.1 stored the list alone
+    return QuerySet(tuple(LabelledQuery(**query) for query in queries))

@@ -18,7 +18,8 @@ from shared.evaluation.report_json import (
     SettingAnswer,
 )
 from shared.evaluation.run_scores import EvaluatedIndex, RunScores
-from shared.state.jobs import Rejection
+from shared.records.model import LABEL
+from shared.state.outcomes import Rejection
 
 QueryKind = Literal["folder", "kept", "sample"]
 """Where queries came from: a folder that was sent, a query set that was kept, or the collection itself."""
@@ -275,6 +276,7 @@ class EvaluationReport:
         seconds: How long it took from then on.
         program: Version of the program that made it.
         k: Hits of a query that count.
+        field: The field whose values are the classes.
         queries: How many queries there were.
         confidence: Of the intervals, such as 0.95.
         collection: What was evaluated.
@@ -296,6 +298,7 @@ class EvaluationReport:
     query_set: QuerySetReport
     runs: tuple[RunScores, ...]
     grid: tuple[SettingReport, ...]
+    field: str = LABEL
 
     def all_runs(self) -> Iterator[RunScores]:
         """Yield the runs, then those of the grid."""
@@ -329,6 +332,7 @@ class EvaluationReport:
             "seconds": self.seconds,
             "program": self.program,
             "k": self.k,
+            "field": self.field,
             "queries": self.queries,
             "confidence": self.confidence,
             "collection": self.collection.to_json(),
@@ -354,4 +358,5 @@ class EvaluationReport:
             query_set=QuerySetReport.from_json(value["query_set"]),
             runs=tuple(RunScores.from_json(run) for run in value["runs"]),
             grid=tuple(SettingReport.from_json(setting) for setting in value["grid"]),
+            field=value.get("field", LABEL),  # evaluations from before it could be chosen are by the label
         )

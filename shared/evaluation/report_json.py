@@ -159,13 +159,17 @@ class QuerySetAnswer(JudgedByAnswer):
 
 
 class EvaluationAnswer(TypedDict):
-    """How good the answers of a collection were found to be. `changed`: images came or went meanwhile."""
+    """How good the answers of a collection were found to be. `changed`: images came or went meanwhile.
+
+    `field` is the one whose values are the classes.
+    """
 
     id: str
     created: str
     seconds: float
     program: str
     k: int
+    field: str
     queries: int
     confidence: float
     collection: JudgedCollectionAnswer

@@ -25,7 +25,7 @@ _TIE = 1e-9  # of a distance above 1, or of 1: what rounding may set two equal o
 def precision_at_k(relevant: Bools) -> Floats:
     """Return the share of relevant items among the first k, bool [q, k] to float64 [q]; places left empty count.
 
-    The university report that this program grew from calls its mean mAP.
+    The university report that this program grew from calls the mean of this "mAP".
     """
     shares: Floats = np.asarray(relevant, dtype=np.float64).mean(axis=1)
     return shares

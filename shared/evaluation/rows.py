@@ -6,9 +6,13 @@ from typing import TypedDict
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shared.errors import NotFound, ObjectNotFound
+from shared.errors import Invalid, NotFound, ObjectNotFound
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
+from shared.versioned import StoredKind
+
+_ROWS = StoredKind("Parquet file")
+_FORMAT = b"format"
 
 ROWS = pa.schema(
     [
@@ -78,12 +82,23 @@ def rows_of(store: ObjectStore, collection: str, evaluation: str, *, run: str | 
 
 
 def from_parquet(data: bytes, *, run: str | None = None) -> pa.Table:
-    """Return the table of a Parquet file, or the part of it that belongs to a run."""
-    return pq.read_table(io.BytesIO(data), filters=None if run is None else [("run", "==", run)])
+    """Return the table of a Parquet file, or the part of it that belongs to a run.
+
+    Raises:
+        Invalid: The file cannot be read; `TooNew` where a newer version of Artseek wrote it.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(data), filters=None if run is None else [("run", "==", run)])
+        number = int((table.schema.metadata or {}).get(_FORMAT, b"1"))
+    except (pa.ArrowException, ValueError) as error:
+        raise Invalid(f"the rows of an evaluation cannot be read: {error}") from error
+    _ROWS.check(number, place="of an evaluation")
+    return table
 
 
 def parquet(table: pa.Table) -> bytes:
     """Return a table as the bytes of a Parquet file."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    metadata = {**(table.schema.metadata or {}), _FORMAT: str(_ROWS.newest)}
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
     return sink.getvalue()

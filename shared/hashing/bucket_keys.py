@@ -5,7 +5,7 @@ import numpy as np
 from shared.hashing.types import BucketKeys, HashingError, IntArray
 
 KEY_BITS = 32
-"""Width of a bucket key: among 200,000 buckets of a table, as a million images fill, it merges a pair of 4 or 5."""
+"""Width of a bucket key: among 200,000 buckets of a table, as a million images fill, about five pairs share a key."""
 
 MAX_TABLES = 256
 

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shared.errors import TooNew
 from shared.hashing.families import FAMILIES, REGISTRY
 from shared.hashing.types import HashFamily, HashingError
+from shared.versioned import FIELD, StoredKind
 
+_FAMILY = StoredKind("hash family")
 _PARAMETERS = "parameters"
 
 
@@ -34,7 +37,8 @@ def dumps(family: HashFamily) -> bytes:
     """Return a family as bytes: a NumPy ``.npz`` without pickles, of its arrays and its parameters as JSON."""
     parameters = np.frombuffer(json.dumps(family.parameters(), sort_keys=True).encode(), dtype=np.uint8)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **{_PARAMETERS: parameters}, **family.arrays())
+    stored = {FIELD: np.array(_FAMILY.newest), _PARAMETERS: parameters}
+    np.savez_compressed(buffer, allow_pickle=False, **stored, **family.arrays())
     return buffer.getvalue()
 
 
@@ -42,14 +46,18 @@ def loads(data: bytes) -> HashFamily:
     """Restore a family from what `dumps` gave.
 
     Raises:
+        TooNew: A newer version of Artseek wrote them.
         HashingError: These are other bytes, or cut short, or hold parts that do not fit.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
+        _FAMILY.check(int(arrays.pop(FIELD, np.array(1))), place="of an index")
         parameters = json.loads(arrays.pop(_PARAMETERS).tobytes())
         if not isinstance(parameters, dict):
             raise HashingError(f"the parameters are a {type(parameters).__name__}, expected an object")
+    except TooNew:
+        raise
     except (AttributeError, EOFError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise HashingError(
             f"{len(data)} bytes are no stored hash family ({error}): restore the object or rebuild"

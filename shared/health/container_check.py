@@ -47,9 +47,11 @@ def check_query(settings: Settings) -> None:
     import grpc  # noqa: PLC0415 -- the indexer's image lacks it
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
 
+    from shared.rpc.tls import grpc_tls, open_channel  # noqa: PLC0415
+
     host, port = _address(settings.query_listen)
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with open_channel(target, grpc_tls(settings), [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
         except grpc.RpcError as error:

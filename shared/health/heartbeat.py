@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from shared.errors import Unavailable
 from shared.state.connection import Client, guarded
+from shared.waits import WaitLog
 
 INTERVAL_S = 5.0
 _KEY = "heartbeats"
@@ -29,12 +30,14 @@ def start(client: Client, service: str) -> Callable[[], None]:
 
 
 def _beat(client: Client, service: str, stopped: threading.Event) -> None:
+    wait_log = WaitLog(logging.getLogger(__name__), f"the heartbeat of the {service}")
     while not stopped.is_set():
         try:
             with guarded():
                 client.hset(_KEY, service, repr(time.time()))
+            wait_log.goes_on()
         except Unavailable as error:
-            logging.getLogger(__name__).debug("no heartbeat: %s", error)
+            wait_log.waits(error)
         stopped.wait(INTERVAL_S)
 
 

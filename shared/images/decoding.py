@@ -4,10 +4,8 @@ A JPEG is decoded at the smallest of the scales 1, 1/2, 1/4 and 1/8 that leaves 
 rest is brought down says `shared.images.pixels`. A picture of moderate size therefore comes out exactly as Pillow's
 `convert("RGB")`, `resize` and `crop` make it.
 
-Colours: grey samples of 16 bits are scaled by the full range of 12, 14 or 16 bits that they keep to. Pictures of 32-bit
-integers or floats are stretched from their least to their greatest finite value. CMYK goes through its embedded ICC
-profile where that is usable, otherwise through Pillow's formula; LAB is read against D50. The profiles of RGB and grey
-pictures are not applied: a wide-gamut photograph comes out slightly paler, the same for a collection and its queries.
+Colours: pictures with a colour profile other than sRGB (Display P3, ProPhoto, inks) are converted by it once they are
+small. Inks without a usable profile go through Pillow's formula.
 """
 
 import contextlib
@@ -16,29 +14,34 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, replace
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pi_heif import HeifImageFile
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from shared.images.contract import DEFAULT_LIMITS, MEDIA_TYPES, MIB, ImageInfo, ImageRefused, Limits
-from shared.images.header import Header
-from shared.images.pixels import Box, bring_down, converter, inks_to_rgb
+from shared.images import pdf, pixels, profiles, streaming
+from shared.images.contract import DEFAULT_LIMITS, MEDIA_TYPES, MIB, File, ImageInfo, ImageRefused, Limits
+from shared.images.header import Header, not_read
+from shared.images.orientation import stored_part, upright
+from shared.images.pixels import Box
 from shared.images.readers import read_header
+from shared.images.regions import Rectangle
 from shared.images.splicing import spliced
 
 _MAX_ASPECT = 4  # beyond it, only the middle of the longer side is resized: the crop needs no more
 _LARGE = 32 * MIB
-_large_turn = threading.Lock()
+_large_turn: contextlib.AbstractContextManager[object] = threading.Lock()
 _IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings` keeps a filter
 
 # The decoders, by name: one class each, so that no other of Pillow's is ever tried.
@@ -49,38 +52,43 @@ _DECODERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
     "gif": GifImageFile,
     "tiff": TiffImageFile,
     "bmp": BmpImageFile,
+    "jp2": Jpeg2KImageFile,
+    "heic": HeifImageFile,
 }
-
-# How to undo each EXIF orientation (CIPA DC-008, tag 274).
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_COARSEST = 8  # the last of their scales
+_SCALED = frozenset({"jpeg", "jp2", "pdf"})  # their decoders make them smaller by 2, 4 or 8
+_UNREAD = re.compile(
+    "unsupported|not supported|unimplemented|not implemented|has not been built in|sorry|"
+    "not a whole number|out of range",
+    re.IGNORECASE,
+)
+_CUT_SHORT = re.compile("truncated|not enough|premature end of JPEG|end of file", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to make of a picture, in stored orientation: which middle part (width, height), and its size afterwards."""
+    """What to make of a picture, in stored orientation: which part of it, and the size of that afterwards.
 
-    part: tuple[int, int]
+    `is_detail` is set if more than the middle is left out: such a part is decoded as finely as memory allows.
+    """
+
+    box: Rectangle
     target: tuple[int, int]
+    is_detail: bool = False
 
 
-def identify(data: bytes, limits: Limits = DEFAULT_LIMITS) -> ImageInfo:
+def identify(data: File, limits: Limits = DEFAULT_LIMITS, *, page: int = 1) -> ImageInfo:
     """The format and size of an image, from its header alone.
 
     Raises:
         ImageRefused: see `REASONS`. An image that passes may still turn out corrupt when it is decoded.
     """
-    return _info(_admit(data, limits))
+    return _info(_admit(data, limits, page))
 
 
-def decode(data: bytes, *, size: int, limits: Limits = DEFAULT_LIMITS) -> tuple[NDArray[np.uint8], ImageInfo]:
+def decode(
+    data: File, *, size: int, limits: Limits = DEFAULT_LIMITS, page: int = 1, part: Rectangle | None = None
+) -> tuple[NDArray[np.uint8], ImageInfo]:
     """An image as the models take it.
 
     The shorter side is brought to `size` pixels and the longer to the nearest whole number that keeps the shape
@@ -90,6 +98,8 @@ def decode(data: bytes, *, size: int, limits: Limits = DEFAULT_LIMITS) -> tuple[
         data: the file.
         size: side of the square, in pixels.
         limits: what the image may cost.
+        page: which page of a document.
+        part: which part of the upright picture is to be taken as if it were the whole; None: all of it.
 
     Returns:
         uint8 [size, size, 3], RGB, C-contiguous; and what `identify` says.
@@ -97,113 +107,244 @@ def decode(data: bytes, *, size: int, limits: Limits = DEFAULT_LIMITS) -> tuple[
     Raises:
         ImageRefused: see `REASONS`.
     """
-    header = _admit(data, limits)
-    shorter = min(header.width, header.height)
-    width, height = (min(side, _MAX_ASPECT * shorter) for side in (header.width, header.height))
+    header = _admit(data, limits, page)
+    whole = (0, 0, header.width, header.height)
+    left, top, right, bottom = whole if part is None else stored_part(part, header)
+    shorter = min(right - left, bottom - top)
+    width, height = (min(side, _MAX_ASPECT * shorter) for side in (right - left, bottom - top))
     scale = size / shorter
-    plan = _Plan((width, height), (round(width * scale), round(height * scale)))
-    image = _picture(data, header, plan, limits)
+    plan = _Plan(
+        _middle((left, top, right, bottom), width, height),
+        (round(width * scale), round(height * scale)),
+        is_detail=part is not None,
+    )
+    image, header = _picture(data, header, plan, limits)
     left, top = (image.width - size) // 2, (image.height - size) // 2
-    pixels = np.array(image.crop((left, top, left + size, top + size)), dtype=np.uint8, order="C")
-    return pixels, _info(header)
+    square = np.array(image.crop((left, top, left + size, top + size)), dtype=np.uint8, order="C")
+    return square, _info(header)
 
 
-def thumbnail(data: bytes, *, box: int, limits: Limits = DEFAULT_LIMITS) -> bytes:
+def thumbnail(data: File, *, box: int, limits: Limits = DEFAULT_LIMITS, page: int = 1) -> bytes:
     """A JPEG of the whole image, upright and without metadata, at most `box` pixels on either side and never enlarged.
 
     Raises:
         ImageRefused: see `REASONS`.
     """
-    header = _admit(data, limits)
+    header = _admit(data, limits, page)
     scale = min(1.0, box / max(header.width, header.height))
     target = max(1, round(header.width * scale)), max(1, round(header.height * scale))
-    image = _picture(data, header, _Plan((header.width, header.height), target), limits)
+    image, _ = _picture(data, header, _Plan((0, 0, header.width, header.height), target), limits)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85, optimize=True)
     return file.getvalue()
 
 
-def grey(data: bytes, *, side: int, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
+def grey(data: File, *, side: int, limits: Limits = DEFAULT_LIMITS, page: int = 1) -> NDArray[np.uint8]:
     """The whole image in shades of grey, upright and squeezed into a square: uint8 [side, side].
 
     Raises:
         ImageRefused: see `REASONS`.
     """
-    header = _admit(data, limits)
-    image = _picture(data, header, _Plan((header.width, header.height), (side, side)), limits)
+    header = _admit(data, limits, page)
+    image, _ = _picture(data, header, _Plan((0, 0, header.width, header.height), (side, side)), limits)
     return np.asarray(image.convert("L"), dtype=np.uint8)
+
+
+def shades(
+    data: File, *, longest: int, limits: Limits = DEFAULT_LIMITS, page: int = 1, part: Rectangle | None = None
+) -> tuple[NDArray[np.uint8], int, int]:
+    """An image in shades of grey, upright, in its shape, and never enlarged.
+
+    Args:
+        data: the file.
+        longest: pixels of the longer side, at most.
+        limits: what the image may cost.
+        page: which page of a document.
+        part: which part of the upright picture is wanted; None: all of it.
+
+    Returns:
+        uint8 [h, w]; and the width and height of the upright original, or of the part, in pixels.
+
+    Raises:
+        ImageRefused: see `REASONS`.
+    """
+    header = _admit(data, limits, page)
+    whole = (0, 0, header.width, header.height)
+    left, top, right, bottom = whole if part is None else stored_part(part, header)
+    width, height = right - left, bottom - top
+    scale = min(1.0, longest / max(width, height))
+    target = max(1, round(width * scale)), max(1, round(height * scale))
+    image, _ = _picture(data, header, _Plan((left, top, right, bottom), target, is_detail=part is not None), limits)
+    if header.orientation >= 5:
+        width, height = height, width
+    return np.array(image.convert("L"), dtype=np.uint8, order="C"), width, height
+
+
+def take_turns(turn: contextlib.AbstractContextManager[object]) -> None:
+    """Have this process decode large pictures in `turn` alone, which other processes may share."""
+    global _large_turn  # noqa: PLW0603 -- set once, when a process of a pool starts
+    _large_turn = turn
 
 
 def _info(header: Header) -> ImageInfo:
     width, height = header.width, header.height
     if header.orientation >= 5:
         width, height = height, width
-    return ImageInfo(header.format, MEDIA_TYPES[header.format], width, height)
+    return ImageInfo(header.format, MEDIA_TYPES[header.format], width, height, header.flags, header.pages)
 
 
-def _admit(data: bytes, limits: Limits) -> Header:
+def _admit(data: File, limits: Limits, page: int) -> Header:
     """The header of an image that keeps the limits."""
-    if len(data) > limits.max_bytes:
-        msg = f"the file has {len(data)} bytes, at most {limits.max_bytes} are taken: save it smaller or compressed"
-        raise ImageRefused("too-large", msg)
-    header = read_header(data)
+    limits.check_bytes(len(data))
+    header = read_header(data, page)
+    _check_pages(header, limits)
     width, height = header.width, header.height
     if not width or not height:
         msg = f"the {header.format.upper()} image is {width} x {height} pixels: it has nothing to show; export it again"
         raise ImageRefused("too-small", msg)
     if width * height > limits.max_pixels or max(width, height) > limits.max_side:
         msg = (
-            f"the image is {width} x {height} pixels, at most {limits.max_pixels} in all and {limits.max_side} "
-            "on a side are taken: scale it down"
+            f"the image is {width} x {height} pixels, at most {limits.max_pixels} in all (ARTSEEK_MAX_PIXELS, which "
+            f"can be raised) and {limits.max_side} on a side are taken: scale it down"
         )
         raise ImageRefused("too-many-pixels", msg)
-    _memory(data, header, limits, pixels=0 if header.format == "jpeg" else width * height)
+    if header.passes * width * height > limits.max_passes:
+        msg = (
+            f"the {header.format.upper()} image of {width} x {height} pixels is stored in {header.passes} scans, which "
+            f"makes {header.passes * width * height} pixels, at most {limits.max_passes} are taken (20 times "
+            "ARTSEEK_MAX_PIXELS): save it as a baseline JPEG"
+        )
+        raise ImageRefused("too-complex", msg)
+    _memory(data, header, limits, pixels=0 if header.coding in _SCALED or header.streams else width * height)
     return header
 
 
-def _memory(data: bytes, header: Header, limits: Limits, *, pixels: int) -> int:
+def _check_pages(header: Header, limits: Limits) -> None:
+    if header.pages > limits.max_pages:
+        msg = (
+            f"the {header.format.upper()} file has {header.pages} pages, at most {limits.max_pages} are taken: split "
+            "it, or raise ARTSEEK_MAX_PAGES"
+        )
+        raise ImageRefused("too-many-pages", msg)
+
+
+def _memory(data: File, header: Header, limits: Limits, *, pixels: int) -> int:
     """The bytes that decoding to so many pixels takes, the file's own included, which must keep the limit."""
-    needed = len(data) + header.fixed_bytes + header.pixel_bytes * pixels
+    needed = _held(data) + header.fixed_bytes + header.pixel_bytes * pixels
     if needed > limits.max_memory:
         msg = (
             f"decoding this {header.format.upper()} image of {header.width} x {header.height} pixels takes about "
             f"{needed // MIB} MiB of memory, at most {limits.max_memory // MIB} are given: scale it down, "
-            "or save it as a baseline JPEG"
+            "save it as a baseline JPEG, or raise ARTSEEK_DECODE_MEMORY"
         )
         raise ImageRefused("too-many-pixels", msg)
     return needed
 
 
-def _picture(data: bytes, header: Header, plan: _Plan, limits: Limits) -> Image.Image:
-    """The planned picture: RGB, upright."""
+def _held(data: File) -> int:
+    """The bytes of memory that a file takes."""
+    return len(data) if isinstance(data, bytes) else 0
+
+
+def _decoder_of(data: File, header: Header, limits: Limits, pixels: int) -> tuple[bool, int]:
+    """Whether libvips decodes a picture, and the bytes of memory that it takes."""
+    if header.streams and (header.vips or _held(data) + header.pixel_bytes * pixels > _LARGE):
+        return True, _memory(data, header, limits, pixels=0)
+    return header.vips, _memory(data, header, limits, pixels=pixels)
+
+
+def _picture(data: File, header: Header, plan: _Plan, limits: Limits) -> tuple[Image.Image, Header]:
+    """The planned picture, RGB and upright; and the header with what decoding has found out."""
     stored = header.width, header.height
     # The whole picture's size at the planned scale, twice over: a JPEG is not decoded any smaller.
-    wanted = tuple(max(1, 2 * to * full // of) for to, full, of in zip(plan.target, stored, plan.part, strict=True))
+    part = plan.box[2] - plan.box[0], plan.box[3] - plan.box[1]
+    wanted = [max(1, 2 * to * full // of) for to, full, of in zip(plan.target, stored, part, strict=True)]
     shrink = 1
-    if header.format == "jpeg":
+    if header.coding in _SCALED:
         shrink = max((s for s in (8, 4, 2) if all(f // w >= s for f, w in zip(stored, wanted, strict=True))), default=1)
-    needed = _memory(data, header, limits, pixels=-(-stored[0] // shrink) * -(-stored[1] // shrink))
-    # Threads take turns at what is large, so that a process needs the memory once and not per thread.
+    by_vips, needed, shrink = _finest(data, header, limits, shrink, coarsen=plan.is_detail)
+    # Threads, and the processes of a pool, take turns at what is large, so that the memory is needed once.
     with _refusing(header), _large_turn if needed > _LARGE else contextlib.nullcontext():
-        whole = header.parts == ((0, len(data)),)
-        image = _DECODERS[header.format](io.BytesIO(data) if whole else spliced(data, header.parts))
-        if image.size != stored:
-            msg = f"its picture has {image.width} x {image.height} pixels, its header says {stored[0]} x {stored[1]}"
-            raise ValueError(msg)
-        if shrink > 1:
-            image.draft(None, (stored[0] // shrink, stored[1] // shrink))
-        image.load()
-        convert = converter(image, inverted=header.inverted)
-        small = bring_down(image, _middle(stored, plan.part, shrink), plan.target, convert)
-        if small.mode != "RGB":
-            small = inks_to_rgb(small, header.profile)
-        return small.transpose(_UPRIGHT[header.orientation]) if header.orientation != 1 else small
+        if by_vips:
+            small, header = _by_vips(data, header, plan, shrink)
+        else:
+            small = _by_pillow(data, header, plan, shrink)
+        small = profiles.to_srgb(small, header.profile)
+        return upright(small, header), header
 
 
-def _middle(stored: tuple[int, int], part: tuple[int, int], shrink: int) -> Box:
-    """The middle part of a picture decoded at 1/shrink."""
-    left, top = ((full - of) // 2 for full, of in zip(stored, part, strict=True))
-    return left / shrink, top / shrink, (left + part[0]) / shrink, (top + part[1]) / shrink
+def _by_vips(data: File, header: Header, plan: _Plan, shrink: int) -> tuple[Image.Image, Header]:
+    box = _shrunk(plan.box, shrink)
+
+    def small(*, strict: bool) -> Image.Image:
+        kept: list[object] = []
+        return streaming.bring_down(
+            lambda: streaming.opened(data, header, kept, strict=strict, shrink=shrink), header, box, plan.target
+        )
+
+    try:
+        return small(strict=True), header
+    except streaming.VipsError as error:
+        if header.coding == "tiff" and _UNREAD.search(str(error)):
+            return _of_another_kind(data, header, plan, error), header
+        if header.coding != "jpeg" or _CUT_SHORT.search(str(error)):
+            raise
+        if not header.complete:
+            raise EOFError(str(error)) from error
+    return small(strict=False), replace(header, flags=("damaged",))  # a JPEG shows what is left of it
+
+
+def _of_another_kind(data: File, header: Header, plan: _Plan, error: Exception) -> Image.Image:
+    """A TIFF of a variant that libvips does not read, by Pillow."""
+    try:
+        return _by_pillow(data, header, plan, 1)
+    except (OSError, SyntaxError, ValueError, KeyError):
+        raise not_read("tiff", f"a variant of its own ({_first_line(error)})") from error
+
+
+def _by_pillow(data: File, header: Header, plan: _Plan, shrink: int) -> Image.Image:
+    stored = header.width, header.height
+    if header.coding == "pdf":
+        return pixels.bring_down(pdf.rendered(data, header, shrink), _shrunk(plan.box, shrink), plan.target)
+    whole = header.parts == ((0, len(data)),)
+    file = io.BytesIO(data) if whole and isinstance(data, bytes) else spliced(data, header.parts)
+    image = _DECODERS[header.coding](file)
+    if image.size != stored:
+        msg = f"its picture has {image.width} x {image.height} pixels, its header says {stored[0]} x {stored[1]}"
+        raise ValueError(msg)
+    if shrink > 1 and header.coding == "jp2":
+        cast("Jpeg2KImageFile", image).reduce = shrink.bit_length() - 1
+    elif shrink > 1:
+        image.draft(None, (stored[0] // shrink, stored[1] // shrink))
+    image.load()
+    box = _shrunk(plan.box, shrink)
+    if image.mode.startswith(("I", "F")):
+        return streaming.bring_down(lambda: streaming.from_pillow(image), header, box, plan.target)
+    return pixels.bring_down(image, box, plan.target)
+
+
+def _finest(data: File, header: Header, limits: Limits, shrink: int, *, coarsen: bool) -> tuple[bool, int, int]:
+    """What `_decoder_of` says, and the scale that it says it of: with `coarsen`, a smaller one if memory wants it."""
+    while True:
+        pixels = -(-header.width // shrink) * -(-header.height // shrink)
+        try:
+            return *_decoder_of(data, header, limits, pixels), shrink
+        except ImageRefused:
+            if not coarsen or header.coding not in _SCALED or shrink == _COARSEST:
+                raise
+        shrink *= 2
+
+
+def _middle(box: Rectangle, width: int, height: int) -> Rectangle:
+    """The middle of a part, so wide and high."""
+    left, top = box[0] + (box[2] - box[0] - width) // 2, box[1] + (box[3] - box[1] - height) // 2
+    return left, top, left + width, top + height
+
+
+def _shrunk(box: Rectangle, shrink: int) -> Box:
+    """Where a part lies in a picture decoded at 1/shrink."""
+    left, top, right, bottom = box
+    return left / shrink, top / shrink, right / shrink, bottom / shrink
 
 
 @contextlib.contextmanager
@@ -222,8 +363,17 @@ def _refusing(header: Header) -> Iterator[None]:
         raise ImageRefused("too-many-pixels", msg) from error
     except Exception as error:  # a decoder may raise anything on hostile input
         finding = f"{type(error).__name__}: {error}"
-        if isinstance(error, EOFError) or re.search("truncated|not enough", finding, re.IGNORECASE):
+        if _UNREAD.search(finding):
+            raise not_read(header.format, f"a coding of its own ({_first_line(error)})") from error
+        if isinstance(error, EOFError) or _CUT_SHORT.search(finding):
             msg = f"the {name} file ends before its picture does: it was cut short; copy or fetch it again"
             raise ImageRefused("truncated", msg) from error
+        finding = f"{type(error).__name__}: {_first_line(error)}"
         msg = f"the {name} file is damaged or of a variant that is not read ({finding}); save it again as PNG or JPEG"
         raise ImageRefused("corrupt", msg) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says; libvips puts the particulars into a second line, behind what it was about."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if isinstance(error, streaming.VipsError) and len(lines) > 1 else " ".join(lines[:1])

@@ -56,7 +56,7 @@ _CROPS = _crops()
 _MEANS = _around()
 
 
-def looks(grey: npt.NDArray[np.uint8]) -> Floats:
+def descriptor(grey: npt.NDArray[np.uint8]) -> Floats:
     """Return what a picture looks like, whole and with its sides cropped.
 
     Args:

@@ -1,8 +1,10 @@
 """Tells what kind of file some bytes are by their first bytes, never by a name."""
 
 import re
+import struct
 
-from shared.images.contract import ImageRefused
+from shared.images.contract import File, ImageRefused
+from shared.images.raw import KINDS
 
 _TAKEN = (
     ("jpeg", b"\xff\xd8\xff"),
@@ -13,23 +15,26 @@ _TAKEN = (
     ("tiff", b"MM\0*"),
     ("tiff", b"II+\0"),  # BigTIFF
     ("tiff", b"MM\0+"),
+    ("jp2", b"\0\0\0\x0cjP  "),
+    ("jp2", b"\xff\x4f\xff\x51"),
+    ("pdf", b"%PDF-"),
 )
+_BRANDS = {b"avif": "avif", b"avis": "avif"} | dict.fromkeys(
+    (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis"), "heic"
+)
+_GENERAL_BRANDS = frozenset({b"mif1", b"msf1", b"miaf"})  # the others that such a file names say which it is
 _BMP_HEADER_SIZES = frozenset({12, 40, 52, 56, 64, 108, 124})
 
 # Pictures and documents that people name .jpg: first bytes, and how to call them.
 _OTHER_PICTURES = (
-    (b"%PDF", "a PDF document"),
     (b"%!PS", "a PostScript document"),
     (b"\xc5\xd0\xd3\xc6", "an encapsulated PostScript file"),
     (b"8BPS", "a Photoshop document"),
-    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
-    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    *KINDS,
     (b"\xff\x0a", "a JPEG XL image"),
     (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
     (b"II\xbc", "a JPEG XR image"),
     (b"\x8aMNG", "an MNG animation"),
-    (b"\0\0\1\0", "a Windows icon"),
-    (b"\0\0\2\0", "a Windows cursor"),
     (b"icns", "an Apple icon"),
     (b"DDS ", "a DirectDraw surface"),
     (b"qoif", "a QOI image"),
@@ -40,6 +45,9 @@ _OTHER_PICTURES = (
     (b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
     (b"\x01\xda", "an SGI image"),
     (b"AT&TFORM", "a DjVu document"),
+    (b"\xb1\x68\xde\x3a", "a fax of several pages (DCX)"),
+    (b"PF\n", "a portable float map (PFM)"),
+    (b"Pf\n", "a portable float map (PFM)"),
 )
 _OTHER_FILES = (
     (b"PK\x03\x04", "a ZIP archive or an office document"),
@@ -51,31 +59,45 @@ _OTHER_FILES = (
     (b"ID3", "an MP3 file"),
     (b"\x7fELF", "a program"),
 )
-_BRANDS = {b"avif": "an AVIF image", b"avis": "an AVIF image"} | dict.fromkeys(
-    (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "an HEIC image"
+# Files without a sign of their own, by the values that their header's fields may have.
+_BY_HEADER = (
+    (re.compile(rb"P[1-7]\s"), "a portable anymap (PBM, PGM or PPM)"),
+    (re.compile(rb"\x00\x00\x01\x00(?!\x00\x00)"), "a Windows icon"),  # how many there are comes next
+    (re.compile(rb"\x00\x00\x02\x00(?!\x00\x00)"), "a Windows cursor"),
+    (re.compile(rb"\x0a[\x00\x02-\x05][\x00\x01][\x01\x02\x04\x08]"), "a PC Paintbrush image (PCX)"),
+    (
+        # The length of a name, whether there is a palette, and the kind; palette, origin and size; bits of a pixel.
+        re.compile(
+            rb".(?:\x01[\x01\x09]|[\x00\x01][\x02\x03\x0a\x0b]).{13}[\x08\x0f\x10\x18\x20][\x00-\x3f]", re.DOTALL
+        ),
+        "a Targa image",
+    ),
 )
-_ANYMAP = re.compile(rb"P[1-7]\s")
+_HEAD = 4096
 _TEXT = re.compile(rb"[\x20-\x7e\s\x1b]*")
-_REMEDY = "convert it to JPEG, PNG, WebP, GIF, TIFF or BMP"
+_REMEDY = "convert it to JPEG, PNG, WebP, TIFF or another format that the documentation names"
 
 
-def sniff(data: bytes) -> str:
+def sniff(data: File) -> str:
     """The format of an image that is taken: a key of `MEDIA_TYPES`.
 
     Raises:
         ImageRefused: `empty`, `format` or `not-an-image`, naming what the bytes are where that can be told.
     """
-    if not data:
+    if not len(data):
         msg = "the file is empty: it holds no bytes; fetch or export it again"
         raise ImageRefused("empty", msg)
+    head = data[:_HEAD]
     for name, magic in _TAKEN:
-        if data.startswith(magic):
+        if head.startswith(magic):
             return name
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "webp"
-    if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
+    if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES:
         return "bmp"
-    reason, kind = _other(data)
+    if head[4:8] == b"ftyp" and (brand := _brand(head)):
+        return brand
+    reason, kind = _other(head)
     msg = f"this is {kind}, which is no picture that can be taken: {_REMEDY}"
     raise ImageRefused(reason, msg)
 
@@ -83,17 +105,29 @@ def sniff(data: bytes) -> str:
 def _other(data: bytes) -> tuple[str, str]:
     """The refusal's reason and the name of a file that is no image of ours."""
     if data[4:8] == b"ftyp":
-        return ("format", _BRANDS[data[8:12]]) if data[8:12] in _BRANDS else ("not-an-image", "a video")
+        if data[8:12] == b"crx ":
+            return "format", "a Canon RAW file (CR3)"
+        return ("format", "an HEIF image") if data[8:12] in _GENERAL_BRANDS else ("not-an-image", "a video")
     for reason, kinds in (("format", _OTHER_PICTURES), ("not-an-image", _OTHER_FILES)):
         for magic, kind in kinds:
             if data.startswith(magic):
                 return reason, kind
-    if _ANYMAP.match(data):
-        return "format", "a portable anymap (PBM, PGM or PPM)"
+    for pattern, kind in _BY_HEADER:
+        if pattern.match(data):
+            return "format", kind
     text = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith(b"<") and b"<svg" in text and b"<html" not in text:
         return "format", "an SVG drawing"
     return "not-an-image", _other_text(data[:4096], text)
+
+
+def _brand(data: bytes) -> str | None:
+    """The format of an ISO media file, by the brands that it names."""
+    (end,) = struct.unpack_from(">I", data)
+    named = [data[8:12], *(data[at : at + 4] for at in range(16, min(end, len(data), 256), 4))]
+    if named[0] not in _BRANDS and named[0] not in _GENERAL_BRANDS:
+        return None
+    return next((_BRANDS[brand] for brand in named if brand in _BRANDS), None)
 
 
 def _other_text(data: bytes, text: bytes) -> str:

@@ -2,9 +2,12 @@
 
 import bisect
 import io
+import mmap
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO, cast
+
+from shared.images.contract import File
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -12,10 +15,11 @@ if TYPE_CHECKING:
 # A range [start, stop) of the original file, or bytes that take the place of something in it.
 Part = tuple[int, int] | bytes
 
+_KEPT = 32 << 20  # bytes of a mapped file that stay in memory
 _SMALL = 1 << 20  # bytes that are sooner copied than read piece by piece
 
 
-def spliced(data: bytes, parts: Sequence[Part]) -> BinaryIO:
+def spliced(data: File, parts: Sequence[Part]) -> BinaryIO:
     """A readable, seekable file of the parts of `data`, one after another."""
     file = _Spliced(data, parts)
     if len(data) <= _SMALL:
@@ -24,9 +28,11 @@ def spliced(data: bytes, parts: Sequence[Part]) -> BinaryIO:
 
 
 class _Spliced(io.RawIOBase):
-    def __init__(self, data: bytes, parts: Sequence[Part]) -> None:
+    def __init__(self, data: File, parts: Sequence[Part]) -> None:
         view = memoryview(data)
         self.views = [memoryview(part) if isinstance(part, bytes) else view[slice(*part)] for part in parts]
+        self._mapped = data if isinstance(data, mmap.mmap) else None
+        self._read = 0
         self._ends = list(accumulate(len(part) for part in self.views))
         self._position = 0
 
@@ -56,4 +62,8 @@ class _Spliced(io.RawIOBase):
             done += len(piece)
             self._position += len(piece)
             index += 1
+        self._read += done
+        if self._mapped is not None and self._read > _KEPT:  # or the file would fill the memory of this process
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
         return done

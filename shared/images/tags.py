@@ -7,7 +7,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from shared.images.contract import File
+
 _ORIENTATION = 274
+MAX_TAGS = 4096
+"""Entries of a directory that are read; cameras write under a hundred."""
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 
@@ -26,13 +30,13 @@ class Tag:
 class Tags:
     """A TIFF-like block: byte order ("<" or ">"), whether it is a BigTIFF, and the first directory's offset."""
 
-    data: bytes
+    data: File
     order: str
     big: bool
     first: int
 
     @classmethod
-    def of(cls, data: bytes) -> "Tags | None":
+    def of(cls, data: File) -> "Tags | None":
         """The block's header, or None where there is none."""
         order = {b"II": "<", b"MM": ">"}.get(data[:2])
         if order is None or len(data) < 8:
@@ -44,19 +48,40 @@ class Tags:
             return cls(data, order, big=True, first=struct.unpack_from(order + "Q", data, 8)[0])
         return None
 
+    def entries(self) -> int:
+        """How many entries the first directory claims.
+
+        Raises:
+            struct.error: the directory lies past the end of the data.
+        """
+        (entries,) = struct.unpack_from(self.order + ("Q" if self.big else "H"), self.data, self.first)
+        return int(entries)
+
     def directory(self) -> Iterator[Tag]:
         """The entries of the first directory.
 
         Raises:
-            struct.error: the directory reaches past the end of the data.
+            struct.error: the directory reaches past the end of the data, or has more than `MAX_TAGS` entries.
         """
         head, layout = ("Q", "HHQ8s") if self.big else ("H", "HHI4s")
-        (entries,) = struct.unpack_from(self.order + head, self.data, self.first)
+        entries = self.entries()
+        if entries > MAX_TAGS:
+            msg = f"a directory of {entries} entries, of which at most {MAX_TAGS} are read"
+            raise struct.error(msg)
         width = struct.calcsize("=" + layout)
         start = self.first + struct.calcsize("=" + head)
-        for position in range(start, start + width * min(entries, 0xFFFF), width):
+        for position in range(start, start + width * entries, width):
             number, kind, count, _ = struct.unpack_from(self.order + layout, self.data, position)
             yield Tag(number, kind, count, self.data[position : position + width])
+
+    def following(self) -> int:
+        """The offset of the directory after this one; 0: there is none.
+
+        Raises:
+            struct.error: the directory reaches past the end of the data.
+        """
+        end = self.first + (8 + 20 * self.entries() if self.big else 2 + 12 * self.entries())
+        return int(struct.unpack_from(self.order + ("Q" if self.big else "I"), self.data, end)[0])
 
     def raw(self, tag: Tag) -> bytes:
         """The value's bytes.

@@ -6,16 +6,21 @@ Source of the layout: TIFF Revision 6.0 (1992), part 1 and sections 14 to 22.
 import struct
 from dataclasses import dataclass
 
-from shared.images.contract import ImageRefused
-from shared.images.header import Header, corrupt, truncated
+from shared.images import profiles, raw
+from shared.images.contract import File
+from shared.images.damage import ends_in_zeros, has_hole
+from shared.images.header import Header, corrupt, not_read, too_complex, truncated
 from shared.images.splicing import Part
-from shared.images.tags import Tag, Tags
+from shared.images.tags import MAX_TAGS, Tag, Tags
 
+_MAX_SAMPLES = 16
+_ROWS, _LITTLE = 512, 1 << 16  # of a streamed picture: rows that are held at a time, and bytes of what is small
 _MAX_VALUES = 131_072  # of one tag; 30,000 rows in one-row strips on four planes have 120,000 strips
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 273, 274, 277, 278, 279, 284
-_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _PROFILE = 322, 323, 324, 325, 34675
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _EXTRA, _PROFILE = 322, 323, 324, 325, 338, 34675
+_NO_DATA = 42113  # of GDAL: a number as text
 # What makes the picture: sizes, sample layout, compression and its tables, strips and tiles, palette.
 _NEEDED = frozenset(
     {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS}
@@ -23,9 +28,14 @@ _NEEDED = frozenset(
     | {512, 513, 514, 515, 519, 520, 521, 529, 530, 531, 532}
 )
 _RAW, _OLD_JPEG = 1, 6
-# None, CCITT, LZW, JPEG old and new, deflate, PackBits, LZMA, Zstandard: what Pillow's libtiff reads.
-_COMPRESSIONS = frozenset({_RAW, 2, 3, 4, 5, _OLD_JPEG, 7, 8, 32771, 32773, 32946, 34925, 50000})
-_WHITE_IS_ZERO, _CMYK, _YCBCR = 0, 5, 6
+# None, CCITT, LZW, JPEG old and new, deflate, PackBits, LZMA, Zstandard, WebP: what libtiff reads.
+_COMPRESSIONS = frozenset({_RAW, 2, 3, 4, 5, _OLD_JPEG, 7, 8, 32771, 32773, 32946, 34925, 50000, 50001})
+_PILLOW_ALONE = frozenset({34925, 50000, 50001, _OLD_JPEG})  # the libvips of PyPI lacks them, or decodes them wrongly
+_NEW_JPEG, _PLANES = 7, 2
+_FAX = frozenset({2, 3, 4})
+_ZEROS_IN_SOUND = frozenset({7, 8, 32946, 34925, 50000, 50001})  # a single shade may be written as zeros
+_YCBCR, _LAB, _OTHER_LABS = 6, 8, frozenset({9, 10})
+_ALPHA = frozenset({1, 2})  # extra samples that are transparency
 
 
 @dataclass(frozen=True)
@@ -48,17 +58,17 @@ class _Picture:
         return max(self.all(_BITS), default=1)
 
 
-def read_tiff(data: bytes) -> Header:
-    """The header of a TIFF file.
+def read_tiff(tags: Tags) -> Header:
+    """The header of a picture in a TIFF file, by its directory.
 
     Raises:
         ImageRefused: it is of a variant that is not taken, truncated, or contradicts itself.
         struct.error: it ends inside its directory.
     """
-    tags = Tags.of(data)
-    if tags is None:
-        raise truncated("tiff", "inside its header")
+    data = tags.data
     directory: dict[int, Tag] = {}
+    if (count := tags.entries()) > MAX_TAGS:
+        raise too_complex("tiff", f"{count} tags, of which at most {MAX_TAGS} are taken")
     for tag in tags.directory():
         directory.setdefault(tag.number, tag)
     kept = {number: tag for number, tag in directory.items() if number in _NEEDED}
@@ -70,27 +80,88 @@ def read_tiff(data: bytes) -> Header:
     picture = _Picture(tags, directory)
     width, height = picture.one(_WIDTH, 0), picture.one(_HEIGHT, 0)
     samples, photometric = picture.one(_SAMPLES, 1), picture.one(_PHOTOMETRIC, 0)
-    if not 1 <= samples <= 6 or not 1 <= picture.bits <= 64:
-        msg = f"this TIFF has {samples} samples of {picture.bits} bits per pixel, not taken: save it as 8-bit RGB"
-        raise ImageRefused("format", msg)
+    if not 1 <= samples <= _MAX_SAMPLES or not 1 <= picture.bits <= 64:
+        raise not_read("tiff", f"{samples} samples of {picture.bits} bits per pixel")
     if picture.one(_COMPRESSION, _RAW) not in _COMPRESSIONS:
-        msg = f"this TIFF has compression {picture.one(_COMPRESSION, _RAW)}, not taken: save it with LZW or deflate"
-        raise ImageRefused("format", msg)
+        raise not_read("tiff", f"the compression {picture.one(_COMPRESSION, _RAW)}")
+    if photometric in _OTHER_LABS:
+        raise not_read("tiff", "the colours of ICC Lab or ITU Lab")
+    if photometric == _YCBCR and picture.one(_PLANAR, 1) == _PLANES and picture.one(_COMPRESSION, _RAW) != _NEW_JPEG:
+        raise not_read("tiff", "planes of luminance and chrominance")
+    pixel_bits = 32 if photometric == _YCBCR else samples * picture.bits
     block = _block(picture, width, height) if width and height else 0
     orientation = picture.one(_ORIENTATION, 1)
-    profile = directory.get(_PROFILE) if photometric == _CMYK else None
+    vips = not _is_taken_for_something_else(picture, picture.one(_COMPRESSION, _RAW), photometric)
     return Header(
         "tiff",
         width,
         height,
         _parts(tags, kept),
         pixel_bytes=(picture.bits + 7) // 8 if samples == 1 and photometric != _YCBCR else 4,
-        # The decoder gets a copy of the file, and holds one strip or tile beside the picture.
-        fixed_bytes=len(data) + block * (32 if photometric == _YCBCR else samples * picture.bits) // 8,
+        # The decoder holds a strip or a row of tiles, and some rows.
+        fixed_bytes=block * pixel_bits // 8 + (_ROWS * width * -(-pixel_bits // 8) + _LITTLE if vips else len(data)),
         orientation=orientation if 1 <= orientation <= 8 else 1,
-        profile=tags.raw(profile) if profile is not None and profile.count <= len(data) else None,
-        inverted=photometric == _WHITE_IS_ZERO and picture.bits > 8,
+        profile=_profile(tags, directory),
+        streams=vips,
+        vips=vips,
+        alpha=not _ALPHA.isdisjoint(picture.all(_EXTRA)) if _EXTRA in kept else None,
+        no_data=_no_data(tags, directory),
+        flags=("damaged",) if width and height and _is_damaged(picture, width) else (),
     )
+
+
+def _is_taken_for_something_else(picture: _Picture, compression: int, photometric: int) -> bool:
+    """Whether libvips does not decode a picture, or takes it for another one, which Pillow does not."""
+    eight_bit_lab = photometric == _LAB and picture.bits == 8
+    return compression in _PILLOW_ALONE or eight_bit_lab
+
+
+def raw_preview(data: File) -> tuple[int, int, int] | None:
+    """Where the full-size JPEG of a camera's RAW file lies, and its orientation; None for any other TIFF.
+
+    Raises:
+        ImageRefused: it is a RAW file that has none.
+    """
+    tags = Tags.of(data)
+    try:
+        directory = {tag.number: tag for tag in tags.directory()} if tags else {}
+    except struct.error:
+        return None
+    if tags is None or not raw.is_raw(tags, directory):
+        return None
+    orientation = _Picture(tags, directory).one(_ORIENTATION, 1)
+    return *raw.full_size_preview(tags), orientation
+
+
+def _profile(tags: Tags, directory: dict[int, Tag]) -> bytes | None:
+    tag = directory.get(_PROFILE)
+    try:
+        return profiles.needed(tags.raw(tag)) if tag is not None and tag.count <= profiles.MAX_PROFILE else None
+    except struct.error:
+        return None
+
+
+def _no_data(tags: Tags, directory: dict[int, Tag]) -> float | None:
+    tag = directory.get(_NO_DATA)
+    try:
+        return float(tags.raw(tag).rstrip(b" \0")) if tag is not None and tag.count < 64 else None
+    except (struct.error, ValueError):
+        return None
+
+
+def _is_damaged(picture: _Picture, width: int) -> bool:
+    """Whether its samples hold zeros that no encoder wrote."""
+    compression = picture.one(_COMPRESSION, _RAW)
+    offsets, counts = picture.all(_STRIP_OFFSETS), picture.all(_STRIP_COUNTS)
+    if compression in _ZEROS_IN_SOUND | _FAX or not offsets or len(counts) < len(offsets):
+        return False
+    data = picture.tags.data
+    if compression != _RAW:
+        return any(has_hole(data, at, at + size) for at, size in zip(offsets, counts, strict=False))
+    planes = picture.one(_SAMPLES, 1) if picture.one(_PLANAR, 1) == 2 else 1
+    row = -(-width * picture.bits * (picture.one(_SAMPLES, 1) // planes) // 8)
+    following = all(at + size == then for at, size, then in zip(offsets, counts, offsets[1:], strict=False))
+    return following and ends_in_zeros(data, offsets[0], offsets[-1] + counts[-1], row)
 
 
 def _block(picture: _Picture, width: int, height: int) -> int:

@@ -1,8 +1,15 @@
-"""Deletes images from an embedding set: from results, buckets, claims and object store."""
+"""Deletes images from an embedding set: from results, buckets and claims, by the rows in the object store.
+
+The rows alone say what there is. The claims tell which task is about to write a row, and which rows are in a segment
+that cannot be read.
+"""
 
 import logging
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection as Container
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,116 +17,122 @@ from shared.clients import Clients
 from shared.errors import Invalid, ObjectNotFound
 from shared.index.generations import GenerationCache
 from shared.index.row_lookup import RowLookup, StoredRow
-from shared.messaging.lost_index import ensure_known
-from shared.messaging.task_queue import TaskQueue
+from shared.index.segment_ids import SegmentIds
 from shared.state import Change, IndexState
 from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
+from shared.storage.trash import Trash, TrashEntry
 
 _log = logging.getLogger(__name__)
+
+Place = tuple[str, int]
+"""Segment and image id of a row."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The rows of images, the rows among them that are deleted, and the rows in segments that cannot be read."""
+
+    rows: dict[Place, StoredRow]
+    deleted: set[Place]
+    unreadable: set[Place]
+    holders: dict[int, str]  # image to the segment that holds its claim, where that segment was written
+
+    def present(self) -> set[int]:
+        """Return the images that were there: with a live row, or a claim that an earlier attempt has left."""
+        live = {image_id for segment, image_id in self.rows if (segment, image_id) not in self.deleted}
+        return live | self.holders.keys()
 
 
 class ImageDeleter:
     """Deletes images; every call may run twice. The caller holds the lock on the collection's claims."""
 
-    def __init__(self, clients: Clients, queue: TaskQueue, generations: GenerationCache) -> None:
+    def __init__(self, clients: Clients, generations: GenerationCache) -> None:
         self._store, self._state, self._catalog = clients.store, clients.state, clients.catalog
-        self._queue, self._generations = queue, generations
-        self._lookup = RowLookup(clients.store)
+        self._generations = generations
+        self._lookup, self._segment_ids = RowLookup(clients.store), SegmentIds(clients.store)
+        self._trash = Trash(clients.store)
 
-    def delete(self, embedding_set: EmbeddingSet, image_ids: Sequence[int], *, originals: bool = True) -> int:
-        """Delete images from an embedding set, and their originals; returns how many images there were."""
+    def delete(self, embedding_set: EmbeddingSet, image_ids: Sequence[int], *, into_trash: bool = False) -> int:
+        """Delete images from an embedding set, with every row of them; returns how many there were.
+
+        Their originals stay. With `into_trash`, the collection's trash gets them before anything else happens.
+        """
         set_name = embedding_set.name
-        rows = self._find(embedding_set, image_ids)
-        self._catalog.add_tombstones(set_name, rows)
-        found = {image_id: row for (_, image_id), row in rows.items() if row is not None}
+        found = self._find(embedding_set, image_ids, with_entries=into_trash)
+        present = found.present()
+        if into_trash and present:
+            self._trash.put(embedding_set.collection, self._trash_entries(found, present))
+        self._catalog.add_tombstones(set_name, (found.rows.keys() | found.unreadable) - found.deleted)
+        self._remove_from_buckets(embedding_set, {image_id: row for (_, image_id), row in found.rows.items()})
+        for segment, image_id in sorted(found.rows.keys() | found.unreadable):
+            if image_id in present:
+                self._state.changes.announce(Change(set_name, "deleted", f"{segment}/{image_id}"))
+        # Last: after a worker that died, a claim says that an image was deleted and not reported.
+        by_holder: defaultdict[str, list[int]] = defaultdict(list)
+        for image_id, segment in found.holders.items():
+            by_holder[segment].append(image_id)
+        for segment, ids in by_holder.items():
+            self._state.claims.release(set_name, segment, ids)
+        return len(present)
+
+    def _remove_from_buckets(self, embedding_set: EmbeddingSet, rows: dict[int, StoredRow]) -> None:
         # Read after the tombstones: a generation that begins to be filled later is filled without these rows.
-        state = self._state.index_states.get(set_name) or IndexState()
-        for number in state.generations if found else ():
-            vectors = np.stack([row.vector for row in found.values()])
+        state = self._state.index_states.get(embedding_set.name) or IndexState()
+        for number in state.generations if rows else ():
+            vectors = np.stack([row.vector for row in rows.values()])
             generation = self._generations.get(embedding_set, number)
-            generation.remove(self._state.buckets, np.array(list(found)), vectors)
-        for segment, image_id in rows:
-            self._state.changes.announce(Change(set_name, "deleted", f"{segment}/{image_id}"))
-        if originals:
-            digests = {
-                image_id: [row.digest] if row else self._digests(image_id) for (_, image_id), row in rows.items()
-            }
-            self.delete_originals(
-                [digest for found_digests in digests.values() for digest in found_digests],
-                leaving=embedding_set.collection,
-            )
-        # Last, since the claim is how a second run finds what is to be deleted.
-        for segment, segment_ids in _by_segment(rows).items():
-            self._state.claims.release(set_name, segment, segment_ids)
-        return len(rows)
+            generation.remove(self._state.buckets, np.array(list(rows)), vectors)
 
-    def ensure_others_known(self, leaving: str) -> None:
-        """Make sure that Redis knows what all collections but `leaving` hold.
-
-        Raises:
-            IndexLost: Redis has lost a collection; a rebuild was asked for.
-        """
-        for name in self._catalog.names():
-            if name != leaving:
-                ensure_known(name, catalog=self._catalog, state=self._state, queue=self._queue)
-
-    def delete_originals(self, digests: Sequence[str], *, leaving: str) -> None:
-        """Delete originals that no collection but `leaving` holds.
-
-        Raises:
-            IndexLost: Redis has lost another collection, so that only the object store knows what it holds.
-        """
-        image_ids = [layout.image_id(digest) for digest in digests]
-        if not image_ids:
-            return
-        self.ensure_others_known(leaving)
-        held: set[int] = set()
-        for name in self._catalog.names():
-            if name != leaving:
-                other = self._catalog.get(name)
-                holders = self._state.claims.holders(other.name, image_ids)
-                held |= {image_id for image_id, holder in zip(image_ids, holders, strict=True) if holder}
-        self._store.delete(
-            [
-                layout.original_key(digest)
-                for digest, image_id in zip(digests, image_ids, strict=True)
-                if image_id not in held
-            ]
-        )
-
-    def _find(self, embedding_set: EmbeddingSet, image_ids: Sequence[int]) -> dict[tuple[str, int], StoredRow | None]:
-        """Return the rows of images by segment and id; None for a row that is in a damaged or missing segment."""
+    def _find(self, embedding_set: EmbeddingSet, image_ids: Sequence[int], *, with_entries: bool) -> _Found:
         set_name = embedding_set.name
-        holders = self._state.claims.holders(set_name, image_ids)
-        found: dict[tuple[str, int], StoredRow | None] = {}
-        for segment, segment_ids in _by_segment(zip(holders, image_ids, strict=True)).items():
+        claims = dict(zip(image_ids, self._state.claims.holders(set_name, image_ids), strict=True))
+        found = self._segment_ids.find(set_name, image_ids)
+        rows: dict[Place, StoredRow] = {}
+        deleted: set[Place] = set()
+        for segment, ids in found.by_segment.items():
             try:
-                rows = self._lookup.rows(set_name, segment, segment_ids)
-            except (ObjectNotFound, Invalid) as error:
-                never_written = isinstance(error, ObjectNotFound) and not self._state.indexed_segments.contains(
-                    set_name, segment
-                )
-                if never_written:
-                    self._state.claims.release(set_name, segment, segment_ids)
-                    continue
-                _log.error("%s: images of a segment that cannot be read are deleted: %s", set_name, error)
-                found.update(((segment, image_id), None) for image_id in segment_ids)
+                read = self._lookup.rows(set_name, segment, ids, with_entries=with_entries)
+            except ObjectNotFound:  # merged since: what it was merged into is among the segments too
+                continue
+            except Invalid as error:
+                found.unreadable[segment] = str(error)
+                continue
+            rows |= {(segment, image_id): row for image_id, row in read.items()}
+            deleted |= {(segment, image_id) for image_id in self._catalog.tombstones_of(set_name, segment)}
+        holders = {image_id: segment for image_id, segment in claims.items() if segment is not None}
+        never_written = self._never_written(set_name, set(holders.values()) - found.by_segment.keys())
+        for image_id, segment in list(holders.items()):
+            if segment in never_written:
+                self._state.claims.release(set_name, segment, [image_id])
+                del holders[image_id]
+        unreadable = {(segment, image_id) for image_id, segment in holders.items() if (segment, image_id) not in rows}
+        # A segment that cannot be read may have a row of any image whose row is nowhere else.
+        missing = set(image_ids) - {image_id for _, image_id in rows}
+        unreadable |= {(segment, image_id) for segment in found.unreadable for image_id in missing}
+        for segment, reason in found.unreadable.items():
+            _log.error("%s: a deletion cannot read the segment %s: %s", set_name, segment, reason)
+        return _Found(rows, deleted & rows.keys(), unreadable, holders)
+
+    def _never_written(self, set_name: str, names: Container[str]) -> set[str]:
+        """Return the segments of which there is nothing: a task is about to write them, or has died."""
+        indexed = self._state.indexed_segments.among(set_name, sorted(names))
+        return {
+            segment
+            for segment in names
+            if segment not in indexed and not self._store.exists(layout.segment_key(set_name, segment))
+        }
+
+    def _trash_entries(self, found: _Found, present: set[int]) -> list[TrashEntry]:
+        """Return the trash entries of images: what the row says that was live, or that an earlier attempt deleted."""
+        now, chosen = time.time(), dict[int, StoredRow]()
+        for place, stored in sorted(found.rows.items(), key=lambda item: item[0] not in found.deleted):
+            chosen[place[1]] = stored
+        entries = []
+        for image_id in sorted(present):
+            entry = chosen[image_id].entry if image_id in chosen else None
+            if entry is not None:
+                entries.append(TrashEntry.of(entry, now))
             else:
-                found.update(((segment, image_id), row) for image_id, row in rows.items())
-        return found
-
-    def _digests(self, image_id: int) -> list[str]:
-        """Return the digests of the originals with this id."""
-        keys = (stored.key for stored in self._store.list(layout.originals_prefix(image_id)))
-        digests = (key.rpartition("/")[2] for key in keys)
-        return [digest for digest in digests if layout.image_id(digest) == image_id]
-
-
-def _by_segment(pairs: Iterable[tuple[str | None, int]]) -> dict[str, list[int]]:
-    """Return image ids by the segment that holds them; those that no segment holds are left out."""
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    for segment, image_id in pairs:
-        if segment is not None:
-            found[segment].append(image_id)
-    return found
+                entries += [TrashEntry.unknown(digest, now) for digest in self._catalog.original_digests(image_id)]
+        return entries

@@ -76,6 +76,12 @@ def collection_prefix(embedding_set: EmbeddingSet) -> bytes:
     return b"b:" + bytes.fromhex(embedding_set.tag)
 
 
+def generation_of_bucket(embedding_set: EmbeddingSet, bucket: bytes) -> int:
+    """Return the number of the generation that a bucket of an embedding set belongs to, by the bucket's name."""
+    start = len(collection_prefix(embedding_set))
+    return int.from_bytes(bucket[start : start + 2], "big")
+
+
 class GenerationCache:
     """Loads generations from the object store, and keeps some: they never change."""
 

@@ -40,39 +40,38 @@ class SegmentReader:
         segments.check_model(rows, model=embedding_set.model, version=embedding_set.version)
         return rows
 
-    def live_rows(self, embedding_set: EmbeddingSet) -> Iterator[LiveRows]:
+    def live_rows(self, embedding_set: EmbeddingSet, *, with_empty: bool = False) -> Iterator[LiveRows]:
         """Yield the live rows of every segment that has some; a damaged or missing segment is logged and skipped.
+
+        `with_empty` also yields the segments that can be read and have no live row.
 
         The caller holds the lock on the collection's segments: no segment may be merged meanwhile.
         """
-        tombstones = self._catalog.tombstones(embedding_set.name)
+        deleted = self._catalog.tombstones_by_segment(embedding_set.name)
         names = iter(self._catalog.segments(embedding_set.name))
         with ThreadPoolExecutor(_AHEAD, thread_name_prefix="segments") as pool:
-            ahead = [(name, pool.submit(self._live, embedding_set, name, tombstones)) for name in islice(names, _AHEAD)]
+            ahead = [
+                (name, pool.submit(self._live, embedding_set, name, deleted[name])) for name in islice(names, _AHEAD)
+            ]
             while ahead:
                 name, read = ahead.pop(0)
                 ahead += [
-                    (later, pool.submit(self._live, embedding_set, later, tombstones)) for later in islice(names, 1)
+                    (later, pool.submit(self._live, embedding_set, later, deleted[later])) for later in islice(names, 1)
                 ]
-                ids, vectors = read.result()
-                if len(ids):
-                    yield name, ids, vectors
+                live = read.result()
+                if live is not None and (with_empty or len(live[0])):
+                    yield name, *live
 
     def _live(
-        self, embedding_set: EmbeddingSet, segment: str, tombstones: set[tuple[str, int]]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        self, embedding_set: EmbeddingSet, segment: str, deleted: set[int]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
         try:
             rows = self.read(embedding_set, segment)
         except (Invalid, ObjectNotFound) as error:
             _log.error("%s: the segment %s is passed over: %s", embedding_set.collection, segment, error)
-            return np.empty(0, np.int64), np.empty((0, embedding_set.dim), np.float32)
+            return None
         ids, vectors = segments.ids_of(rows), float32(rows)
-        if len(tombstones) < len(ids):
-            deleted = {image_id for other, image_id in tombstones if other == segment}
-            flags = [image_id not in deleted for image_id in ids.tolist()]
-        else:
-            flags = [(segment, image_id) not in tombstones for image_id in ids.tolist()]
-        live = np.array(flags, dtype=np.bool_)
+        live = np.array([image_id not in deleted for image_id in ids.tolist()], dtype=np.bool_)
         return (ids, vectors) if live.all() else (ids[live], vectors[live])
 
 

@@ -10,7 +10,7 @@ def is_tuning_due(state: IndexState, size: int, *, exact_below: int, more_to_com
 
     A collection is tuned when it first passes `exact_below`, up to which searches scan exactly, and each time it has
     grown fourfold since. A smaller collection has an index too, for searches that ask for it; it costs seconds at the
-    end of a job.
+    end of a job, and is made anew when the collection has doubled.
     """
     if size < exact_below:
         return size > 0 and not more_to_come and (not state.active or size >= _GROWN_SMALL * state.trained_on)

@@ -1,21 +1,27 @@
 """The Celery application that every worker, and every program that sends tasks, is made from."""
 
+from typing import Any
+
 from celery import Celery
 
+from shared.messaging import transport
+from shared.messaging.deliveries import LeasedTask
 from shared.messaging.task_queue import EMBED, EMBED_BATCH, EVALUATE, EVALUATE_COLLECTION, INDEX, MAINTENANCE
 from shared.settings import Settings
 
-# No embed task takes as long. One that hangs in a decoder is killed, and counts as having killed its worker.
-_EMBED_LIMIT_S = 120
+_RENEWALS = 5  # in the time after which a worker that is silent loses its messages
+_RENEWED_S = 5.0  # at the latest
+
+transport.install()
 
 
 def make_app(settings: Settings, *, name: str) -> Celery:
     """Return the Celery application of a service.
 
     A message is acknowledged when its task is done, so a worker that dies gives it back: at once where only the child
-    process died, after `visibility_timeout` where all of it did.
+    process died, after `visibility_timeout` where all of it did. A worker that lives keeps it for as long as it takes.
     """
-    app = Celery(name, broker=settings.broker_url.get_secret_value())
+    app: Celery[Any] = Celery(name, broker=settings.broker_url.get_secret_value(), task_cls=LeasedTask)
     app.conf.update(
         task_ignore_result=True,
         task_acks_late=True,
@@ -36,18 +42,19 @@ def make_app(settings: Settings, *, name: str) -> Celery:
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # "Not now" (a full disk, too few replicas, a replica after a failover) is what kombu calls a channel error:
+        # without this, the worker's main process ends at it.
+        broker_channel_error_retry=True,
         broker_heartbeat=0,
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout,
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
+            "unacked_restore_interval": min(_RENEWED_S, settings.visibility_timeout / _RENEWALS),
             "unacked_mutex_expire": 10,
             "socket_timeout": 10.0,
             "socket_connect_timeout": 5.0,
             "socket_keepalive": True,
             "health_check_interval": 10,
         },
-        task_annotations={EMBED_BATCH: {"time_limit": _EMBED_LIMIT_S}},
         task_publish_retry_policy={"max_retries": 5, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 1.0},
     )
     return app

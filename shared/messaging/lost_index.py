@@ -32,4 +32,4 @@ def active_set_name(collection: str, catalog: Catalog) -> str:
     try:
         return catalog.get(collection).name
     except NotFound:
-        return collection
+        return catalog.first_set_name(collection)

@@ -1,21 +1,42 @@
 """The messages on the task queues: images of a batch, and what a tuning or an evaluation is asked for."""
 
-from dataclasses import dataclass
-from typing import Literal, TypedDict
+from dataclasses import asdict, dataclass
+from typing import Literal, NotRequired, TypedDict
 
 from shared.errors import Invalid
 from shared.evaluation.index_setting import IndexSetting, IndexSettingJson
+from shared.records.model import LABEL
+from shared.state.outcomes import Rejection
+
+MOST_REJECTED = 1000
+"""Refused files that a request for an evaluation may name."""
 
 
 @dataclass(frozen=True)
 class BatchImage:
-    """An image of a batch: its digest, the file name and label it came with, and when it was added if it was before."""
+    """An image of a batch: its digest, the file name and label it came with, and when it was added if it was before.
+
+    `page`: which page of a document it is; its original is a page file then, unless it is the first.
+    """
 
     digest: str
     name: str
     label: str | None
     size: int
     added: float | None = None
+    page: int = 1
+
+    @property
+    def title(self) -> str:
+        """What people are told of it by."""
+        return self.name if self.page == 1 else f"{self.name}, page {self.page}"
+
+    def to_json(self) -> dict[str, str | int | float | None]:
+        """Return it as it stands in a message: earlier versions know no pages."""
+        value = asdict(self)
+        if self.page == 1:
+            del value["page"]
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +58,14 @@ class TuningRequest:
     metric: Literal["cosine", "euclidean"] = "cosine"
 
 
+class RejectedJson(TypedDict):
+    """A file that is no query, as it stands on the queue."""
+
+    name: str
+    code: str
+    reason: str
+
+
 class EvaluationRequestJson(TypedDict):
     """What a collection is evaluated by, as it stands on the queue."""
 
@@ -46,6 +75,8 @@ class EvaluationRequestJson(TypedDict):
     sample: int
     seed: int
     grid: list[IndexSettingJson]
+    field: NotRequired[str]
+    rejected: NotRequired[list[RejectedJson]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +90,8 @@ class EvaluationRequest:
         sample: Images of the sample, at most.
         seed: Of the sample, the intervals and the grid.
         grid: Settings of indexes to evaluate beside the one in use.
+        field: The field whose values are the classes.
+        rejected: Files that were to be queries and were refused before they were sent.
     """
 
     k: int = 10
@@ -67,10 +100,12 @@ class EvaluationRequest:
     sample: int = 0
     seed: int = 0
     grid: tuple[IndexSetting, ...] = ()
+    field: str = LABEL
+    rejected: tuple[Rejection, ...] = ()
 
     def to_json(self) -> EvaluationRequestJson:
         """Return the request as JSON values."""
-        return {
+        value: EvaluationRequestJson = {
             "k": self.k,
             "query_set": self.query_set,
             "kept": self.kept,
@@ -78,6 +113,11 @@ class EvaluationRequest:
             "seed": self.seed,
             "grid": [setting.to_json() for setting in self.grid],
         }
+        if self.field != LABEL:  # which an evaluator of an older version takes for granted
+            value["field"] = self.field
+        if self.rejected:
+            value["rejected"] = [{"name": one.name, "code": one.code, "reason": one.reason} for one in self.rejected]
+        return value
 
     @classmethod
     def from_json(cls, value: EvaluationRequestJson) -> "EvaluationRequest":
@@ -95,4 +135,6 @@ class EvaluationRequest:
             sample=value["sample"],
             seed=value["seed"],
             grid=tuple(IndexSetting.from_json(setting) for setting in value["grid"]),
+            field=value.get("field", LABEL),
+            rejected=tuple(Rejection(**one) for one in value.get("rejected", ())),
         )

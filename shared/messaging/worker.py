@@ -1,6 +1,7 @@
 """What the Celery workers have in common: their clients, and how a task ends when a server is away or it fails."""
 
 import functools
+import inspect
 import logging
 import time
 from collections.abc import Callable
@@ -9,16 +10,22 @@ from typing import Any, TypeVar
 
 from celery import Celery
 from celery.exceptions import Reject
+from celery.signals import task_unknown, worker_init
 
+from shared.back_off import BackOff
 from shared.clients import Clients, connect_state, model_connector
-from shared.errors import Unavailable
+from shared.errors import Invalid, Renamed, TooNew, Unavailable
+from shared.messaging.failed_message import FailedMessage
+from shared.messaging.message_fields import read_fields
 from shared.messaging.task_queue import TaskQueue
 from shared.settings import Settings
 from shared.storage.object_store import ObjectStore
+from shared.system_identity import wait_for_own_system
+from shared.waits import WaitLog
 
 _log = logging.getLogger(__name__)
 
-_PAUSE_S = 1.0  # before a message goes back to the queue
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0  # before a message goes back to the queue
 
 Made = TypeVar("Made")
 
@@ -32,12 +39,37 @@ class WorkerClients(Clients):
 
 def connect_worker(settings: Settings, app: Celery, *, store_connections: int = 16) -> WorkerClients:
     """Return the clients of a worker, or of another program that sends tasks; nothing is sent yet."""
+    state = connect_state(settings)
     return WorkerClients(
         store=ObjectStore.from_settings(settings, connections=store_connections),
-        state=connect_state(settings),
+        state=state,
         connect_model=model_connector(settings),
-        queue=TaskQueue(app),
+        queue=TaskQueue(app, state.jobs.sent),
     )
+
+
+def require_own_system(settings: Settings) -> None:
+    """Have the worker, before it takes its first message, end if its Redis belongs to another system."""
+
+    def check(**_: object) -> None:
+        wait_for_own_system(settings, settings.broker_url)
+
+    worker_init.connect(check, weak=False)
+
+
+def end_jobs_of_unknown_tasks(settings: Settings) -> None:
+    """Have the worker end the jobs of messages for tasks that it does not know: a newer version sent them."""
+
+    def end(*, message: Any, name: str, **_: object) -> None:
+        try:
+            _, fields, _ = message.payload
+            error = TooNew(f"the task {name!r} was sent by a newer Artseek: upgrade this worker")
+            failed = FailedMessage(dict(fields), error, batched="batch" in fields)
+            failed.report_failure(connect_state(settings).jobs, worker="the worker")
+        except Exception:
+            _log.exception("the job of a message for the unknown task %r cannot be ended", name)
+
+    task_unknown.connect(end, weak=False)
 
 
 def per_process(make: Callable[[], Made]) -> Callable[[], Made]:
@@ -60,30 +92,39 @@ def per_process(make: Callable[[], Made]) -> Callable[[], Made]:
 
 
 def task(
-    app: Celery, name: str, *, give_up: Callable[..., None] | None = None
+    app: Celery, name: str, *, give_up: Callable[[FailedMessage], None]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a task that takes its message as keyword arguments.
+    """Register a task that takes the fields of its message as keyword arguments, of the types of its annotations.
 
-    While a server is away, the message goes back to the queue after a pause. A task that fails for another reason is
-    handed to `give_up` with the error and its message, so that its job can end; without `give_up`, the error is raised.
+    While a server is away, the message goes back to the queue after a pause, which grows with each message of this
+    process that has to go back, until one gets through. A message that is not understood, or whose task fails for
+    another reason, is handed to `give_up`, which ends its job.
     """
+    wait_log = WaitLog(_log, name)
+    back_off = BackOff(first_s=_FIRST_PAUSE_S, cap_s=_LONGEST_PAUSE_S)
 
     def register(run: Callable[..., None]) -> Callable[..., None]:
+        batched = "batch" in inspect.signature(run).parameters
+
         @functools.wraps(run)
-        def wrapper(**message: Any) -> None:
+        def wrapper(*values: Any, **message: Any) -> None:
             try:
                 try:
-                    run(**message)
+                    if values:
+                        raise Invalid(f"the message of {name} has values without names: {values!r:.80}")
+                    run(**read_fields(run, message, place=f"the message of {name}"))
+                    back_off.reset()
                 except Unavailable:
                     raise
+                except Renamed as error:  # meanwhile: the next attempt finds the collection by its new name
+                    raise Unavailable(str(error)) from error
                 except Exception as error:
-                    if give_up is None:
-                        raise
                     _log.exception("%s failed", name)
-                    give_up(error, **message)
+                    give_up(FailedMessage(message, error, batched=batched))
+                wait_log.goes_on()
             except Unavailable as error:
-                _log.warning("%s waits: %s", name, error)
-                time.sleep(_PAUSE_S)
+                wait_log.waits(error)
+                time.sleep(back_off.next_s())
                 raise Reject(str(error), requeue=True) from error
 
         registered: Callable[..., None] = app.task(name=name)(wrapper)

@@ -20,7 +20,9 @@ class CollectionAnswer(TypedDict):
     """A collection: how many images it has, how many of each class, and the model that embeds them.
 
     `damaged` names the segments that cannot be read or are missing: their images are left out. `change` is null unless
-    the collection is being embedded with another model; until that is done, it answers by the one it has.
+    the collection is being embedded with another model; until that is done, it answers by the one it has. `fault` says
+    why the collection's manifest cannot be read, null if it can: what is not known of it then is 0 or empty.
+    `index_fault` says what Redis has lost of the index, null if nothing: until it is rebuilt, searches scan exactly.
     """
 
     name: str
@@ -35,6 +37,8 @@ class CollectionAnswer(TypedDict):
     created: str
     damaged: list[str]
     change: ChangeAnswer | None
+    fault: str | None
+    index_fault: str | None
 
 
 class CollectionsAnswer(TypedDict):
@@ -64,6 +68,8 @@ def collection_answer(collection: Collection) -> CollectionAnswer:
         )
         if collection.HasField("change")
         else None,
+        fault=collection.fault or None,
+        index_fault=collection.index_fault or None,
     )
 
 

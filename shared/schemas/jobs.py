@@ -1,59 +1,108 @@
 """Jobs: what became of images that were handed in together, or of other work on a collection."""
 
-from typing import Literal
-
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
+from shared.schemas.refusals import Refusal
 from shared.state import Job, Rejection
-from shared.state.jobs import Kind
+from shared.state.jobs import CANCELLABLE, Kind, State
 from shared.timestamps import rfc3339
 
 
-class Refusal(TypedDict):
-    """A file that is not taken: its name, a short code, and a sentence that says why and what helps."""
-
-    name: str
-    code: str
-    reason: str
-
-
-class JobAnswer(TypedDict):
-    """What became of a job: images handed in together, or work of another kind on a collection.
-
-    `open`: more images may come; `running`: they are being worked off; `done`: each is accounted for; `cancelled`: it
-    ended before. Of an evaluation, `total` and `finished` count searches; of a change of model, images to embed.
-    """
+class JobFields(TypedDict):
+    """What every view of a job has: what it is, how far it is, and what became of its images, in numbers."""
 
     id: str
     kind: Kind
     collection: str
-    state: Literal["open", "running", "done", "cancelled"]
+    state: State
     created: str
     total: int
     finished: int
     added: int
     duplicates: int
     affected: int
+    relabelled: int
+
+
+class JobAnswer(JobFields):
+    """What became of a job: images handed in together, or work of another kind on a collection.
+
+    `relabelled` counts the duplicates that have a new label, `labels_kept` those that have kept another than they came
+    with.
+
+    `damaged` names images that were added though a part of their file was lost.
+
+    `open`: more images may come; `running`: they are being worked off; `done`: each is accounted for; `cancelled`: it
+    ended before. Of an evaluation, `total` and `finished` count searches; of a change of model, images to embed.
+    """
+
+    labels_kept: int
+    damaged: list[str]
     rejected: list[Refusal]
     classes: dict[str, int]
 
 
 def job_answer(job: Job) -> JobAnswer:
     """Return a job as it stands."""
-    return JobAnswer(
+    return {
+        **job_fields(job),
+        "labels_kept": job.outcome.labels_kept,
+        "damaged": list(job.outcome.damaged),
+        "rejected": [refusal(rejection) for rejection in job.outcome.rejected],
+        "classes": {label: count for label, count in job.outcome.added.items() if label},
+    }
+
+
+class JobSummaryAnswer(JobFields):
+    """A job in a list: the fields of a job, with the number of what was rejected and the first reason, "" if none.
+
+    `cancellable`: it has not ended, and is of a kind that can be cancelled.
+    """
+
+    rejected: int
+    reason: str
+    cancellable: bool
+
+
+class JobsAnswer(TypedDict):
+    """A part of the jobs, newest first, and how many there are in all."""
+
+    jobs: list[JobSummaryAnswer]
+    total: int
+    limit: int
+    offset: int
+
+
+def job_summary(job: Job) -> JobSummaryAnswer:
+    """Return a job as a list shows it."""
+    rejected = job.outcome.rejected
+    return {
+        **job_fields(job),
+        "rejected": len(rejected),
+        "reason": rejected[0].reason if rejected else "",
+        "cancellable": not job.done and job.kind in CANCELLABLE and not job.cancelled,
+    }
+
+
+def job_fields(job: Job) -> JobFields:
+    """Return what every view of a job has."""
+    return JobFields(
         id=job.id,
         kind=job.kind,
         collection=job.collection,
-        state=("cancelled" if job.cancelled else "done") if job.done else "running" if job.closed else "open",
+        state=job.state,
         created=rfc3339(job.created),
         total=job.total,
-        finished=job.steps if job.kind in {"evaluate", "change-model"} else job.outcome.images,
+        finished=_finished(job),
         added=job.added,
         duplicates=job.outcome.duplicates,
         affected=job.outcome.affected,
-        rejected=[refusal(rejection) for rejection in job.outcome.rejected],
-        classes={label: count for label, count in job.outcome.added.items() if label},
+        relabelled=job.outcome.relabelled,
     )
+
+
+def _finished(job: Job) -> int:
+    return job.steps if job.kind in {"evaluate", "change-model"} else job.outcome.images
 
 
 def refusal(rejection: Rejection) -> Refusal:

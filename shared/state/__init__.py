@@ -4,7 +4,8 @@ from shared.state.buckets import BucketStore, Candidates, most_seen
 from shared.state.changes import Change, Changes
 from shared.state.connection import Client, check, connect, guarded
 from shared.state.index_states import IndexState
-from shared.state.jobs import Job, Jobs, Rejection
+from shared.state.jobs import Job, Jobs
+from shared.state.outcomes import Rejection
 from shared.state.state import State
 
 __all__ = [

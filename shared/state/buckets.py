@@ -1,7 +1,7 @@
 """LSH buckets as sets of integer ids: one set per table and bucket."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from shared.settings import BUCKET_LIMIT
 from shared.state.connection import Client, guarded, servers
+from shared.state.pieces import pieces
 from shared.state.set_members import Members, change, members
 
 Ids = npt.NDArray[np.int64]
@@ -69,6 +70,11 @@ def most_seen(counts: Ids, first: Ids, budget: int) -> npt.NDArray[np.intp]:
     return np.argpartition(worth, budget - 1)[:budget]
 
 
+def _pattern(prefix: bytes) -> bytes:
+    """Return the pattern of the names that start with a prefix."""
+    return b"".join(b"\\" + bytes([byte]) if byte in b"*?[]\\^-" else bytes([byte]) for byte in prefix) + b"*"
+
+
 def _first_of_each(ids: Ids) -> npt.NDArray[np.bool_]:
     """Return which of ascending ids differ from the one before."""
     first = np.ones(len(ids), dtype=np.bool_)
@@ -109,6 +115,17 @@ class BucketStore:
         with guarded():
             change(self._redis, command, ids_by_bucket.items())
 
+    def contain(self, names: Sequence[bytes], ids: Sequence[int]) -> list[bool]:
+        """Return for each of some ids whether the bucket ``names[i]`` holds ``ids[i]``."""
+        found: list[bool] = []
+        with guarded():
+            for piece in pieces(range(len(ids))):
+                pipeline = self._redis.pipeline(transaction=False)
+                for place in piece:
+                    pipeline.sismember(names[place], str(ids[place]))
+                found += [bool(flag) for flag in pipeline.execute()]
+        return found
+
     def candidates(self, names: Sequence[bytes]) -> Candidates:
         """Return the union of buckets, by one pipeline."""
         return self.candidates_of([names])[0]
@@ -139,15 +156,28 @@ class BucketStore:
         kept = self._large.difference(names)
         self._large = kept | large if len(kept) + len(large) <= _LARGE_KNOWN else frozenset(large)
 
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, Ids]]:
+        """Yield the buckets whose names start with `prefix`, with all their ids, int64; some may come twice."""
+        for server in servers(self._redis):
+            cursor = -1
+            while cursor != 0:
+                with guarded():
+                    cursor, names = server.scan(max(cursor, 0), match=_pattern(prefix), count=2000)
+                    pipeline = self._redis.pipeline(transaction=False)
+                    for name in names:
+                        pipeline.smembers(name)
+                    found = pipeline.execute()
+                for name, ids in zip(names, found, strict=True):
+                    yield name, np.array([int(image_id) for image_id in ids], dtype=np.int64)
+
     def drop(self, prefix: bytes, *, keep: bytes | None = None) -> int:
         """Delete every bucket whose name starts with `prefix`, but not with `keep`; returns how many there were."""
-        pattern = b"".join(b"\\" + bytes([byte]) if byte in b"*?[]\\^-" else bytes([byte]) for byte in prefix) + b"*"
         dropped = 0
         with guarded():
             for server in servers(self._redis):
                 cursor = -1
                 while cursor != 0:
-                    cursor, names = server.scan(max(cursor, 0), match=pattern, count=2000)
+                    cursor, names = server.scan(max(cursor, 0), match=_pattern(prefix), count=2000)
                     names = [name for name in names if keep is None or not name.startswith(keep)]
                     if names:
                         pipeline = self._redis.pipeline(transaction=False)

@@ -6,9 +6,10 @@ from typing import Literal, get_args
 from shared.state.connection import Client, guarded
 
 _KEY = "changes"
+RECORDS = "record-changes"  # the stream of what is announced of records: whoever edits them writes no other
 _KEPT = 20_000  # entries; a query service that fell behind further lists the object store again
 
-Kind = Literal["collection", "segment", "merged", "deleted", "index", "dropped", "rebuilt", "activated"]
+Kind = Literal["collection", "segment", "merged", "deleted", "index", "dropped", "rebuilt", "activated", "records"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Change:
     """Something changed in an embedding set: `value` names the segment, or ``segment/id`` of a row, or is empty.
 
     A segment that was ``merged`` stands for its inputs. If it is gone, it was merged in its turn: list the store.
-    An embedding set that was ``activated`` is in use from then on.
+    An embedding set that was ``activated`` is in use from then on. Of ``records``, which have a stream of their own,
+    `set_name` is the collection, and `value` the change; empty: list them.
     """
 
     set_name: str
@@ -27,20 +29,20 @@ class Change:
 class Changes:
     """Announces changes and follows them. An announcement may come twice and says only where to look."""
 
-    def __init__(self, client: Client) -> None:
-        self._redis = client
+    def __init__(self, client: Client, key: str = _KEY) -> None:
+        self._redis, self._key = client, key
 
     def announce(self, change: Change) -> None:
         """Announce a change to every query service."""
         with guarded():
             self._redis.xadd(
-                _KEY, {"c": change.set_name, "k": change.kind, "v": change.value}, maxlen=_KEPT, approximate=True
+                self._key, {"c": change.set_name, "k": change.kind, "v": change.value}, maxlen=_KEPT, approximate=True
             )
 
     def position(self) -> str:
         """Return the position of the last announcement; ``0-0`` where there is none."""
         with guarded():
-            last = self._redis.xrevrange(_KEY, count=1)
+            last = self._redis.xrevrange(self._key, count=1)
         return last[0][0].decode() if last else "0-0"
 
     def since(self, position: str, *, block_ms: int | None = None) -> tuple[str, list[Change]] | None:
@@ -52,9 +54,9 @@ class Changes:
         """
         with guarded():
             if block_ms is not None:
-                self._redis.xread({_KEY: position}, count=1, block=block_ms)
+                self._redis.xread({self._key: position}, count=1, block=block_ms)
             # From `position` on, not after it: if its entry is still there, nothing after it was lost.
-            entries = self._redis.xrange(_KEY, "-" if position == "0-0" else position, "+", count=1000)
+            entries = self._redis.xrange(self._key, "-" if position == "0-0" else position, "+", count=1000)
         if position != "0-0":
             if not entries or entries[0][0].decode() != position:
                 return None

@@ -4,7 +4,7 @@ An image is claimed by exactly one segment before it is embedded, so that two ta
 add it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from shared.state.connection import Client, guarded
 from shared.state.pieces import PIECE, pieces
@@ -34,6 +34,12 @@ class Claims:
         if mapping:
             with guarded():
                 self._redis.hset(_key(set_name), mapping=mapping)
+
+    def assign(self, set_name: str, holders: Mapping[int, str]) -> None:
+        """Give images to segments whatever segments held them: these are the segments that have their rows."""
+        for piece in pieces(list(holders)):
+            with guarded():
+                self._redis.hset(_key(set_name), mapping={str(image_id): holders[image_id] for image_id in piece})
 
     def holders(self, set_name: str, image_ids: Sequence[int]) -> list[str | None]:
         """Return the segment that holds the claim of each image, None where no segment does."""

@@ -6,17 +6,17 @@ from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import AskError, ClusterError, SlotNotCoveredError, TryAgainError
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
-from shared.errors import IndexUnavailable
+from shared.errors import IndexMisconfigured, IndexUnavailable
 from shared.state import cluster
+from shared.state.server_refusals import INDEX, ServerKind
 
 # redis-py declares the replies of every protocol and mode at once, which fits no code that uses one of them.
 Client = Any
 
 _IS_CLUSTER = "the index (Redis or Valkey) runs as a cluster: begin its URL, ARTSEEK_INDEX_URL, with redis+cluster://"
-_IS_SINGLE = "the index (Redis or Valkey) runs as a single server: begin its URL, ARTSEEK_INDEX_URL, with redis://"
 
 
 def connect(url: str, *, timeout_s: float = 5.0, retries: int = 4) -> Client:
@@ -34,7 +34,8 @@ def connect(url: str, *, timeout_s: float = 5.0, retries: int = 4) -> Client:
         socket_connect_timeout=timeout_s,
         health_check_interval=30,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries),
-        retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError],
+        # A primary that has become a replica may have passed its name on: connecting anew follows it.
+        retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, redis.ReadOnlyError],
     )
 
 
@@ -52,7 +53,7 @@ def check(client: Client) -> None:
     with guarded():
         if not isinstance(client, cluster.Lazy):
             if client.info("cluster").get("cluster_enabled"):
-                raise IndexUnavailable(_IS_CLUSTER)
+                raise IndexMisconfigured(_IS_CLUSTER)
             return
         lost = client.lost()
         if lost:
@@ -61,35 +62,17 @@ def check(client: Client) -> None:
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
-    """Turn a failure to reach the server into `IndexUnavailable`.
+def guarded(server: ServerKind = INDEX) -> Iterator[None]:
+    """Turn what keeps the server from doing as it is asked into an `Unavailable` of this server.
 
-    Errors of the commands themselves (a wrong type) go through as they are: OutOfMemory and read-only servers count as
-    unavailable, since an operator can mend them while tasks wait, and so does the wrong kind of server.
+    That a server takes no writes (full disk or memory, missing replicas, a replica after a failover) counts as much as
+    that it does not answer: an operator can mend it while tasks wait. So does what no waiting mends, as a
+    `Misconfigured`. Errors of the commands themselves (a wrong type) go through as they are.
     """
     try:
         yield
-    except redis.AuthenticationError as error:  # also a ConnectionError
-        raise IndexUnavailable(
-            f"the index (Redis or Valkey) refuses the connection: {error}; check the password in its URL"
-        ) from error
-    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, OSError) as error:
-        raise IndexUnavailable(f"the index (Redis or Valkey) does not answer: {_describe(error)}") from error
-    except (ClusterError, SlotNotCoveredError, TryAgainError) as error:
-        raise IndexUnavailable(
-            f"the index (Redis or Valkey) does not answer for all keys: {_describe(error)}; "
-            "a node of its cluster is lost or still starting (a cluster's URL begins with redis+cluster://)"
-        ) from error
-    except AskError as error:  # also a MovedError: a client for a cluster follows it
-        raise IndexUnavailable(_IS_CLUSTER) from error
-    except (redis.ReadOnlyError, redis.OutOfMemoryError) as error:
-        raise IndexUnavailable(f"the index (Redis or Valkey) takes no writes: {_describe(error)}") from error
-    except redis.ResponseError as error:
-        if "cluster support disabled" in str(error):
-            raise IndexUnavailable(_IS_SINGLE) from error
-        raise
-
-
-def _describe(error: Exception) -> str:
-    place, text = cluster.place_of(error), str(error)
-    return f"{place}: {text}" if place and place not in text else text
+    except (redis.RedisError, RedisClusterException, OSError) as error:
+        failure = server.failure(error)
+        if failure is None:
+            raise
+        raise failure from error

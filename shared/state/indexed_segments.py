@@ -1,14 +1,16 @@
 """Indexed segments: those that are written and whose images are in the buckets.
 
-While a collection changes to another model, the embedding set that it leaves is closed for a moment: no segment is
-indexed in it any more.
+While a collection changes to another model or name, the embedding set that it leaves is closed for a moment: no
+segment is indexed in it any more.
 """
 
 from collections.abc import Sequence
 
 from shared.errors import Closed
 from shared.state.connection import Client, guarded
+from shared.state.pieces import pieces
 
+_RETIRED_S = 24 * 3600
 _CLOSED = b"closed"  # a member of the set beside the segments, so that one command sees both; it names no segment
 _ADD = (
     "if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return 0 end redis.call('SADD', KEYS[1], ARGV[2]) return 1"
@@ -29,7 +31,7 @@ class IndexedSegments:
         """
         with guarded():
             if not self._redis.eval(_ADD, 1, _key(set_name), _CLOSED, segment):
-                raise Closed(f"{set_name!r} is about to change to another model")
+                raise Closed(f"{set_name!r} is about to change to another model or name")
 
     def contains(self, set_name: str, segment: str) -> bool:
         """Return whether a segment is indexed."""
@@ -71,6 +73,17 @@ class IndexedSegments:
         """Return whether further segments are refused."""
         with guarded():
             return bool(self._redis.sismember(_key(set_name), _CLOSED))
+
+    def retire(self, set_name: str) -> None:
+        """Delete what is noted of an embedding set that its collection has left, and refuse segments for a day more.
+
+        A worker that knows nothing of it yet could note one.
+        """
+        with guarded():
+            self._redis.sadd(_key(set_name), _CLOSED)
+            self._redis.expire(_key(set_name), _RETIRED_S)
+        for piece in pieces(sorted(self.all(set_name))):
+            self.remove(set_name, piece)
 
     def forget(self, set_name: str) -> None:
         """Delete what is noted of an embedding set."""

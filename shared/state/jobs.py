@@ -4,69 +4,51 @@ Each batch of a job reports its outcome under its own number, so that a batch wh
 """
 
 import json
+import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 from shared.errors import IndexLost, Invalid, NotFound
 from shared.state.connection import Client, guarded
+from shared.state.job_list import KEPT_S, MOST_JOBS, JobList, job_state
+from shared.state.outcomes import Outcome, total_of
+from shared.state.sent_messages import SentMessages
 
-Kind = Literal["ingest", "delete", "drop", "maintain", "rebuild", "compact", "tune", "change-model", "evaluate"]
+Kind = Literal[
+    "ingest",
+    "delete",
+    "restore",
+    "drop",
+    "rename",
+    "maintain",
+    "rebuild",
+    "compact",
+    "tune",
+    "change-model",
+    "evaluate",
+]
 
-CANCELLABLE: frozenset[Kind] = frozenset({"evaluate", "change-model"})
+State = Literal["open", "running", "done", "cancelled"]
+
+CANCELLABLE: frozenset[Kind] = frozenset({"ingest", "evaluate", "change-model"})
 
 RECORD_LOST = "the job's record was lost with the index; run the command again: what was added counts as duplicate"
 
-NOT_SERVED = "not-served"
-"""Code of the rejection that ends a change of model whose model is not served: nothing was changed."""
-REFUSED = "refused"
-"""Code of the rejection that ends a change of model which cannot be made: nothing was changed."""
-CANCELLED = "cancelled"
-"""Code of the rejection that ends a job which was cancelled: nothing was changed."""
-
-_KEPT_S = 7 * 24 * 3600
 _TICKS = 0x1000  # of a job's id in a second: three hexadecimal digits
+_ID = re.compile(r"[0-9a-f]{23}")
 _TALLY = "tally"
 # One step: a record that is lost between a look and a write would come back as half of one, and never expire.
-_UPDATE = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end redis.call('HSET', KEYS[1], unpack(ARGV)) return 1"
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """An image that was not taken: its name, a short code, and a sentence that says why and what helps."""
-
-    name: str
-    code: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one batch."""
-
-    added: dict[str, int] = field(default_factory=dict)  # label ("" for none) to number of images
-    duplicates: int = 0
-    rejected: tuple[Rejection, ...] = ()
-    affected: int = 0  # images that a job of another kind removed or restored
-
-    @property
-    def images(self) -> int:
-        """Number of images accounted for."""
-        return sum(self.added.values()) + self.duplicates + len(self.rejected)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the outcome as JSON values."""
-        rejected = [[item.name, item.code, item.reason] for item in self.rejected]
-        return {"added": self.added, "duplicates": self.duplicates, "rejected": rejected, "affected": self.affected}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Outcome":
-        """Return the outcome that `to_json` wrote."""
-        rejected = tuple(Rejection(*item) for item in value["rejected"])
-        return cls(value["added"], value["duplicates"], rejected, value["affected"])
+_UPDATE = f"""
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], unpack(ARGV))
+redis.call('EXPIRE', KEYS[1], {KEPT_S})
+return 1
+"""
 
 
 @dataclass(frozen=True)
@@ -74,7 +56,8 @@ class Job:
     """A job as it stands: `total` images are known so far, and all of them once `closed`.
 
     For an evaluation, `total` and `steps` count the searches to make and those made; for a change of model, the images
-    to embed and those embedded. `cancelled`: the job is to end before it is done.
+    to embed and those embedded. `cancelled`: the job is to end before it is done. `page_batches` are those that were
+    found behind the first pages of documents.
     """
 
     id: str
@@ -88,11 +71,25 @@ class Job:
     outcome: Outcome
     steps: int = 0
     cancelled: bool = False
+    page_batches: frozenset[int] = frozenset()
+
+    @property
+    def expected(self) -> int:
+        """How many batches are to report."""
+        return self.batches + len(self.page_batches)
+
+    @property
+    def state(self) -> State:
+        """Whether more may come, it is worked on, it is done, or it was cancelled and has ended."""
+        found = job_state(
+            closed=self.closed, batches=self.expected, reported=len(self.reported), cancelled=self.cancelled
+        )
+        return cast("State", found)
 
     @property
     def done(self) -> bool:
         """Whether every image is accounted for."""
-        return self.closed and len(self.reported) >= self.batches
+        return self.closed and len(self.reported) >= self.expected
 
     @property
     def added(self) -> int:
@@ -114,20 +111,33 @@ def new_job_id() -> str:
     return f"{time.time_ns() * _TICKS // 10**9:011x}{secrets.token_hex(6)}"
 
 
+def began(job: str) -> float | None:
+    """Return when a job began, in seconds since 1970, by its id; None if the id was not made by `new_job_id`."""
+    return int(job[:11], 16) / _TICKS if _ID.fullmatch(job) else None
+
+
 class Jobs:
-    """Creates jobs, takes reports, sums them up."""
+    """Creates jobs, takes reports, sums them up. At most about `most` jobs are kept."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, most: int = MOST_JOBS) -> None:
         self._redis = client
+        self._list = JobList(client, most=most)
+        self.sent = SentMessages(client)
 
-    def create(self, job: str, collection: str, *, kind: Kind = "ingest") -> None:
-        """Begin a job. One of another kind than ``ingest`` has a single batch, number 0."""
+    def create(self, job: str, collection: str, *, kind: Kind = "ingest", listed: bool = True) -> None:
+        """Begin a job. One of another kind than ``ingest`` has a single batch, number 0.
+
+        One that is not `listed` is a part of another job, which sees to its end.
+        """
         fields: dict[str, str | int] = {"collection": collection, "kind": kind, "created": repr(time.time())}
         if kind != "ingest":
             fields |= {"batches": 1, "closed": 1}
         with guarded():
             self._redis.hset(f"job:{job}", mapping=fields)
-            self._redis.expire(f"job:{job}", _KEPT_S)
+            self._redis.expire(f"job:{job}", KEPT_S)
+        if listed:
+            for old in self._list.add(job):
+                self.forget(old)
 
     def extend(self, job: str, *, batches: int, total: int, closed: bool) -> None:
         """Note how many batches and images the job has by now, and whether that is all.
@@ -137,6 +147,19 @@ class Jobs:
         """
         if not self._update(job, {"batches": batches, "total": total, "closed": int(closed)}):
             raise IndexLost(RECORD_LOST)
+
+    def add_pages(self, job: str, batch: int, pages: int) -> None:
+        """Note a batch of pages of a document that an embedder has found; doing so twice counts once."""
+        with guarded():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hset(f"job:{job}:pages", str(batch), pages)
+            pipeline.expire(f"job:{job}:pages", KEPT_S)
+            pipeline.execute()
+
+    def page_batches(self, job: str) -> set[int]:
+        """Return the numbers of a job's batches of pages that are known so far."""
+        with guarded():
+            return {int(batch) for batch in self._redis.hkeys(f"job:{job}:pages")}
 
     def advance(self, job: str, *, steps: int, total: int) -> None:
         """Note how far a job has come, where it counts steps instead of images; nothing if its record is gone."""
@@ -149,7 +172,9 @@ class Jobs:
             return bool(self._redis.eval(_UPDATE, 1, f"job:{job}", *words))
 
     def cancel(self, job: str) -> None:
-        """Ask a job to end before it is done; it does so at its next step, and leaves nothing behind.
+        """Ask a job to end before it is done; it does so at its next step.
+
+        Images that were added stay; of other kinds of work, nothing does.
 
         Raises:
             NotFound: There is no such job.
@@ -159,7 +184,7 @@ class Jobs:
         if found.kind not in CANCELLABLE:
             raise Invalid(f"the job {job} is of the kind {found.kind!r}, which cannot be cancelled: it goes on")
         if not found.done and not self._update(job, {"cancelled": 1}):
-            raise _unknown(job)
+            raise unknown_job(job)
 
     def cancelled(self, job: str) -> bool:
         """Return whether somebody asked a job to end."""
@@ -171,13 +196,19 @@ class Jobs:
         with guarded():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.hsetnx(f"job:{job}:batches", str(batch), json.dumps(outcome.to_json(), separators=(",", ":")))
-            pipeline.expire(f"job:{job}:batches", _KEPT_S)
+            pipeline.expire(f"job:{job}:batches", KEPT_S)
+            pipeline.expire(f"job:{job}", KEPT_S)
             pipeline.hlen(f"job:{job}:batches")
             pipeline.hmget(f"job:{job}", ["closed", "batches"])
-            fresh, *_, reported, (closed, batches) = pipeline.execute()
+            pipeline.hlen(f"job:{job}:pages")
+            fresh, *_, reported, (closed, batches), pages = pipeline.execute()
+        self.sent.forget(job, batch)
         if fresh:
             self._count(outcome)
-        return bool(int(closed or 0)) and int(reported) >= int(batches or 0)
+        done = bool(int(closed or 0)) and int(reported) >= int(batches or 0) + int(pages)
+        if done:
+            self._list.note_end(job)
+        return done
 
     def _count(self, outcome: Outcome) -> None:
         """Add an outcome to the tally; what is lost by dying here only makes a rate a little lower."""
@@ -203,12 +234,14 @@ class Jobs:
     def set_result(self, job: str, result: Mapping[str, Any]) -> None:
         """Write what a job found out, before it reports."""
         with guarded():
-            self._redis.set(f"job:{job}:result", json.dumps(result), ex=_KEPT_S)
+            self._redis.set(f"job:{job}:result", json.dumps(result), ex=KEPT_S)
 
     def forget(self, job: str) -> None:
         """Forget a job."""
+        self._list.remove(job)
+        self.sent.forget_all(job)
         with guarded():
-            for key in (f"job:{job}", f"job:{job}:batches", f"job:{job}:result"):
+            for key in (f"job:{job}", f"job:{job}:batches", f"job:{job}:pages", f"job:{job}:result"):
                 self._redis.unlink(key)
 
     def result(self, job: str) -> dict[str, Any] | None:
@@ -216,6 +249,56 @@ class Jobs:
         with guarded():
             found = self._redis.get(f"job:{job}:result")
         return dict(json.loads(found)) if found else None
+
+    def page(
+        self,
+        *,
+        collection: str = "",
+        kind: str = "",
+        states: Sequence[str] = (),
+        within: Set[str] | None = None,
+        offset: int = 0,
+        limit: int = 50,
+    ) -> tuple[list[Job], int]:
+        """Return a part of the jobs, newest first, and how many there are in all; empty filters mean any.
+
+        With `within`, only jobs of these collections count.
+        """
+        ids, total = self._list.page(
+            collection=collection, kind=kind, states=states, within=within, offset=offset, limit=limit
+        )
+        found = []
+        for job in ids:
+            with suppress(NotFound):  # it was forgotten meanwhile
+                found.append(self.get(job))
+        return found, total
+
+    def unfinished(self) -> Iterator[Job]:
+        """Yield the listed jobs that have not ended, oldest first."""
+        for job in self._list.unfinished():
+            try:
+                found = self.get(job)
+            except NotFound:
+                self._list.note_end(job)
+                continue
+            if found.done:
+                self._list.note_end(job)
+            else:
+                yield found
+
+    def unfinished_ids(self) -> set[str]:
+        """Return the listed jobs that may not have ended."""
+        return set(self._list.unfinished())
+
+    def close(self, job: str) -> None:
+        """Note that no more images come: what was handed in is all."""
+        self._update(job, {"closed": 1})
+
+    def outcome(self, job: str, batch: int) -> Outcome | None:
+        """Return what became of a batch; None if it is not reported."""
+        with guarded():
+            found = self._redis.hget(f"job:{job}:batches", str(batch))
+        return None if found is None else Outcome.from_json(json.loads(found))
 
     def reported(self, job: str, batch: int) -> bool:
         """Return whether a batch has an outcome."""
@@ -241,36 +324,26 @@ class Jobs:
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.hgetall(f"job:{job}")
             pipeline.hgetall(f"job:{job}:batches")
-            fields, reports = pipeline.execute()
+            pipeline.hgetall(f"job:{job}:pages")
+            fields, reports, pages = pipeline.execute()
         if not fields:
-            raise _unknown(job)
+            raise unknown_job(job)
         return Job(
             id=job,
             kind=fields[b"kind"].decode(),
             collection=fields[b"collection"].decode(),
             created=float(fields[b"created"]),
             closed=bool(int(fields.get(b"closed", 0))),
-            total=int(fields.get(b"total", 0)),
+            total=int(fields.get(b"total", 0)) + sum(map(int, pages.values())),
             batches=int(fields.get(b"batches", 0)),
             reported=frozenset(int(batch) for batch in reports),
             steps=int(fields.get(b"steps", 0)),
             cancelled=b"cancelled" in fields,
-            outcome=_sum([Outcome.from_json(json.loads(report)) for _, report in sorted(reports.items())]),
+            page_batches=frozenset(map(int, pages)),
+            outcome=total_of([Outcome.from_json(json.loads(report)) for _, report in sorted(reports.items())]),
         )
 
 
-def _unknown(job: str) -> NotFound:
+def unknown_job(job: str) -> NotFound:
+    """Return the error of a job that does not exist, or that one may not see."""
     return NotFound(f"there is no job {job[:80]!r}; jobs are kept for a week")
-
-
-def _sum(outcomes: Sequence[Outcome]) -> Outcome:
-    added: Counter[str] = Counter()
-    for outcome in outcomes:
-        added.update(outcome.added)
-    rejected = tuple(rejection for outcome in outcomes for rejection in outcome.rejected)
-    return Outcome(
-        added=dict(sorted(added.items())),
-        duplicates=sum(outcome.duplicates for outcome in outcomes),
-        rejected=rejected,
-        affected=sum(outcome.affected for outcome in outcomes),
-    )

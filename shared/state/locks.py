@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from redis.exceptions import LockError
 from redis.lock import Lock as RedisLock
 
-from shared.errors import IndexUnavailable, Locked
+from shared.errors import IndexUnavailable, Locked, Unavailable
 from shared.state.connection import Client, guarded
 
 LEASE_S = 15.0
@@ -51,6 +51,7 @@ class Locks:
 
     def __init__(self, client: Client) -> None:
         self._redis = client
+        self._held: dict[str, RedisLock] = {}
 
     def is_held(self, lock: Lock) -> bool:
         """Return whether a worker holds a lock."""
@@ -59,10 +60,12 @@ class Locks:
 
     @contextmanager
     def hold(self, lock: Lock, *, wait_s: float = 0.0) -> Iterator[None]:
-        """Hold a lock over the block. It frees itself `LEASE_S` seconds after its holder died.
+        """Hold a lock over the block. It frees itself `LEASE_S` seconds after its holder died, or was stopped.
+
+        A holder that was stopped for longer has lost it: `check` tells it so.
 
         Raises:
-            Locked: Another worker has held it for all of `wait_s`.
+            Locked: Another worker has held it for all of `wait_s`; or the block failed after the lock was lost.
         """
         with guarded():
             held = self._redis.lock(
@@ -70,19 +73,50 @@ class Locks:
             )
             if not held.acquire():
                 raise Locked(lock.taken)
+        self._held[lock.name] = held
         ended = threading.Event()
         threading.Thread(target=_renew, args=(held, LEASE_S / 3, ended), name="lock", daemon=True).start()
         try:
             yield
+        except Unavailable:
+            raise
+        except Exception as error:  # it may come of what the next holder has done, and says nothing of the task
+            with guarded():
+                owned = held.owned()
+            if not owned:
+                raise _lost(lock) from error
+            raise
         finally:
             ended.set()
+            if self._held.get(lock.name) is held:
+                del self._held[lock.name]
             with guarded(), suppress(LockError):  # the lease ran out before the work was done
                 held.release()
+
+    def check(self, lock: Lock) -> None:
+        """Make sure that a lock, which a block of this process holds, was not lost meanwhile.
+
+        Whoever holds a lock calls this before each step that another holder would not survive.
+
+        Raises:
+            Locked: It was lost.
+        """
+        held = self._held.get(lock.name)
+        if held is None:
+            raise RuntimeError(f"the lock {lock.name!r} is checked by code that does not hold it")
+        with guarded():
+            owned = held.owned()
+        if not owned:
+            raise _lost(lock)
 
     def once(self, request: str, *, seconds: float) -> bool:
         """Return whether this request was not made by any process within so many seconds."""
         with guarded():
             return bool(self._redis.set(f"once:{request}", b"", nx=True, px=int(seconds * 1000)))
+
+
+def _lost(lock: Lock) -> Locked:
+    return Locked(f"this worker was held up for so long that it lost its lock: {lock.taken}")
 
 
 def _renew(lock: RedisLock, every_s: float, ended: threading.Event) -> None:

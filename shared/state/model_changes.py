@@ -1,14 +1,15 @@
 """Changes of a collection to another model: the state of the change, pending deletes, and images that failed."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from shared.state.connection import Client, guarded
-from shared.state.jobs import Rejection
+from shared.state.outcomes import Rejection
 from shared.state.pieces import pieces
+from shared.versioned import StoredKind
 
+_STATE, _FAILED = StoredKind("state of a model change"), StoredKind("image that failed")
 _KEPT_S = 900.0  # a change whose worker has not written for so long counts as given up
 
 
@@ -98,14 +99,12 @@ class ModelChanges:
             kept = self._redis.get(_state_key(collection))
         if not kept:
             return None
-        values = json.loads(kept)
-        previous = values.pop("previous")
-        return ModelChangeState(**values, previous=None if previous is None else ModelVersion(**previous))
+        return _STATE.loads(kept, _state_of, place=_state_key(collection))
 
     def set(self, collection: str, state: ModelChangeState) -> None:
         """Keep the state of a collection's change for a quarter of an hour."""
         with guarded():
-            self._redis.set(_state_key(collection), json.dumps(asdict(state)), px=int(_KEPT_S * 1000))
+            self._redis.set(_state_key(collection), _STATE.dumps(asdict(state)), px=int(_KEPT_S * 1000))
 
     def forget(self, collection: str) -> None:
         """Note that no change of a collection is under way."""
@@ -131,7 +130,7 @@ class ModelChanges:
     def add_failed(self, set_name: str, rejections: Mapping[int, Rejection]) -> None:
         """Note images that cannot be embedded, and why."""
         if rejections:
-            mapping = {str(image_id): json.dumps(asdict(rejection)) for image_id, rejection in rejections.items()}
+            mapping = {str(image_id): _FAILED.dumps(asdict(rejection)) for image_id, rejection in rejections.items()}
             with guarded():
                 self._redis.hset(_failed_key(set_name), mapping=mapping)
 
@@ -139,7 +138,10 @@ class ModelChanges:
         """Return the images that cannot be embedded, and why."""
         with guarded():
             found = self._redis.hgetall(_failed_key(set_name))
-        return {int(image_id): Rejection(**json.loads(text)) for image_id, text in found.items()}
+        return {
+            int(image_id): _FAILED.loads(text, lambda values: Rejection(**values), place=_failed_key(set_name))
+            for image_id, text in found.items()
+        }
 
     def forget_failed(self, set_name: str) -> None:
         """Have all images tried again."""
@@ -151,6 +153,11 @@ class ModelChanges:
         with guarded():
             for key in (_pending_key(set_name), _failed_key(set_name)):
                 self._redis.unlink(key)
+
+
+def _state_of(values: dict[str, Any]) -> ModelChangeState:
+    previous = values.pop("previous")
+    return ModelChangeState(**values, previous=None if previous is None else ModelVersion(**previous))
 
 
 def _state_key(collection: str) -> str:

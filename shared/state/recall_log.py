@@ -63,6 +63,21 @@ class RecallLog:
             pipeline.expire(key, (KEPT_DAYS + 1) * _DAY_HOURS * HOUR_S)
             pipeline.execute()
 
+    def move(self, collection: str, new: str) -> None:
+        """Have the hours of a collection under its new name.
+
+        Raises:
+            IndexUnavailable: The server does not answer.
+        """
+        last = hour_of(time.time()) // _DAY_HOURS
+        for day in range(last - KEPT_DAYS - 1, last + 1):
+            with guarded():
+                found = self._redis.hgetall(_key(collection, day))
+                if found:
+                    self._redis.hset(_key(new, day), mapping=found)
+                    self._redis.expire(_key(new, day), (KEPT_DAYS + 1) * _DAY_HOURS * HOUR_S)
+                    self._redis.unlink(_key(collection, day))
+
     def read(self, collection: str, *, days: int) -> list[HourOfRecall]:
         """Return the hours of the last `days` days with something in them, the oldest first, all writers together.
 

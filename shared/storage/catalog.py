@@ -1,18 +1,24 @@
 """The catalog of collections, as the object store has it: manifests, segments, tombstones, index generations."""
 
-import json
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
-from shared.errors import Invalid, NotFound, ObjectNotFound
+from shared.errors import Locked, NotFound, ObjectNotFound
 from shared.storage import layout
+from shared.storage.collection_names import CollectionNames
 from shared.storage.object_store import ObjectStore
 from shared.tuning.report import IndexReport
+from shared.versioned import StoredKind
 
 _JSON = "application/json"
+_MANIFEST = StoredKind("manifest")
+_MERGE = StoredKind("note of a merge")
+_CURRENT = StoredKind("note of the index in use")
+_REPORT = StoredKind("report on an index")
 _WRITES = 8  # at a time: a server waits for its disk, not for its processor
 
 
@@ -28,6 +34,8 @@ class EmbeddingSet:
         dim: Components of an embedding.
         created: When the collection was created, in seconds since 1970.
         number: Tells the embedding sets of a collection apart; a later set has a larger number.
+        moving_to: The name that the collection is being given. It counts from the moment on at which a collection of
+            that name has this tag.
     """
 
     collection: str
@@ -37,11 +45,22 @@ class EmbeddingSet:
     dim: int
     created: float
     number: int = 0
+    moving_to: str | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
         """The name of the embedding set, by which everything of it is stored."""
         return layout.embedding_set_name(self.collection, self.number)
+
+
+def read_manifest(key: str, data: bytes) -> EmbeddingSet:
+    """Return the manifest with a key, given its bytes.
+
+    Raises:
+        TooNew: A newer version of Artseek wrote it.
+        Invalid: It cannot be read.
+    """
+    return _MANIFEST.loads(data, lambda values: EmbeddingSet(**values), place=key)
 
 
 @dataclass(frozen=True)
@@ -52,10 +71,11 @@ class CurrentIndex:
     trained_on: int
 
 
-class Catalog:
+class Catalog(CollectionNames):
     """Reads and writes what the object store knows of collections."""
 
     def __init__(self, store: ObjectStore) -> None:
+        super().__init__(store)
         self.store = store
 
     # Manifests
@@ -65,12 +85,16 @@ class Catalog:
 
         Raises:
             Invalid: The name does not fit.
+            Locked: Another collection is just being given the name.
         """
         layout.collection_name(name)
         try:
             return self.get(name)
         except NotFound:
-            made = EmbeddingSet(name, secrets.token_hex(4), model, version, dim, time.time())
+            if (rename := self.renames.taking(name)) is not None:
+                raise Locked(f"the collection {rename.old!r} is just being renamed to {name!r}") from None
+            number = layout.number_of(self.first_set_name(name))
+            made = EmbeddingSet(name, secrets.token_hex(4), model, version, dim, time.time(), number)
             self._write(layout.manifest_key(name), made)
             # Two creators may have met: whoever wrote last is the one everybody reads.
             return self.get(name)
@@ -79,34 +103,72 @@ class Catalog:
         """Return the manifest of the embedding set that a collection uses.
 
         Raises:
+            Renamed: The collection has another name now.
             NotFound: There is no such collection.
             Invalid: The name does not fit, or the manifest cannot be read.
         """
         layout.collection_name(name)
         found = self._active(name)
         if found is None:
-            raise NotFound(f"there is no collection {name!r}")
+            raise self.missing(name)
         return found
 
     def _active(self, name: str) -> EmbeddingSet | None:
+        found = self.stored_manifest(name)
+        return None if found is None or self.has_moved(found) else found
+
+    def stored_manifest(self, name: str) -> EmbeddingSet | None:
+        """Return the manifest under a name, also of a collection that was renamed a moment ago; None if there is none.
+
+        Raises:
+            Invalid: It cannot be read.
+        """
         return self._read(layout.manifest_key(name))
 
     def _read(self, key: str) -> EmbeddingSet | None:
         """Return the manifest with a key, None if there is none."""
         try:
-            return EmbeddingSet(**json.loads(self.store.get(key)))
+            data = self.store.get(key)
         except ObjectNotFound:
             return None
-        except (ValueError, TypeError) as error:
-            raise Invalid(f"the manifest {key!r} cannot be read: {error}") from error
+        return read_manifest(key, data)
 
     def _write(self, key: str, embedding_set: EmbeddingSet) -> None:
-        self.store.put(key, json.dumps(asdict(embedding_set), indent=2).encode(), _JSON)
+        values = {name: value for name, value in asdict(embedding_set).items() if value is not None}
+        self.store.put(key, _MANIFEST.dumps(values, indent=2), _JSON)
+
+    def put_manifest(self, embedding_set: EmbeddingSet) -> None:
+        """Write the manifest of a collection that has none any more, or none yet under this name."""
+        self._write(layout.manifest_key(embedding_set.collection), embedding_set)
 
     def names(self) -> list[str]:
         """Return the names of all collections, sorted."""
         keys = (item.key for item in self.store.list(layout.COLLECTIONS))
         return sorted(key.removeprefix(layout.COLLECTIONS).removesuffix(".json") for key in keys)
+
+    def sets_without_manifest(self) -> list[str]:
+        """Return the embedding sets of which there are segments, but no manifest: it was lost, or is being dropped.
+
+        What is being copied to a new name has a manifest under the old one.
+        """
+        names = set(self.names())
+        unknown = [name for name in self.store.folders(layout.VECTORS) if layout.collection_of(name) not in names]
+        manifests = {item.key for item in self.store.list(layout.EMBEDDING_SETS)} if unknown else set()
+        return [
+            set_name
+            for set_name in unknown
+            if layout.embedding_set_key(set_name) not in manifests
+            and any(True for _ in self.store.list(layout.segments_prefix(set_name)))
+            and self.rename_of(set_name) is None
+            and self.renames.taking(layout.collection_of(set_name)) is None
+        ]
+
+    def has_moved(self, manifest: EmbeddingSet) -> bool:
+        """Return whether a collection has left a manifest, since a rename has come so far that the new name counts."""
+        if manifest.moving_to is None:
+            return False
+        other = self.stored_manifest(manifest.moving_to)
+        return other is not None and other.tag == manifest.tag
 
     # Embedding sets: in use, being filled with another model's embeddings, or in use before
 
@@ -171,12 +233,19 @@ class Catalog:
 
     def tombstones(self, set_name: str) -> set[tuple[str, int]]:
         """Return the rows that were deleted: segment and id."""
-        return {layout.tombstone_of(item.key) for item in self.store.list(layout.tombstones_prefix(set_name))}
+        return set(layout.tombstones_of(item.key for item in self.store.list(layout.tombstones_prefix(set_name))))
+
+    def tombstones_by_segment(self, set_name: str) -> defaultdict[str, set[int]]:
+        """Return the ids of the deleted rows of each segment; empty for one that has none."""
+        found: defaultdict[str, set[int]] = defaultdict(set)
+        for segment, image_id in self.tombstones(set_name):
+            found[segment].add(image_id)
+        return found
 
     def tombstones_of(self, set_name: str, segment: str) -> set[int]:
         """Return the ids of a segment's deleted rows."""
         prefix = f"{layout.tombstones_prefix(set_name)}{segment}/"
-        return {layout.tombstone_of(item.key)[1] for item in self.store.list(prefix)}
+        return {image_id for _, image_id in layout.tombstones_of(item.key for item in self.store.list(prefix))}
 
     def add_tombstones(self, set_name: str, rows: Iterable[tuple[str, int]]) -> None:
         """Note that rows are deleted, for good: segments are never changed."""
@@ -198,19 +267,29 @@ class Catalog:
         """Delete tombstones whose segment is gone."""
         self.store.delete([layout.tombstone_key(set_name, segment, image_id) for segment, image_id in rows])
 
+    # Originals
+
+    def original_digests(self, image_id: int) -> list[str]:
+        """Return the digests of the originals of the images with an id: one, unless two share the id."""
+        prefixes = (layout.originals_prefix(image_id), layout.links_prefix(image_id))
+        found = {layout.original_of(item.key) for prefix in prefixes for item in self.store.list(prefix)}
+        return sorted(digest for digest in found if layout.image_id(digest) == image_id)
+
     # Merges in progress
 
     def merges(self, set_name: str) -> dict[str, tuple[str, ...]]:
         """Return the segments that are being written, and what each is made of."""
         keys = [item.key for item in self.store.list(layout.merges_prefix(set_name))]
         return {
-            layout.segment_of(key).removesuffix(".json"): tuple(json.loads(self.store.get(key))["inputs"])
+            layout.segment_of(key).removesuffix(".json"): _MERGE.loads(
+                self.store.get(key), lambda values: tuple(values["inputs"]), place=key
+            )
             for key in keys
         }
 
     def begin_merge(self, set_name: str, merged: str, inputs: Sequence[str]) -> None:
         """Note what a segment is going to be made of, before it is written."""
-        self.store.put(layout.merge_key(set_name, merged), json.dumps({"inputs": list(inputs)}).encode(), _JSON)
+        self.store.put(layout.merge_key(set_name, merged), _MERGE.dumps({"inputs": list(inputs)}), _JSON)
 
     def end_merge(self, set_name: str, merged: str) -> None:
         """Note that a merge is done, or was given up before its segment was written."""
@@ -220,14 +299,16 @@ class Catalog:
 
     def current_index(self, set_name: str) -> CurrentIndex | None:
         """Return which index generation is in use, None if none was made yet."""
+        key = layout.current_index_key(set_name)
         try:
-            return CurrentIndex(**json.loads(self.store.get(layout.current_index_key(set_name))))
+            data = self.store.get(key)
         except ObjectNotFound:
             return None
+        return _CURRENT.loads(data, lambda values: CurrentIndex(**values), place=key)
 
     def set_current_index(self, set_name: str, current: CurrentIndex) -> None:
         """Switch to another index generation."""
-        self.store.put(layout.current_index_key(set_name), json.dumps(asdict(current)).encode(), _JSON)
+        self.store.put(layout.current_index_key(set_name), _CURRENT.dumps(asdict(current)), _JSON)
 
     def next_generation(self, set_name: str) -> int:
         """Return a generation number that was never used."""
@@ -236,15 +317,17 @@ class Catalog:
 
     def set_index_report(self, set_name: str, report: IndexReport) -> None:
         """Write what was predicted and measured of an index generation."""
-        data = json.dumps(report.to_json()).encode()
+        data = _REPORT.dumps(report.to_json())
         self.store.put(layout.generation_report_key(set_name, report.generation), data, _JSON)
 
     def index_report(self, set_name: str, generation: int) -> IndexReport | None:
         """Return what was predicted and measured of an index generation; None for one that was never checked."""
+        key = layout.generation_report_key(set_name, generation)
         try:
-            return IndexReport.from_json(json.loads(self.store.get(layout.generation_report_key(set_name, generation))))
+            data = self.store.get(key)
         except ObjectNotFound:
             return None
+        return _REPORT.loads(data, IndexReport.from_json, place=key)
 
     def current_report(self, name: str) -> IndexReport | None:
         """Return the report on the index generation that a collection uses; None if none is, or it was never checked.
@@ -278,5 +361,6 @@ class Catalog:
         active = self._active(embedding_set.collection)
         if active is not None and active.name == set_name:
             self.store.delete([layout.manifest_key(embedding_set.collection)])
+            self.renames.forget(embedding_set.collection)
         self.store.delete([layout.embedding_set_key(set_name)])
         return segments

@@ -1,6 +1,9 @@
 """Where everything lies in the object store: the keys, and the identity of an image.
 
 images/<sha256>                                       originals, shared by all collections
+links/<sha256>.json                                   originals that are not copied: where their owner has them
+derivatives/<sha256>                                  JPEGs of large originals, as pages show them
+features/<sha256>                                     local features of originals, by which copies are proved
 collections/<name>.json                               manifests of the embedding sets in use
 embedding-sets/<set>.json                             manifests of embedding sets that are being filled, or were in use
 vectors/<set>/<segment>.arrow                         vector segments, written once
@@ -10,36 +13,65 @@ indexes/<set>/<generation>.npz                        index generations, written
 indexes/<set>/<generation>.json                       what was predicted and measured of each
 indexes/<set>/current.json                            which generation is in use
 set-aside/<sha256>.json                               images that killed their worker repeatedly
+documents/<sha256>.json                               how many pages an original has, where it has several
+trash/<collection>/<sha256>.json                      images that were deleted, and can be restored for a while
+records/<collection>/<change>.jsonl.gz                what is known of the images: changes, and merges of changes
 evaluations/<collection>/<id>.json, .parquet          how good a collection's answers were found to be
 evaluating/<id>/<part>                                parts of an evaluation that is under way
+renames/<name>.json                                   what a collection is called now that had this name
+renaming/<name>.json                                  which collection is just being given this name
 querysets/<digest>/queries.json                       a set of labelled queries, by its content
 querysets/<digest>/users/<id>                         empty markers: this evaluation used it
 querysets/names/<name>.json                           which set is kept under a name
 queries/<sha256>                                      originals of queries, shared by all sets
 embeddings/<model>/<version>/<sha256>                 embeddings of queries
+access/, audit/                                       accounts and the like: see `access_layout`
+system.json                                           which system this store belongs to
+restoring.json                                        only while a backup is restored: which, and how far
 
 An embedding set is what one model version makes of a collection. The first has the collection's name, each
-later set a number behind a dot, which no name of a collection holds.
+later set a number behind a dot, which no name of a collection holds. Numbers are not used again when a name is: the
+first set of a collection that has the name of a renamed one has the number behind the last.
 """
 
 import hashlib
 import re
 import secrets
 import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 from shared.errors import Invalid
 
+SYSTEM = "system.json"
+RESTORING = "restoring.json"
+ORIGINALS = "images/"
+LINKS = "links/"
+DERIVATIVES = "derivatives/"
+FEATURES = "features/"
+DOCUMENTS = "documents/"
+VECTORS = "vectors/"
+EVALUATING = "evaluating/"
 COLLECTIONS = "collections/"
 EMBEDDING_SETS = "embedding-sets/"
 SET_ASIDE = "set-aside/"
+TRASH = "trash/"
+RECORDS = "records/"
+RENAMES = "renames/"
+RENAMING = "renaming/"
 EVALUATIONS = "evaluations/"
 QUERY_SETS = "querysets/"
 KEPT_SETS = "querysets/names/"
 QUERIES = "queries/"
+EMBEDDINGS = "embeddings/"
 _MERGED = "merged-"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _GENERATION = re.compile(rf"indexes/{_NAME.pattern}(?:\.\d+)?/(\d+)\.(?:npz|json)")
+_TOMBSTONE = re.compile(r"tombstones/[^/]+/([^/]+)/([0-9]+)")
+_TRASH_ENTRY = re.compile(rf"trash/({_NAME.pattern})/({_DIGEST.pattern})\.json")
+_RECORD_CHANGE = re.compile(rf"records/({_NAME.pattern})/([0-9a-f]{{16}}-[0-9a-f]{{8}})\.jsonl\.gz")
 ID_BITS = 53  # what a JSON number holds exactly in every language
 
 
@@ -62,6 +94,21 @@ def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def digest_of_file(path: Path) -> str:
+    """Return the SHA-256 of an image in a file, which is read a part at a time.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_digest(text: str) -> bool:
+    """Return whether a text is a SHA-256 in hexadecimal digits."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 def image_id(digest: str) -> int:
     """Return the integer id of the image with this SHA-256: its first 53 bits.
 
@@ -73,7 +120,42 @@ def image_id(digest: str) -> int:
 
 def original_key(digest: str) -> str:
     """Return the key of an original."""
-    return f"images/{digest}"
+    return f"{ORIGINALS}{digest}"
+
+
+def link_key(digest: str) -> str:
+    """Return the key of the object that says where an original is that is not copied."""
+    return f"{LINKS}{digest}.json"
+
+
+def original_of(key: str) -> str:
+    """Return the digest of the original that an original's, or link's, key names."""
+    return key.rpartition("/")[2].removesuffix(".json")
+
+
+def links_prefix(image_id: int) -> str:
+    """Return what the keys of the links of the images with this id start with, and of a few others."""
+    return LINKS + originals_prefix(image_id).removeprefix(ORIGINALS)
+
+
+def derivative_key(digest: str) -> str:
+    """Return the key of the derivative of an original."""
+    return f"{DERIVATIVES}{digest}"
+
+
+def features_key(digest: str) -> str:
+    """Return the key of the local features of an original."""
+    return f"{FEATURES}{digest}"
+
+
+def document_key(digest: str) -> str:
+    """Return the key of what is known of an original of several pages."""
+    return f"{DOCUMENTS}{digest}.json"
+
+
+def documents_prefix(image_id: int) -> str:
+    """Return what the keys of the documents with this id start with, and of a few others."""
+    return DOCUMENTS + originals_prefix(image_id).removeprefix(ORIGINALS)
 
 
 def originals_prefix(image_id: int) -> str:
@@ -111,9 +193,19 @@ def embedding_set_key(set_name: str) -> str:
     return f"{EMBEDDING_SETS}{set_name}.json"
 
 
+def rename_key(collection: str) -> str:
+    """Return the key of the object that says what a collection is called now that had this name."""
+    return f"{RENAMES}{collection}.json"
+
+
+def renaming_key(collection: str) -> str:
+    """Return the key of the object that says which collection is just being given a name."""
+    return f"{RENAMING}{collection}.json"
+
+
 def segments_prefix(set_name: str) -> str:
     """Return what the keys of an embedding set's segments start with."""
-    return f"vectors/{set_name}/"
+    return f"{VECTORS}{set_name}/"
 
 
 def segment_key(set_name: str, segment: str) -> str:
@@ -137,6 +229,11 @@ def new_merged_segment() -> str:
 def is_merged(segment: str) -> bool:
     """Return whether a segment was made of others."""
     return segment.startswith(_MERGED)
+
+
+def batch_segment(job: str, batch: int) -> str:
+    """Return the name of the segment that a batch of a job is written to."""
+    return f"{job}-{batch:06d}"
 
 
 def batch_of(segment: str) -> tuple[str, int] | None:
@@ -165,10 +262,11 @@ def tombstone_key(set_name: str, segment: str, image_id: int) -> str:
     return f"{tombstones_prefix(set_name)}{segment}/{image_id}"
 
 
-def tombstone_of(key: str) -> tuple[str, int]:
-    """Return segment and id of the tombstone with this key."""
-    _, _, segment, image_id = key.split("/")
-    return segment, int(image_id)
+def tombstones_of(keys: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Yield segment and id of each tombstone; objects of others below the same prefix are passed over."""
+    for key in keys:
+        if found := _TOMBSTONE.fullmatch(key):
+            yield found[1], int(found[2])
 
 
 def indexes_prefix(set_name: str) -> str:
@@ -202,6 +300,39 @@ def set_aside_key(digest: str) -> str:
     return f"{SET_ASIDE}{digest}.json"
 
 
+def trash_prefix(collection: str) -> str:
+    """Return what the keys of the entries in a collection's trash start with."""
+    return f"{TRASH}{collection}/"
+
+
+def trash_key(collection: str, digest: str) -> str:
+    """Return the key of the entry of an image in a collection's trash."""
+    return f"{trash_prefix(collection)}{digest}.json"
+
+
+def trash_entries_of(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield collection and digest of each trash entry; objects of others below the same prefix are passed over."""
+    for key in keys:
+        if found := _TRASH_ENTRY.fullmatch(key):
+            yield found[1], found[2]
+
+
+def records_prefix(collection: str) -> str:
+    """Return what the keys of the changes of a collection's records start with."""
+    return f"{RECORDS}{collection}/"
+
+
+def record_change_key(collection: str, change: str) -> str:
+    """Return the key of a change of a collection's records."""
+    return f"{records_prefix(collection)}{change}.jsonl.gz"
+
+
+def record_change_of(key: str) -> tuple[str, str] | None:
+    """Return the collection and the name of the change of records with this key; None for any other key."""
+    found = _RECORD_CHANGE.fullmatch(key)
+    return (found[1], found[2]) if found else None
+
+
 def evaluations_prefix(collection: str) -> str:
     """Return what the keys of a collection's evaluations start with."""
     return f"{EVALUATIONS}{collection}/"
@@ -219,7 +350,7 @@ def evaluation_rows_key(collection: str, evaluation: str) -> str:
 
 def evaluating_prefix(evaluation: str) -> str:
     """Return what the keys of the parts of an evaluation under way start with."""
-    return f"evaluating/{evaluation}/"
+    return f"{EVALUATING}{evaluation}/"
 
 
 def query_set_prefix(digest: str) -> str:
@@ -249,4 +380,4 @@ def query_key(digest: str) -> str:
 
 def embedding_key(model: str, version: int, digest: str) -> str:
     """Return the key of a query's embedding."""
-    return f"embeddings/{quote(model, safe='')}/{version}/{digest}"
+    return f"{EMBEDDINGS}{quote(model, safe='')}/{version}/{digest}"

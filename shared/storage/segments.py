@@ -13,21 +13,28 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from shared.errors import Invalid
+from shared.storage.documents import DocumentPage, packed, unpacked
+from shared.versioned import StoredKind
 
-FORMAT = "1"
+_SEGMENT = StoredKind("segment of")
 HEAD_BYTES = 65_536  # as much of a merged segment as `places_of` needs
 
 Vectors = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 _TYPES = {np.dtype(np.float32): pa.float32(), np.dtype(np.float16): pa.float16()}
 _CHECKSUM, _INPUTS, _PLACES = b"crc32", b"inputs", b"places"
+_FLAGS = pa.field("flags", pa.string(), nullable=False)  # words behind each other
+_DOCUMENT = pa.field("document", pa.string(), nullable=False)  # a page of a document as a word
 _PREFACE = 8  # bytes of an Arrow IPC file before its schema
 _NO_PLACES = " ".join(["0" * 12] * 4)  # of the same width as all others: what is written there moves nothing
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a collection knows of an image, beside its embedding."""
+    """What a collection knows of an image, beside its embedding; `flags` say what is wrong with it.
+
+    `document`: which page it is, of a document of several.
+    """
 
     id: int
     digest: str
@@ -38,6 +45,8 @@ class Entry:
     width: int
     height: int
     added: float
+    flags: tuple[str, ...] = ()
+    document: DocumentPage | None = None
 
 
 def schema(dim: int, vector_type: pa.DataType | None = None) -> pa.Schema:
@@ -99,8 +108,15 @@ def pack(entries: Sequence[Entry], vectors: Vectors, *, collection: str, model: 
         pa.array([entry.height for entry in entries], pa.int32()),
         pa.array([entry.added for entry in entries], pa.float64()),
     ]
-    metadata = {b"format": FORMAT, b"collection": collection, b"model": model, b"version": str(version)}
-    return serialize(_sealed(columns, schema(vectors.shape[1], _TYPES[vectors.dtype]), metadata))
+    fields = schema(vectors.shape[1], _TYPES[vectors.dtype])
+    if any(entry.flags for entry in entries):  # seldom, so that no other segment has the column
+        columns.append(pa.array([" ".join(entry.flags) for entry in entries], pa.string()))
+        fields = fields.append(_FLAGS)
+    if any(entry.document for entry in entries):
+        columns.append(pa.array([packed(entry.document) for entry in entries], pa.string()))
+        fields = fields.append(_DOCUMENT)
+    metadata = {b"format": str(_SEGMENT.newest), b"collection": collection, b"model": model, b"version": str(version)}
+    return serialize(_sealed(columns, fields, metadata))
 
 
 def _sealed(columns: Sequence[pa.Array], fields: pa.Schema, metadata: Mapping[bytes, str | bytes]) -> pa.Table:
@@ -145,8 +161,10 @@ def unpack(data: bytes | pa.Buffer, *, verify: bool = False) -> pa.RecordBatch:
     try:
         reader = pa.ipc.open_file(pa.py_buffer(data) if isinstance(data, bytes) else data)
         metadata = reader.schema.metadata or {}
-        if metadata.get(b"format") != FORMAT.encode():
-            raise Invalid(f"the segment has another format than {FORMAT}, which this program reads")
+        number = metadata.get(b"format", b"")
+        if not number.isdigit():
+            raise Invalid(f"the segment says {number.decode()!r} of its format, expected a number from 1")
+        _SEGMENT.check(int(number), place=metadata.get(b"collection", b"").decode())
         if reader.num_record_batches == 1:
             rows = reader.get_batch(0)
         else:
@@ -158,6 +176,25 @@ def unpack(data: bytes | pa.Buffer, *, verify: bool = False) -> pa.RecordBatch:
     if verify and _CHECKSUM in metadata and metadata[_CHECKSUM] != b"%08x" % _checksum(rows):
         raise Invalid(f"the segment's checksum is not {metadata[_CHECKSUM].decode()}, with which it was written")
     return rows
+
+
+def model_of(rows: pa.RecordBatch) -> tuple[str, int, int]:
+    """Return model, version and dimensions of a segment's embeddings."""
+    metadata = rows.schema.metadata or {}
+    return metadata[b"model"].decode(), int(metadata[b"version"]), rows.schema.field("vector").type.list_size
+
+
+def without_vectors(file: pa.NativeFile) -> pa.RecordBatch:
+    """Return the rows of a segment's file without their embeddings, which are not read.
+
+    Raises:
+        Invalid: It is no segment.
+    """
+    wanted = [place for place, field in enumerate(schema(1)) if field.name != "vector"]
+    try:
+        return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=wanted)).get_batch(0)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise Invalid(f"the segment cannot be read as an Arrow IPC file: {error}") from error
 
 
 def check_model(rows: pa.RecordBatch, *, model: str, version: int) -> None:
@@ -188,7 +225,7 @@ def merge(parts: Iterable[tuple[str, pa.RecordBatch, Container[int]]]) -> bytes 
         None if no row is live.
 
     Raises:
-        Invalid: They are not all of one collection and model version.
+        Invalid: They are not all of one model version. A collection's name may have changed between two of them.
     """
     names: list[str] = []
     vectors: list[Vectors] = []
@@ -204,16 +241,16 @@ def merge(parts: Iterable[tuple[str, pa.RecordBatch, Container[int]]]) -> bytes 
                 kept.append(row)
         metadata = rows.schema.metadata
         stored = vectors_of(rows)
-        embedding_sets.add((*(metadata[key] for key in (b"collection", b"model", b"version")), stored.shape[1]))
+        embedding_sets.add((metadata[b"model"], metadata[b"version"], stored.shape[1]))
         origin = pa.array(np.full(len(kept), len(names), np.int32))
         others = pa.Table.from_batches([rows]).select([field.name for field in schema(1) if field.name != "vector"])
+        others = others.append_column(_FLAGS, pa.array([" ".join(flags) for flags in flags_of(rows)], pa.string()))
+        others = others.append_column(_DOCUMENT, pa.array(list(map(packed, documents_of(rows))), pa.string()))
         tables.append(others.replace_schema_metadata().take(pa.array(kept, pa.int64())).append_column("origin", origin))
         vectors.append(stored[kept])
         names.append(name)
     if len(embedding_sets) > 1:
-        raise Invalid(
-            f"segments of one collection and model version can be merged, these are of {sorted(embedding_sets)}"
-        )
+        raise Invalid(f"segments of one model version can be merged, these are of {sorted(embedding_sets)}")
     if not seen:
         return None
     embeddings = cast("Vectors", np.concatenate(vectors))
@@ -221,7 +258,12 @@ def merge(parts: Iterable[tuple[str, pa.RecordBatch, Container[int]]]) -> bytes 
     rest = pa.concat_tables(tables).combine_chunks().to_batches()[0]
     tables.clear()
     origin_field = pa.field("origin", pa.int32(), nullable=False)
-    fields = schema(embeddings.shape[1], _TYPES[embeddings.dtype]).append(origin_field)
+    fields = schema(embeddings.shape[1], _TYPES[embeddings.dtype])
+    if any(rest.column("flags").to_pylist()):
+        fields = fields.append(_FLAGS)
+    if any(rest.column("document").to_pylist()):
+        fields = fields.append(_DOCUMENT)
+    fields = fields.append(origin_field)
     columns = [vector_column(embeddings) if field.name == "vector" else rest.column(field.name) for field in fields]
     kept_metadata = {key: metadata[key] for key in (b"format", b"collection", b"model", b"version")}
     table = _sealed(columns, fields, {**kept_metadata, _INPUTS: json.dumps(names)})
@@ -312,6 +354,20 @@ def ids_of(rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
     return ids
 
 
+def flags_of(rows: pa.RecordBatch) -> list[tuple[str, ...]]:
+    """Return the flags of each row of a segment."""
+    if _FLAGS.name not in rows.schema.names:
+        return [()] * len(rows)
+    return [tuple((words or "").split()) for words in rows.column(_FLAGS.name).to_pylist()]
+
+
+def documents_of(rows: pa.RecordBatch) -> list[DocumentPage | None]:
+    """Return for each row of a segment which page of a document it is; None where it is no page of several."""
+    if _DOCUMENT.name not in rows.schema.names:
+        return [None] * len(rows)
+    return [unpacked(word) for word in rows.column(_DOCUMENT.name).to_pylist()]
+
+
 def entry_of(batch: pa.RecordBatch, row: int) -> Entry:
     """Return one row of a segment, without its embedding."""
     return Entry(
@@ -324,4 +380,6 @@ def entry_of(batch: pa.RecordBatch, row: int) -> Entry:
         width=batch.column("width")[row].as_py(),
         height=batch.column("height")[row].as_py(),
         added=batch.column("added")[row].as_py(),
+        flags=flags_of(batch.slice(row, 1))[0],
+        document=documents_of(batch.slice(row, 1))[0],
     )

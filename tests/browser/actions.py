@@ -1,8 +1,10 @@
-"""What a visitor does on the pages: choose and drop files, open the search page, read the results."""
+"""What a visitor does on the pages, and sees there: files to choose and drop, results, tables, charts, pictures."""
 
 import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from playwright.sync_api import FilePayload, Page
+from playwright.sync_api import FilePayload, Locator, Page, Route, expect
 
 from tests.browser.conftest import COLLECTION
 
@@ -35,7 +37,93 @@ def drop_files(page: Page, *files: tuple[str, bytes]) -> None:
     )
 
 
+def drop_folder(page: Page, name: str, *files: tuple[str, bytes]) -> None:
+    """Drop a folder with files onto the page; entries of folders are made by a browser alone: these stand for them."""
+    page.evaluate(
+        """([folder, files]) => {
+            const bytes = (data) => Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+            const last = (path) => path.split("/").at(-1);
+            const entries = files.map(([path, data]) => ({
+                isFile: true,
+                name: last(path),
+                fullPath: `/${folder}/${path}`,
+                file: (take) => take(new File([bytes(data)], last(path))),
+            }));
+            const reader = { readEntries: (take) => take(entries.splice(0, 2)) };
+            const below = { isDirectory: true, name: folder, createReader: () => reader };
+            const carried = new DataTransfer();
+            carried.items.add(new File([], folder));
+            const real = DataTransferItem.prototype.webkitGetAsEntry;
+            DataTransferItem.prototype.webkitGetAsEntry = () => below;
+            for (const type of ["dragenter", "dragover", "drop"]) {
+                const event = new DragEvent(type, { dataTransfer: carried, bubbles: true, cancelable: true });
+                document.querySelector("main").dispatchEvent(event);
+            }
+            DataTransferItem.prototype.webkitGetAsEntry = real;
+        }""",
+        [name, [[path, base64.b64encode(data).decode()] for path, data in files]],
+    )
+
+
+def drag_address(page: Page, address: str) -> None:
+    """Drop onto the page what a browser carries of a picture of another page: an address and a piece of HTML."""
+    page.evaluate(
+        """(address) => {
+            const carried = new DataTransfer();
+            carried.setData("text/uri-list", "https://elsewhere.example/page");
+            carried.setData("text/html", `<a href="https://elsewhere.example/page"><img src="${address}"></a>`);
+            for (const type of ["dragenter", "dragover", "drop"]) {
+                const event = new DragEvent(type, { dataTransfer: carried, bubbles: true, cancelable: true });
+                document.querySelector("main").dispatchEvent(event);
+            }
+        }""",
+        address,
+    )
+
+
+@contextmanager
+def script_held(page: Page, name: str) -> Iterator[None]:
+    """Have a script come only when the block ends, as on a slow machine."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(f"**/js/{name}", hold)
+    yield
+    (script,) = held
+    script.continue_()
+
+
 def open_search_page(page: Page) -> None:
     """Open the search page of the collection `COLLECTION`."""
     page.goto(f"/?collection={COLLECTION}")
     page.wait_for_load_state("networkidle")
+
+
+def row(table: Locator, place: int) -> list[str]:
+    """Return the texts of a row of a table, one for each cell, without the intervals in them."""
+    found = table.locator("tbody tr").nth(place).locator("th, td")
+    texts: list[str] = found.evaluate_all(
+        "(cells) => cells.map((cell) => (cell.querySelector('.figure') ?? cell).textContent.trim())"
+    )
+    return texts
+
+
+def drawn(page: Page) -> dict[str, int]:
+    """Return how many points each chart of the page shows, once all have been drawn."""
+    expect(page.locator("[data-chart]:not([data-drawn])")).to_have_count(0)
+    shown: dict[str, int] = page.locator("[data-chart]").evaluate_all(
+        """(figures) => Object.fromEntries(figures.map((figure) =>
+            [figure.id, figure.querySelectorAll('svg path, svg circle').length && Number(figure.dataset.drawn)]))"""
+    )
+    return shown
+
+
+def all_pictures(page: Page, pictures: str) -> int:
+    """Return how many pictures there are, all of which must have come."""
+    found = page.locator(pictures)
+    for place in range(found.count()):
+        found.nth(place).scroll_into_view_if_needed()
+        expect(found.nth(place)).not_to_have_js_property("naturalWidth", 0)
+    return found.count()

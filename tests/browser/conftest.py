@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.support.eventually import PATIENCE_S
 from tests.support.stack import Stack
@@ -33,6 +33,18 @@ class Watch:
 
     errors: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
+
+    def note(self, message: ConsoleMessage) -> None:
+        """Note what a page wrote to the console if it is an error, and where it comes from.
+
+        Answers 503 are none: on a busy machine, pages ask again.
+        """
+        if message.type == "error" and "a status of 503 " not in message.text:
+            self.errors.append(f"{message.text} ({message.location['url']})")
+
+    def expect_status(self, status: int) -> None:
+        """Forget that the browser noted answers with this status, which the test is about."""
+        self.errors[:] = [error for error in self.errors if f"a status of {status} " not in error]
 
 
 def _executable() -> str | None:
@@ -84,7 +96,7 @@ def context(browser: Browser, stack: Stack, watch: Watch) -> Iterator[BrowserCon
             watch.strangers.append(request.url)
 
     made.on("request", look)
-    made.on("console", lambda message: watch.errors.append(message.text) if message.type == "error" else None)
+    made.on("console", watch.note)
     made.on("weberror", lambda error: watch.errors.append(str(error.error)))
     yield made
     made.close()

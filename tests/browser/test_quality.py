@@ -9,22 +9,23 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+from shared.evaluation.evaluations import Evaluations
 from shared.evaluation.grids import grid_settings
-from shared.evaluation.reports import Evaluations
 from shared.messaging.celery_app import make_app
 from shared.messaging.task_queue import EVALUATE
 from shared.state import connect
 from shared.state.recall_log import HourOfRecall, RecallLog, hour_of
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
+from tests.browser.actions import all_pictures, drawn, row
 from tests.browser.conftest import Watch
 from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
-NAME, K = "web-judged", 4
+NAME, K = "web-evaluated", 4
 HOSTILE = "'\"><img src=x onerror=document.title='owned'><script>document.title='owned'"
 CLASSES = (HOSTILE, "lines", "waves")
 GRID = [{"tables": [2, 4], "hashes": [2, 4, 6], "width": 0.6, "probes": 1}]
@@ -35,7 +36,7 @@ Report = dict[str, Any]
 @pytest.fixture(scope="module")
 def report(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Report:
     """An evaluation with a grid, by queries one of which the collection holds, and a file that is none."""
-    folder = tmp_path_factory.mktemp("judged")
+    folder = tmp_path_factory.mktemp("evaluated")
     for place, label in enumerate(CLASSES):
         for part, numbers in (("images", range(8)), ("queries", range(8, 12))):
             (folder / part / label).mkdir(parents=True)
@@ -45,17 +46,17 @@ def report(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Report:
     twin.write_bytes((folder / "images" / "waves" / f"{HOSTILE}0.jpg").read_bytes())
     near = Image.open(folder / "images" / HOSTILE / f"{HOSTILE}0.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     near.save(folder / "queries" / HOSTILE / f"{HOSTILE}9.jpg", quality=40)  # in the place of another query
-    (folder / "queries" / HOSTILE / f"{HOSTILE}.jpg").write_bytes(b"no image at all")
+    (folder / "queries" / HOSTILE / f"{HOSTILE}.jpg").write_bytes(picture(20_999)[:300])  # cut off
     (folder / "noise").mkdir()
     for number in range(8):
         (folder / "noise" / f"{number}.jpg").write_bytes(picture(21_000 + number))
     stack.artseek("ingest", str(folder / "images"), "--collection", NAME, "--labels-from-folders")
     stack.artseek("ingest", str(folder / "noise"), "--collection", NAME)
     (folder / "grid.json").write_text(json.dumps(GRID))
-    return judged(stack, folder / "queries", "--keep", NAME, "--grid", str(folder / "grid.json"))
+    return evaluated(stack, folder / "queries", "--keep", NAME, "--grid", str(folder / "grid.json"))
 
 
-def judged(stack: Stack, queries: Path, *options: str) -> Report:
+def evaluated(stack: Stack, queries: Path, *options: str) -> Report:
     """Judge the collection; 3, its exit status, says that some files are no queries."""
     arguments = ("evaluate", str(queries), "--collection", NAME, "-k", str(K), "--json", *options)
     made: Report = json.loads(stack.artseek(*arguments, check=False))
@@ -66,36 +67,8 @@ def address(report: Report, run: str = "") -> str:
     return f"/evaluations/{NAME}/{report['id']}" + (f"?run={run}" if run else "")
 
 
-def row(table: Locator, place: int) -> list[str]:
-    """Return the texts of a row of a table, one for each cell, without the intervals in them."""
-    found = table.locator("tbody tr").nth(place).locator("th, td")
-    texts: list[str] = found.evaluate_all(
-        "(cells) => cells.map((cell) => (cell.querySelector('.figure') ?? cell).textContent.trim())"
-    )
-    return texts
-
-
 def figures(one: dict[str, Any]) -> list[str]:
     return [f"{one[name]:.3f}" for name in ("p_at_k", "ap_at_k", "recall_at_k")]
-
-
-def drawn(page: Page) -> dict[str, int]:
-    """Return how many points each chart of the page shows, once all have been drawn."""
-    expect(page.locator("[data-chart]:not([data-drawn])")).to_have_count(0)
-    shown: dict[str, int] = page.locator("[data-chart]").evaluate_all(
-        """(figures) => Object.fromEntries(figures.map((figure) =>
-            [figure.id, figure.querySelectorAll('svg path, svg circle').length && Number(figure.dataset.drawn)]))"""
-    )
-    return shown
-
-
-def all_pictures(page: Page, pictures: str) -> int:
-    """Return how many pictures there are, all of which must have come."""
-    found = page.locator(pictures)
-    for place in range(found.count()):
-        found.nth(place).scroll_into_view_if_needed()
-        expect(found.nth(place)).not_to_have_js_property("naturalWidth", 0)
-    return found.count()
 
 
 def test_tables_and_charts_say_what_the_evaluation_found(page: Page, report: Report, client: Client) -> None:
@@ -131,11 +104,11 @@ def test_tables_and_charts_say_what_the_evaluation_found(page: Page, report: Rep
         cells = row(table, place)
         counts = run["confusion"][label]
         assert cells == [label, *(str(counts.get("" if hit == "no label" else hit, 0)) for hit in columns)]
-    settings = page.locator("#rivals tbody tr[data-run^=grid]")
+    settings = page.locator("#compared-runs tbody tr[data-run^=grid]")
     assert settings.count() == len(report["grid"]) == 6
     for place, setting in enumerate(report["grid"]):
         one = next(one for one in setting["runs"] if one["id"] == f"grid{place}-cosine-all")
-        cells = row(page.locator("#rivals"), 2 + place)
+        cells = row(page.locator("#compared-runs"), 2 + place)
         assert [cells[2], cells[6], cells[7]] == [figures(one)[2], *figures(one)[:2]]
         assert cells[9] == str(setting["buckets"])
     page.locator("#grid-1 + details summary").click()
@@ -219,7 +192,7 @@ def test_an_evaluation_from_before_copies_were_looked_for_is_shown(
     store = ObjectStore.from_settings(stack.settings)
     evaluations, old = Evaluations(store), "0" * 20
     made = json.loads(store.get(layout.evaluation_key(NAME, report["id"]))) | {"id": old}
-    del made["query_set"]["copies"], made["query_set"]["unchecked"]
+    del made["query_set"]["copies"], made["query_set"]["unchecked"], made["format"]
     for run in [*made["runs"], *(run for setting in made["grid"] for run in setting["runs"])]:
         del run["without_copies"]
     store.put(layout.evaluation_rows_key(NAME, old), store.get(layout.evaluation_rows_key(NAME, report["id"])))
@@ -266,7 +239,7 @@ def test_two_runs_stand_side_by_side(page: Page, report: Report, client: Client)
     assert changed.issuperset(shown.evaluate_all("(items) => items.map((item) => Number(item.dataset.query))"))
 
 
-def test_a_collection_is_judged_from_its_page(page: Page, report: Report, client: Client) -> None:
+def test_a_collection_is_evaluated_from_its_page(page: Page, report: Report, client: Client) -> None:
     page.goto(f"/collections/{NAME}")
     page.get_by_role("link", name="Quality").click()
     expect(page.locator("h1")).to_have_text(f"Quality of {NAME}")
@@ -298,7 +271,7 @@ def test_a_collection_is_judged_from_its_page(page: Page, report: Report, client
     page.wait_for_url(f"**/evaluations/{NAME}/*")
 
 
-def test_a_grid_is_judged_from_the_page(page: Page, watch: Watch, report: Report, client: Client) -> None:
+def test_a_grid_is_evaluated_from_the_page(page: Page, watch: Watch, report: Report, client: Client) -> None:
     assert report
     page.goto(f"/collections/{NAME}/quality")
     field = page.get_by_label("Grid, as JSON")
@@ -327,7 +300,7 @@ def test_a_grid_is_judged_from_the_page(page: Page, watch: Watch, report: Report
     page.get_by_role("button", name="Evaluate now").click()
     expect(page.get_by_role("link", name="Look at it")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.locator("#rivals tbody tr[data-run^=grid]")).to_have_count(7)
+    expect(page.locator("#compared-runs tbody tr[data-run^=grid]")).to_have_count(7)
     page.goto("/")
     page.get_by_role("link", name="Evaluations").click()
     newest = page.locator("#evaluations tbody tr").first
@@ -340,7 +313,7 @@ def test_a_grid_is_judged_from_the_page(page: Page, watch: Watch, report: Report
     newest.get_by_role("link").first.press("Enter")
     page.wait_for_url(f"**/evaluations/{NAME}/{made['id']}")
     expect(page.locator("nav [aria-current=page]")).to_have_text("Evaluations")
-    watch.errors[:] = [error for error in watch.errors if "422" not in error]  # which the browser tells on its own
+    watch.expect_status(422)
 
 
 def test_judging_can_be_cancelled_from_the_page(page: Page, stack: Stack, report: Report, client: Client) -> None:
@@ -470,4 +443,15 @@ def test_what_is_not_there_is_said(page: Page, watch: Watch, report: Report) -> 
         assert answer.status == 404
         expect(page.locator("h1")).to_have_text("There is nothing here")
         expect(page.locator(".lede")).to_contain_text(words)
-    watch.errors[:] = [error for error in watch.errors if not re.search("404", error)]
+    watch.expect_status(404)
+
+
+def test_an_evaluation_is_deleted_from_its_page(page: Page, report: Report, client: Client) -> None:
+    assert report
+    job = client.call("POST /evaluations", value={"collection": NAME, "sample": 4, "k": 3}).json["job"]
+    client.finished(job)
+    page.goto(f"/evaluations/{NAME}/{job}")
+    page.get_by_text("Delete this evaluation").click()
+    page.get_by_role("button", name="Delete it for good").click()
+    expect(page.locator("h1")).to_have_text("Evaluations")
+    assert client.call("GET /evaluations/{id}", id=job).status == 404

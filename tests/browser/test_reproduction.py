@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from reproduction.page import write
-from reproduction.pictures import draw_classes
-from reproduction.sections import THEIRS, Picture, Section, Table
+from reproduction.plots import draw_classes
+from reproduction.sections import THEIRS, Plot, Section, Table
 
 
 @pytest.mark.parametrize("width", [390, 1200])
@@ -15,9 +15,7 @@ def test_a_page_fits_and_asks_nobody(browser: Browser, tmp_path: Path, width: in
     draw_classes({"training": {"a": 3, "b": 5}, "validation": {"a": 1, "b": 2}}, tmp_path / "p.png")
     columns = tuple(f"a rather long name {number}" for number in range(14))
     rows = (("here", *["0.123"] * 13), (f"ResNet50, {THEIRS}", *["0.456"] * 13))
-    section = Section(
-        "5.1.1", "A section", ("Said of it.",), (Table("Wide", columns, rows),), (Picture("p.png", "bars"),)
-    )
+    section = Section("5.1.1", "A section", ("Said of it.",), (Table("Wide", columns, rows),), (Plot("p.png", "bars"),))
     write(tmp_path, [section, Section("5.1.2", "Later", pending=True)], {"SHA-256": "0" * 64})
     page = browser.new_page(viewport={"width": width, "height": 800})
     asked: list[str] = []

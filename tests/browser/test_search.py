@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.actions import drop_files, jpeg, open_search_page, result_names
+from tests.browser.actions import drag_address, drop_files, jpeg, open_search_page, result_names, script_held
 from tests.browser.conftest import COLLECTION, Watch
 from tests.support.stack import Stack
 from tests.support.web_client import picture
@@ -28,6 +28,13 @@ def test_a_chosen_file_is_searched_for(page: Page, shown: dict[str, bytes]) -> N
     preview = page.locator("#query")
     expect(preview).to_be_visible()
     assert preview.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [200, 150]
+
+
+def test_a_file_that_was_chosen_before_the_script_came_is_searched_for(page: Page, shown: dict[str, bytes]) -> None:
+    with script_held(page, "search.js"):
+        page.goto(f"/?collection={COLLECTION}", wait_until="commit")
+        page.set_input_files("#image", [jpeg("work 403.jpg", shown["work 403.jpg"])])
+    expect(page.locator("#results .name").first).to_have_text("work 403.jpg")
 
 
 def test_a_file_dropped_anywhere_is_searched_for(page: Page, shown: dict[str, bytes]) -> None:
@@ -102,14 +109,14 @@ def test_options_are_kept_and_search_again(page: Page, shown: dict[str, bytes]) 
     open_search_page(page)
     page.set_input_files("#image", jpeg("mine.jpg", shown["work 403.jpg"]))
     expect(page.locator("#found-title")).to_have_text("Most similar first")
-    page.get_by_label("LSH").check(force=True)
+    page.get_by_label("LSH").press("Space")
     expect(page.locator("#results .facts")).to_contain_text("LSH index")
-    page.get_by_label("Euclidean").check(force=True)
+    page.get_by_label("Euclidean").press("Space")
     expect(page.locator("#results .facts")).to_contain_text("Euclidean")
     page.get_by_label("Results").select_option("24")
     expect(page).to_have_url(f"/?collection={COLLECTION}&k=24&mode=lsh&metric=euclidean")
     assert result_names(page)[0] == "work 403.jpg"
-    page.get_by_label("Exact").check(force=True)
+    page.get_by_label("Exact").press("Space")
     expect(page).to_have_url(f"/?collection={COLLECTION}&k=24&mode=exact&metric=euclidean")
     expect(page.locator("#results .facts")).to_contain_text("15 of 15")
     assert len(result_names(page)) == 15
@@ -126,7 +133,7 @@ def test_a_file_that_is_no_picture_is_explained(
     page.set_input_files("#image", jpeg("broken.jpg", data))
     expect(page.locator("#results .notice")).to_contain_text(words)
     expect(page.locator("#status")).to_contain_text(words)
-    watch.errors[:] = [error for error in watch.errors if "422" not in error]  # the browser notes the refusal
+    watch.expect_status(422)
 
 
 def test_another_collection_can_be_chosen(page: Page, shown: dict[str, bytes]) -> None:
@@ -191,3 +198,182 @@ def test_more_like_this_from_the_lightbox(page: Page, shown: dict[str, bytes]) -
     page.locator("#lightbox").get_by_role("link", name="More like this").click()
     expect(page.locator("#lightbox")).to_be_hidden()
     expect(page.locator("#found-title")).to_have_text(f"More like {wanted}")
+
+
+def test_a_picture_dragged_from_another_page_is_fetched_by_its_address(
+    page: Page, stack: Stack, shown: dict[str, bytes], watch: Watch
+) -> None:
+    open_search_page(page)
+    entry = page.locator("#results a.mount").first.get_attribute("href")
+    name = page.locator("#results .name").first.text_content()
+    assert name in shown
+    page.goto(f"/?collection={COLLECTION}&url={stack.url}{entry}")
+    expect(page.locator("#found-title")).to_have_text("More like original")
+    assert result_names(page)[0] == name
+    assert page.locator("#query").evaluate("(image) => image.naturalWidth") == 200
+    drag_address(page, "http://10.0.0.1/picture.jpg")
+    expect(page.locator("#results")).to_contain_text("it is no public address")
+    expect(page.locator("#query")).to_be_hidden()
+    watch.expect_status(422)
+    drag_address(page, f"{stack.url}{entry}")  # an image of the collection needs not be fetched
+    expect(page.locator("#found-title")).to_have_text(f"More like {name}")
+
+
+def test_a_detail_is_drawn_by_keyboard_and_by_pointer_and_has_an_address(page: Page, shown: dict[str, bytes]) -> None:
+    open_search_page(page)
+    page.locator("[data-detail]").first.focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("#detail")
+    expect(page.locator("#detail-box")).to_have_text("100 × 75 pixels at 50, 38 of 200 × 150")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Shift+ArrowDown")
+    expect(page.locator("#detail-box")).to_have_text("100 × 78 pixels at 47, 38 of 200 × 150")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#found-title")).to_contain_text("More like a detail of")
+    expect(page).to_have_url(re.compile(r"box=47%2C38%2C100%2C78"))
+    found = result_names(page)
+    assert found[0] in shown
+    page.reload()
+    expect(page.locator("#found-title")).to_contain_text("More like a detail of")
+    assert result_names(page) == found
+    page.locator("#to-detail").click()
+    area = page.locator("#detail-canvas").bounding_box()
+    assert area is not None
+    page.mouse.move(area["x"] + 2, area["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(area["x"] + area["width"] / 2, area["y"] + area["height"] / 2)
+    page.mouse.up()
+    page.get_by_role("button", name="Search this detail").click()
+    expect(page).not_to_have_url(re.compile("box=47"))
+    page.go_back()
+    expect(page).to_have_url(re.compile("box=47"))
+    assert result_names(page) == found
+
+
+def test_a_detail_of_a_file_is_searched_for(page: Page, shown: dict[str, bytes]) -> None:
+    open_search_page(page)
+    page.set_input_files("#image", jpeg("mine.jpg", shown["work 405.jpg"]))
+    expect(page.locator("#found-title")).to_have_text("Most similar first")
+    page.locator("#to-detail").click()
+    page.get_by_role("button", name="Search this detail").click()
+    expect(page.locator("#found-title")).to_have_text("Most similar to the detail first")
+    page.locator("#to-detail").click()
+    page.get_by_role("button", name="Search the whole picture").click()
+    expect(page.locator("#found-title")).to_have_text("Most similar first")
+    assert result_names(page)[0] == "work 405.jpg"
+
+
+@pytest.mark.usefixtures("shown")
+def test_images_are_marked_as_examples_weighed_and_taken_away(page: Page) -> None:
+    open_search_page(page)
+    page.locator("#results [data-more-like-this]").first.click()
+    title = page.locator("#found-title")
+    expect(title).to_contain_text("More like")
+    names = result_names(page)
+    bar, parts = page.locator("#marked"), page.locator("#results .part")
+    expect(bar).to_be_hidden()
+
+    def mark(name: str, how: str) -> Locator:
+        return page.get_by_role("button", name=f"{how} like {name}", exact=True)
+
+    mark(names[1], "More").click()
+    expect(bar).to_contain_text("1 image is an example.")
+    mark(names[2], "More").click()
+    mark(names[2], "Less").press("Enter")  # an image is on one side
+    expect(mark(names[2], "More")).to_have_attribute("aria-pressed", "false")
+    expect(bar).to_contain_text("2 images are examples.")
+    bar.get_by_role("button", name="Search again with them").click()
+    expect(parts).to_have_count(2)
+    expect(bar).to_be_hidden()
+    ids = [parts.nth(place).get_attribute("data-example") for place in range(2)]
+    assert re.search(rf"&like={ids[0]}&unlike={ids[1]}&id=\d+$", page.url)
+    expect(mark(names[1], "More")).to_have_attribute("aria-pressed", "true")
+
+    page.get_by_role("link", name=f"{names[1]} counts 1 times: change its weight").click()
+    expect(parts.first).to_contain_text("× 2")
+    assert page.url.count(f"like={ids[0]}") == 2
+    other = result_names(page)[5]
+    mark(other, "More").click()
+    bar.get_by_role("button", name="Forget them").click()
+    expect(mark(other, "More")).to_have_attribute("aria-pressed", "false")
+    page.get_by_role("link", name=f"Without the example {names[2]}").click()
+    expect(parts).to_have_count(1)
+    page.go_back()
+    expect(parts).to_have_count(2)
+    page.reload()
+    expect(parts).to_have_count(2)
+
+    # Without a picture, the examples alone; and another picture begins anew.
+    page.goto(f"/?collection={COLLECTION}&like={ids[0]}&like={ids[0]}")
+    expect(title).to_have_text("Most like the examples first")
+    assert result_names(page)[0] == names[1]
+    page.get_by_label("Results").select_option("24")
+    expect(page).to_have_url(f"/?collection={COLLECTION}&k=24&like={ids[0]}&like={ids[0]}")
+    page.locator("#results [data-more-like-this]").nth(1).click()
+    expect(title).to_contain_text("More like")
+    expect(parts).to_have_count(0)
+
+
+def test_a_file_is_searched_for_with_examples(page: Page, shown: dict[str, bytes]) -> None:
+    open_search_page(page)
+    page.set_input_files("#image", jpeg("mine.jpg", shown["work 404.jpg"]))
+    expect(page.locator("#found-title")).to_have_text("Most similar first")
+    page.locator("#results .work").nth(5).locator("[data-mark=like]").click()
+    page.locator("#search-marked").click()
+    expect(page.locator("#results .part")).to_have_count(1)
+    expect(page.locator("#query")).to_have_attribute("alt", "mine.jpg")
+    page.locator("#results .part").get_by_role("link", name="Without the example").click()
+    expect(page.locator("#results .part")).to_have_count(0)
+    assert result_names(page)[0] == "work 404.jpg"
+
+
+@pytest.mark.usefixtures("shown")
+def test_everything_is_done_by_keys_alone(page: Page) -> None:
+    open_search_page(page)
+    sheet, title = page.locator("#shortcuts"), page.locator("#found-title")
+    page.keyboard.press("?")
+    expect(sheet).to_be_visible()
+    page.keyboard.press("j")  # no key but the sheet's own acts behind it
+    page.keyboard.press("Escape")
+    expect(sheet).to_be_hidden()
+    assert page.evaluate("document.activeElement.closest('.work')") is None
+    for key in "jjk":
+        page.keyboard.press(key)
+    focused = page.locator(".mount:focus")
+    expect(focused).to_have_attribute("data-name", result_names(page)[0])
+    page.keyboard.press("m")
+    expect(title).to_contain_text("More like")
+    names = result_names(page)
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("+")
+    page.keyboard.press("j")
+    page.keyboard.press("-")
+    expect(page.locator("#marked")).to_contain_text("2 images are examples.")
+    page.keyboard.press("s")
+    expect(page.locator("#results .part img")).to_have_count(2)
+    assert [image.get_attribute("alt") for image in page.locator("#results .part img").all()] == names[1:3]
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.locator("#lightbox")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("d")
+    expect(page.locator("#detail")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.keyboard.type("j?m")
+    expect(page.get_by_label("Words in records")).to_have_value("j?m")
+    expect(sheet).to_be_hidden()
+
+    # Who speaks to the computer, or does not want them, turns them off.
+    page.get_by_role("button", name="Keyboard shortcuts").click()
+    sheet.get_by_label("These keys are on").uncheck()
+    page.keyboard.press("Escape")
+    page.reload()
+    expect(page.locator("html.scripted")).to_have_count(1)
+    page.locator("h1").click()
+    page.keyboard.press("?")
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.closest('.work')") is None
+    expect(sheet).to_be_hidden()

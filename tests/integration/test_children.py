@@ -10,11 +10,13 @@ import psutil
 import pytest
 
 from local.child_processes import Child, Children, NotReady
+from local.log_files import LOG_BYTES
 from shared.stopping import StopSignal
 from tests.support.eventually import eventually
 
 LASTS = [sys.executable, "-S", "-c", "import time; print('started', flush=True); time.sleep(600)"]
 DIES = [sys.executable, "-S", "-c", "print('started', flush=True)"]
+WRITES = [sys.executable, "-S", "-c", f"import os, time; os.write(1, b'line\\n' * {LOG_BYTES // 4}); time.sleep(600)"]
 
 
 @pytest.fixture
@@ -75,3 +77,10 @@ def test_a_child_that_lives_is_given_the_time_of_a_busy_machine(children: Childr
     begun = time.monotonic()
     children.start([Child("lasts", LASTS, lambda: time.monotonic() > begun + 1.0, patience_s=0.5)])
     eventually(lambda: starts(logs, "lasts") == 1)
+
+
+def test_the_log_of_a_child_that_runs_stays_small(children: Children, logs: Path) -> None:
+    children.start([Child("writes", WRITES, lambda: True)])
+    eventually((logs / "writes.log.1").exists)
+    assert (logs / "writes.log.1").stat().st_size <= LOG_BYTES
+    eventually(lambda: (logs / "writes.log").stat().st_size < LOG_BYTES)

@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from services.evaluator.app import app, make_evaluator
 from services.evaluator.copies import CopiesFound
 from services.evaluator.evaluator import Evaluator
+from shared.evaluation.evaluations import Evaluations
 from shared.evaluation.report import EvaluationReport
-from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
 from shared.messaging.messages import EvaluationRequest
 from shared.messaging.worker import connect_worker

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from services.embedder import embedder as embedder_module
 from services.embedder.embedder import Embedder, Options
-from shared.images import Limits, decode
+from shared.images import DirectDecoder, ImageInfo
 from shared.messaging.celery_app import make_app
+from shared.messaging.deliveries import Delivery
 from shared.messaging.messages import BatchImage
 from shared.messaging.task_queue import TaskQueue
 from shared.messaging.worker import connect_worker
@@ -111,9 +112,14 @@ def test_a_folder_with_broken_files_is_taken_as_far_as_it_goes(stack: Stack, tmp
     (tmp_path / "page.jpg").write_bytes(b"<html><body>404 Not Found</body></html>")
     (tmp_path / "document.jpg").write_bytes(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n")
     (tmp_path / ".hidden.jpg").write_bytes(photograph(4))
+    holed = photograph(5, (900, 700))
+    (tmp_path / "holed.jpg").write_bytes(holed[:9000] + bytes(1024) + holed[10_024:])
     broken = {"cut.jpg", "empty.jpg", "page.jpg", "document.jpg"}
     summary = ingest(stack, str(tmp_path), "--collection", "broken")
-    assert (summary["files"], summary["added"], summary["duplicates"]) == (7, 2, 1)
+    assert (summary["files"], summary["added"], summary["duplicates"]) == (8, 3, 1)
+    assert summary["damaged"] == ["holed.jpg"]
+    (hit, *_) = search(stack, str(tmp_path / "holed.jpg"), "--collection", "broken", "-k", "3")["hits"]
+    assert (hit["name"], hit["flags"]) == ("holed.jpg", ["damaged"])
     assert {Path(one["file"]).name for one in summary["rejected"]} == broken
     codes = {Path(one["file"]).name: one["code"] for one in summary["rejected"]}
     assert codes["empty.jpg"] == "empty"
@@ -123,7 +129,28 @@ def test_a_folder_with_broken_files_is_taken_as_far_as_it_goes(stack: Stack, tmp
     store = ObjectStore.from_settings(stack.settings)
     assert not store.exists(layout.original_key(layout.digest_of((tmp_path / "cut.jpg").read_bytes())))
     again = ingest(stack, str(tmp_path), "--collection", "broken")
-    assert (again["added"], again["duplicates"], len(again["rejected"])) == (0, 3, 4)
+    assert (again["added"], again["duplicates"], len(again["rejected"])) == (0, 4, 4)
+
+
+def test_files_that_were_moved_to_another_folder_have_its_label(stack: Stack, tmp_path: Path) -> None:
+    for seed in range(6):
+        path = tmp_path / "etching" / f"{seed}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(photograph(700 + seed))
+    arguments = (str(tmp_path), "--collection", "moved", "--labels-from-folders")
+    assert ingest(stack, *arguments)["added"] == 6
+    (tmp_path / "oil").mkdir()
+    for seed in range(2):
+        (tmp_path / "etching" / f"{seed}.jpg").rename(tmp_path / "oil" / f"{seed}.jpg")
+    kept = ingest(stack, *arguments, "--keep-labels")
+    assert (kept["duplicates"], kept["relabelled"], kept["labels_kept"]) == (6, 0, 2)
+    assert collection(stack, "moved")["classes"] == {"etching": 6}  # type: ignore[index]
+    moved = ingest(stack, *arguments)
+    assert (moved["duplicates"], moved["relabelled"], moved["labels_kept"]) == (6, 2, 0)
+    assert collection(stack, "moved")["classes"] == {"etching": 4, "oil": 2}  # type: ignore[index]
+    found = search(stack, str(tmp_path / "oil" / "0.jpg"), "--collection", "moved")["hits"]
+    assert (len(found), found[0]["label"]) == (6, "oil")
+    assert ingest(stack, *arguments)["relabelled"] == 0
 
 
 def test_deleting_removes_an_image_from_results_buckets_and_store_and_it_may_come_back(
@@ -142,13 +169,17 @@ def test_deleting_removes_an_image_from_results_buckets_and_store_and_it_may_com
     answer = json.loads(stack.artseek("delete", str(image), "--collection", "deletions", "--json"))
     assert answer["deleted"] == 1
     assert buckets_with(stack, "deletions", image) == 0
-    assert not store.exists(layout.original_key(digest))
+    assert store.exists(layout.original_key(digest))  # the trash holds it
     for mode in ("exact", "lsh"):
         hits = search(stack, str(victim), "--collection", "deletions", "--mode", mode, "-k", "20")["hits"]
         assert image not in {hit["id"] for hit in hits}
     assert collection(stack, "deletions")["images"] == 11  # type: ignore[index]
     stack.artseek("rebuild", "--collection", "deletions")  # the store remembers too
     assert buckets_with(stack, "deletions", image) == 0
+    restored = json.loads(stack.artseek("trash", "restore", str(image), "--collection", "deletions", "--json"))
+    assert restored == {"collection": "deletions", "restored": 1, "failed": []}
+    stack.artseek("delete", str(image), "--collection", "deletions", "--purge")
+    assert not store.exists(layout.original_key(digest))
 
     back = ingest(stack, str(tmp_path), "--collection", "deletions")
     assert (back["added"], back["duplicates"]) == (1, 11)
@@ -179,6 +210,9 @@ def test_an_original_that_another_collection_holds_survives_a_deletion(stack: St
     for name in ("first", "second"):
         assert ingest(stack, str(tmp_path), "--collection", name)["added"] == 1
     stack.artseek("delete", str(layout.image_id(digest)), "--collection", "first")
+    assert "shared.jpg" in stack.artseek("trash", "list", "--collection", "first")
+    emptied = json.loads(stack.artseek("trash", "empty", "--collection", "first", "--yes", "--json"))
+    assert emptied["purged"] == 1
     assert ObjectStore.from_settings(stack.settings).exists(layout.original_key(digest))
     stack.artseek("delete", "--whole-collection", "--collection", "second")
     assert not ObjectStore.from_settings(stack.settings).exists(layout.original_key(digest))
@@ -220,8 +254,9 @@ def test_an_image_that_kills_its_worker_is_set_aside_and_the_others_are_added(st
 
     fork = multiprocessing.get_context("spawn")
     exits = []
-    for _ in range(6):
-        process = fork.Process(target=_embed_with_deadly_decoder, args=(settings, job, items, deadly))
+    for number in range(6):
+        delivery = Delivery(str(number), lost=str(number - 1))  # as the worker says whose process died
+        process = fork.Process(target=_embed_with_deadly_decoder, args=(settings, job, items, deadly, delivery))
         process.start()
         process.join(PATIENCE_S)
         exits.append(process.exitcode)
@@ -236,17 +271,19 @@ def test_an_image_that_kills_its_worker_is_set_aside_and_the_others_are_added(st
     assert state.claims.count("deadly") == 4
 
 
-def _embed_with_deadly_decoder(settings: Settings, job: str, items: list[BatchImage], deadly: str) -> None:
-    def decode_or_die(data: bytes, **options: Any) -> Any:
-        if layout.digest_of(data) == deadly:
-            os._exit(9)
-        return decode(data, **options)
+def _embed_with_deadly_decoder(
+    settings: Settings, job: str, items: list[BatchImage], deadly: str, delivery: Delivery
+) -> None:
+    class DeadlyDecoder(DirectDecoder):
+        def decode(self, data: Any, **options: Any) -> tuple[npt.NDArray[np.uint8], ImageInfo]:
+            if layout.digest_of(data) == deadly:
+                os._exit(9)
+            return super().decode(data, **options)
 
-    setattr(embedder_module, "decode", decode_or_die)  # noqa: B010 -- it is not the module's own
     Embedder(
         connect_worker(settings, make_app(settings, name="test")),
-        options=Options(model=(settings.model, settings.model_version), limits=Limits(), program="test"),
-    ).embed(job=job, batch=0, collection="deadly", items=items)
+        options=Options(model=(settings.model, settings.model_version), decoder=DeadlyDecoder(), program="test"),
+    ).embed(job=job, batch=0, collection="deadly", items=items, delivery=delivery)
 
 
 def _until_done(jobs: Jobs, job: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.evaluator.class_field import ClassField
 from services.evaluator.run_queries import _options
 from services.evaluator.run_results import runs_of
 from services.query import live_recall
@@ -15,8 +16,8 @@ from services.query.live_recall import _QUEUED, LiveRecall
 from services.query.metrics import Metrics
 from services.query.search.search_query import SearchQuery, SearchResult
 from services.query.search.searcher import Searcher
-from shared.images import Limits
-from shared.rpc.query import Collection
+from shared.images import DirectDecoder
+from shared.rpc.query import Collection, QueryClient
 from shared.state import Change, Client
 from shared.state.recall_log import KEPT_DAYS, HourOfRecall, RecallLog, hour_of
 from tests.support import rows
@@ -39,7 +40,7 @@ class Watched:
         self.searcher = Searcher(
             self.system.clients,
             self.system.replica_sync,
-            limits=Limits(),
+            decoder=DirectDecoder(),
             exact_below=0,
             live_recall=self.live,
         )
@@ -189,5 +190,7 @@ def test_hours_add_up_over_writers_and_expire(redis: Client) -> None:
 
 
 def test_the_searches_of_evaluations_say_what_they_are() -> None:
-    for run in runs_of("lsh"):
-        assert _options(run, Collection(name="art", images=3, labelled=1, classes={"drawing": 1}), 10).trial
+    collection = Collection(name="art", images=3, labelled=1, classes={"drawing": 1})
+    with QueryClient("127.0.0.1:1") as query:  # which is not asked
+        for run in runs_of("lsh"):
+            assert _options(run, collection, ClassField(query, "label"), 10).for_evaluation

@@ -1,63 +1,33 @@
 """A collection changes to another model on real servers: under query load, under changes, and killed at any call."""
 
-import io
 import itertools
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from PIL import Image
 
-from services.embedder.embedder import Embedder, Options
-from services.query.replica.replica_sync import ReplicaSync
 from services.query.search.search_query import SearchQuery
-from services.query.search.searcher import Searcher
-from shared.clients import Clients
-from shared.errors import NotFound, Unavailable
-from shared.images import Limits, decode
+from shared.errors import Locked, NotFound, Unavailable
 from shared.messaging.messages import BatchImage
-from shared.messaging.task_queue import EMBED
-from shared.rpc.serving import ServingClient
-from shared.state import State, connect
-from shared.state.jobs import Outcome
+from shared.state.claims import Claims
 from shared.state.model_changes import ModelChangeState
-from shared.storage import layout, segments
+from shared.state.outcomes import Outcome
+from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
-from tests.integration.test_model_server import Server, serving
-from tests.support.eventually import PATIENCE_S
+from shared.storage.trash import Trash
 from tests.support.indexing import Died, parts_of
+from tests.support.model_changes import DIMS, IDS, IMAGES, PICTURES, Reader, System, item, save
+from tests.support.model_servers import ModelServerProcess, serving
 from tests.support.servers import Servers
-
-SIZE = 16
-DIMS = {"old": 6, "new": 9}
-IMAGES = 70  # three batches
-
-
-def save(folder: Path, dim: int, seed: int) -> None:
-    """Write a SavedModel that embeds images of 16 px by a random projection of their pixels, at length 1."""
-    module = tf.Module()
-    weights = np.random.default_rng(seed).standard_normal((SIZE * SIZE * 3, dim)).astype(np.float32)
-    module.weights = tf.Variable(weights)
-
-    @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[tf.TensorSpec([None, SIZE, SIZE, 3], tf.uint8, name="images")]
-    )
-    def embed(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        flat = tf.reshape(tf.cast(images, tf.float32) - 127.0, [-1, SIZE * SIZE * 3])
-        return {"embeddings": tf.math.l2_normalize(tf.linalg.matmul(flat, module.weights), axis=1)}
-
-    module.embed = embed
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": embed})
 
 
 @pytest.fixture(scope="module")
-def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerProcess]:
     """A server of the models `old` and `new`, whose embeddings differ in length."""
     models = tmp_path_factory.mktemp("models")
     for seed, (name, dim) in enumerate(DIMS.items()):
@@ -66,179 +36,9 @@ def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def picture(number: int) -> bytes:
-    """Return a PNG of smooth random colours, different for each number."""
-    coarse = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(file, "PNG")
-    return file.getvalue()
-
-
-PICTURES = {number: picture(number) for number in range(2 * IMAGES)}
-IDS = {number: layout.image_id(layout.digest_of(data)) for number, data in PICTURES.items()}
-
-
-def item(number: int, label: str = "a") -> BatchImage:
-    return BatchImage(layout.digest_of(PICTURES[number]), f"{number}.png", label, len(PICTURES[number]))
-
-
-class Line:
-    """Delivers the messages of the queues one by one to real workers; `killed` says how long each worker lives."""
-
-    def __init__(self) -> None:
-        self.later: deque[Callable[[], None]] = deque()
-        self.embedder: Any = None
-        self.indexer: Any = None
-        self.maintenance: Any = None
-        self.held: list[Callable[[], None]] | None = None  # segments that were written and wait to be indexed
-        self.before_embed: Callable[[], None] = lambda: None
-
-    def embed(self, *, job: str, batch: int, collection: str, items: Sequence[BatchImage], **more: Any) -> None:
-        def run() -> None:
-            self.embedder.embed(job=job, batch=batch, collection=collection, items=items, **more)
-
-        if "set_name" in more:  # the change of model waits for it
-            self.before_embed()
-            run()
-        else:
-            self.later.append(run)
-
-    def index(self, *, set_name: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
-        def run() -> None:
-            self.indexer.segments.index(set_name=set_name, segment=segment, job=job, batch=batch, outcome=outcome)
-
-        if self.held is not None and set_name == "art":
-            self.held.append(run)
-        else:
-            run()
-
-    def change_model(self, **message: Any) -> None:
-        self.later.append(lambda: self.maintenance.model_changer.change(**message))
-
-    def compact(self, *, collection: str, job: str | None = None) -> None:
-        self.later.append(lambda: self.maintenance.compactor.compact(collection=collection, job=job))
-
-    def maintain(self, *, collection: str, job: str | None = None) -> None:
-        self.later.append(lambda: self.maintenance.tuner.maintain(collection=collection, job=job))
-
-    def waiting(self) -> dict[str, int]:
-        return {EMBED: 0}
-
-    def run(self) -> None:
-        """Deliver until nothing waits."""
-        while self.later:
-            self.later.popleft()()
-
-
-class System:
-    """Workers and a query service in this process, on real servers."""
-
-    def __init__(self, servers: Servers, model_server: Server) -> None:
-        self.settings = servers.settings
-        self.line = Line()
-        self.parts = parts_of(self.settings)
-        self.parts.queue = self.line
-        self.connect: Callable[[str, int | None], ServingClient] = lambda model, version: ServingClient(
-            model_server.target, model, version=version
-        )
-        self.parts.connect_model = self.connect
-        self.line.embedder = Embedder(
-            self.parts.clients(),
-            Options(model=("old", None), limits=Limits(), program="test"),
-        )
-        self.line.indexer, self.line.maintenance = self.parts.indexer(), self.parts.maintenance()
-        self.catalog, self.state, self.jobs = self.parts.catalog, self.parts.state, self.parts.jobs
-        self._numbers = itertools.count()
-
-    def add(self, numbers: Sequence[int], label: str = "a") -> str:
-        """Add images in batches of 32 as one job; returns the job."""
-        job = f"job{next(self._numbers):04}"
-        batches = [numbers[start : start + 32] for start in range(0, len(numbers), 32)]
-        self.jobs.create(job, "art")
-        self.jobs.extend(job, batches=len(batches), total=len(numbers), closed=True)
-        for batch, some in enumerate(batches):
-            for number in some:
-                self.parts.store.put(layout.original_key(layout.digest_of(PICTURES[number])), PICTURES[number])
-            self.line.embedder.embed(
-                job=job, batch=batch, collection="art", items=[item(number, label) for number in some]
-            )
-        return job
-
-    def delete(self, numbers: Sequence[int]) -> None:
-        job = f"del{next(self._numbers):04}"
-        self.jobs.create(job, "art", kind="delete")
-        self.line.indexer.deletion.delete(job=job, collection="art", image_ids=[IDS[number] for number in numbers])
-
-    def begin(self, model: str = "new", version: int | None = None, job: str = "change") -> str:
-        """Begin a change of model; `line.run` does it."""
-        self.jobs.create(job, "art", kind="change-model")
-        self.line.change_model(collection="art", job=job, model=model, version=version)
-        return job
-
-    def change(self, model: str = "new", job: str = "change") -> None:
-        self.begin(model, job=job)
-        self.line.run()
-
-    def embeddings(self, model: str, numbers: Sequence[int]) -> Any:
-        """Return the embeddings of images, float32 [n, dim], straight from the model server."""
-        pixels = np.stack([decode(PICTURES[number], size=SIZE, limits=Limits())[0] for number in numbers])
-        with self.connect(model, 1) as serving:
-            return serving.embed(pixels)
-
-    def assert_moved(self, numbers: Sequence[int], labels: dict[int, str] | None = None, model: str = "new") -> None:
-        """Check that the collection has exactly these images with a model's embeddings, and nothing else is there."""
-        used = self.catalog.get("art")
-        assert (used.model, used.version, used.dim) == (model, 1, DIMS[model])
-        found: dict[int, Any] = {}
-        deleted = self.catalog.tombstones(used.name)
-        for segment in self.catalog.segments(used.name):
-            rows = segments.unpack(self.parts.store.get(layout.segment_key(used.name, segment)), verify=True)
-            vectors = segments.vectors_of(rows)
-            for row, image in enumerate(segments.ids_of(rows).tolist()):
-                if (segment, image) not in deleted:
-                    assert image not in found
-                    found[image] = (vectors[row], segments.entry_of(rows, row))
-        assert set(found) == {IDS[number] for number in numbers}
-        wanted = self.embeddings(model, numbers)
-        np.testing.assert_allclose(np.stack([found[IDS[number]][0] for number in numbers]), wanted, atol=1e-5)
-        for number in numbers:
-            assert found[IDS[number]][1].label == (labels or {}).get(number, "a")
-            assert self.parts.store.exists(layout.original_key(layout.digest_of(PICTURES[number])))
-        assert self.state.claims.count(used.name) == len(numbers)
-        self.assert_nothing_left(used)
-
-    def assert_nothing_left(self, used: EmbeddingSet) -> None:
-        """Check that store and Redis hold nothing of another embedding set than the one in use."""
-        prefixes = ("vectors/", "tombstones/", "merges/", "indexes/", "embedding-sets/")
-        keys = [entry.key for entry in self.parts.store.list("") if entry.key.startswith(prefixes)]
-        assert {key.split("/")[1] for key in keys} == {used.name}
-        tag = bytes.fromhex(used.tag)
-        for key in self.parts.redis.scan_iter(count=1000):
-            if key.startswith(b"b:"):
-                assert key[2:6] == tag
-            else:
-                kind, _, name = key.decode().partition(":")
-                assert kind not in {"pending-deletes", "failed", "model-change", "lock"}, key
-                if kind in {"index", "claims", "indexed", "since-compaction"}:
-                    assert name == used.name
-        assert not self.state.indexed_segments.is_closed(used.name)
-
-
 @pytest.fixture
-def system(servers: Servers, model_server: Server) -> System:
+def system(servers: Servers, model_server: ModelServerProcess) -> System:
     return System(servers, model_server)
-
-
-class Reader:
-    """A query service's replica sync and searcher."""
-
-    def __init__(self, system: System, folder: Path) -> None:
-        index = connect(system.settings.index_url.get_secret_value())
-        clients = Clients(store=system.parts.store, state=State.of(index), connect_model=system.connect)
-        self.replica_sync = ReplicaSync(clients.catalog, clients.state, folder)
-        self.searcher = Searcher(clients, self.replica_sync, limits=Limits(), exact_below=10)
-        self.replica_sync.start()
-        assert self.replica_sync.listed.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -322,7 +122,7 @@ def test_what_is_added_and_deleted_meanwhile_ends_up_right(system: System, reade
     system.change()
     kept = [number for number in [*numbers, 71] if number not in {0, 40}]
     system.assert_moved(kept, {1: "b", 41: "b"})
-    assert not system.parts.store.exists(layout.original_key(layout.digest_of(PICTURES[0])))
+    assert Trash(system.parts.store).get("art", IDS[0]).digest == layout.digest_of(PICTURES[0])
     view = reader.replica_sync.replica("art").view
     assert view.images == len(kept)
     report = system.jobs.result("change")
@@ -402,6 +202,35 @@ def test_a_worker_that_dies_at_any_call_leaves_nothing_double_lost_or_closed(sys
             break
         life, model, calls = life + 1 + life // 3, next(models), calls + 1
     assert calls > 10
+
+
+def test_a_worker_that_was_stopped_until_another_made_the_change_deletes_nothing_of_it(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wakes as it compares the two sets, and finds that the previous one, which is dropped, holds nothing."""
+    system.add(range(IMAGES))
+    system.line.run()
+    scan, other = Claims.scan, parts_of(system.settings)
+    stopped: list[str] = []
+    other.queue, other.connect_model = system.line, system.connect
+    changer = other.maintenance().model_changer
+
+    def scan_and_stop(claims: Claims, set_name: str) -> Iterator[dict[int, str]]:
+        found = list(scan(claims, set_name))
+        if not stopped:
+            stopped.append(set_name)
+            other.redis.delete("lock:segments:art")  # as it runs out
+            while not other.jobs.reported("change", 0):
+                changer.change(collection="art", job="change", model="new", version=None)
+        yield from found
+
+    monkeypatch.setattr(Claims, "scan", scan_and_stop)
+    system.jobs.create("change", "art", kind="change-model")
+    with pytest.raises(Locked, match="lost its lock"):
+        system.line.maintenance.model_changer.change(collection="art", job="change", model="new", version=None)
+    assert stopped
+    system.line.run()
+    system.assert_moved(range(IMAGES))
 
 
 def test_a_model_that_is_not_served_is_refused_and_nothing_is_changed(system: System) -> None:

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli.model_versions import MANIFEST
+from shared.model_config import MANIFEST, write_model_config
 from shared.rpc.serving import golden
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
 from tests.support.eventually import eventually
 from tests.support.processes import run_module
 from tests.support.stack import Stack
-from training.export import write_model_config
 
 MODEL = "efficientnet-lite0"
 

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shared.errors import NotFound
 from shared.rpc.query import MODES, QueryClient, QueryRefused, SearchBatchRequest, SearchRequest
+from shared.rpc.query.connecting import connect_query
 from shared.rpc.query.query_pb2 import BatchQuery
 from shared.state import connect
 from shared.state.recall_log import HourOfRecall, RecallLog, hour_of
@@ -32,18 +33,24 @@ class Query:
 
     client: QueryClient
     metrics: str
+    token: str
+
+    def page(self) -> str:
+        return fetch(self.metrics, token=self.token)
 
     def value(self, name: str, **labels: str) -> float:
         return sum(
             sample.value
-            for family in text_string_to_metric_families(fetch(self.metrics))
+            for family in text_string_to_metric_families(self.page())
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
 
-def fetch(address: str) -> str:
-    with urllib.request.urlopen(address, timeout=PATIENCE_S) as answer:  # noqa: S310 -- our own
+def fetch(address: str, *, token: str = "") -> str:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(address, headers=headers)  # noqa: S310 -- our own
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310
         return str(answer.read().decode())
 
 
@@ -71,8 +78,8 @@ def query(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qu
             return "serving at" in said
 
         eventually(is_serving, explain=log.read_text)
-        with QueryClient(listen) as client:
-            yield Query(client, f"http://{shows}/metrics")
+        with connect_query(stack.settings.model_copy(update={"query_target": listen})) as client:
+            yield Query(client, f"http://{shows}/metrics", stack.settings.metrics_token.get_secret_value())
     finally:
         process.terminate()
         assert process.wait(PATIENCE_S) == 0, log.read_text()
@@ -93,7 +100,10 @@ def exposed(*texts: str) -> dict[str, set[str]]:
 
 def test_live_recall_gets_to_its_address_and_into_the_metrics(stack: Stack, query: Query) -> None:
     web = Client(stack.url)
-    web.wait_for_index("default")
+    eventually(
+        lambda: query.client.collection("default"),
+        until=lambda found: bool(found.generation) and not found.index_fault,  # until then searches scan exactly
+    )
     other, created = (
         RecallLog(connect(stack.settings.index_url.get_secret_value())),
         query.client.collection("default").created,
@@ -106,7 +116,7 @@ def test_live_recall_gets_to_its_address_and_into_the_metrics(stack: Stack, quer
         assert query.client.search(request).mode == MODES["lsh"]
     options = SearchRequest(collection="default", mode=MODES["lsh"], k=5)
     query.client.search_batch(SearchBatchRequest(options=options, queries=[BatchQuery(id=images[0].id)]))
-    options.trial = True
+    options.for_evaluation = True
     query.client.search_batch(SearchBatchRequest(options=options, queries=[BatchQuery(id=images[0].id)]))
     query.client.search(SearchRequest(collection="default", id=images[0].id, mode=MODES["exact"]))
     eventually(lambda: query.value("artseek_live_recall_count"), until=lambda count: count >= 11)
@@ -139,7 +149,7 @@ def test_a_request_that_fails_is_counted_by_its_status(query: Query) -> None:
         query.client.search(SearchRequest(collection="default"))
     assert query.value("artseek_query_requests_total", method="Search", code="NOT_FOUND") == 1
     assert query.value("artseek_query_requests_total", method="Search", code="INVALID_ARGUMENT") == 1
-    assert "nowhere" not in fetch(query.metrics)
+    assert "nowhere" not in query.page()
 
 
 def test_recall_of_a_collection_that_is_not_there_and_of_strange_days(stack: Stack) -> None:
@@ -183,7 +193,7 @@ def test_images_are_counted_by_what_became_of_them(stack: Stack) -> None:
 
 
 def test_alerts_and_dashboards_name_only_what_the_services_show(stack: Stack, query: Query) -> None:
-    shown = exposed(fetch(f"{stack.url}/metrics"), fetch(query.metrics))
+    shown = exposed(fetch(f"{stack.url}/metrics"), query.page())
     for expression in monitoring_files.expressions():
         for selector in monitoring_files.selectors(expression):
             known = monitoring_files.OF_PROMETHEUS.get(selector.metric) or shown.get(selector.metric)
@@ -192,5 +202,9 @@ def test_alerts_and_dashboards_name_only_what_the_services_show(stack: Stack, qu
                 assert selector.labels <= known | monitoring_files.OF_TARGETS, expression
 
 
-def test_the_system_shows_the_metrics_of_its_own_query_service(stack: Stack) -> None:
-    assert "artseek_query_requests_total" in exposed(fetch(f"http://{stack.settings.query_metrics_listen}/metrics"))
+def test_the_system_shows_the_metrics_of_its_own_query_service_to_whoever_has_the_token(stack: Stack) -> None:
+    address = f"http://{stack.settings.query_metrics_listen}/metrics"
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        fetch(address, token="guessed")
+    page = fetch(address, token=stack.settings.metrics_token.get_secret_value())
+    assert "artseek_query_requests_total" in exposed(page)

@@ -15,13 +15,15 @@ from PIL import Image
 from shared.errors import Unavailable
 from shared.index.generations import Generation
 from shared.messaging.task_queue import EMBED
-from shared.rpc.query import QueryClient
+from shared.rpc.query.connecting import connect_query
 from shared.state import Jobs, State, connect
+from shared.state.jobs import Job
 from shared.storage import layout
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
 from shared.storage.segments import ids_of, unpack
 from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.model_changes import models_with_a_small_one
 from tests.support.stack import Stack, start_stack
 
 IMAGES = 160
@@ -36,8 +38,11 @@ def weak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "ARTSEEK_VISIBILITY_TIMEOUT": "10",
         "ARTSEEK_BATCH_SIZE": str(BATCH),  # so small that segments are merged in the middle
         "ARTSEEK_VECTOR_TYPE": "float16",
+        "ARTSEEK_MODEL": "small",
     }
-    running = start_stack(tmp_path_factory.mktemp("weak") / "data", environment=environment)
+    folder = tmp_path_factory.mktemp("weak")
+    models = models_with_a_small_one(folder / "models")
+    running = start_stack(folder / "data", environment=environment, models=models)
     yield running
     assert running.stop() == 0
 
@@ -64,20 +69,17 @@ class Ingestion:
     folder: Path
 
     def __post_init__(self) -> None:
-        self._jobs = Jobs(connect(self.stack.settings.index_url.get_secret_value()))
         self.process = self.stack.popen(
             "ingest", str(self.folder), "--collection", self.collection, "--labels-from-folders", "--json"
         )
 
     def wait_for_images(self, count: int) -> None:
         """Wait until so many images were added, and not all."""
-        redis = connect(self.stack.settings.index_url.get_secret_value())
+        claims = State.of(connect(self.stack.settings.index_url.get_secret_value())).claims
 
         def added() -> int:
             assert self.process.poll() is None
-            ids = [key.decode().removeprefix("job:") for key in redis.scan_iter(match="job:*", count=1000)]
-            jobs = [self._jobs.get(job) for job in ids if not job.endswith(":batches")]
-            return sum(job.added for job in jobs if job.collection == self.collection)
+            return claims.count(self.collection)
 
         assert eventually(added, until=lambda seen: seen >= count, interval_s=0.01) < IMAGES
 
@@ -125,7 +127,7 @@ def assert_whole(stack: Stack, name: str, images: set[int]) -> None:
         if key.startswith(generation.prefix):
             held.update(int(member) for member in redis.smembers(key))
     assert held == dict.fromkeys(images, generation.family.tables)
-    with QueryClient(settings.query_target) as query:
+    with connect_query(settings) as query:
         found = query.images(name, limit=1000)
         assert found.total == len(images)
         assert {image.id for image in found.images} == images
@@ -184,7 +186,7 @@ def wait_for_size(stack: Stack, name: str) -> None:
     """Wait until what an earlier command had sent is worked off."""
 
     def images() -> int:
-        with QueryClient(stack.settings.query_target) as query:
+        with connect_query(stack.settings) as query:
             return query.collection(name).images
 
     eventually(images, until=lambda seen: seen == IMAGES, trying=Unavailable)
@@ -251,7 +253,7 @@ def test_after_the_index_was_emptied_in_the_middle_a_second_run_adds_the_rest(we
 def test_an_evaluation_survives_the_death_of_the_evaluator(weak: Stack, tmp_path: Path, whole: bool) -> None:  # noqa: FBT001
     for seed, label in enumerate(("a", "b")):
         make_folder(tmp_path / label, 200 + 2 * seed + whole, count=60)
-    name = f"judged-{'worker' if whole else 'task'}"
+    name = f"evaluated-{'worker' if whole else 'task'}"
     weak.artseek("ingest", str(tmp_path), "--collection", name, "--labels-from-folders")
     (tmp_path / "grid.json").write_text(json.dumps({"tables": [1, 4], "hashes": [4, 8], "probes": 4}))
     command = ["evaluate", "--sample", "40", "--collection", name, "--grid", str(tmp_path / "grid.json"), "--json"]
@@ -259,13 +261,19 @@ def test_an_evaluation_survives_the_death_of_the_evaluator(weak: Stack, tmp_path
     redis = connect(weak.settings.index_url.get_secret_value())
     jobs = Jobs(redis)
 
+    def evaluation() -> Job | None:
+        assert process.poll() is None
+        ids = [key.decode().removeprefix("job:") for key in redis.scan_iter(match="job:*", count=5000)]
+        found = [jobs.get(job_id) for job_id in ids if ":" not in job_id]
+        return next((job for job in found if job.collection == name and job.kind == "evaluate"), None)
+
+    job = eventually(evaluation)
+    assert job is not None
+
     def share_done() -> float:
         assert process.poll() is None
-        ids = [key.decode().removeprefix("job:") for key in redis.scan_iter(match="job:*", count=1000)]
-        found = [jobs.get(job_id) for job_id in ids if ":" not in job_id]
-        return max(
-            (job.steps / job.total for job in found if job.collection == name and job.steps and job.total), default=0.0
-        )
+        now = jobs.get(job.id)
+        return now.steps / now.total if now.total else 0.0
 
     assert eventually(share_done, until=lambda share: share >= 0.3, interval_s=0.01) < 1
     worker = child(weak, "evaluator")

@@ -1,7 +1,10 @@
 """`artseek report` from a folder to the page: every section made by running, gone on with, wrong input named."""
 
 import json
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -9,8 +12,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from cli.main import main
-from reproduction import command
-from reproduction.networks import networks
+from reproduction import command, networks
+from reproduction.networks import Network
+from tests.support.small_backbone import SMALL
+from tests.support.training_runs import run_training
+from training.backbones import BACKBONES, Backbone
 
 _CLASSES = ("drawings", "engraving", "painting")
 
@@ -37,6 +43,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.fixture
+def _small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a small network stand in for both: what the sections say does not depend on which it is."""
+    monkeypatch.setitem(cast("dict[str, Backbone]", BACKBONES), SMALL.name, SMALL)
+    pixels = cast("dict[str, object]", networks._REPORT_PIXELS)
+    monkeypatch.setitem(pixels, SMALL.name, networks._REPORT_PIXELS["efficientnet-lite0"])
+    both = tuple(Network(key, key, SMALL.name, "random", 64, "") for key in ("resnet50", "resnet50v2"))
+    monkeypatch.setattr(command, "networks", lambda *_: both)
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(run=run_training, PIPE=subprocess.PIPE))
+
+
 def _report(*arguments: object) -> Result:
     done = CliRunner().invoke(main, ["report", *map(str, arguments)])
     done.output_bytes = b" ".join(done.output_bytes.split())  # which are wrapped for a terminal
@@ -44,19 +61,19 @@ def _report(*arguments: object) -> Result:
 
 
 def test_the_sections_are_the_report_s() -> None:
-    found = list(command._outline(networks(None, None, None), training=True))
+    found = list(command._outline(networks.networks(None, None, None), training=True))
     first = ["2.1", "5.1.1", "5.1.2", "5.2.1", "5.2.2"]
     assert found == [*first, *(f"6.1.{n}" for n in range(1, 8)), *(f"6.2.{n}" for n in range(1, 7))]
-    assert list(command._outline(networks(None, None, None), training=False)) == first
+    assert list(command._outline(networks.networks(None, None, None), training=False)) == first
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("_small_networks")
 def test_a_report_is_made_and_made_again_from_what_is_kept(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "_MODELS", {"resnet50": ("resnet50-model1",), "resnet50v2": ("resnet50v2-model4",)})
     out = tmp_path / "out"
-    arguments = (folder, "--out", out, "--size", 64, "--epochs", 1, "--json")
+    arguments = (folder, "--out", out, "--epochs", 1, "--json")
     done = _report(*arguments)
     assert done.exit_code == 0, done.output
     values = json.loads((out / "report.json").read_text("utf-8"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.rpc.query import QueryClient
+from shared.rpc.query.connecting import connect_query
 from shared.state import Change, Changes, connect
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
@@ -109,7 +109,7 @@ def test_a_damaged_segment_is_named_everywhere_and_the_rest_is_served(
 ) -> None:
     answer = client.call("GET /collections/{name}", name=damaged).json
     assert (answer["damaged"], answer["images"]) == (["brokensegment-0"], 1)
-    with QueryClient(stack.settings.query_target) as query:
+    with connect_query(stack.settings) as query:
         assert list(query.collection(damaged).damaged) == ["brokensegment-0"]
         assert list(query.collection("default").damaged) == []
     assert "brokensegment-0" in client.send("GET", f"/collections/{damaged}").body.decode()

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shared.errors import Invalid, NotFound, ObjectNotFound, StoreUnavailable
+from shared.errors import Invalid, NotFound, ObjectNotFound, StoreMisconfigured, StoreUnavailable
 from shared.settings import Settings
 from shared.storage.catalog import Catalog, CurrentIndex, EmbeddingSet
 from shared.storage.object_store import ObjectStore
@@ -70,17 +70,18 @@ def test_the_bucket_is_made_once(store: ObjectStore) -> None:
     assert store.get("key") == b"kept"
 
 
-def test_a_bucket_that_is_not_there_holds_nothing(servers: Servers) -> None:
+def test_a_bucket_that_is_not_there_is_told_and_nothing_counts_as_missing(servers: Servers) -> None:
+    """A reader that took what is in a lost bucket for deleted would throw away its copy."""
     other = ObjectStore.from_settings(_with(servers.settings, s3_bucket="never-made"))
-    assert list(other.list("")) == []
-    with pytest.raises(ObjectNotFound):
-        other.get("key")
+    for call in (lambda: list(other.list("")), lambda: other.get("key"), lambda: other.delete(["key"])):
+        with pytest.raises(StoreMisconfigured, match=r"NoSuchBucket.*ARTSEEK_S3_BUCKET"):
+            call()
 
 
 def test_wrong_keys_are_told_with_the_settings_that_hold_them(servers: Servers) -> None:
     stranger = ObjectStore.from_settings(_with(servers.settings, s3_secret_key="wrong"))
     for call in (lambda: stranger.get("key"), lambda: stranger.put("key", b""), lambda: list(stranger.list(""))):
-        with pytest.raises(StoreUnavailable, match="ARTSEEK_S3_SECRET_KEY"):
+        with pytest.raises(StoreMisconfigured, match="ARTSEEK_S3_SECRET_KEY"):
             call()
 
 

@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 
 from services.web.app import create_app
-from services.web.file_names import clean_name
 from services.web.problems import MEDIA_TYPE
+from shared.file_names import clean_name
 from shared.settings import Settings
 from tests.support.web_client import picture
 
@@ -79,6 +79,15 @@ def test_an_answer_names_the_part_that_is_down(client: FlaskClient, method: str,
     assert int(answer.headers["Retry-After"]) > 0
     assert answer.json is not None
     assert part in answer.json["detail"]
+
+
+def test_a_page_that_waits_for_a_part_asks_again_by_itself(client: FlaskClient) -> None:
+    answer = client.get("/collections/default")
+    assert (answer.status_code, answer.mimetype) == (503, "text/html")
+    assert answer.headers["Refresh"] == answer.headers["Retry-After"]
+    assert f"asks again every {answer.headers['Refresh']} s" in answer.get_data(as_text=True)
+    refused = client.post("/collections", data={"name": "new"})
+    assert "Refresh" not in refused.headers
 
 
 def test_a_search_and_an_upload_name_the_part_that_is_down(client: FlaskClient) -> None:

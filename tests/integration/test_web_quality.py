@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.evaluation.reports import Evaluations
+from shared.evaluation.evaluations import Evaluations
 from shared.storage.object_store import ObjectStore
 from tests.support.stack import Stack
 from tests.support.web_client import Client
@@ -63,8 +63,8 @@ def test_the_figures_stand_in_the_pages_without_any_script(client: Client, evalu
         ("/evaluations/compare?a={id}&b=none", 404),
         ("/collections/never-there/quality", 404),
         ("/collections/default/quality?page=0", 422),
-        (f"/queries/{'a' * 64}/thumbnail", 404),
-        ("/queries/settings.env/thumbnail", 422),
+        (f"/evaluations/default/{{id}}/queries/{'a' * 64}/thumbnail", 404),
+        ("/evaluations/default/{id}/queries/settings.env/thumbnail", 422),
     ],
 )
 def test_what_is_not_there_or_does_not_fit_is_said(client: Client, evaluation: str, path: str, status: int) -> None:
@@ -91,7 +91,7 @@ def test_scripts_come_from_here_and_from_nowhere_else(client: Client, evaluation
     assert (served.status, served.kind) == (200, "text/javascript")
 
 
-def test_a_grid_is_judged_by_the_api(client: Client) -> None:
+def test_a_grid_is_evaluated_by_the_api(client: Client) -> None:
     grid = [{"tables": [2, 4], "hashes": 4, "width": 0.6, "probes": 1}, {"family": "voronoi", "cells": 4, "probes": 2}]
     asked = {"collection": "default", "sample": 6, "k": 3, "grid": grid}
     job = client.call("POST /evaluations", value=asked).json["job"]

@@ -12,6 +12,7 @@ from tests.support.eventually import eventually
 from tests.support.server import Server
 
 SLOTS = 16_384
+BUCKETS = [b"b:%03d" % place for place in range(300)]
 PASSWORD = "of the cluster"
 
 
@@ -71,6 +72,7 @@ class ClusterServers:
 
     def __init__(self, folder: Path, *, nodes: int = 3, last_port: int | None = None) -> None:
         ports = FreePorts({f"node {nodes - 1}": last_port} if last_port else {})
+        self._ports: FreePorts | None = ports  # theirs until they stop
         self.nodes: list[Node] = []
         try:
             for number in range(nodes):
@@ -133,3 +135,20 @@ class ClusterServers:
         """Kill the nodes."""
         for node in self.nodes:
             node.kill()
+        self._ports = None
+
+
+def one_on(cluster: ClusterServers, node: Node, form: str) -> str:
+    """Return a name such that the key ``form`` makes of it lies on a node."""
+    names = (f"name-{number}" for number in range(1000))
+    return next(name for name in names if cluster.holder(form.format(name)) is node)
+
+
+def not_with(cluster: ClusterServers, *keys: str) -> Node:
+    """Return a node that holds none of these keys."""
+    return next(node for node in cluster.nodes if node not in [cluster.holder(key) for key in keys])
+
+
+def buckets_of(cluster: ClusterServers) -> list[list[bytes]]:
+    """Return the buckets that each node holds."""
+    return [[key for key in node.client.scan_iter(count=2000) if key.startswith(b"b:")] for node in cluster.nodes]

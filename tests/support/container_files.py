@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
+from cli.main import COMMANDS
 from shared.health import container_check
 from shared.settings import Settings, environment_name
 from tests.support.paths import ROOT
@@ -20,8 +22,15 @@ from tests.support.paths import ROOT
 PACKAGES = ("shared", "services", "cli", "local", "training")
 COMPOSE = ROOT / "docker-compose.yml"
 OVERRIDE = ROOT / "deploy" / "model-server.yml"
+SEAWEEDFS = ROOT / "deploy" / "seaweedfs.yml"
+OVERLAYS = (OVERRIDE, SEAWEEDFS, ROOT / "deploy" / "openid.yml")
 
-ENVIRONMENT_NAMES = {environment_name(field): field for field in Settings.model_fields}
+SECRET_FILES = {
+    f"{environment_name(field)}_FILE": field
+    for field, info in Settings.model_fields.items()
+    if info.annotation is SecretStr
+}
+ENVIRONMENT_NAMES = {environment_name(field): field for field in Settings.model_fields} | SECRET_FILES
 CLIENTS = ("embedder", "indexer", "maintenance", "evaluator", "query", "web", "producer")
 ENTRIES = {
     "embedder": "services.embedder.app",
@@ -48,6 +57,12 @@ def compose() -> dict[str, Any]:
 def override() -> dict[str, Any]:
     """The compose file for machines without tensorflow/serving."""
     return dict(yaml.safe_load(OVERRIDE.read_text("utf-8")))
+
+
+@cache
+def overlay(path: Path) -> dict[str, Any]:
+    """A compose file that is laid over the first."""
+    return dict(yaml.safe_load(path.read_text("utf-8")))
 
 
 def services() -> dict[str, dict[str, Any]]:
@@ -144,7 +159,7 @@ def imports_of(node: ast.AST, module: str) -> Iterator[str]:
         for statement in node.orelse:
             yield from imports_of(statement, module)
     else:
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "import_quietly":
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"import_quietly", "import_without_keras"}:
             assert isinstance(node.args[0], ast.Constant), f"{module} imports what only its running tells"
             yield str(node.args[0].value)
         for child in ast.iter_child_nodes(node):
@@ -188,6 +203,16 @@ def closure(entries: Mapping[str, ast.AST | None]) -> tuple[set[str], set[str]]:
     return seen, {name for name in foreign if name.split(".")[0] not in sys.stdlib_module_names}
 
 
+def secrets_of(service: str) -> dict[str, str]:
+    """The files of secrets/ that a container gets, by their names in /run/secrets."""
+    files = {name: Path(secret["file"]).name for name, secret in compose()["secrets"].items()}
+    given = services()[service].get("secrets", [])
+    return {
+        **{name: files[name] for name in given if isinstance(name, str)},
+        **{long["target"]: files[long["source"]] for long in given if not isinstance(long, str)},
+    }
+
+
 def environment(service: str, secrets: Mapping[str, str]) -> dict[str, str]:
     """The environment that a service of ours gets: the image's, and over it the compose file's."""
     stage = stages()[ours()[service]]
@@ -200,17 +225,29 @@ def settings(service: str, secrets: Mapping[str, str], monkeypatch: pytest.Monke
     for name in ENVIRONMENT_NAMES:
         monkeypatch.delenv(name, raising=False)
     for name, text in environment(service, secrets).items():
-        monkeypatch.setenv(name, text)
+        if name in SECRET_FILES:  # which lies in the container
+            file = secrets_of(service)[text.removeprefix("/run/secrets/")]
+            monkeypatch.setenv(name.removesuffix("_FILE"), secrets[file])
+        else:
+            monkeypatch.setenv(name, text)
     return Settings(_env_file=None)  # type: ignore[call-arg]
+
+
+STARTED: Final = {"shared.index.proofs": "shared.proof.child"}
+"""Modules that others start by their names, as processes of their own."""
 
 
 @cache
 def needs(target: str) -> tuple[set[str], set[str]]:
     """The modules of ours that a target runs, its health check included, and the foreign names that they import."""
     entries: dict[str, ast.AST | None] = {ENTRIES[target]: None}
+    if target == "producer":  # each command is imported when it is called
+        entries |= {place.target.partition(":")[0]: None for place in COMMANDS.values()}
     if target in container_check.CHECKS:
         entries["shared.health.container_check"] = _only_the_check_of(target)
-    return closure(entries)
+    modules, foreign = closure(entries)
+    started = {child: None for module, child in STARTED.items() if module in modules}
+    return closure(entries | started) if started else (modules, foreign)
 
 
 def _only_the_check_of(service: str) -> ast.Module:

@@ -20,7 +20,7 @@ from shared.evaluation.run_scores import (
     RunScores,
     ScoresWithoutCopies,
 )
-from shared.state.jobs import Rejection
+from shared.state.outcomes import Rejection
 
 INDEX = EvaluatedIndex(generation=1, family="p-stable", tables=4, hashes=6, width=1.5, probes=2, budget_share=None)
 

@@ -8,14 +8,15 @@ from typing import Any
 from services.indexer.indexer import Indexer
 from services.maintenance.maintenance import Maintenance
 from shared.clients import ConnectModel
-from shared.index.generations import Generation, collection_prefix
+from shared.index.generations import Generation, collection_prefix, generation_of_bucket
 from shared.messaging.celery_app import make_app
 from shared.messaging.task_queue import TaskQueue
 from shared.messaging.worker import WorkerClients
 from shared.rpc.serving import ServingClient
 from shared.settings import Settings
 from shared.state import Client, IndexState, Jobs, State, connect
-from shared.state.jobs import Kind, Outcome
+from shared.state.jobs import Kind
+from shared.state.outcomes import Outcome
 from shared.storage import layout
 from shared.storage.catalog import Catalog, EmbeddingSet
 from shared.storage.object_store import ObjectStore
@@ -119,6 +120,21 @@ class Parts:
             set_name=embedding_set.collection, segment=segment, job=job, batch=0, outcome=outcome
         )
 
+    def delete(self, collection: str, image_ids: Sequence[int], job: str = "delete") -> str:
+        """Move images to the trash; returns the job."""
+        self.job(job, kind="delete")
+        self.indexer().deletion.delete(job=job, collection=collection, image_ids=image_ids)
+        return job
+
+    def purge(self, collection: str, image_ids: Sequence[int], job: str = "purge") -> str:
+        """Remove images for good; returns the job."""
+        self.job(job, kind="delete")
+        self.indexer().deletion.delete(job=job, collection=collection, image_ids=image_ids, purge=True)
+        sent = self.jobs.sent.get(job, 0)
+        asked = sent.arguments["image_ids"] if sent else image_ids  # with the pages of documents
+        self.maintenance().purger.purge(job=job, collection=collection, image_ids=asked)
+        return job
+
     # What is to be seen after
 
     def held(self, embedding_set: EmbeddingSet) -> dict[bytes, set[int]]:
@@ -131,7 +147,7 @@ class Parts:
         """Return the generations that have buckets."""
         prefix = collection_prefix(embedding_set)
         names = [name for name in self.redis.scan_iter(count=2000) if name.startswith(prefix)]
-        return {int.from_bytes(name[len(prefix) : len(prefix) + 2], "big") for name in names}
+        return {generation_of_bucket(embedding_set, name) for name in names}
 
     def assert_indexed(self, embedding_set: EmbeddingSet, numbers: Sequence[int]) -> None:
         """Check that exactly these images are in the buckets of the generation in use, and in no others."""
@@ -161,7 +177,7 @@ class Parts:
             "jobs": {
                 key: Jobs(self.redis).get(key.decode().removeprefix("job:")).outcome
                 for key in self.redis.scan_iter(match="job:*", count=1000)
-                if not key.endswith((b":batches", b":result"))
+                if not key.endswith((b":batches", b":pages", b":result"))
             },
         }
 
@@ -170,4 +186,5 @@ def parts_of(settings: Settings) -> Parts:
     """Return the parts on the servers of some settings."""
     store = ObjectStore.from_settings(settings)
     store.ensure_bucket()
-    return Parts(store, connect(settings.index_url.get_secret_value()), TaskQueue(make_app(settings, name="test")))
+    redis = connect(settings.index_url.get_secret_value())
+    return Parts(store, redis, TaskQueue(make_app(settings, name="test"), Jobs(redis).sent))

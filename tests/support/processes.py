@@ -5,9 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from local.ports import FreePorts
 from tests.support.eventually import PATIENCE_S
 from tests.support.paths import ROOT
 
@@ -15,11 +17,20 @@ from tests.support.paths import ROOT
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_PORTS = FreePorts({})
+
+
 def free_port() -> int:
-    """Return a port of loopback that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of loopback that nobody listens at, and that no other test or local system is given."""
+    return _PORTS.take("test")
+
+
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """A port of loopback that refuses connections for the whole block: nobody else can come to listen at it."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
 
 
 def bare_environment(**more: str) -> dict[str, str]:

@@ -14,17 +14,18 @@ from services.query.search.searcher import Searcher
 from shared import tuning
 from shared.clients import Clients
 from shared.hashing import HashFamily
-from shared.images import Limits
+from shared.images import DirectDecoder
 from shared.index.generations import Generation
 from shared.rpc.query import Metric, Mode
 from shared.rpc.serving import ServingClient
-from shared.state import Change, State, connect
+from shared.state import Change, IndexState, State, connect
 from shared.storage import layout
 from shared.storage.catalog import Catalog, CurrentIndex
 from shared.storage.object_store import ObjectStore
 from tests.support import rows
-from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.eventually import PATIENCE_S
 from tests.support.processes import free_port
+from tests.support.replicas import wait_for_index
 from tests.support.rows import Vectors
 from tests.support.servers import Servers
 
@@ -66,20 +67,23 @@ class System:
             connect_model=lambda model, version: ServingClient(f"127.0.0.1:{free_port()}", model, version=version),
         )
         self.collection = self.catalog.create("art", model="lite", version=1, dim=DIM)
+        self.state.index_states.set("art", IndexState())
         for start in range(0, COUNT, 60):
             self.put(f"s{start}", range(max(0, start - 5), start + 60))
         self.replica_sync = ReplicaSync(self.catalog, self.state, folder)
-        self.searcher = Searcher(self.clients, self.replica_sync, limits=Limits(), exact_below=exact_below)
+        self.searcher = Searcher(self.clients, self.replica_sync, decoder=DirectDecoder(), exact_below=exact_below)
         self.replica_sync.start()
         assert self.replica_sync.listed.wait(PATIENCE_S)
         self.wait_for_index()
 
     def wait_for_index(self) -> None:
-        eventually(lambda: self.replica_sync.connected)
+        """Wait until the index answers, and is known to be whole."""
+        wait_for_index(self.replica_sync)
 
     def put(self, segment: str, numbers: Sequence[int]) -> None:
         data = rows.segment(numbers, self.collection, self.vectors[list(numbers)])
         self.catalog.store.put(layout.segment_key("art", segment), data)
+        self.state.claims.claim("art", segment, rows.ids(numbers))
 
     def fit(self, number: int, **options: Any) -> Generation:
         """Make an index generation with every image in it, and the one in use."""
@@ -88,6 +92,7 @@ class System:
         generation.save(self.catalog.store)
         images = np.repeat(rows.ids(range(COUNT)), family.tables)
         self.buckets.add(generation.buckets(self.vectors), images.tolist())
+        self.state.index_states.set("art", IndexState(number, 0, COUNT))
         self.catalog.set_current_index("art", CurrentIndex(number, COUNT))
         self.changes.announce(Change("art", "index"))
         return generation

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from services.query.replica.replica import Replica
+from services.query.replica.replica_sync import ReplicaSync
 from services.query.replica.view import Filter, RowFilter, View
 from services.query.search.ranking import rank
 from shared import tuning
@@ -17,6 +18,7 @@ from shared.storage import layout, segments
 from shared.storage.catalog import Catalog, CurrentIndex, EmbeddingSet
 from shared.storage.object_store import ObjectStore
 from tests.support import rows
+from tests.support.eventually import eventually
 
 DIM = 8
 
@@ -33,6 +35,15 @@ class WatchedStore(ObjectStore):
         self.before(key)
         self.read.append(layout.segment_of(key))
         super().download(key, path)
+
+
+def wait_for_index(replica_sync: ReplicaSync) -> None:
+    """Wait until the index answers, and is known to be whole: until then searches scan exactly."""
+    eventually(
+        lambda: (
+            replica_sync.connected and all(replica.index_fault is None for replica in replica_sync.replicas.values())
+        )
+    )
 
 
 def put(catalog: Catalog, embedding_set: EmbeddingSet, segment: str, numbers: Sequence[int]) -> None:

@@ -36,7 +36,7 @@ def entry(number: int) -> Entry:
         digest=digest(number),
         name=f"{number}.jpg",
         label=LABELS[number % len(LABELS)],
-        size=1000 + number,
+        size=len(str(number)),
         media_type="image/jpeg",
         width=640,
         height=480,

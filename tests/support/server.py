@@ -21,6 +21,7 @@ class Server:
         with self._log.open("ab") as out:
             self._process = subprocess.Popen(
                 tethered(self._child.command),
+                cwd=self._child.folder,
                 env={**os.environ, **self._child.environment},
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -7,10 +7,12 @@ import sys
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from shared.settings import SETTINGS_FILE, Settings
 from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.forked_command import run_command
 from tests.support.paths import ROOT
 from tests.support.processes import bare_environment, free_port, run_module
 
@@ -33,7 +35,11 @@ class Stack:
 
     def artseek(self, *arguments: str, check: bool = True) -> str:
         """Run the command against the system; returns what it printed to standard output."""
-        return run_module(["-m", "cli", *arguments], data=self.data, check=check, environment=self.environment)
+        environment = bare_environment(ARTSEEK_DATA=str(self.data), **(self.environment or {}))
+        status, printed, told = run_command(arguments, environment, timeout_s=PATIENCE_S)
+        if check and status:
+            raise AssertionError(f"artseek {' '.join(arguments)} ended with {status}:\n{printed}\n{told}")
+        return printed
 
     def popen(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start the command against the system, with pipes for what it prints."""
@@ -70,6 +76,7 @@ class Stack:
         return self.process.wait(timeout=PATIENCE_S)
 
 
+@cache
 def exported_models() -> Path:
     """Return a folder with the default model, as the model server reads it."""
     _MODELS.mkdir(parents=True, exist_ok=True)
@@ -84,9 +91,11 @@ def launcher_log(data: Path) -> Path:
     return data.with_name(f"{data.name}.log")
 
 
-def launch(data: Path, *, port: int, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+def launch(
+    data: Path, *, port: int, environment: Mapping[str, str] | None = None, models: Path | None = None
+) -> "subprocess.Popen[str]":
     """Begin to start the whole system on a folder; its output goes to a file beside it."""
-    models = exported_models()
+    models = models or exported_models()
     with launcher_log(data).open("w", encoding="utf-8") as log:
         return subprocess.Popen(
             [
@@ -101,14 +110,22 @@ def launch(data: Path, *, port: int, environment: Mapping[str, str] | None = Non
         )
 
 
-def start_stack(data: Path, *, port: int | None = None, environment: Mapping[str, str] | None = None) -> Stack:
+def start_stack(
+    data: Path,
+    *,
+    port: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    models: Path | None = None,
+) -> Stack:
     """Start the whole system on a folder and wait until it is ready; `environment` is its and its commands'.
+
+    It serves the default model, or what `models` has.
 
     Raises:
         AssertionError: It ended, or was not ready in time; the message has its log.
     """
     port = port or free_port()
-    process = launch(data, port=port, environment=environment)
+    process = launch(data, port=port, environment=environment, models=models)
     stack = Stack(process, data, f"http://127.0.0.1:{port}", environment)
     try:
         stack.wait_until_ready()

@@ -9,32 +9,21 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from shared.tensorflow_runtime import import_quietly
-from training.backbones import BACKBONES, EFFICIENTNET_LITE0, Backbone
-from training.runs import Outputs, Run
+from tests.support import small_backbone
+from training.runs import Run, StoredOutputs
 
 for slow_to_import in ("training.similarity", "training.classes", "training.curves"):
     import_quietly(slow_to_import)
 tensorflow = import_quietly("tensorflow")
 
-SMALL = replace(
-    EFFICIENTNET_LITE0,
-    name="small",
-    last_stage="blocks_6_expand_conv",
-    stages={"blocks_3_expand_conv": 16, "blocks_5_expand_conv": 32, "conv_head": 80},
-    width=0.25,
-    depth=0.25,
-)
-"""EfficientNet-Lite with a block a stage, a quarter as wide: what is tested does not depend on the backbone."""
-
-cast("dict[str, Backbone]", BACKBONES)[SMALL.name] = SMALL  # before the command lists the names that it takes
+small_backbone.register()  # before the command lists the names that it takes
 
 command = import_quietly("training.command")
 
-DEATHS: dict[str, tuple[type, str]] = {"first batch": (Outputs, "append"), "first epoch": (Run, "save")}
+DEATHS: dict[str, tuple[type, str]] = {"first batch": (StoredOutputs, "append"), "first epoch": (Run, "save")}
 """When a training can be killed, and the method whose first call has then been made."""
 
 

@@ -23,9 +23,6 @@ from training.recipes import recipe_named
 
 SIZE = 32
 """Side of the pictures in pixels."""
-SMALL = "small"
-"""The name of a backbone that only these processes know."""
-
 _CHILD = "tests.support.training_child"
 _FORKSERVER = multiprocessing.get_context("forkserver")
 _FORKSERVER.set_forkserver_preload([_CHILD])
@@ -52,9 +49,9 @@ def arguments(data: Path, run: Path, *options: str) -> list[str]:
     return ["--data", str(data), "--out", str(run), "--size", str(SIZE), "--weights", "random", "--json", *options]
 
 
-def train(data: Path, run: Path, *options: str, library: str = TENSORFLOW) -> dict[str, Any]:
-    """Train to the end, and return the result that is printed."""
-    status, out, err = _ended([arguments(data, run, *options)], library=library)
+def train(data: Path, run: Path, *options: str, library: str = TENSORFLOW, eagerly: bool = False) -> dict[str, Any]:
+    """Train to the end, and return the result that is printed; eagerly is without graphs, which take longer."""
+    status, out, err = _ended([arguments(data, run, *options)], library=library, eagerly=eagerly)
     assert status == 0, err
     return dict(json.loads(out))
 
@@ -65,9 +62,18 @@ def train_all(trainings: Sequence[Sequence[str]]) -> None:
     assert status == 0, err
 
 
-def train_and_be_killed(data: Path, run: Path, *options: str, after: str, library: str = TENSORFLOW) -> None:
+def run_training(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    """Run the training of a command without graphs, in place of `subprocess.run`."""
+    assert list(command[:3]) == [sys.executable, "-m", "training.command"]
+    status, out, err = _ended([command[3:]], eagerly=True)
+    return subprocess.CompletedProcess(command, -1 if status is None else status, out, err)
+
+
+def train_and_be_killed(
+    data: Path, run: Path, *options: str, after: str, library: str = TENSORFLOW, eagerly: bool = False
+) -> None:
     """Begin to train, or go on, in a process that is killed after its "first batch" or "first epoch"."""
-    status, _, err = _ended([arguments(data, run, *options)], killed_after=after, library=library)
+    status, _, err = _ended([arguments(data, run, *options)], killed_after=after, library=library, eagerly=eagerly)
     assert status == -signal.SIGKILL, err
 
 

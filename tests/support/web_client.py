@@ -16,6 +16,11 @@ from PIL import Image, ImageDraw
 from tests.support.eventually import PATIENCE_S, eventually
 
 PROBLEM = "application/problem+json"
+SEARCH = "POST /collections/{name}/search"
+BATCH = "POST /collections/{name}/search-batch"
+PROOF = "POST /collections/{name}/proof"
+IMAGES = "GET /collections/{name}/images"
+ADD = "POST /collections/{name}/images"
 File = tuple[str, bytes]
 
 
@@ -147,8 +152,11 @@ class Client:
         return found
 
     def wait_for_index(self, collection: str) -> None:
-        """Wait until the index of a collection is fitted; an LSH search before that scans all images."""
-        eventually(lambda: self.call("GET /collections/{name}", name=collection).json["generation"])
+        """Wait until the index of a collection is fitted and known to be whole: until then searches scan exactly."""
+        eventually(
+            lambda: self.call("GET /collections/{name}", name=collection).json,
+            until=lambda found: bool(found["generation"]) and found["index_fault"] is None,
+        )
 
 
 def _closed(components: dict[str, Any]) -> dict[str, Any]:

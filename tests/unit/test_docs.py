@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
+from cli.main import COMMANDS
 from shared.settings import Settings, environment_name
 from tests.support.paths import ROOT
 
 _README = ROOT / "README.md"
 _CONFIGURATION = ROOT / "docs" / "configuration.md"
-_PAGES = [_README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+_TOP = ("CONTRIBUTING", "CHANGELOG", "SECURITY")
+_PAGES = [_README, *(ROOT / f"{name}.md" for name in _TOP), *sorted((ROOT / "docs").glob("*.md"))]
 _PROSE_COLUMNS = 100
 _NAMED = re.compile(
     r"`((?:services|shared|cli|local|training|reproduction|benchmarks|tests|docs|deploy|requirements|scripts)/[\w./*-]*)`"
@@ -51,7 +52,7 @@ def test_the_configuration_page_has_every_setting_with_its_default_and_meaning()
 
 def test_the_readme_shows_every_command_and_no_other() -> None:
     shown = set(re.findall(r"^artseek (\w+)", _text(_README), re.MULTILINE))
-    assert shown == set(main.commands)
+    assert shown == set(COMMANDS)
 
 
 def test_the_readme_stays_short() -> None:

@@ -1,7 +1,7 @@
-"""Recipes: how a network is fine-tuned, as data. A recipe is one JSON file of this folder, or of the user's.
+"""Recipes: how a network is fine-tuned, as data. A recipe is a JSON file in this folder, or a file of the user's.
 
-Its `objective` says what is learned: "classes", to tell the classes apart, or "similarity", an embedding in which the
-images of a class are near each other and all that the pretrained network knew is kept.
+The `objective` of a recipe says what is learned: "classes", to tell the classes apart, or "similarity", an embedding in
+which the images of a class are near each other and all that the pretrained network knew is kept.
 """
 
 import json
@@ -18,28 +18,28 @@ from training.backbones import SMALLEST
 from training.pooling import POOLINGS
 
 DEFAULT = "search"
-"""The recipe that is taken unless another is named."""
+"""The recipe that is used unless another is named."""
 
 Unfrozen = Literal["none", "last stage", "all"]
-"""What of the backbone learns: nothing, its last stage (see `Backbone.last_stage`), or all of it."""
+"""The part of the backbone that learns: none, its last stage (see `Backbone.last_stage`), or all of it."""
 
-_WIDE = 1 << 16  # features before a recipe's layers, whatever the backbone: only what they say is checked
+_ANY_WIDTH = 1 << 16  # features before the head: its layers are checked before the backbone is known
 
 Check = tuple[Callable[[Any], bool], str]
-"""Whether a value fits, and what is expected."""
+"""A function that says whether a value fits, and a description of values that do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Recipe(ABC):
-    """What all recipes say.
+    """What recipes of all objectives have.
 
     Attributes:
-        name: The file's, without its ending.
-        about: A sentence on what it is.
-        backbone: The backbone that it was made for; any other will do.
+        name: That of the file, without its ending.
+        about: A sentence that describes the recipe.
+        backbone: The backbone that the recipe was made for; any other will do.
         pooling: From the feature maps to the features, by its name in `training.pooling`.
         head: Layers behind the features, as `training.architecture.Architecture` has them.
-        learning_rate: Of the optimizer, at its highest.
+        learning_rate: The optimizer's highest.
         batch: Images of a step.
         epochs: At most.
     """
@@ -64,17 +64,17 @@ class _Recipe(ABC):
         Raises:
             Invalid: Something is missing, unknown or out of its range; the message names it.
         """
-        given = {key: one for key, one in value.items() if key != "objective"}
-        wanted = {field.name for field in fields(cls)} - {"name"}
-        wrong = [f"{one!r} is missing" for one in sorted(wanted - given.keys())]
-        wrong += [f"{one!r} is unknown" for one in sorted(given.keys() - wanted)]
+        given = {key: item for key, item in value.items() if key != "objective"}
+        expected_keys = {field.name for field in fields(cls)} - {"name"}
+        wrong = [f"{key!r} is missing" for key in sorted(expected_keys - given.keys())]
+        wrong += [f"{key!r} is unknown" for key in sorted(given.keys() - expected_keys)]
         if wrong:
             raise Invalid(f"recipe {name!r}: {', '.join(wrong)}")
         for field, (fits, expected) in {**_CHECKS, **cls.checks}.items():
             if not fits(given[field]):
                 raise Invalid(f"recipe {name!r}: {field} is {given[field]!r}, expected {expected}")
         try:
-            width_after(given["head"], _WIDE)
+            width_after(given["head"], _ANY_WIDTH)
         except Invalid as error:
             raise Invalid(f"recipe {name!r}: {error}") from error
         if not cls.in_order(given["head"]):
@@ -84,7 +84,7 @@ class _Recipe(ABC):
     @classmethod
     @abstractmethod
     def in_order(cls, head: Sequence[Mapping[str, Any]]) -> bool:
-        """Return whether layers, each of which fits, make a head together; `order` says how they do."""
+        """Return whether layers, each of which fits, make a head in this order; `order` describes such orders."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what the recipe's file says."""
@@ -97,9 +97,9 @@ class ClassRecipe(_Recipe):
     """How a network is fine-tuned for the classes of its images, by Adam; the embedding is its pooled features.
 
     Attributes:
-        unfrozen: What of the backbone learns.
-        augmented: Whether pictures are varied anew in every epoch.
-        patience: After so many epochs in which the validation loss did not fall it ends, and takes the best weights.
+        unfrozen: The part of the backbone that learns.
+        augmented: Whether images are augmented, anew in every epoch.
+        patience: After so many epochs without a lower validation loss the training ends, with the best weights.
     """
 
     unfrozen: Unfrozen
@@ -111,7 +111,7 @@ class ClassRecipe(_Recipe):
 
     @classmethod
     def in_order(cls, head: Sequence[Mapping[str, Any]]) -> bool:
-        """Return whether layers, each of which fits, make a head together."""
+        """Return whether layers, each of which fits, make a head in this order."""
         return all("dense" in layer or "dropout" in layer for layer in head)
 
 
@@ -119,15 +119,15 @@ class ClassRecipe(_Recipe):
 class SearchRecipe(_Recipe):
     """How an embedding for search is learned on a frozen backbone, by AdamW; the head ends in the embedding.
 
-    {"heads": number, "of": layers} are learned side by side, each as if it were alone; {"project": units} brings what
-    they say to fewer dimensions afterwards.
+    {"heads": number, "of": layers} are learned side by side, each as if it were alone. {"project": units} brings their
+    embeddings to fewer dimensions afterwards.
 
     Attributes:
-        size: Side of the pictures in pixels.
-        views: Varied copies of each training picture that are learned from beside the picture as it is.
+        size: Side of the images in pixels.
+        views: Augmented copies of each training image that are learned from beside the image as it is.
         temperature: Of the supervised contrastive loss.
         contrast: The weight of that loss.
-        keep: The weight of what ties the similarities of two images to those of the frozen features.
+        keep: The weight of the loss that ties the similarity of two images to that of their frozen features.
         weight_decay: Of AdamW.
     """
 
@@ -146,7 +146,7 @@ class SearchRecipe(_Recipe):
 
     @classmethod
     def in_order(cls, head: Sequence[Mapping[str, Any]]) -> bool:
-        """Return whether layers, each of which fits, make a head together."""
+        """Return whether layers, each of which fits, make a head in this order."""
         rest = list(head[1:-1] if head and "project" in head[-1] else head[1:])
         if not rest or "standardise" not in head[0]:
             return False
@@ -181,7 +181,7 @@ def recipe_named(name: str) -> Recipe:
     """Return a recipe of ours by its name, or a user's by the path of its file.
 
     Raises:
-        NotFound: There is none; the message lists those there are.
+        NotFound: There is no such recipe; the message lists those of ours.
         Invalid: The file is no recipe.
     """
     if name in names():
@@ -201,10 +201,10 @@ def recipe_named(name: str) -> Recipe:
 
 
 def recipe_of(name: str, value: object) -> Recipe:
-    """Return the recipe that a file describes, by its name and what `to_json` would give.
+    """Return the recipe of this name that the JSON values describe, as `to_json` would give them.
 
     Raises:
-        Invalid: It is no recipe; the message names what is wrong.
+        Invalid: They describe no recipe; the message names what is wrong.
     """
     if not isinstance(value, dict):
         raise Invalid(f"recipe {name!r} is not a JSON object")
@@ -216,7 +216,7 @@ def recipe_of(name: str, value: object) -> Recipe:
 
 
 def _can_learn(layers: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether layers are such as learn, or let others learn better, those of branches included."""
+    """Return whether all layers, those of branches included, have weights to learn or are dropout."""
     return all(
         all(map(_can_learn, layer["sum"])) if "sum" in layer else "dense" in layer or "dropout" in layer
         for layer in layers

@@ -1,6 +1,7 @@
 """A mapped segment: the rows of a segment in a memory-mapped file on local disk."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,10 @@ class MappedSegment:
     def entry(self, row: int) -> Entry:
         """Return a row without its embedding."""
         image_id, digest, name, label, *rest = (column[row].as_py() for column in self._columns)
-        return Entry(image_id, digest.hex(), name, label, *rest)
+        (flags,) = segments.flags_of(self.rows.slice(row, 1))
+        entry = Entry(image_id, digest.hex(), name, label, *rest)
+        (document,) = segments.documents_of(self.rows.slice(row, 1))
+        return replace(entry, flags=flags, document=document) if flags or document else entry
 
     @property
     def _lengths_path(self) -> Path:

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import threading
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Container, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -24,6 +24,11 @@ _FETCHES = 8
 _LISTINGS = 5  # at most in a row, while segments are merged faster than they are fetched
 
 
+def replica_folder(folder: Path, embedding_set: EmbeddingSet) -> Path:
+    """Return where the replica of an embedding set lies below the folder of all."""
+    return folder / f"{embedding_set.collection}-{embedding_set.tag}"
+
+
 class Replica:
     """The replica of an embedding set. Readers take `view` and do not wait; several threads may make changes.
 
@@ -34,8 +39,9 @@ class Replica:
     def __init__(self, embedding_set: EmbeddingSet, *, catalog: Catalog, state: State, folder: Path) -> None:
         self.embedding_set = embedding_set
         self.generation: Generation | None = None
+        self.index_fault: str | None = None  # what Redis lacks of the index, so that it is not asked
         self._catalog, self._state = catalog, state
-        self.folder = folder / f"{embedding_set.collection}-{embedding_set.tag}"
+        self.folder = replica_folder(folder, embedding_set)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._table = RowTable()
         self._mapped: dict[str, MappedSegment] = {}  # by segment; never changed, only replaced
@@ -83,9 +89,7 @@ class Replica:
                 present = set(self._mapped)  # a segment that comes while the store is listed may not be in the list
                 indexed = self._indexed()
                 # Tombstones first: those of a segment go after it was merged, and the merged segment has them too.
-                deleted: defaultdict[str, set[int]] = defaultdict(set)
-                for segment, image_id in self._catalog.tombstones(name):
-                    deleted[segment].add(image_id)
+                deleted = self._catalog.tombstones_by_segment(name)
                 listed = set(self._catalog.segments(name))
                 with self._changing:
                     self._table.add_tombstones(deleted)
@@ -118,7 +122,11 @@ class Replica:
 
     def load_generation(self) -> None:
         """Load the index generation in use."""
-        current = self._catalog.current_index(self.embedding_set.name)
+        try:
+            current = self._catalog.current_index(self.embedding_set.name)
+        except Invalid as error:
+            _log.error("%s: which generation is in use cannot be read: %s", self.embedding_set.collection, error)
+            current = None
         if current is None:
             self.generation = None
         elif self.generation is None or self.generation.number != current.generation:

@@ -7,16 +7,20 @@ from collections import defaultdict, deque
 from contextlib import suppress
 from pathlib import Path
 
-from services.query.replica.replica import Replica
-from shared.errors import ArtseekError, NotFound, Unavailable
+from services.query.replica.index_watch import CHECKING, IndexWatch
+from services.query.replica.replica import Replica, replica_folder
+from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
 from shared.state import Change, State
 from shared.storage import layout
 from shared.storage.catalog import Catalog, EmbeddingSet
+from shared.waits import WaitLog
 
 _log = logging.getLogger(__name__)
 
 _BLOCK_MS = 500
 _PAUSE_S = 0.5
+_STOP_S = 10.0
+_COPIES = "*-????????"  # folders of replicas
 _RELIST_S = 60.0  # lists the store anew, should an announcement ever be lost
 
 
@@ -35,6 +39,7 @@ class ReplicaSync:
         self._catalog, self._state, self._folder = catalog, state, folder
         self._replicas: dict[str, Replica] = {}  # by embedding set; never changed, only replaced
         self._in_use: dict[str, Replica] = {}  # by collection; never changed, only replaced
+        self._faults: dict[str, str] = {}  # collection to why it cannot be followed
         self._activated: dict[str, str] = {}  # collection to the embedding set that was announced as activated
         self._position: str | None = None  # None: the store must be listed
         self._pending: defaultdict[str, deque[Change]] = defaultdict(deque)  # read from the stream, not applied yet
@@ -43,8 +48,13 @@ class ReplicaSync:
             threading.RLock
         )  # held by the thread that applies what is pending
         self._lock = threading.RLock()  # held for a round trip, never while something is fetched
+        self._index_watch = IndexWatch(catalog, state)
+        self._unchecked: set[str] = set()  # collections whose index is to be checked
         self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="replica-sync", daemon=True)
         self._listed_at = 0.0
+        self._wait_log = WaitLog(_log, "following")
+        self._listing_wait_log = WaitLog(_log, "listing the object store")
         self.connected = False  # whether the index answered the last time
         self.listed = threading.Event()
 
@@ -53,17 +63,32 @@ class ReplicaSync:
         """The replicas in use by the names of their collections."""
         return self._in_use
 
+    @property
+    def faults(self) -> dict[str, str]:
+        """Why collections cannot be followed, by their names."""
+        return dict(self._faults)
+
     def replica(self, collection: str) -> Replica:
         """Return the replica of a collection that is in use, in step.
 
         Raises:
             NotFound: There is no such collection.
+            Unavailable: The collection cannot be read, and there is no replica of it.
         """
         self.catch_up(collection)
         try:
             return self._in_use[collection]
         except KeyError:
-            raise NotFound(f"there is no collection {collection!r}") from None
+            if collection in self._faults:
+                raise Unavailable(f"the collection {collection!r}: {self._faults[collection]}") from None
+            raise self._missing(collection) from None
+
+    def _missing(self, collection: str) -> NotFound:
+        """Return the error that says that there is no such collection, or what it is called now."""
+        try:
+            return self._catalog.missing(collection)
+        except Unavailable:
+            return NotFound(f"there is no collection {collection!r}")
 
     def is_in_use(self, replica: Replica) -> bool:
         """Return whether a collection is still searched by this replica."""
@@ -80,11 +105,13 @@ class ReplicaSync:
 
     def start(self) -> None:
         """Begin to follow the changes, on a background thread."""
-        threading.Thread(target=self._run, name="replica-sync", daemon=True).start()
+        self._thread.start()
 
     def stop(self) -> None:
-        """Stop following."""
+        """Stop following; what is being applied is finished first, unless a server keeps it waiting."""
         self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_S)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -92,19 +119,23 @@ class ReplicaSync:
                 if self._position is None or time.monotonic() - self._listed_at > _RELIST_S:
                     self._list_all()
                 self._state.changes.since(self._position or "0-0", block_ms=_BLOCK_MS)
+                if not self.connected:
+                    self._distrust_indexes()  # Redis may have lost a part of what it held
                 self.connected = True
                 self.catch_up()
+                self._check_indexes()
                 self._fetch_merged()
                 for replica in self._replicas.values():
                     replica.verify_some()
+                if self.connected:
+                    self._wait_log.goes_on()
             except Unavailable as error:
-                if self.connected or not self.listed.is_set():
-                    _log.warning("following waits: %s", error)
+                self._wait_log.waits(error)
                 self.connected = False
                 self._list_without_index()
                 self._stop.wait(_PAUSE_S)
-            except Exception:
-                _log.exception("following failed, the store is listed anew")
+            except Exception as error:  # the store is listed anew
+                self._wait_log.waits(error, trace=True)
                 self._position = None
                 self._stop.wait(_PAUSE_S)
 
@@ -120,7 +151,7 @@ class ReplicaSync:
             for set_name in list(self._pending) if collection is None else self._awaited(collection):
                 self._apply_pending(set_name)
         except Unavailable as error:
-            _log.warning("cannot follow: %s", error)
+            self._wait_log.waits(error)
             self.connected = False
 
     def _awaited(self, collection: str) -> list[str]:
@@ -140,6 +171,7 @@ class ReplicaSync:
                 since = self._state.changes.since(self._position)
                 if since is None:
                     self._position = None
+                    self._distrust_indexes()
                     return
                 position, changes = since
                 if position == self._position:
@@ -170,6 +202,7 @@ class ReplicaSync:
             self._activate(set_name)
         elif replica is None or change.kind in {"collection", "rebuilt"}:
             self._synchronise(set_name)
+            self._unchecked.add(layout.collection_of(set_name))
         elif change.kind in {"segment", "merged"}:
             replica.add_segment(change.value)
         elif change.kind == "deleted":
@@ -188,13 +221,29 @@ class ReplicaSync:
                     replica.add_segment(waiting[0])
                 waiting.popleft()
 
+    def _distrust_indexes(self) -> None:
+        """Have no index asked before it is checked."""
+        for name, replica in self._in_use.items():
+            replica.index_fault = replica.index_fault or CHECKING
+            self._unchecked.add(name)
+
+    def _check_indexes(self) -> None:
+        """Check the indexes that are due."""
+        for name in list(self._unchecked):
+            if self._stop.is_set():
+                return
+            if (replica := self._in_use.get(name)) is not None:
+                self._index_watch.check(replica)
+            self._unchecked.discard(name)
+
     def _list_without_index(self) -> None:
         """List the store once though the index is away, so that exact search answers."""
         if not self.listed.is_set():
             try:
                 self._list_store()
+                self._listing_wait_log.goes_on()
             except Unavailable as error:
-                _log.warning("listing waits: %s", error)
+                self._listing_wait_log.waits(error)
 
     def _list_all(self) -> None:
         if self._position is not None:  # a regular listing: what is announced meanwhile is applied too
@@ -209,6 +258,8 @@ class ReplicaSync:
         self._position = position
 
     def _list_store(self) -> None:
+        if not self.listed.is_set() and not any(self._folder.glob(_COPIES)):
+            self._catalog.store.ensure_bucket()  # of a new system; one that is lost with all it held is not made anew
         # The first embedding set of a collection has its name.
         embedding_sets = {*self._catalog.names(), *self._catalog.all_unused_embedding_sets()}
         for set_name in sorted(embedding_sets):
@@ -218,27 +269,34 @@ class ReplicaSync:
         ):
             self._remove(dropped)
         names = {layout.collection_of(set_name) for set_name in embedding_sets}
+        self._faults = {name: reason for name, reason in self._faults.items() if name in names}
         for name in self._in_use.keys() - names:
             self._remove(self._in_use[name].embedding_set.name)
         if not self.listed.is_set():
             self._clear_away()
+            self._distrust_indexes()  # before the first request: nobody knows what happened to Redis until now
+        self._unchecked.update(names)
         self._listed_at = time.monotonic()
         self.listed.set()
 
     def _clear_away(self) -> None:
         """At the start, remove the files of collections that were dropped while no query service ran."""
         followed = {replica.folder for replica in self._replicas.values()}
-        for folder in set(self._folder.glob("*-????????")) - followed:
+        for folder in set(self._folder.glob(_COPIES)) - followed:
             for file in (*folder.glob("*.arrow"), *folder.glob("*.lengths"), *folder.glob("*.part")):
                 file.unlink()
             with suppress(OSError):  # not empty: it is no replica of ours
                 folder.rmdir()
 
     def _synchronise(self, set_name: str) -> None:
-        """Bring the replica of an embedding set, or of the set that its collection uses, in step with the store."""
+        """Bring the replica of an embedding set, or of the set that its collection uses, in step with the store.
+
+        A collection that cannot be read is a fault of its own: the others are followed.
+        """
         name = layout.collection_of(set_name)
         try:
             used = self._catalog.get(name)
+            self._faults.pop(name, None)
             superseded = layout.number_of(set_name) < used.number
             manifest = used if superseded or used.name == set_name else self._catalog.embedding_set(set_name)
             replica = self._replicas.get(manifest.name)
@@ -257,14 +315,19 @@ class ReplicaSync:
                 self._remove(in_use.embedding_set.name)
         except Unavailable:
             raise
-        except ArtseekError as error:
-            _log.error("the collection %s cannot be followed: %s", name, error)
+        except Exception as error:
+            reason = str(error) if isinstance(error, ArtseekError) else f"{type(error).__name__}: {error}"
+            if self._faults.get(name) != reason:
+                _log.error("the collection %s cannot be followed: %s", name, reason)
+            self._faults[name] = reason
 
     def _is_there(self, name: str) -> bool:
         try:
             self._catalog.get(name)
         except NotFound:
             return False
+        except Invalid:
+            return True
         return True
 
     def _begin(self, embedding_set: EmbeddingSet) -> None:
@@ -275,10 +338,24 @@ class ReplicaSync:
                 return
             if replica is not None:
                 self._remove(set_name)
+            self._link_files(embedding_set)
             replica = Replica(embedding_set, catalog=self._catalog, state=self._state, folder=self._folder)
             replica.synchronise()
             with self._lock:
                 self._replicas = {**self._replicas, set_name: replica}
+
+    def _link_files(self, embedding_set: EmbeddingSet) -> None:
+        """Have the files of a collection that was renamed under its new name too, so that they are not fetched again.
+
+        The tag of an embedding set tells that it is the same. Files are replaced, never changed.
+        """
+        folder = replica_folder(self._folder, embedding_set)
+        for replica in list(self._replicas.values()):
+            if replica.embedding_set.tag == embedding_set.tag and replica.folder != folder and not folder.exists():
+                folder.mkdir(parents=True)
+                for file in replica.folder.glob("*.arrow"):
+                    with suppress(OSError):  # replaced at this moment, or a file system without links
+                        (folder / file.name).hardlink_to(file)
 
     def _activate(self, set_name: str) -> None:
         """Use the replica of the embedding set that was activated."""
@@ -286,6 +363,9 @@ class ReplicaSync:
         try:
             used = self._catalog.get(name)
         except NotFound:
+            return
+        except Invalid as error:
+            self._faults[name] = str(error)
             return
         replica = self._replicas.get(used.name)
         if replica is None or replica.embedding_set != used:

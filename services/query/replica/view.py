@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,10 +24,14 @@ class Counts:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which images may be found: those with one of the labels, and with one of the ids; None: any."""
+    """Which images may be found: those with one of the labels, with one of the ids, and chosen; None: any.
+
+    `chosen` returns the live rows of a view that are, ascending.
+    """
 
     labels: frozenset[str] | None = None
     among: Ids | None = None
+    chosen: "Callable[[View], Rows] | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +95,10 @@ class View:
     def latest(self, *, limit: int, offset: int, label: str) -> tuple[int, Rows]:
         """Return how many images there are (of a class, if `label` names one), and a page of rows, the latest first."""
         rows = RowFilter(self, Filter(labels=frozenset({label}) if label else None)).rows()
+        return len(rows), self.latest_of(rows, limit=limit, offset=offset)
+
+    def latest_of(self, rows: Rows, *, limit: int, offset: int) -> Rows:
+        """Return a page of ascending rows, the latest added first."""
         added = np.concatenate([np.empty(0), *(mapped.added[local] for mapped, _, local in self.parts(rows))])
         last = len(rows) - (offset + limit)
         if last > 0:  # only those that are on this page or before it need be sorted
@@ -98,7 +106,7 @@ class View:
             order = near[np.lexsort((self.ids[rows[near]], -added[near]))]
         else:
             order = np.lexsort((self.ids[rows], -added))
-        return len(rows), rows[order[offset : offset + limit]]
+        return rows[order[offset : offset + limit]]
 
 
 class RowFilter:
@@ -116,6 +124,10 @@ class RowFilter:
         if criteria.among is not None:
             found = view.find(criteria.among)
             self._among = distinct(found[found >= 0])
+            most = min(most, len(self._among))
+        if criteria.chosen is not None:
+            chosen = criteria.chosen(view)
+            self._among = chosen if self._among is None else np.intersect1d(self._among, chosen, assume_unique=True)
             most = min(most, len(self._among))
         self.size = most  # images that pass, at most
 

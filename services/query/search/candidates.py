@@ -31,7 +31,7 @@ class FetchedCandidates:
     budget: int | None
 
 
-class Superseded(Exception):
+class ReplicaSuperseded(Exception):
     """The collection has changed to another embedding set since the search began."""
 
 
@@ -48,7 +48,7 @@ class CandidateFetcher:
         """Return the candidates of the first of these queries, of as many as fit into memory; None without an index.
 
         Raises:
-            Superseded: The replica is not in use any more.
+            ReplicaSuperseded: The replica is not in use any more.
             Unavailable: For `mode=lsh`, the index does not answer.
         """
         try:
@@ -60,7 +60,7 @@ class CandidateFetcher:
                     # The generation may have been replaced, and its buckets dropped, while they were read.
                     self._replica_sync.catch_up(search_query.collection)
                 if not self._replica_sync.is_in_use(replica):
-                    raise Superseded
+                    raise ReplicaSuperseded
                 if replica.generation is not None and replica.generation.number == generation.number:
                     return FetchedCandidates(
                         generation.number,

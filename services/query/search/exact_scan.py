@@ -1,15 +1,21 @@
 """The exact scan: queries are compared with every image that passes the filter."""
 
+from collections.abc import Sequence
+
 from services.query.replica.mapped_segment import Vectors
 from services.query.replica.view import RowFilter
 from services.query.search.ranking import rank, with_score
 from services.query.search.search_query import SearchQuery, SearchResult
 
 
-def exact_scan(queries: Vectors, search_query: SearchQuery, row_filter: RowFilter) -> list[SearchResult]:
-    """Return the result for each query, float32 [q, dim]."""
+def exact_scan(
+    queries: Vectors, own_ids: Sequence[int | None], search_query: SearchQuery, row_filter: RowFilter
+) -> list[SearchResult]:
+    """Return the result for each query, float32 [q, dim], and the id of its image where it is one of the collection."""
     rows = row_filter.rows()
-    ranked = rank(row_filter.view, queries, rows, k=search_query.k, metric=search_query.metric)
+    view = row_filter.view
+    own_rows = [None if own_id is None else view.row(own_id) for own_id in own_ids]
+    ranked = rank(view, queries, rows, k=search_query.k, metric=search_query.metric, own_rows=own_rows)
     return [
         SearchResult(with_score(hits, search_query.min_score), candidates=len(rows), passed=len(rows))
         for hits in ranked

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from services.query.replica.mapped_segment import Vectors
 from services.query.replica.replica import Replica
@@ -10,17 +11,24 @@ from services.query.search.relevance_feedback import moved
 from services.query.search.search_query import SearchQuery
 from services.query.search.stage_timer import StageTimer
 from shared.clients import ConnectModel
-from shared.errors import Invalid
-from shared.images import Limits, decode
+from shared.errors import Invalid, ObjectNotFound
+from shared.images import Decoder, ImageRefused
+from shared.images.regions import Region
+from shared.index.derivatives import Derivatives
 from shared.rpc.serving import ServingClient
+from shared.storage.documents import fetched_page
+from shared.storage.object_store import ObjectStore
+
+Pixels = npt.NDArray[np.uint8]
 
 
 class QueryVectors:
     """Makes query vectors; the client of each model is kept."""
 
-    def __init__(self, connect_model: ConnectModel, limits: Limits) -> None:
+    def __init__(self, connect_model: ConnectModel, decoder: Decoder, store: ObjectStore) -> None:
         self._connect_model = connect_model
-        self._limits = limits
+        self._decoder = decoder
+        self._store = store
         self._models: dict[tuple[str, int], ServingClient] = {}
 
     def of_search(
@@ -32,7 +40,7 @@ class QueryVectors:
             NotFound: The collection has no such image.
             ImageRefused: The query image is refused.
             Invalid: The vector does not fit, or nothing is given to search for.
-            Unavailable: The model server does not answer.
+            Unavailable: The model server does not answer, or too many images wait to be decoded.
         """
         query = self._query(search_query, replica, timer, time_left_s)
         like, unlike = stored_vectors(replica, search_query.like), stored_vectors(replica, search_query.unlike)
@@ -61,19 +69,52 @@ class QueryVectors:
         self, search_query: SearchQuery, replica: Replica, timer: StageTimer, time_left_s: float | None
     ) -> Vectors | None:
         """Return the vector of image, id or vector; None if the search has examples only."""
-        if search_query.image_id is not None:
+        box = search_query.box
+        if box is not None and search_query.image is None and search_query.image_id is None:
+            raise Invalid("a box is a part of a picture: give an image or an id beside it")
+        if search_query.image_id is not None and box is None:
             stored: Vectors = stored_vectors(replica, [search_query.image_id])[0]
             return stored
         if search_query.vector is not None:
             return _checked(search_query.vector, replica.embedding_set.dim, "the vector")
-        if search_query.image is None:
+        if search_query.image is None and search_query.image_id is None:
             return None
         model = self._model(replica.embedding_set.model, replica.embedding_set.version)
+        size = model.signature().input_size
         with timer.stage("decode"):
-            pixels, _ = decode(search_query.image, size=model.signature().input_size, limits=self._limits)
+            if search_query.image is not None:
+                pixels = self._part(search_query.image, box, size)
+            elif box is not None:
+                pixels = self._part_of_stored(search_query.image_id or 0, box, size, replica)
         with timer.stage("embed"):
             embedded: Vectors = model.embed(pixels[np.newaxis], timeout_s=time_left_s)[0]
             return embedded
+
+    def _part(self, image: bytes, box: Region | None, size: int) -> Pixels:
+        """Return the pixels of an image or a part of it, uint8 [size, size, 3]."""
+        part = None
+        if box is not None:
+            info = self._decoder.identify(image)
+            part = box.within(info.width, info.height)
+        return self._decoder.decode(image, size=size, part=part)[0]
+
+    def _part_of_stored(self, image_id: int, box: Region, size: int, replica: Replica) -> Pixels:
+        """Return the pixels of a part of an image of the collection, from its original where that can be decoded."""
+        segment, row = replica.find(image_id)
+        entry = segment.entry(row)
+        part = box.within(entry.width, entry.height)
+        try:
+            with fetched_page(self._store, entry.digest, entry.size) as (original, page):
+                return self._decoder.decode(original, size=size, page=page, part=part)[0]
+        except (ImageRefused, ObjectNotFound):  # too large for this service, or kept elsewhere
+            derivative = Derivatives(self._store, self._decoder).get(entry.digest)
+            if derivative is None:
+                raise
+        shown = self._decoder.identify(derivative.data)
+        scale = shown.width / entry.width, shown.height / entry.height
+        left, top, right, bottom = (round(side * scale[place % 2]) for place, side in enumerate(part))
+        coarse = left, top, max(right, left + 1), max(bottom, top + 1)
+        return self._decoder.decode(derivative.data, size=size, part=coarse)[0]
 
     def _model(self, name: str, version: int) -> ServingClient:
         key = (name, version)

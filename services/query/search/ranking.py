@@ -1,6 +1,6 @@
 """Ranking: rows of a view by their similarity to queries, exactly."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -16,6 +16,7 @@ from shared.similarity import distances_and_scores
 # What single precision may be off by, relative to the terms added: thousands of roundings, most of which cancel
 # out. Rows that lie within it of the last hit are ranked again in double precision.
 _ROUNDING = 32 * float(np.finfo(np.float32).eps)
+_EQUAL = 1e-12  # distances in float64 that differ by less are those of equal images
 _EXACT = 2**20  # numbers converted to float64 at a time: 8 MB
 _GATHERED = 2**17  # numbers gathered at a time: 512 kB, which a core's cache holds while they are multiplied
 _SCANNED = 2**21  # numbers multiplied at a time where rows lie side by side; the interpreter is free meanwhile
@@ -39,11 +40,14 @@ class Hit:
         return int(self.segment.ids[self.row])
 
 
-def rank(view: View, queries: Vectors, rows: Rows, *, k: int, metric: Metric) -> list[list[Hit]]:
+def rank(
+    view: View, queries: Vectors, rows: Rows, *, k: int, metric: Metric, own_rows: Sequence[int | None] | None = None
+) -> list[list[Hit]]:
     """Return for each query, float32 [q, dim], the `k` of these rows most similar to it, the best first.
 
-    Rows are ascending, int64 [n]. Images at the same distance come in the order of their ids. Memory is bounded,
-    whatever n and q are: neither all embeddings nor all products are held at a time.
+    Rows are ascending, int64 [n]. Images at the same distance come in the order of their ids, but the row in
+    `own_rows`, whose image the query is, comes first among its equals. Memory is bounded, whatever n and q are: neither
+    all embeddings nor all products are held at a time.
     """
     best = [_BestRows(k) for _ in queries]
     lengths = np.linalg.norm(queries, axis=1).astype(np.float32)
@@ -56,8 +60,8 @@ def rank(view: View, queries: Vectors, rows: Rows, *, k: int, metric: Metric) ->
         for best_rows, query_closeness, query_error in zip(best, closeness, error, strict=True):
             best_rows.add(block, query_closeness, query_error)
     return [
-        _rank_in_double_precision(view, query, best_rows.rows, k, metric)
-        for query, best_rows in zip(queries, best, strict=True)
+        _rank_in_double_precision(view, query, best_rows.rows, k, metric, own_row)
+        for query, best_rows, own_row in zip(queries, best, own_rows or [None] * len(queries), strict=True)
     ]
 
 
@@ -152,8 +156,13 @@ class _BestRows:
             self.rows, self._closeness, self._error = self.rows[kept], self._closeness[kept], self._error[kept]
 
 
-def _rank_in_double_precision(view: View, query: Vectors, rows: Rows, k: int, metric: Metric) -> list[Hit]:
-    """Return the `k` best of these ascending rows, in the order of their distances in float64, then of their ids."""
+def _rank_in_double_precision(
+    view: View, query: Vectors, rows: Rows, k: int, metric: Metric, own_row: int | None
+) -> list[Hit]:
+    """Return the `k` best of these ascending rows, in the order of their distances in float64, then of their ids.
+
+    The query's own row comes first among rows at the least distance.
+    """
     distances, scores = np.empty(len(rows)), np.empty(len(rows))
     step = max(1, _EXACT // len(query))
     for start in range(0, len(rows), step):
@@ -162,7 +171,10 @@ def _rank_in_double_precision(view: View, query: Vectors, rows: Rows, k: int, me
         for segment, part, segment_rows in view.parts(block):
             points[part] = segment.vectors[segment_rows]
         distances[start : start + step], scores[start : start + step] = distances_and_scores(points, query, metric)
-    order = np.lexsort((view.ids[rows], distances))[:k]
+    is_own = rows == (-1 if own_row is None else own_row)
+    if is_own.any() and distances[is_own][0] - distances.min() < _EQUAL:
+        distances[is_own] = distances.min()  # copies may seem nearer by a rounding
+    order = np.lexsort((view.ids[rows], ~is_own, distances))[:k]
     places = [view.place(row) for row in rows[order].tolist()]
     return [
         Hit(segment, row, score, distance)

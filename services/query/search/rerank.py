@@ -11,17 +11,40 @@ from shared.state import most_seen
 
 
 def rerank(
-    query: Vectors, fetched: FetchedCandidates, place: int, search_query: SearchQuery, row_filter: RowFilter
+    query: Vectors,
+    own_id: int | None,
+    fetched: FetchedCandidates,
+    place: int,
+    search_query: SearchQuery,
+    row_filter: RowFilter,
 ) -> SearchResult:
-    """Return the best of the candidates of a query, float32 [dim], whose place among the fetched ones is `place`."""
+    """Return the best of the candidates of a query, float32 [dim], whose place among the fetched ones is `place`.
+
+    An image of the collection is a candidate for itself, even if its bucket is too full to name it or the budget is
+    used up.
+    """
     candidates = fetched.candidates[place]
     rows = row_filter.view.find(candidates.ids)
     passing = row_filter.passing(rows)
     rows = rows[passing]
-    passed = len(rows)
+    own_row = None if own_id is None else row_filter.view.row(own_id)
+    own = np.array([] if own_row is None else [own_row], dtype=np.int64)
+    own = own[row_filter.passing(own)]
+    passed = len(np.union1d(rows, own))
     if fetched.budget is not None and passed > fetched.budget:
-        rows = rows[most_seen(candidates.counts[passing], candidates.first[passing], fetched.budget)]
-    (hits,) = rank(row_filter.view, query[np.newaxis], np.sort(rows), k=search_query.k, metric=search_query.metric)
+        kept = most_seen(candidates.counts[passing], candidates.first[passing], fetched.budget)
+        if len(own) and own[0] not in rows[kept]:
+            kept = most_seen(candidates.counts[passing], candidates.first[passing], fetched.budget - 1)
+        rows = rows[kept]
+    rows = np.union1d(rows, own)
+    (hits,) = rank(
+        row_filter.view,
+        query[np.newaxis],
+        rows,
+        k=search_query.k,
+        metric=search_query.metric,
+        own_rows=[own_row],
+    )
     return SearchResult(
         hits=with_score(hits, search_query.min_score),
         mode="lsh",

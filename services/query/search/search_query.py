@@ -1,13 +1,15 @@
 """What is searched for, and what is found."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from services.query.replica.mapped_segment import Vectors
-from services.query.replica.view import Filter
+from services.query.replica.mapped_segment import Rows, Vectors
+from services.query.replica.view import Filter, View
 from services.query.search.ranking import Hit
+from shared.images.regions import Region
 from shared.rpc.query import SearchOptions
 
 
@@ -20,6 +22,8 @@ class SearchQuery(SearchOptions):
         image: Bytes of an image file.
         image_id: Id of an image of the collection.
         vector: An embedding, float32 [dim].
+        box: Which part of the image is searched for; None: all of it.
+        chosen: Returns the rows of a view whose records pass a filter; None: it does not matter what records say.
         for_evaluation: The search is made to evaluate the index, so it does not count as a live search.
     """
 
@@ -27,12 +31,15 @@ class SearchQuery(SearchOptions):
     image: bytes | None = None
     image_id: int | None = None
     vector: Vectors | None = None
+    box: Region | None = None
+    chosen: Callable[[View], Rows] | None = None
     for_evaluation: bool = False
 
-    def filter(self) -> Filter:
+    def criteria(self) -> Filter:
         """Return which images may be found."""
         among = None if self.among is None else np.fromiter(self.among, np.int64, len(self.among))
-        return Filter(frozenset(self.labels) or None, among)
+        labels = None if self.chosen is not None else frozenset(self.labels) or None  # else they are chosen by
+        return Filter(labels, among, self.chosen)
 
 
 @dataclass
@@ -47,6 +54,7 @@ class SearchResult:
         truncated_buckets: Probed buckets that hold more ids than they gave.
         seen: Distinct ids in the probed buckets, before filters and budget.
         timings_ms: Milliseconds by stage.
+        index_fault: Why the index was not asked: Redis has lost a part of it. None if it has not.
     """
 
     hits: list[Hit] = field(default_factory=list)
@@ -58,3 +66,4 @@ class SearchResult:
     truncated_buckets: int = 0
     seen: int = 0
     timings_ms: dict[str, float] = field(default_factory=dict)
+    index_fault: str | None = None

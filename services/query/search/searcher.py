@@ -12,7 +12,7 @@ from services.query.replica.mapped_segment import Vectors
 from services.query.replica.replica import Replica
 from services.query.replica.replica_sync import ReplicaSync
 from services.query.replica.view import RowFilter
-from services.query.search.candidates import CandidateFetcher, Superseded
+from services.query.search.candidates import CandidateFetcher, ReplicaSuperseded
 from services.query.search.exact_scan import exact_scan, needs_scan
 from services.query.search.query_vectors import QueryVectors
 from services.query.search.rerank import rerank
@@ -20,7 +20,7 @@ from services.query.search.search_query import SearchQuery, SearchResult
 from services.query.search.stage_timer import StageTimer
 from shared.clients import Clients
 from shared.errors import Invalid
-from shared.images import Limits
+from shared.images import Decoder
 from shared.rpc.query import MAX_BATCH
 from shared.rpc.serving import ServingError
 
@@ -31,7 +31,7 @@ class Searcher:
     Args:
         clients: Buckets and model server.
         replica_sync: Gives the replica of a collection.
-        limits: What a query image may be.
+        decoder: Decodes query images.
         exact_below: With ``mode=auto``, fewer images than this are scanned exactly.
         live_recall: Is offered the answers of the index to live searches; None: nothing is measured.
     """
@@ -41,12 +41,12 @@ class Searcher:
         clients: Clients,
         replica_sync: ReplicaSync,
         *,
-        limits: Limits,
+        decoder: Decoder,
         exact_below: int,
         live_recall: LiveRecall | None = None,
     ) -> None:
         self._replica_sync = replica_sync
-        self._query_vectors = QueryVectors(clients.connect_model, limits)
+        self._query_vectors = QueryVectors(clients.connect_model, decoder, clients.store)
         self._candidates = CandidateFetcher(clients.state.buckets, replica_sync)
         self._exact_below = exact_below
         self._live_recall = live_recall
@@ -60,18 +60,19 @@ class Searcher:
             NotFound: No such collection or image.
             ImageRefused: The query image is refused.
             Invalid: A parameter does not fit.
-            Unavailable: The model server, or for `mode=lsh` the index, does not answer.
+            Unavailable: The model server, the decoders, or for `mode=lsh` the index, does not answer.
         """
         search_query.check()
         timer = StageTimer()
 
         def run(replica: Replica) -> list[SearchResult]:
             vector = self._query_vectors.of_search(search_query, replica, timer, time_left_s)
-            return self._search(vector[np.newaxis], search_query, replica, timer)
+            own_id = None if search_query.box else search_query.image_id
+            return self._search(vector[np.newaxis], [own_id], search_query, replica, timer)
 
         with timer.stage("total"):
             (result,), replica = self._in_one_replica(search_query.collection, run)
-        result.timings_ms = timer.timings_ms
+        result.timings_ms, result.index_fault = timer.timings_ms, _index_fault(search_query, replica)
         return result, replica
 
     def search_batch(
@@ -92,12 +93,14 @@ class Searcher:
         timer = StageTimer()
 
         def run(replica: Replica) -> list[SearchResult]:
-            return self._search(self._query_vectors.of_batch(options, queries, replica), options, replica, timer)
+            vectors = self._query_vectors.of_batch(options, queries, replica)
+            own_ids = [query if isinstance(query, int) else None for query in queries]
+            return self._search(vectors, own_ids, options, replica, timer)
 
         with timer.stage("total"):
             results, replica = self._in_one_replica(options.collection, run)
         for result in results:
-            result.timings_ms = timer.timings_ms
+            result.timings_ms, result.index_fault = timer.timings_ms, _index_fault(options, replica)
         return results, replica
 
     def _in_one_replica(
@@ -112,42 +115,54 @@ class Searcher:
             replica = self._replica_sync.replica(collection)
             try:
                 return run(replica), replica
-            except Superseded:
+            except ReplicaSuperseded:
                 continue
             except ServingError:
                 if self._replica_sync.is_in_use(replica):  # otherwise the old model is no longer served
                     raise
 
     def _search(
-        self, queries: Vectors, search_query: SearchQuery, replica: Replica, timer: StageTimer
+        self,
+        queries: Vectors,
+        own_ids: Sequence[int | None],
+        search_query: SearchQuery,
+        replica: Replica,
+        timer: StageTimer,
     ) -> list[SearchResult]:
-        """Return the result for each query vector, float32 [q, dim]."""
-        row_filter = RowFilter(replica.view, search_query.filter())
+        """Return the result for each query vector, float32 [q, dim], and the image's id where it is one of them."""
+        row_filter = RowFilter(replica.view, search_query.criteria())
         results: list[SearchResult | None] = [None] * len(queries)
         if self._uses_index(search_query, replica, row_filter):
-            results = self._search_index(queries, search_query, replica, row_filter, timer)
+            results = self._search_index(queries, own_ids, search_query, replica, row_filter, timer)
         with timer.stage("rank"):
             # A query with too few candidates is unlike anything in the collection, so it is scanned too.
             rest = [place for place, result in enumerate(results) if result is None or needs_scan(result, search_query)]
             if rest:
-                scanned = exact_scan(queries[rest], search_query, row_filter.of(replica.view))
+                own_of_rest = [own_ids[place] for place in rest]
+                scanned = exact_scan(queries[rest], own_of_rest, search_query, row_filter.of(replica.view))
                 for place, result in zip(rest, scanned, strict=True):
                     results[place] = result
         return [result for result in results if result is not None]
 
     def _uses_index(self, search_query: SearchQuery, replica: Replica, row_filter: RowFilter) -> bool:
         """Return whether the index is asked; otherwise all images that pass the filter are scanned."""
-        if search_query.mode == "exact" or replica.generation is None:
+        if search_query.mode == "exact" or replica.generation is None or replica.index_fault is not None:
             return False
         return search_query.mode == "lsh" or (row_filter.size >= self._exact_below and self._replica_sync.connected)
 
     def _search_index(
-        self, queries: Vectors, search_query: SearchQuery, replica: Replica, row_filter: RowFilter, timer: StageTimer
+        self,
+        queries: Vectors,
+        own_ids: Sequence[int | None],
+        search_query: SearchQuery,
+        replica: Replica,
+        row_filter: RowFilter,
+        timer: StageTimer,
     ) -> list[SearchResult | None]:
         """Return for each query what the index yields, None if there is no index."""
         results: list[SearchResult | None] = []
         while len(results) < len(queries):
-            rest = queries[len(results) :]
+            rest, own_of_rest = queries[len(results) :], own_ids[len(results) :]
             fetched = self._candidates.fetch(rest, search_query, replica, timer)
             if fetched is None:
                 return [*results, *(None for _ in rest)]
@@ -155,7 +170,7 @@ class Searcher:
             with timer.stage("rank"):
                 row_filter = row_filter.of(replica.view)
                 for place in range(len(fetched.candidates)):
-                    result = rerank(rest[place], fetched, place, search_query, row_filter)
+                    result = rerank(rest[place], own_of_rest[place], fetched, place, search_query, row_filter)
                     results.append(result)
                     if not needs_scan(result, search_query):
                         self._offer(rest[place], search_query, row_filter, result)
@@ -176,3 +191,8 @@ class Searcher:
                 hits=result.hits,
             )
         )
+
+
+def _index_fault(search_query: SearchQuery, replica: Replica) -> str | None:
+    """Return why the index was not asked though the search allowed it; None if there was no reason."""
+    return None if search_query.mode == "exact" else replica.index_fault

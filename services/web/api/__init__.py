@@ -1,6 +1,38 @@
 """The REST API, below ``/api/v1``."""
 
-from services.web.api import collections, evaluations, files, images, jobs, recall, search
+from services.web.api import (
+    collections,
+    evaluations,
+    files,
+    images,
+    jobs,
+    paths,
+    proof,
+    query_sets,
+    recall,
+    records,
+    search,
+    shares,
+    trash,
+    users,
+)
 from services.web.api.operations import api, blueprint
 
-__all__ = ["api", "blueprint", "collections", "evaluations", "files", "images", "jobs", "recall", "search"]
+__all__ = [
+    "api",
+    "blueprint",
+    "collections",
+    "evaluations",
+    "files",
+    "images",
+    "jobs",
+    "paths",
+    "proof",
+    "query_sets",
+    "recall",
+    "records",
+    "search",
+    "shares",
+    "trash",
+    "users",
+]

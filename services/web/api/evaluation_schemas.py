@@ -12,7 +12,7 @@ from shared.evaluation.report import EvaluationReport
 from shared.evaluation.report_json import JudgedByAnswer
 from shared.evaluation.rows import QueryRow, query_rows
 from shared.evaluation.run_scores import RunScores
-from shared.schemas.urls import API
+from shared.schemas.urls import api_url
 from shared.similarity import Metric
 
 
@@ -41,6 +41,7 @@ class EvaluationSummaryAnswer(TypedDict):
     created: str
     seconds: float
     k: int
+    field: str
     queries: int
     query_set: JudgedByAnswer
     copied: int | None
@@ -110,7 +111,7 @@ class EvaluationStartedAnswer(TypedDict):
 
 def evaluation_url(evaluation: str) -> str:
     """Return the path of an evaluation."""
-    return f"{API}/evaluations/{evaluation}"
+    return api_url(f"/evaluations/{evaluation}")
 
 
 def summary_answer(report: EvaluationReport) -> EvaluationSummaryAnswer:
@@ -123,6 +124,7 @@ def summary_answer(report: EvaluationReport) -> EvaluationSummaryAnswer:
         created=report.created,
         seconds=report.seconds,
         k=report.k,
+        field=report.field,
         queries=report.queries,
         query_set=report.query_set.summary(),
         copied=report.query_set.copied,

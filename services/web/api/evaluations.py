@@ -3,6 +3,8 @@
 from flask import request
 from flask.typing import ResponseReturnValue
 
+from services.web import quotas, removal
+from services.web.access import authorize, each, of_evaluation, of_view, open_collections
 from services.web.api.evaluation_schemas import (
     EvaluationsAnswer,
     EvaluationStartedAnswer,
@@ -21,19 +23,21 @@ from services.web.api.inputs import (
     read_json,
 )
 from services.web.api.openapi import Answer, Body, Schema, flat_schema
-from services.web.api.operations import api, reply
+from services.web.api.operations import api, deletion_reply, reply
 from services.web.clients import web_clients
 from services.web.problems import FieldError, Problem, invalid
 from shared.errors import Invalid, NotFound
+from shared.evaluation.evaluations import Evaluations
 from shared.evaluation.grids import grid_settings
 from shared.evaluation.index_setting import IndexSetting
 from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.report_json import EvaluationAnswer
-from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import rows_of
 from shared.messaging.job_submission import submit
 from shared.messaging.messages import EvaluationRequest
+from shared.schemas.images import DeletionAnswer
 from shared.schemas.urls import job_url
+from shared.state import Rejection
 from shared.state.jobs import new_job_id
 
 
@@ -49,6 +53,7 @@ def _body() -> Schema:
 @api.operation(
     "GET",
     "/evaluations",
+    rule=each("inspect", signed_in=True),
     query_model=EvaluationListing,
     answers={200: Answer("A part of the evaluations.", EvaluationsAnswer)},
     problems=(503,),
@@ -56,7 +61,8 @@ def _body() -> Schema:
 def list_evaluations(query: EvaluationListing) -> ResponseReturnValue:
     """List the evaluations, the newest first."""
     evaluations = Evaluations(web_clients().store)
-    ids = evaluations.ids(query.collection or None)
+    seen = open_collections("inspect")
+    ids = [found for found in evaluations.ids(query.collection or None) if seen is None or found[0] in seen]
     page = ids[query.offset : query.offset + query.limit]
     summaries = [summary_answer(evaluations.get(collection, evaluation)) for collection, evaluation in page]
     return reply(EvaluationsAnswer(evaluations=summaries, total=len(ids), limit=query.limit, offset=query.offset))
@@ -65,6 +71,7 @@ def list_evaluations(query: EvaluationListing) -> ResponseReturnValue:
 @api.operation(
     "GET",
     "/evaluations/{id}",
+    rule=of_evaluation("inspect"),
     path_model=EvaluationPath,
     answers={200: Answer("The evaluation.", EvaluationAnswer)},
     problems=(404, 503),
@@ -76,14 +83,31 @@ def get_evaluation(path: EvaluationPath) -> ResponseReturnValue:
 
 
 @api.operation(
+    "DELETE",
+    "/evaluations/{id}",
+    rule=of_evaluation("change"),
+    path_model=EvaluationPath,
+    answers={
+        202: Answer("It is under way, and ends at its next step.", DeletionAnswer, headers={"Location": "The job."}),
+        204: Answer("The evaluation is gone, and its queries if nothing else uses them."),
+    },
+    problems=(404, 503),
+)
+def delete_evaluation(path: EvaluationPath) -> ResponseReturnValue:
+    """Delete an evaluation; one that is under way is cancelled first."""
+    return deletion_reply(removal.delete_evaluation(web_clients(), path.id))
+
+
+@api.operation(
     "GET",
     "/evaluations/{id}/queries",
+    rule=of_evaluation("inspect"),
     path_model=EvaluationPath,
     query_model=EvaluationQueriesListing,
     answers={200: Answer("A part of the queries.", JudgedQueriesAnswer)},
     problems=(404, 503),
 )
-def list_judged_queries(path: EvaluationPath, query: EvaluationQueriesListing) -> ResponseReturnValue:
+def list_evaluated_queries(path: EvaluationPath, query: EvaluationQueriesListing) -> ResponseReturnValue:
     """List what each query of a run of an evaluation found."""
     store = web_clients().store
     evaluations = Evaluations(store)
@@ -98,6 +122,7 @@ def list_judged_queries(path: EvaluationPath, query: EvaluationQueriesListing) -
 @api.operation(
     "POST",
     "/evaluations",
+    rule=of_view("change", signed_in=True),
     bodies={"application/json": Body(_body())},
     answers={202: Answer("It is on its way.", EvaluationStartedAnswer, headers={"Location": "The job."})},
     problems=(400, 404, 413, 415, 503),
@@ -110,15 +135,24 @@ def judge_collection() -> ResponseReturnValue:
     body = checked(NewEvaluation, read_json(request.get_data()), "body", texts=False)
     if bool(body.sample) == bool(body.queries):
         raise invalid([FieldError(field="body.sample", message="or body.queries has to be given, one of the two")])
+    authorize(body.collection)
     clients = web_clients()
     clients.query.collection(body.collection)
+    quotas.check_load("evaluate")
     grid = _grid(body)
     sets, job = QuerySets(clients.store, clients.state), new_job_id()
     digest = sets.kept(body.queries) if body.queries else None
     if digest is not None:
         sets.use(digest, job)
     evaluation_request = EvaluationRequest(
-        k=body.k, query_set=digest, kept=body.queries or None, sample=body.sample, seed=body.seed, grid=grid
+        k=body.k,
+        query_set=digest,
+        kept=body.queries or None,
+        sample=body.sample,
+        seed=body.seed,
+        grid=grid,
+        field=body.field,
+        rejected=tuple(Rejection(one.name, one.code, one.reason) for one in body.rejected),
     )
     submit(
         clients.state.jobs,
@@ -127,6 +161,7 @@ def judge_collection() -> ResponseReturnValue:
         lambda job: clients.queue.evaluate(job=job, collection=body.collection, request=evaluation_request),
         job_id=job,
     )
+    quotas.note_load("evaluate", job)
     response = reply(EvaluationStartedAnswer(job=job, url=job_url(job), evaluation=evaluation_url(job)), 202)
     response.headers["Location"] = job_url(job)
     return response

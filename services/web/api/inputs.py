@@ -17,15 +17,18 @@ from pydantic import (
 
 from services.web.problems import FieldError, Problem, invalid
 from shared.evaluation import grids
-from shared.rpc.query import MAX_BATCH, MAX_K, Metric, Mode, SearchOptions
-from shared.rpc.query.options import DEFAULTS, OPTIONS
+from shared.file_names import LONGEST_SENT
+from shared.messaging.messages import MOST_REJECTED
+from shared.rpc.query import MAX_K
+from shared.rpc.query.options import MAX_FIELDS, OPTIONS
+from shared.state.jobs import Kind, State
 from shared.state.recall_log import KEPT_DAYS
 from shared.storage.layout import ID_BITS
 
 MAX_ID = 2**ID_BITS - 1
 MAX_LABEL = 200  # characters
-MAX_DIM = 65_536
-MAX_NUMBER = 3e38  # what single precision holds
+MAX_DELETED = 10_000  # images of one request
+LONGEST_REASON = 1000  # characters of why a file is no query
 MAX_JSON = 4 * 2**20  # bytes: as many ids as a search takes
 MAX_BATCH_JSON = 16 * 2**20  # bytes: as many vectors as a batch takes
 
@@ -41,6 +44,7 @@ def _integer(value: object, info: ValidationInfo) -> object:
     return value
 
 
+_SECRET = frozenset({"password", "new"})  # fields whose values no answer has
 _NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?([eE][+-]?\d{1,3})?", re.ASCII)
 
 
@@ -51,26 +55,47 @@ def _number(value: object, info: ValidationInfo) -> object:
     return value
 
 
-_READ = BeforeValidator(_integer)
-_READ_NUMBER = BeforeValidator(_number)
+def _flag(value: object, info: ValidationInfo) -> object:
+    """Read a flag as a query has it; leave the rest to be refused."""
+    if info.context is _TEXTS and value in {"true", "false"}:
+        return value == "true"
+    return value
+
+
+READ_INTEGER = _READ = BeforeValidator(_integer)
+READ_FLAG = BeforeValidator(_flag)
+READ_FLOAT = BeforeValidator(_number)
 CollectionName = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Name of the collection.", examples=["default"])
 ]
 ImageId = Annotated[int, Field(ge=1, le=MAX_ID, description="Id of the image.", examples=[4503599627370496]), _READ]
 Page = Annotated[int, Field(ge=1, le=1_000_000), _READ]
+FileName = Annotated[str, Field(min_length=1, max_length=LONGEST_SENT)]
 Label = Annotated[str, Field(max_length=MAX_LABEL, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
-def _option(name: str) -> Any:
-    """Return limits and description of a search option; a number that may be left open has 0 for that."""
-    option = OPTIONS[name]
-    description = f"{option.description}; 0: {option.unset}." if option.unset else f"{option.description}."
-    if option.max_items is not None:
-        return Field(max_length=option.max_items, description=description)
-    return Field(ge=0 if option.unset else option.least, le=option.most, description=description)
+def _filter(value: object) -> object:
+    """Read a filter as JSON has it, an object, or as a query or form has it: the text of one."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
 
-Hits = Annotated[int, _option("k"), _READ]
+RecordFilterText = Annotated[
+    str,
+    Field(max_length=200_000),
+    BeforeValidator(_filter),
+    WithJsonSchema(
+        {
+            "type": ["string", "object"],
+            "maxLength": 200_000,
+            "description": f"{OPTIONS['filter'].description}; numbers and dates may have `from` and `to` instead of "
+            "values; an empty value means images without any. In JSON, it may be an object.",
+            "examples": ['{"creator": ["Rembrandt van Rijn"], "date": {"from": "1650", "to": "1700"}}'],
+        }
+    ),
+]
+RecordText = Annotated[str, Field(max_length=1000, description=f"{OPTIONS['text'].description}.")]
+RecordField = Annotated[str, Field(max_length=80, pattern=r"^(-?[a-z][a-z0-9_]{0,62})?$")]
+RecordName = Annotated[str, Field(max_length=80, pattern=r"^([a-z][a-z0-9_]{0,62})?$")]
 
 
 class Input(BaseModel):
@@ -85,6 +110,12 @@ class CollectionPath(Input):
     name: CollectionName
 
 
+class CollectionChanges(Input):
+    """What is to be changed of a collection."""
+
+    name: Annotated[CollectionName, Field(description="The name that it is to have.")]
+
+
 class RecallListing(Input):
     """Which days of live recall to list."""
 
@@ -97,10 +128,50 @@ class ImagePath(CollectionPath):
     id: ImageId
 
 
+class DeletionOptions(Input):
+    """How to delete an image."""
+
+    purge: Annotated[
+        bool, Field(description="Whether to remove it for good: it cannot be restored from the trash."), READ_FLAG
+    ] = False
+
+
+class Deletion(Input):
+    """Which images to delete."""
+
+    ids: Annotated[list[ImageId], Field(min_length=1, max_length=MAX_DELETED, description="Ids of the images.")]
+    purge: Annotated[
+        bool, Field(description="Whether to remove them for good: they cannot be restored from the trash.")
+    ] = False
+    from_trash: Annotated[
+        bool,
+        Field(description="Whether to remove for good only images of the trash that the collection has not got back."),
+    ] = False
+
+
+class TrashListing(Input):
+    """Which images of the trash to list."""
+
+    limit: Annotated[int, Field(ge=1, le=1000, description="Number of images."), _READ] = 50
+    offset: Annotated[int, Field(ge=0, le=MAX_ID, description="Number of images to pass over."), _READ] = 0
+
+
 class JobPath(Input):
     """Path of a job."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$", description="Id of the job.")]
+
+
+class JobListing(Input):
+    """Which jobs to list."""
+
+    collection: Annotated[
+        str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,62})?$", description="Only of this collection; empty: of all.")
+    ] = ""
+    kind: Annotated[Literal[Kind, ""], Field(description="Only of this kind; empty: of any.")] = ""
+    state: Annotated[Literal[State, ""], Field(description="Only in this state; empty: in any.")] = ""
+    limit: Annotated[int, Field(ge=1, le=200, description="Number of jobs."), _READ] = 50
+    offset: Annotated[int, Field(ge=0, le=MAX_ID, description="Number of jobs to pass over."), _READ] = 0
 
 
 class EvaluationPath(Input):
@@ -140,6 +211,14 @@ _GRID = grids.json_schema() | {
 }
 
 
+class RejectedFile(Input):
+    """A file that was to be a query and was refused before it was sent: its name, a code, and the reason."""
+
+    name: Annotated[str, Field(max_length=LONGEST_SENT)]
+    code: Annotated[str, Field(max_length=40)]
+    reason: Annotated[str, Field(max_length=LONGEST_REASON)]
+
+
 class NewEvaluation(Input):
     """What to judge, and by what: a sample of the collection's own labelled images, or a kept query set."""
 
@@ -150,67 +229,28 @@ class NewEvaluation(Input):
     ] = 0
     queries: Annotated[CollectionName, Field(description="Name that a query set is kept under.")] = ""
     seed: Annotated[int, Field(ge=0, le=MAX_ID, description="Of sample, intervals and grid."), _READ] = 0
+    field: Annotated[RecordName, Field(min_length=1, description="Field whose values are the classes.")] = "label"
+    rejected: list[RejectedFile] = Field(
+        default_factory=list,
+        max_length=MOST_REJECTED,
+        description="Files that were to be queries and were refused before they were sent: the report names them.",
+    )
     grid: Annotated[Any, WithJsonSchema(_GRID)] = None  # which `shared.evaluation.grids` checks, if it is given at all
-
-
-class SearchInput(Input):
-    """How to search."""
-
-    k: Hits = DEFAULTS.k
-    mode: Annotated[Mode, _option("mode")] = DEFAULTS.mode
-    metric: Annotated[Metric, _option("metric")] = DEFAULTS.metric
-    probes: Annotated[int, _option("probes"), _READ] = 0
-    label: Annotated[list[Label], _option("labels")] = []
-    among: Annotated[list[ImageId], _option("among")] = []
-    like: Annotated[list[ImageId], _option("like")] = []
-    unlike: Annotated[list[ImageId], _option("unlike")] = []
-    min_score: Annotated[float, _option("min_score"), _READ_NUMBER] = -1.0
-    budget: Annotated[int, _option("budget"), _READ] = 0
-
-    def to_options(self) -> SearchOptions:
-        """Return the options of the search."""
-        return SearchOptions(
-            k=self.k,
-            mode=self.mode,
-            metric=self.metric,
-            probes=self.probes or None,
-            labels=self.label,
-            among=self.among or None,
-            like=self.like,
-            unlike=self.unlike,
-            min_score=self.min_score,
-            budget=self.budget or None,
-        )
-
-
-Vector = Annotated[
-    list[Annotated[float, Field(allow_inf_nan=False, ge=-MAX_NUMBER, le=MAX_NUMBER)]],
-    Field(min_length=1, max_length=MAX_DIM),
-]
-
-
-class SearchByJson(SearchInput):
-    """A search for what resembles an image of the collection, or an embedding, or examples alone."""
-
-    id: ImageId = 0
-    vector: Annotated[Vector, Field(description="An embedding of the collection's model.")] = []
-
-
-class SearchBatch(SearchInput):
-    """Searches with the same options: for images of the collection, or for embeddings."""
-
-    ids: Annotated[
-        list[ImageId], Field(min_length=1, max_length=MAX_BATCH, description="Images of the collection.")
-    ] = []
-    vectors: Annotated[
-        list[Vector], Field(min_length=1, max_length=MAX_BATCH, description="Embeddings of the collection's model.")
-    ] = []
 
 
 class UploadFields(Input):
     """What a form says beside its files."""
 
     label: Annotated[Label, Field(description="The label of all files of the form; empty: none.")] = ""
+    keep_labels: Annotated[
+        bool,
+        Field(description="Whether images that are there keep their labels; otherwise the newer label counts."),
+        READ_FLAG,
+    ] = False
+    names: list[FileName] = Field(
+        default_factory=list,
+        description="What each file is to be known by, in their order, such as its path in a folder; none: its name.",
+    )
 
 
 class Listing(Input):
@@ -219,6 +259,15 @@ class Listing(Input):
     limit: Annotated[int, Field(ge=1, le=1000, description="Number of images."), _READ] = 50
     offset: Annotated[int, Field(ge=0, le=MAX_ID, description="Number of images to pass over."), _READ] = 0
     label: Annotated[Label, Field(description="Only images of this class; empty: all.")] = ""
+    filter: RecordFilterText = ""
+    text: RecordText = ""
+    sort: Annotated[
+        RecordField,
+        Field(description="Field whose values give the order, backwards after `-`; empty: the latest added first."),
+    ] = ""
+    fields: Annotated[
+        list[RecordName], Field(max_length=MAX_FIELDS, description="Fields of the records that images come with.")
+    ] = []
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -267,6 +316,6 @@ def _refuse_constant(name: str) -> NoReturn:
 def _field_error(item: Any, where: str) -> FieldError:
     field = ".".join(str(part)[:80] for part in (where, *item["loc"]))
     message = item["msg"][:1].lower() + item["msg"][1:]
-    if item["type"] not in {"missing", "extra_forbidden"}:
+    if item["type"] not in {"missing", "extra_forbidden"} and not _SECRET.intersection(item["loc"]):
         message += f", not {ascii(item['input'])[:80]}"
     return FieldError(field=field, message=message)

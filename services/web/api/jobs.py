@@ -2,18 +2,42 @@
 
 from flask.typing import ResponseReturnValue
 
-from services.web.api.inputs import JobPath
+from services.web.access import each, of_job, open_collections
+from services.web.api.inputs import JobListing, JobPath
 from services.web.api.openapi import Answer
 from services.web.api.operations import api, reply
 from services.web.clients import web_clients
 from services.web.problems import Problem
-from shared.schemas.jobs import JobAnswer, job_answer
+from shared.schemas.jobs import JobAnswer, JobsAnswer, job_answer, job_summary
 from shared.state.jobs import CANCELLABLE
 
 
 @api.operation(
     "GET",
+    "/jobs",
+    rule=each("inspect", signed_in=True),
+    query_model=JobListing,
+    answers={200: Answer("A part of the jobs.", JobsAnswer)},
+    problems=(503,),
+)
+def list_jobs(query: JobListing) -> ResponseReturnValue:
+    """List the jobs, the newest first; they are kept for a week."""
+    jobs, total = web_clients().state.jobs.page(
+        collection=query.collection,
+        kind=query.kind,
+        states=[query.state] if query.state else [],
+        within=open_collections("inspect"),
+        offset=query.offset,
+        limit=query.limit,
+    )
+    summaries = [job_summary(job) for job in jobs]
+    return reply(JobsAnswer(jobs=summaries, total=total, limit=query.limit, offset=query.offset))
+
+
+@api.operation(
+    "GET",
     "/jobs/{id}",
+    rule=of_job("inspect"),
     path_model=JobPath,
     answers={200: Answer("The job as it stands.", JobAnswer)},
     problems=(404, 503),
@@ -26,12 +50,16 @@ def get_job(path: JobPath) -> ResponseReturnValue:
 @api.operation(
     "DELETE",
     "/jobs/{id}",
+    rule=of_job("change"),
     path_model=JobPath,
-    answers={202: Answer("It ends at its next step, and leaves nothing behind.", JobAnswer)},
+    answers={202: Answer("It ends at its next step.", JobAnswer)},
     problems=(404, 409, 503),
 )
 def cancel_job(path: JobPath) -> ResponseReturnValue:
-    """Cancel an evaluation or the change of a collection to another model; a job of another kind goes on to its end."""
+    """Cancel an ingest, an evaluation or a change of model; a job of another kind goes on to its end.
+
+    Of an ingest, what is added stays, and the rest is not added. Of the others, nothing is left.
+    """
     jobs = web_clients().state.jobs
     kind = jobs.get(path.id).kind
     if kind not in CANCELLABLE:

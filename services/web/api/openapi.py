@@ -9,11 +9,12 @@ from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, request
+from flask import request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, TypeAdapter
 
 from services.web import problems
+from services.web.access.rules import OPEN, GuardedBlueprint, Rule
 from services.web.api.inputs import checked, checked_texts
 from services.web.problems import ProblemAnswer
 from shared.images import MEDIA_TYPES
@@ -26,7 +27,14 @@ BINARY: Schema = {"type": "string", "format": "binary", "contentMediaType": "app
 IMAGE_TYPES = tuple(MEDIA_TYPES.values())
 _REFERENCE = "#/components/schemas/{model}"
 _UNREAD = (414, 431)  # what the HTTP server answers before a request gets here
-_ALWAYS = (403, 421)  # what the guards answer to any request that changes something, or asks for another host
+_GUARDS = (421, 429)  # what is answered to a request for another host, and to one too many
+_BODIES = (400, 413, 415)  # what is answered to a body that cannot be read
+_REFUSED = (401, 403)  # what the gate answers to those who may not
+_SECURITY: list[Schema] = [{"key": []}, {"session": []}, {}]  # none, for what is public or needs no log-in
+_SCHEMES: Schema = {
+    "key": {"type": "http", "scheme": "bearer", "description": "An API key: `artseek keys create`."},
+    "session": {"type": "apiKey", "in": "cookie", "name": "artseek_session", "description": "A browser's log-in."},
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class Operation:
     method: str
     path: str
     view: View
+    rule: Rule
     summary: str
     answers: Mapping[int, Answer]
     problems: tuple[int, ...]
@@ -65,7 +74,7 @@ class Operation:
 class Api:
     """Collects operations and routes them."""
 
-    def __init__(self, blueprint: Blueprint, *, title: str, version: str, description: str) -> None:
+    def __init__(self, blueprint: GuardedBlueprint, *, title: str, version: str, description: str) -> None:
         self._blueprint = blueprint
         self._info = {"title": title, "version": version, "description": description}
         self.operations: list[Operation] = []
@@ -75,13 +84,14 @@ class Api:
         method: str,
         path: str,
         *,
+        rule: Rule,
         answers: Mapping[int, Answer],
         problems: tuple[int, ...] = (),
         path_model: type[BaseModel] | None = None,
         query_model: type[BaseModel] | None = None,
         bodies: Mapping[str, Body] | None = None,
     ) -> Callable[[View], View]:
-        """Register a view; it is called with the checked path and query, as far as it has them.
+        """Register a view under a rule; it is called with the checked path and query, as far as it has them.
 
         The first line of its docstring becomes the summary.
         """
@@ -89,23 +99,23 @@ class Api:
         def register(view: View) -> View:
             summary = (view.__doc__ or "").strip().splitlines()[0].rstrip(".")
             made = Operation(
-                method, path, view, summary, answers, problems, path_model, query_model, dict(bodies or {})
+                method, path, view, rule, summary, answers, problems, path_model, query_model, dict(bodies or {})
             )
             self.operations.append(made)
-            rule = path.replace("{", "<").replace("}", ">")
             self._blueprint.add_url_rule(
-                rule,
+                path.replace("{", "<").replace("}", ">"),
                 endpoint=view.__name__,
                 view_func=_checking(made),
                 methods=[method],
                 provide_automatic_options=False,
+                access=rule,
             )
             return view
 
         return register
 
-    def document(self) -> Schema:
-        """Return the OpenAPI 3.1 document."""
+    def document(self, root: str = API) -> Schema:
+        """Return the OpenAPI 3.1 document of the API below the path `root`."""
         schemas: Schema = {}
         paths: dict[str, Schema] = {}
         for operation in self.operations:
@@ -113,9 +123,10 @@ class Api:
         return {
             "openapi": "3.1.0",
             "info": self._info,
-            "servers": [{"url": API}],
+            "servers": [{"url": root}],
             "paths": paths,
-            "components": {"schemas": dict(sorted(schemas.items()))},
+            "security": _SECURITY,
+            "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": _SCHEMES},
         }
 
 
@@ -123,6 +134,19 @@ def image_form(model: type[BaseModel]) -> Schema:
     """Return the schema of a form with an image beside the fields of a model."""
     properties = {"image": BINARY, **flat_schema(model)["properties"]}
     return {"type": "object", "additionalProperties": False, "properties": properties, "required": ["image"]}
+
+
+def files_form(model: type[BaseModel]) -> Schema:
+    """Return the schema of a form with files in `images`, or one in `image`, beside the fields of a model."""
+    fields = flat_schema(model)
+    properties = {
+        "images": {"type": "array", "items": BINARY, "minItems": 1, "description": "Files."},
+        "image": {**BINARY, "description": "A single file."},
+        **fields["properties"],
+    }
+    required = {"required": fields["required"]} if "required" in fields else {}
+    choice = [{"required": ["images"]}, {"required": ["image"]}]
+    return {"type": "object", "additionalProperties": False, "properties": properties, **required, "anyOf": choice}
 
 
 def _checking(operation: Operation) -> View:
@@ -155,7 +179,10 @@ def _describe(operation: Operation, schemas: Schema) -> Schema:
         for name, value in schema["properties"].items()
     ]
     for parameter in parameters:
-        parameter["description"] = parameter["schema"].pop("description", "")
+        schema = parameter["schema"]
+        parameter["description"] = schema.pop("description", "")
+        if schema.get("type") == ["string", "object"]:  # an address holds the text of an object
+            schema["type"] = "string"
     if parameters:
         described["parameters"] = parameters
     if operation.bodies:
@@ -177,8 +204,9 @@ def _body(body: Body, schemas: Schema) -> Schema:
 
 
 def _failures(operation: Operation) -> list[int]:
-    always = _ALWAYS if operation.method != "GET" else _ALWAYS[1:]
-    return sorted({*operation.problems, *always, 422})
+    refused = _REFUSED if operation.rule != OPEN else ()
+    unread = _BODIES if operation.bodies else ()
+    return sorted({*operation.problems, *_GUARDS, *refused, *unread, 422})
 
 
 def _good(answer: Answer, schemas: Schema) -> Schema:
@@ -197,22 +225,39 @@ def _good(answer: Answer, schemas: Schema) -> Schema:
 def _bad(status: int, schemas: Schema) -> Schema:
     content = {problems.MEDIA_TYPE: {"schema": _schema(ProblemAnswer, schemas)}}
     described: Schema = {"description": HTTPStatus(status).phrase, "content": content}
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status == HTTPStatus.UNAUTHORIZED:
+        header = {"description": "`Bearer`.", "required": True, "schema": {"type": "string"}}
+        described["headers"] = {"WWW-Authenticate": header}
+    if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         schema = {"type": "string", "pattern": "^[0-9]+$"}
         described["headers"] = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": schema}}
     return described
 
 
 def _unread(status: int) -> Schema:
-    return {"description": HTTPStatus(status).phrase, "content": {"text/html": {"schema": {"type": "string"}}}}
+    return {"description": HTTPStatus(status).phrase, "content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
 def flat_schema(model: type[BaseModel]) -> Schema:
-    """Return the schema of a flat model, without the titles that repeat the names."""
+    """Return the schema of a model, without the titles that repeat the names, and with those of its parts in place."""
     schema = model.model_json_schema()
-    for value in schema["properties"].values():
-        value.pop("title", None)
-    return schema
+    parts = schema.pop("$defs", {})
+    for value in (schema, *parts.values()):
+        for described in value["properties"].values():
+            described.pop("title", None)
+    whole: Schema = _with_parts(schema, parts)
+    return whole
+
+
+def _with_parts(schema: Any, parts: Schema) -> Any:
+    """Return a schema in which each reference to a part is that part."""
+    if isinstance(schema, list):
+        return [_with_parts(item, parts) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _with_parts(parts[schema["$ref"].rpartition("/")[2]], parts)
+    return {name: _with_parts(value, parts) for name, value in schema.items()}
 
 
 def _schema(model: Any, schemas: Schema) -> Schema:

@@ -4,13 +4,17 @@ import json
 from functools import cache
 from importlib.metadata import version
 
-from flask import Blueprint, Response
+from flask import Response, request
 from flask.typing import ResponseReturnValue
 
+from services.web.access.rules import OPEN, GuardedBlueprint
+from services.web.api.inputs import MAX_JSON, read_json
 from services.web.api.openapi import Answer, Api
-from shared.schemas.urls import API
+from services.web.problems import Problem
+from shared.schemas.images import DeletionAnswer
+from shared.schemas.urls import API, api_url, job_url
 
-blueprint = Blueprint("api", __name__, url_prefix=API)
+blueprint = GuardedBlueprint("api", __name__, url_prefix=API)
 api = Api(
     blueprint,
     title="Artseek",
@@ -24,12 +28,33 @@ def reply(answer: object, status: int = 200) -> Response:
     return Response(json.dumps(answer), status, mimetype="application/json")
 
 
+def json_body() -> dict[str, object]:
+    """Return the object that the JSON body of this request holds.
+
+    Raises:
+        Problem: It is none, or too large.
+    """
+    if request.mimetype != "application/json":
+        raise Problem(415, "unsupported-media-type", f"{request.mimetype[:80]!r} is not taken: send JSON")
+    request.max_content_length = MAX_JSON
+    return read_json(request.get_data())
+
+
+def deletion_reply(job: str | None) -> ResponseReturnValue:
+    """Return 204 for what is gone, or 202 with the job that is still at it."""
+    if job is None:
+        return "", 204
+    response = reply(DeletionAnswer(job=job, url=job_url(job)), 202)
+    response.headers["Location"] = job_url(job)
+    return response
+
+
 @cache
-def _document() -> str:
-    return json.dumps(api.document())
+def _document(root: str) -> str:
+    return json.dumps(api.document(root))
 
 
-@api.operation("GET", "/openapi.json", answers={200: Answer("This document.", {"type": "object"})})
+@api.operation("GET", "/openapi.json", rule=OPEN, answers={200: Answer("This document.", {"type": "object"})})
 def openapi() -> ResponseReturnValue:
     """Describe this API, as OpenAPI 3.1."""
-    return Response(_document(), mimetype="application/json")
+    return Response(_document(api_url("")), mimetype="application/json")

@@ -2,6 +2,7 @@
 
 from flask.typing import ResponseReturnValue
 
+from services.web.access import of_path
 from services.web.api.inputs import CollectionPath, RecallListing
 from services.web.api.openapi import Answer
 from services.web.api.operations import api, reply
@@ -13,6 +14,7 @@ from shared.state.recall_log import hour_of
 @api.operation(
     "GET",
     "/collections/{name}/recall",
+    rule=of_path("inspect"),
     path_model=CollectionPath,
     query_model=RecallListing,
     answers={200: Answer("The recall.", RecallAnswer)},

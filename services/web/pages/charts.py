@@ -102,20 +102,20 @@ def heat(table: evaluation_views.Table, *, highest: float | None = None) -> Char
 
 
 def recall_against_candidates(report: EvaluationReport, run: RunScores) -> Chart:
-    """Return recall against the share of images ranked, of the rivals of a run."""
+    """Return recall against the share of images ranked, of the runs that a run is compared with."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for rival in evaluation_views.rivals(report, run):
-        scores, interval = rival.run, rival.run.interval["recall_at_k"]
+    for compared in evaluation_views.compared_runs(report, run):
+        scores, interval = compared.run, compared.run.interval["recall_at_k"]
         text = [
-            rival.name,
+            compared.name,
             f"recall {figure(scores.recall_at_k)} ({span(interval)})",
             f"ranks {percent(scores.candidate_fraction)} of the images",
         ]
-        if rival.predicted is not None:
-            predicted = rival.predicted
+        if compared.predicted is not None:
+            predicted = compared.predicted
             text.append(f"predicted: {figure(predicted.recall)} for {percent(predicted.candidate_share)}")
         point = _point(scores.recall_at_k, interval, text)
-        groups.setdefault(rival.group, []).append(point | {"x": scores.candidate_fraction})
+        groups.setdefault(compared.group, []).append(point | {"x": scores.candidate_fraction})
     return {
         "kind": "scatter",
         "x_title": "share of the images that is ranked",

@@ -11,10 +11,12 @@ import pyarrow as pa
 
 from services.web.pages.formatting import count, figure, percent, share
 from shared.evaluation import retrieval_metrics
+from shared.evaluation.classes import read_classes
 from shared.evaluation.report import EvaluationReport, PredictedScores, QueryCopy, SettingReport
 from shared.evaluation.rows import QueryRow, query_rows
 from shared.evaluation.run_scores import SCORE_NAMES, EvaluatedIndex, Interval, RunScores, ScoreName
 from shared.hashing.parameters import PARAMETERS, ParameterName, ParametersJson
+from shared.records.model import LABEL
 
 Measure = Literal["recall_at_k", "p_at_k", "ap_at_k", "candidate_fraction"]
 """What the maps of a grid may show."""
@@ -63,7 +65,12 @@ def comparison_key(report: EvaluationReport) -> str:
             key = f"kept-{queries.name}"
         case "folder":
             key = f"folder-{queries.digest[:12]}"
-    return f"{key}-k{report.k}"
+    return f"{key}-k{report.k}" + ("" if report.field == LABEL else f"-{report.field}")
+
+
+def shares_class(first: str, second: str) -> bool:
+    """Return whether two texts of classes name one that both have."""
+    return not set(read_classes(first)).isdisjoint(read_classes(second))
 
 
 def queries_title(report: EvaluationReport) -> str:
@@ -71,11 +78,12 @@ def queries_title(report: EvaluationReport) -> str:
     queries = report.query_set
     match queries.kind:
         case "sample":
-            return "a sample of the collection"
+            title = "a sample of the collection"
         case "kept":
-            return f"the kept queries {queries.name}"
+            title = f"the kept queries {queries.name}"
         case "folder":
-            return f"a folder of queries ({queries.digest[:8]})"
+            title = f"a folder of queries ({queries.digest[:8]})"
+    return title if report.field == LABEL else f"{title}, by {report.field.replace('_', ' ')}"
 
 
 def stages(report: EvaluationReport) -> list[str]:
@@ -142,7 +150,7 @@ def _short_time(created: str) -> str:
 
 
 @dataclass(frozen=True)
-class Rival:
+class ComparedRun:
     """A way to search whose scores are compared with those of others."""
 
     group: str
@@ -153,18 +161,18 @@ class Rival:
     buckets: int | None = None
 
 
-def rivals(report: EvaluationReport, run: RunScores) -> Iterator[Rival]:
+def compared_runs(report: EvaluationReport, run: RunScores) -> Iterator[ComparedRun]:
     """Yield the exact scan, the live index and the settings of the grid, by a run's metric and among its images."""
     for other in report.runs:
         if _is_alike(other, run):
             if other.index is None:
-                yield Rival("exact scan", "exact scan", other)
+                yield ComparedRun("exact scan", "exact scan", other)
             else:
-                yield Rival("live index", index_title(other.index), other)
+                yield ComparedRun("live index", index_title(other.index), other)
     for setting in report.grid:
         for other in setting.runs:
             if _is_alike(other, run):
-                yield Rival(
+                yield ComparedRun(
                     f"grid, {setting.index.family}",
                     index_title(setting.index) + _space_title(setting),
                     other,
@@ -327,7 +335,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """How two runs differ over the queries that both answered.
 
     `rises` has, for each score, by how much its mean rose, and the interval of that; `changed` the queries with other
@@ -343,7 +351,7 @@ class Comparison:
     changed: Sequence[Pair]
 
 
-def compare(a: pa.Table, b: pa.Table) -> Comparison:
+def compare(a: pa.Table, b: pa.Table) -> RunComparison:
     """Return how two runs, given by their rows, differ. A query is the same if image and label are."""
     first, second = ({(row["digest"], row["label"]): row for row in query_rows(table)} for table in (a, b))
     pairs = [Pair(row, second[key]) for key, row in first.items() if key in second]
@@ -359,7 +367,7 @@ def compare(a: pa.Table, b: pa.Table) -> Comparison:
             name: (float(differences[:, column].mean()), retrieval_metrics.interval(means[:, column]))
             for column, name in enumerate(SCORE_NAMES)
         }
-    return Comparison(
+    return RunComparison(
         common=len(pairs),
         only_a=len(first) - len(pairs),
         only_b=len(second) - len(pairs),

@@ -1,23 +1,27 @@
 """The quality pages: a collection over time, all evaluations, an evaluation, two runs side by side; query pictures."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
-from flask import Blueprint, Response, render_template, request, url_for
+from flask import current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, Field
 
+from services.web import removal
+from services.web.access import GuardedBlueprint, authorize_evaluation, each, of_path, of_view, open_collections
+from services.web.api.files import thumbnail_of
 from services.web.api.inputs import CollectionPath, EvaluationPath, Input, Page, checked, checked_texts
 from services.web.clients import web_clients
 from services.web.pages import charts, evaluation_views
-from services.web.thumbnails import MEDIA_TYPE
 from shared.errors import NotFound, ObjectNotFound, Unavailable
+from shared.evaluation.evaluations import Evaluations, unknown_evaluation
 from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.report import EvaluationReport
-from shared.evaluation.reports import Evaluations
 from shared.evaluation.rows import QueryRow, query_rows, rows_of
 from shared.evaluation.run_scores import RunScores
+from shared.records.model import LABEL, PROSE
 from shared.rpc.query import MAX_K, Collection
 from shared.schemas.recall import RecallAnswer, recall_answer
 from shared.state.recall_log import hour_of
@@ -31,12 +35,14 @@ _TWINS = 24  # pictures of queries that the collection holds, and pairs of those
 _COPIES = 500  # rows of the table of copies
 _DAYS = 90  # of live recall
 _SAMPLE = 200  # queries of a sample, if the collection has as many
+_KEPT = 32  # evaluations whose digests are kept
+_DIGESTS = "artseek-digests"
 _ORIGINAL_BYTES = 32 * 2**20  # what a query is taken to need while its thumbnail is made
-_FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
-blueprint = Blueprint("quality", __name__)
+blueprint = GuardedBlueprint("quality", __name__)
 for filter_ in (evaluation_views.run_title, evaluation_views.queries_title, evaluation_views.index_title):
     blueprint.add_app_template_filter(filter_)
+blueprint.add_app_template_filter(evaluation_views.shares_class)
 
 Model = TypeVar("Model", bound=BaseModel)
 RunId = Annotated[str, Field(pattern=r"^[a-z0-9-]{0,64}$")]
@@ -83,7 +89,7 @@ class QueryPath(Input):
 # A collection
 
 
-@blueprint.get("/collections/<name>/quality")
+@blueprint.get("/collections/<name>/quality", access=of_path("inspect"))
 def quality_page(name: str) -> ResponseReturnValue:
     """Show how good the answers of a collection were found to be, over time."""
     path = checked(CollectionPath, {"name": name}, "collection")
@@ -105,7 +111,8 @@ def quality_page(name: str) -> ResponseReturnValue:
         "quality.html",
         name=path.name,
         collection=collection,
-        sample=min(_SAMPLE, collection.labelled) if collection else 0,
+        sample=min(_SAMPLE, collection.labelled or collection.images) if collection else 0,
+        fields=_fields_of(path.name) if collection else [],
         most_k=MAX_K - 1,
         kept=QuerySets(clients.store, clients.state).names(),
         reports=reports,
@@ -134,6 +141,15 @@ def _collection(name: str, known: Sequence[object]) -> Collection | None:
         if not known:
             raise
         return None
+
+
+def _fields_of(name: str) -> list[str]:
+    """Return the fields of a collection whose values may be classes."""
+    try:
+        types = web_clients().query.facets(name, fields=[LABEL], limit=1).types
+    except (NotFound, Unavailable):
+        return []
+    return sorted(field for field in types if field not in PROSE)
 
 
 def _outlines(evaluations: Evaluations, ids: Sequence[tuple[str, str]]) -> list[EvaluationReport]:
@@ -172,12 +188,13 @@ def _live(collection: Collection | None) -> RecallAnswer | None:
 # All collections
 
 
-@blueprint.get("/evaluations")
+@blueprint.get("/evaluations", access=each("inspect", signed_in=True))
 def evaluations_page() -> ResponseReturnValue:
     """List the evaluations of all collections, the newest first."""
     view = _texts(ListView)
     evaluations = Evaluations(web_clients().store)
-    known = evaluations.ids()
+    seen = open_collections("inspect")
+    known = [found for found in evaluations.ids() if seen is None or found[0] in seen]
     reports = _outlines(evaluations, known[(view.page - 1) * _PAGE : view.page * _PAGE])
     return render_template(
         "evaluations.html",
@@ -191,7 +208,7 @@ def evaluations_page() -> ResponseReturnValue:
 # An evaluation
 
 
-@blueprint.get("/evaluations/<collection>/<evaluation>")
+@blueprint.get("/evaluations/<collection>/<evaluation>", access=of_path("inspect", "collection"))
 def evaluation_page(collection: str, evaluation: str) -> ResponseReturnValue:
     """Show an evaluation."""
     name = checked(CollectionPath, {"name": collection}, "collection").name
@@ -211,7 +228,7 @@ def evaluation_page(collection: str, evaluation: str) -> ResponseReturnValue:
         run=run,
         view=view,
         here_link=lambda **changes: _address(report, **_given(view, run=run.id) | changes),
-        rivals=list(evaluation_views.rivals(report, run)),
+        compared_runs=list(evaluation_views.compared_runs(report, run)),
         maps=evaluation_views.grid_maps(report, run, view.measure),
         measures=evaluation_views.MEASURES,
         stages=[*evaluation_views.stages(report), "total"],
@@ -231,6 +248,17 @@ def evaluation_page(collection: str, evaluation: str) -> ResponseReturnValue:
     )
 
 
+@blueprint.post("/evaluations/<collection>/<evaluation>/delete", access=of_path("change", "collection"))
+def delete_evaluation(collection: str, evaluation: str) -> ResponseReturnValue:
+    """Delete an evaluation, and show what evaluations there are."""
+    name = checked(CollectionPath, {"name": collection}, "collection").name
+    path = checked(EvaluationPath, {"id": evaluation}, "evaluation")
+    if Evaluations(web_clients().store).find(path.id) != name:
+        raise unknown_evaluation(path.id)
+    removal.delete_evaluation(web_clients(), path.id)
+    return redirect(url_for("quality.evaluations_page"), 303)
+
+
 def _run(report: EvaluationReport, run_id: str) -> RunScores:
     """Return a run; if none is named, the default one."""
     run = report.run(run_id or _default_run(report))
@@ -248,38 +276,56 @@ def _given(view: BaseModel, **more: object) -> dict[str, Any]:
     return view.model_dump(exclude_defaults=True) | more
 
 
-def _query_picture(collection: str, row: QueryRow) -> str:
+def _digests(collection: str, evaluation: str) -> frozenset[str]:
+    """Return the digests of the queries of an evaluation; those of the latest ones are kept."""
+    kept: OrderedDict[tuple[str, str], frozenset[str]] = current_app.extensions.setdefault(_DIGESTS, OrderedDict())
+    found = kept.get((collection, evaluation))
+    if found is None:
+        rows = rows_of(web_clients().store, collection, evaluation)
+        found = frozenset(rows.column("digest").unique().to_pylist())
+        kept[collection, evaluation] = found
+        while len(kept) > _KEPT:
+            kept.popitem(last=False)
+    return found
+
+
+def _query_picture(collection: str, evaluation: str, row: QueryRow) -> str:
     """Return the address of a query's picture: that of the collection's image if the collection holds it."""
     if row["in_collection"]:
         return url_for("api.get_thumbnail", name=collection, id=row["id"])
-    return url_for("quality.query_thumbnail", digest=row["digest"])
+    return url_for("quality.query_thumbnail", collection=collection, evaluation=evaluation, digest=row["digest"])
 
 
-@blueprint.get("/queries/<digest>/thumbnail")
-def query_thumbnail(digest: str) -> ResponseReturnValue:
+@blueprint.get(
+    "/evaluations/<collection>/<evaluation>/queries/<digest>/thumbnail", access=of_path("inspect", "collection")
+)
+def query_thumbnail(collection: str, evaluation: str, digest: str) -> ResponseReturnValue:
     """Return a small picture of a query of an evaluation."""
+    name = checked(CollectionPath, {"name": collection}, "collection").name
+    evaluated = checked(EvaluationPath, {"id": evaluation}, "evaluation").id
     path = checked(QueryPath, {"digest": digest}, "query")
     clients = web_clients()
+    if path.digest not in _digests(name, evaluated):
+        raise NotFound(f"there is no query {path.digest[:16]}…")
+    # Asked for every time: of a query that was purged, nothing is shown.
+    if not clients.store.exists(layout.query_key(path.digest)):
+        raise NotFound(f"there is no query {path.digest[:16]}…")
     try:
-        data = clients.thumbnails.get(path.digest)
-        if data is None:
-            with clients.memory.holding(_ORIGINAL_BYTES):
-                data = clients.thumbnails.make(path.digest, key=layout.query_key(path.digest))
+        return thumbnail_of(clients, path.digest, _ORIGINAL_BYTES, key=layout.query_key(path.digest))
     except ObjectNotFound:
         raise NotFound(f"there is no query {path.digest[:16]}…") from None
-    return Response(data, content_type=MEDIA_TYPE, headers=_FOREVER)
 
 
 # Two runs
 
 
-@blueprint.get("/evaluations/compare")
+@blueprint.get("/evaluations/compare", access=of_view("inspect", signed_in=True))
 def comparison_page() -> ResponseReturnValue:
     """Show two runs side by side, with the queries that they answer differently."""
     view = _texts(ComparisonView)
     clients = web_clients()
     evaluations = Evaluations(clients.store)
-    reports = [evaluations.get(evaluations.find(evaluation), evaluation) for evaluation in (view.a, view.b)]
+    reports = [evaluations.get(authorize_evaluation(evaluation), evaluation) for evaluation in (view.a, view.b)]
     runs = [_run(report, run_id) for report, run_id in zip(reports, (view.run_a, view.run_b), strict=True)]
     names = [report.collection.name for report in reports]
     tables = [

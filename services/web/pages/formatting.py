@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from flask import Flask
 
+from services.web.pages.facets import shown_fields
 from shared.rpc.query import METRIC_NAMES, MODE_NAMES, STAGES, SearchResponse
 
 _STAGES = [stage for stage in STAGES if stage != "total"]
@@ -80,11 +81,16 @@ def stages(response: SearchResponse) -> list[tuple[str, float, float, float]]:
     return rows
 
 
+def sentence(text: str) -> str:
+    """Return what an error says as a sentence."""
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".")
+
+
 def attach(app: Flask) -> None:
     """Add the formats to the templates as filters and functions."""
-    for filter_ in (count, percent, figure, difference, span, milliseconds, size, date, moment):
+    for filter_ in (count, percent, figure, difference, span, milliseconds, size, date, moment, sentence):
         app.add_template_filter(filter_)
-    for function in (share, stages):
+    for function in (share, stages, shown_fields):
         app.add_template_global(function)
     app.add_template_filter(lambda mode: MODE_NAMES[mode], "mode_name")
     app.add_template_filter(lambda metric: METRIC_NAMES[metric], "metric_name")

@@ -1,6 +1,6 @@
 """The client of the query service."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self, TypeVar
 
 import grpc
@@ -8,14 +8,12 @@ import grpc
 from shared.errors import Invalid, NotFound, Unavailable
 from shared.rpc.query import query_pb2 as messages
 from shared.rpc.query.query_pb2_grpc import QueryStub
+from shared.rpc.tls import GrpcTls, open_channel
 
 DEADLINE_S = 30.0
 MAX_MESSAGE = 128 * 2**20  # the largest image file that a setting may admit fits
 
-_RECONNECT = [
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+_OPTIONS = [
     ("grpc.max_send_message_length", MAX_MESSAGE),
     ("grpc.max_receive_message_length", MAX_MESSAGE),
 ]
@@ -42,10 +40,10 @@ class QueryClient:
     `QueryUnavailable`.
     """
 
-    def __init__(self, target: str, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(self, target: str, *, tls: GrpcTls | None = None, deadline_s: float = DEADLINE_S) -> None:
         self._target = target
         self._deadline_s = deadline_s
-        self._channel = grpc.insecure_channel(target, options=_RECONNECT)
+        self._channel = open_channel(target, tls, _OPTIONS)
         self._stub = QueryStub(self._channel)
 
     def search(self, request: messages.SearchRequest) -> messages.SearchResponse:
@@ -63,11 +61,49 @@ class QueryClient:
         )
 
     def images(
-        self, collection: str, *, limit: int = 50, offset: int = 0, label: str = ""
+        self,
+        collection: str,
+        *,
+        limit: int = 50,
+        offset: int = 0,
+        label: str = "",
+        filter: str = "",  # noqa: A002 -- as the API calls it
+        text: str = "",
+        sort: str = "",
+        records: bool = False,
+        fields: Sequence[str] = (),
     ) -> messages.ListImagesResponse:
-        """Return entries of a collection, the latest added first."""
-        request = messages.ListImagesRequest(collection=collection, limit=limit, offset=offset, label=label)
+        """Return entries of a collection, by default the latest added first.
+
+        Each comes with its record if `records` is set, or with those of its fields that are named.
+        """
+        request = messages.ListImagesRequest(
+            collection=collection,
+            limit=limit,
+            offset=offset,
+            label=label,
+            filter=filter,
+            text=text,
+            sort=sort,
+            records=records,
+            fields=fields,
+        )
         return self._call(self._stub.ListImages, request, messages.ListImagesResponse)
+
+    def facets(
+        self,
+        collection: str,
+        *,
+        filter: str = "",  # noqa: A002 -- as the API calls it
+        text: str = "",
+        fields: Sequence[str] = (),
+        limit: int = 20,
+    ) -> messages.CountFacetsResponse:
+        """Return how many images have each value of fields, by default of those that suit."""
+        request = messages.CountFacetsRequest(
+            collection=collection, filter=filter, text=text, fields=fields, limit=limit
+        )
+        return self._call(self._stub.CountFacets, request, messages.CountFacetsResponse)
 
     def collections(self) -> list[messages.Collection]:
         """Return every collection, by name."""

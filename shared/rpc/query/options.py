@@ -38,6 +38,7 @@ MAX_LABELS = 1000
 MAX_AMONG = 100_000
 MAX_EXAMPLES = 64  # of each kind
 MAX_BUDGET = 2**31 - 1  # what the message holds
+MAX_FIELDS = 50  # that hits come with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,25 @@ class SearchOptions:
         ),
     ] = None
 
+    filter: Annotated[
+        str, Option(description='Only images whose records have these values, JSON such as `{"creator": ["…"]}`')
+    ] = ""
+    text: Annotated[str, Option(description="Only images whose records have all these words")] = ""
+    sort: Annotated[
+        str, Option(description="Field whose values give the order of the hits, backwards after `-`; empty: the score")
+    ] = ""
+    group: Annotated[
+        str, Option(description="Field by whose first value hits are grouped, the group of the best hit first")
+    ] = ""
+    fields: Annotated[
+        Sequence[str],
+        Option(
+            description="Fields of the records that hits come with",
+            max_items=MAX_FIELDS,
+            of_value="Field of the records to print",
+        ),
+    ] = ()
+
     def check(self) -> None:
         """Check the limits. A score may be any finite number: one outside the limits finds all or nothing.
 
@@ -121,7 +141,7 @@ class SearchOptions:
         for name, option in OPTIONS.items():
             value = getattr(self, name)
             if option.max_items is not None:
-                items = "number of labels" if name == "labels" else f"number of ids in {name}"
+                items = f"number of {name}" if name in {"labels", "fields"} else f"number of ids in {name}"
                 _check_within(items, 0 if value is None else len(value), 0, option.max_items)
             elif name == "min_score":
                 if value is not None and not math.isfinite(value):
@@ -143,6 +163,11 @@ class SearchOptions:
             unlike=self.unlike,
             min_score=self.min_score,
             budget=self.budget or 0,
+            filter=self.filter,
+            text=self.text,
+            sort=self.sort,
+            group=self.group,
+            fields=self.fields,
         )
 
     @classmethod
@@ -165,6 +190,11 @@ class SearchOptions:
             unlike=request.unlike,
             min_score=request.min_score if request.HasField("min_score") else None,
             budget=request.budget or None,
+            filter=request.filter,
+            text=request.text,
+            sort=request.sort,
+            group=request.group,
+            fields=request.fields,
         )
 
 

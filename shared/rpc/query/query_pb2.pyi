@@ -52,6 +52,39 @@ METRIC_EUCLIDEAN: Metric.ValueType  # 1
 Global___Metric: _TypeAlias = Metric  # noqa: Y015
 
 @_typing.final
+class Document(_message.Message):
+    """A page of a document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """of its first page"""
+    digest: _builtins.str
+    """SHA-256 of the document's file, hexadecimal"""
+    page: _builtins.int
+    """from 1"""
+    pages: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        page: _builtins.int = ...,
+        pages: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "id", b"id", "page", b"page", "pages", b"pages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Document: _TypeAlias = Document  # noqa: Y015
+
+@_typing.final
 class Image(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -64,6 +97,10 @@ class Image(_message.Message):
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
     ADDED_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """53 bits, from the digest: the same content has the same id everywhere"""
     digest: _builtins.str
@@ -81,6 +118,20 @@ class Image(_message.Message):
     height: _builtins.int
     added: _builtins.float
     """seconds since 1970, UTC"""
+    record: _builtins.str
+    """JSON, where it was asked for: {"fields": …, "alternatives": …, "stamp": …}"""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """all of them; `label` is the first"""
+
+    @_builtins.property
+    def flags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what is wrong with it though it was taken: "damaged" """
+
+    @_builtins.property
+    def document(self) -> Global___Document:
+        """which page it is, of a document of several"""
+
     def __init__(
         self,
         *,
@@ -93,10 +144,14 @@ class Image(_message.Message):
         width: _builtins.int = ...,
         height: _builtins.int = ...,
         added: _builtins.float = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        flags: _abc.Iterable[_builtins.str] | None = ...,
+        document: Global___Document | None = ...,
+        record: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "digest", b"digest", "height", b"height", "id", b"id", "label", b"label", "media_type", b"media_type", "name", b"name", "size", b"size", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "digest", b"digest", "document", b"document", "flags", b"flags", "height", b"height", "id", b"id", "label", b"label", "labels", b"labels", "media_type", b"media_type", "name", b"name", "record", b"record", "size", b"size", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -140,7 +195,13 @@ class SearchRequest(_message.Message):
     UNLIKE_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
-    TRIAL_FIELD_NUMBER: _builtins.int
+    FOR_EVALUATION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SORT_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    BOX_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     image: _builtins.bytes
     """bytes of an image file"""
@@ -156,8 +217,18 @@ class SearchRequest(_message.Message):
     """only hits with at least this score"""
     budget: _builtins.int
     """candidates of the index that are ranked at most: those seen in most buckets; 0: as it was fitted"""
-    trial: _builtins.bool
-    """made to judge the index, by nobody who wants the answer: not counted among live searches"""
+    for_evaluation: _builtins.bool
+    """made to evaluate the index, by nobody who wants the answer: no live search"""
+    filter: _builtins.str
+    """only images whose records have these values, JSON: {"creator": ["…"]}; empty: any"""
+    text: _builtins.str
+    """only images whose records have all these words; empty: any"""
+    sort: _builtins.str
+    """the hits in the order of a field, or backwards after `-`; empty: the best first"""
+    group: _builtins.str
+    """hits with the same value of this field stand together; empty: they do not"""
+    box: _builtins.str
+    """the part of the image that is searched for: `x,y,w,h` in pixels of the upright image, or `pct:x,y,w,h`"""
     @_builtins.property
     def vector(self) -> Global___Vector:
         """an embedding of the collection's model"""
@@ -180,6 +251,10 @@ class SearchRequest(_message.Message):
 
     @_builtins.property
     def unlike(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """fields of the records that hits come with"""
+
     def __init__(
         self,
         *,
@@ -197,11 +272,17 @@ class SearchRequest(_message.Message):
         unlike: _abc.Iterable[_builtins.int] | None = ...,
         min_score: _builtins.float | None = ...,
         budget: _builtins.int = ...,
-        trial: _builtins.bool = ...,
+        for_evaluation: _builtins.bool = ...,
+        filter: _builtins.str = ...,
+        text: _builtins.str = ...,
+        sort: _builtins.str = ...,
+        group: _builtins.str = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+        box: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "among", b"among", "id", b"id", "image", b"image", "min_score", b"min_score", "query", b"query", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "among", b"among", "budget", b"budget", "collection", b"collection", "id", b"id", "image", b"image", "k", b"k", "labels", b"labels", "like", b"like", "metric", b"metric", "min_score", b"min_score", "mode", b"mode", "probes", b"probes", "query", b"query", "trial", b"trial", "unlike", b"unlike", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "among", b"among", "box", b"box", "budget", b"budget", "collection", b"collection", "fields", b"fields", "filter", b"filter", "for_evaluation", b"for_evaluation", "group", b"group", "id", b"id", "image", b"image", "k", b"k", "labels", b"labels", "like", b"like", "metric", b"metric", "min_score", b"min_score", "mode", b"mode", "probes", b"probes", "query", b"query", "sort", b"sort", "text", b"text", "unlike", b"unlike", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__among: _TypeAlias = _typing.Literal["among"]  # noqa: Y015
     _WhichOneofArgType__among: _TypeAlias = _typing.Literal["_among", b"_among"]  # noqa: Y015
@@ -320,10 +401,13 @@ class Hit(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     DISTANCE_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """cosine: similarity; euclidean: 1 / (1 + distance)"""
     distance: _builtins.float
     """cosine: 1 - similarity; euclidean: L2 distance"""
+    group: _builtins.str
+    """the value of the field by which hits are grouped; absent: the image has none"""
     @_builtins.property
     def image(self) -> Global___Image: ...
     def __init__(
@@ -332,12 +416,15 @@ class Hit(_message.Message):
         image: Global___Image | None = ...,
         score: _builtins.float = ...,
         distance: _builtins.float = ...,
+        group: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "group", b"group", "image", b"image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["distance", b"distance", "image", b"image", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "distance", b"distance", "group", b"group", "image", b"image", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
+    _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
 
 Global___Hit: _TypeAlias = Hit  # noqa: Y015
 
@@ -377,6 +464,8 @@ class SearchResponse(_message.Message):
     PROBED_BUCKETS_FIELD_NUMBER: _builtins.int
     TRUNCATED_BUCKETS_FIELD_NUMBER: _builtins.int
     SEEN_FIELD_NUMBER: _builtins.int
+    INDEX_FAULT_FIELD_NUMBER: _builtins.int
+    GROUPED_FIELD_NUMBER: _builtins.int
     mode: Global___Mode.ValueType
     """the one that was used: LSH or EXACT"""
     metric: Global___Metric.ValueType
@@ -393,6 +482,10 @@ class SearchResponse(_message.Message):
     """of these, how many hold more than a search takes from one"""
     seen: _builtins.int
     """images found in them, before filters and budget"""
+    index_fault: _builtins.str
+    """why the index was not asked: what Redis has lost of it; empty: nothing"""
+    grouped: _builtins.bool
+    """hits of a group stand together"""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]: ...
     @_builtins.property
@@ -414,10 +507,12 @@ class SearchResponse(_message.Message):
         probed_buckets: _builtins.int = ...,
         truncated_buckets: _builtins.int = ...,
         seen: _builtins.int = ...,
+        index_fault: _builtins.str = ...,
+        grouped: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "collection_size", b"collection_size", "generation", b"generation", "hits", b"hits", "metric", b"metric", "mode", b"mode", "model", b"model", "model_version", b"model_version", "probed_buckets", b"probed_buckets", "seen", b"seen", "timings_ms", b"timings_ms", "truncated_buckets", b"truncated_buckets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "collection_size", b"collection_size", "generation", b"generation", "grouped", b"grouped", "hits", b"hits", "index_fault", b"index_fault", "metric", b"metric", "mode", b"mode", "model", b"model", "model_version", b"model_version", "probed_buckets", b"probed_buckets", "seen", b"seen", "timings_ms", b"timings_ms", "truncated_buckets", b"truncated_buckets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -453,12 +548,28 @@ class ListImagesRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SORT_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     limit: _builtins.int
     """1 to 1000; 0: 50"""
     offset: _builtins.int
     label: _builtins.str
     """only this class; empty: all"""
+    filter: _builtins.str
+    """as in a search"""
+    text: _builtins.str
+    sort: _builtins.str
+    """a field, or `-` and a field: backwards; empty: the latest added first"""
+    records: _builtins.bool
+    """with the record of each"""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """with these fields of the record of each"""
+
     def __init__(
         self,
         *,
@@ -466,14 +577,157 @@ class ListImagesRequest(_message.Message):
         limit: _builtins.int = ...,
         offset: _builtins.int = ...,
         label: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        text: _builtins.str = ...,
+        sort: _builtins.str = ...,
+        records: _builtins.bool = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "label", b"label", "limit", b"limit", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "fields", b"fields", "filter", b"filter", "label", b"label", "limit", b"limit", "offset", b"offset", "records", b"records", "sort", b"sort", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListImagesRequest: _TypeAlias = ListImagesRequest  # noqa: Y015
+
+@_typing.final
+class CountFacetsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    filter: _builtins.str
+    """as in a search"""
+    text: _builtins.str
+    limit: _builtins.int
+    """values of a field; 0: 20"""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """none: those that suit"""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        text: _builtins.str = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "fields", b"fields", "filter", b"filter", "limit", b"limit", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountFacetsRequest: _TypeAlias = CountFacetsRequest  # noqa: Y015
+
+@_typing.final
+class CountFacetsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TypesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FACETS_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    STAMP_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """images that pass"""
+    stamp: _builtins.int
+    """of the latest change of records"""
+    @_builtins.property
+    def facets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Facet]: ...
+    @_builtins.property
+    def types(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """of all fields that there are values of: text, number, date, link"""
+
+    def __init__(
+        self,
+        *,
+        facets: _abc.Iterable[Global___Facet] | None = ...,
+        types: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        total: _builtins.int = ...,
+        stamp: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facets", b"facets", "stamp", b"stamp", "total", b"total", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountFacetsResponse: _TypeAlias = CountFacetsResponse  # noqa: Y015
+
+@_typing.final
+class Facet(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___FacetValue]:
+        """the most frequent first"""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        values: _abc.Iterable[Global___FacetValue] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Facet: _TypeAlias = Facet  # noqa: Y015
+
+@_typing.final
+class FacetValue(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    value: _builtins.str
+    count: _builtins.int
+    """images"""
+    def __init__(
+        self,
+        *,
+        value: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FacetValue: _TypeAlias = FacetValue  # noqa: Y015
 
 @_typing.final
 class ListImagesResponse(_message.Message):
@@ -554,6 +808,8 @@ class Collection(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     DAMAGED_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
+    INDEX_FAULT_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     images: _builtins.int
     labelled: _builtins.int
@@ -566,6 +822,10 @@ class Collection(_message.Message):
     """seconds since 1970, UTC"""
     bytes: _builtins.int
     """of the originals"""
+    index_fault: _builtins.str
+    """what Redis has lost of the index, which is not asked meanwhile; empty: nothing"""
+    fault: _builtins.str
+    """why the collection's manifest cannot be read; empty: it can"""
     @_builtins.property
     def classes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """label to number of images; unlabelled ones are not in it"""
@@ -593,10 +853,12 @@ class Collection(_message.Message):
         bytes: _builtins.int = ...,
         damaged: _abc.Iterable[_builtins.str] | None = ...,
         change: Global___Change | None = ...,
+        index_fault: _builtins.str = ...,
+        fault: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "change", b"change", "classes", b"classes", "created", b"created", "damaged", b"damaged", "dim", b"dim", "generation", b"generation", "images", b"images", "labelled", b"labelled", "model", b"model", "model_version", b"model_version", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "change", b"change", "classes", b"classes", "created", b"created", "damaged", b"damaged", "dim", b"dim", "fault", b"fault", "generation", b"generation", "images", b"images", "index_fault", b"index_fault", "labelled", b"labelled", "model", b"model", "model_version", b"model_version", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

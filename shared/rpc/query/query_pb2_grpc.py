@@ -54,6 +54,11 @@ class QueryStub(object):
                 request_serializer=shared_dot_rpc_dot_query_dot_query__pb2.ListImagesRequest.SerializeToString,
                 response_deserializer=shared_dot_rpc_dot_query_dot_query__pb2.ListImagesResponse.FromString,
                 _registered_method=True)
+        self.CountFacets = channel.unary_unary(
+                '/artseek.query.v1.Query/CountFacets',
+                request_serializer=shared_dot_rpc_dot_query_dot_query__pb2.CountFacetsRequest.SerializeToString,
+                response_deserializer=shared_dot_rpc_dot_query_dot_query__pb2.CountFacetsResponse.FromString,
+                _registered_method=True)
         self.ListCollections = channel.unary_unary(
                 '/artseek.query.v1.Query/ListCollections',
                 request_serializer=shared_dot_rpc_dot_query_dot_query__pb2.ListCollectionsRequest.SerializeToString,
@@ -92,6 +97,13 @@ class QueryServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountFacets(self, request, context):
+        """How many images have each value of fields of their records.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCollections(self, request, context):
         """Every collection, or the one named, with its sizes and classes.
         """
@@ -121,6 +133,11 @@ def add_QueryServicer_to_server(servicer, server):
                     servicer.ListImages,
                     request_deserializer=shared_dot_rpc_dot_query_dot_query__pb2.ListImagesRequest.FromString,
                     response_serializer=shared_dot_rpc_dot_query_dot_query__pb2.ListImagesResponse.SerializeToString,
+            ),
+            'CountFacets': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountFacets,
+                    request_deserializer=shared_dot_rpc_dot_query_dot_query__pb2.CountFacetsRequest.FromString,
+                    response_serializer=shared_dot_rpc_dot_query_dot_query__pb2.CountFacetsResponse.SerializeToString,
             ),
             'ListCollections': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCollections,
@@ -236,6 +253,33 @@ class Query(object):
             '/artseek.query.v1.Query/ListImages',
             shared_dot_rpc_dot_query_dot_query__pb2.ListImagesRequest.SerializeToString,
             shared_dot_rpc_dot_query_dot_query__pb2.ListImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountFacets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/artseek.query.v1.Query/CountFacets',
+            shared_dot_rpc_dot_query_dot_query__pb2.CountFacetsRequest.SerializeToString,
+            shared_dot_rpc_dot_query_dot_query__pb2.CountFacetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class QueryStub:
     """One image's entry. NOT_FOUND names the image or the collection."""
     ListImages: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListImagesRequest, _query_pb2.ListImagesResponse]
     """Entries of a collection, the latest added first."""
+    CountFacets: _grpc.UnaryUnaryMultiCallable[_query_pb2.CountFacetsRequest, _query_pb2.CountFacetsResponse]
+    """How many images have each value of fields of their records."""
     ListCollections: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListCollectionsRequest, _query_pb2.ListCollectionsResponse]
     """Every collection, or the one named, with its sizes and classes."""
 
@@ -53,6 +55,8 @@ class QueryAsyncStub(QueryStub):
     """One image's entry. NOT_FOUND names the image or the collection."""
     ListImages: _aio.UnaryUnaryMultiCallable[_query_pb2.ListImagesRequest, _query_pb2.ListImagesResponse]  # type: ignore[assignment]
     """Entries of a collection, the latest added first."""
+    CountFacets: _aio.UnaryUnaryMultiCallable[_query_pb2.CountFacetsRequest, _query_pb2.CountFacetsResponse]  # type: ignore[assignment]
+    """How many images have each value of fields of their records."""
     ListCollections: _aio.UnaryUnaryMultiCallable[_query_pb2.ListCollectionsRequest, _query_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Every collection, or the one named, with its sizes and classes."""
 
@@ -88,6 +92,14 @@ class QueryServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.ListImagesResponse, _abc.Awaitable[_query_pb2.ListImagesResponse]]:
         """Entries of a collection, the latest added first."""
+
+    @_abc_1.abstractmethod
+    def CountFacets(
+        self,
+        request: _query_pb2.CountFacetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.CountFacetsResponse, _abc.Awaitable[_query_pb2.CountFacetsResponse]]:
+        """How many images have each value of fields of their records."""
 
     @_abc_1.abstractmethod
     def ListCollections(

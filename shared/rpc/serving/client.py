@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from shared.errors import Invalid
 from shared.rpc.serving import serving_pb2 as pb
 from shared.rpc.serving.errors import ModelRefused, ServingError, from_grpc
+from shared.rpc.tls import GrpcTls, open_channel
 
 SIGNATURE: Final = "serving_default"
 INPUT: Final = "images"
@@ -25,14 +26,10 @@ OUTPUT: Final = "embeddings"
 
 _Answer = TypeVar("_Answer", bound=Message)
 
-_CHANNEL_OPTIONS: Final = (
+_CHANNEL_OPTIONS: Final = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # A server that was killed is back within seconds: gRPC's own pauses grow to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
+]
 
 
 @dataclass(frozen=True)
@@ -78,6 +75,7 @@ class ServingClient:
         label: str | None = None,
         timeout_s: float = 30.0,
         max_batch: int = 32,
+        tls: GrpcTls | None = None,
     ) -> None:
         """Remember what to reach; connects to nothing yet.
 
@@ -88,6 +86,7 @@ class ServingClient:
             label: version label to look up.
             timeout_s: seconds that a call may take as a whole.
             max_batch: images sent in one request.
+            tls: certificates of the channel; None: it goes without TLS.
         """
         if version is not None and label is not None:
             raise Invalid(f"version {version} and label {label!r} are both given, expected one of them")
@@ -99,6 +98,7 @@ class ServingClient:
         self._label = label
         self._timeout_s = timeout_s
         self._max_batch = max_batch
+        self._tls = tls
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._signature: ModelSignature | None = None
@@ -218,7 +218,7 @@ class ServingClient:
     def _open(self) -> grpc.Channel:
         with self._lock:
             if self._channel is None:
-                self._channel = grpc.insecure_channel(self.target, options=_CHANNEL_OPTIONS)
+                self._channel = open_channel(self.target, self._tls, _CHANNEL_OPTIONS)
             return self._channel
 
 

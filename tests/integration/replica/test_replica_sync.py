@@ -1,14 +1,20 @@
 """The replicas of all collections follow what is announced, with and without index and store."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from services.query.grpc_service import QueryService
+from services.query.records.record_sync import RecordSync
+from services.query.records.selection import Selections
 from services.query.replica.replica_sync import ReplicaSync
-from shared.errors import NotFound
+from shared.errors import NotFound, Unavailable
+from shared.rpc.query import query_pb2 as messages
 from shared.state import Change, Changes, Client, State, connect
 from shared.storage import layout
 from shared.storage.catalog import Catalog, EmbeddingSet
@@ -171,6 +177,43 @@ def test_a_broken_manifest_keeps_no_other_collection_away(
     put(catalog, art, "a", range(4))
     catalog.store.put(layout.manifest_key("aaa-broken"), b"{")
     assert_holds(follow().replica("art"), range(4))
+
+
+def test_a_manifest_that_cannot_be_read_is_named_and_the_others_are_listed_served_and_followed(
+    follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, redis: Client, tmp_path: Path
+) -> None:
+    put(catalog, art, "a", [1])
+    catalog.create("whole", model="lite", version=1, dim=DIM)
+    newer = json.dumps({**asdict(art), "collection": "newer", "colour": "blue"}).encode()
+    catalog.store.put(layout.manifest_key("newer"), newer)
+    replica_sync, changes = follow(), Changes(redis)
+    eventually(lambda: replica_sync.connected)
+    for kind in ("dropped", "activated", "collection", "rebuilt"):  # whatever is announced of it
+        changes.announce(Change("newer", kind))
+        changes.announce(Change("newer.2", kind))
+    put(catalog, art, "b", [2])
+    changes.announce(Change("art", "segment", "b"))
+    assert size(replica_sync) == 2
+    replica_sync.catch_up()
+    with pytest.raises(Unavailable, match="newer"):
+        replica_sync.replica("newer")
+    selections = Selections(RecordSync(catalog.store, State.of(redis).record_changes, tmp_path))
+    listed = QueryService(None, replica_sync, selections).ListCollections(  # type: ignore[arg-type]
+        messages.ListCollectionsRequest(),
+        None,  # type: ignore[arg-type]
+    )
+    assert [(found.name, found.images, bool(found.fault)) for found in listed.collections] == [
+        ("art", 2, False),
+        ("newer", 0, True),
+        ("whole", 0, False),
+    ]
+    put(catalog, catalog.get("whole"), "a", [3])
+    changes.announce(Change("whole", "segment", "a"))
+    assert size(replica_sync, "whole") == 1
+    catalog.store.put(layout.manifest_key("newer"), json.dumps({**asdict(art), "collection": "newer"}).encode())
+    changes.announce(Change("newer", "rebuilt"))
+    assert size(replica_sync, "newer") == 0
+    assert replica_sync.faults == {}
 
 
 def test_a_lost_stream_is_made_up_for_by_a_listing(

@@ -30,8 +30,8 @@ from tests.support.rows import Vectors
 def moved(query: Vectors | None, like: Vectors, unlike: Vectors) -> Vectors:
     """Return what Rocchio's formula gives, plainly; only its direction counts for the cosine."""
     terms = [(1.0, query[np.newaxis])] if query is not None else []
-    terms += [(0.75, like)] if len(like) else []
-    terms += [(-0.25, unlike)] if len(unlike) else []
+    terms += [(2.0, like)] if len(like) else []
+    terms += [(-1.0, unlike)] if len(unlike) else []
     point = sum(
         weight * (points / np.linalg.norm(points.astype(np.float64), axis=1, keepdims=True)).mean(axis=0)
         for weight, points in terms

@@ -79,8 +79,34 @@ def test_copies_come_in_the_order_of_their_ids(make: MakeSystem) -> None:
     system = make()
     same = sorted(rows.ids([100, *range(200, 230)]))
     for k in (5, 31):
-        found = system.search(image_id=rows.image_id(100), k=k, mode="exact")
+        found = system.search(vector=system.vectors[100], k=k, mode="exact")
         assert [image for image, _ in hits(found)] == same[:k]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("metric", METRICS)
+def test_of_thirty_copies_the_image_asked_for_comes_first(make: MakeSystem, mode: Mode, metric: Metric) -> None:
+    system = make("raw")
+    system.fit(1)
+    same = rows.ids([100, *range(200, 230)])
+    for image_id in same:
+        found = [image for image, _ in hits(system.search(image_id=image_id, k=5, mode=mode, metric=metric))]
+        assert found == [image_id, *sorted(set(same) - {image_id})[:4]]
+    (batch, _) = system.searcher.search_batch(SearchQuery(collection="art", k=1, mode=mode, metric=metric), same)
+    assert [hits(found)[0][0] for found in batch] == same
+
+
+@pytest.mark.parametrize("budget", [None, 1, 5])
+def test_an_image_finds_itself_past_full_buckets_and_a_small_budget(make: MakeSystem, budget: int | None) -> None:
+    system = make()
+    system.fit(1)
+    system.buckets.limit = 2  # ids of a bucket
+    for image_id in rows.ids([100, *range(200, 230)]):
+        found = system.search(image_id=image_id, k=5, mode="lsh", budget=budget)
+        assert hits(found)[0] == (image_id, 0)
+        assert budget is None or found.candidates <= budget
+    drawings = system.search(image_id=rows.image_id(100), mode="lsh", labels=("drawing",))  # which it is not
+    assert rows.image_id(100) not in [hit.image_id for hit in drawings.hits]
 
 
 def test_the_mode_is_chosen_by_size_and_by_what_there_is(make: MakeSystem) -> None:

@@ -1,7 +1,7 @@
-"""The passwords of a system in containers."""
+"""The secrets of a system in containers."""
 
-import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -9,12 +9,14 @@ from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="session")
-def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The passwords that the command in .env.example makes."""
-    folder = tmp_path_factory.mktemp("env")
-    example = (ROOT / ".env.example").read_text("utf-8")
-    command = "\n".join(re.findall(r"(?m)^#   (\(umask .*)$", example))
-    subprocess.run(["/bin/sh", "-euc", command], cwd=folder, check=True)
-    made = folder / ".env"
-    assert made.stat().st_mode & 0o077 == 0
-    return dict(line.split("=", 1) for line in made.read_text("ascii").splitlines())
+def secrets_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that deploy/make-secrets.sh makes."""
+    folder = tmp_path_factory.mktemp("compose")
+    subprocess.run(["/bin/sh", str(ROOT / "deploy" / "make-secrets.sh")], cwd=folder, check=True)
+    return folder / "secrets"
+
+
+@pytest.fixture(scope="session")
+def secrets(secrets_folder: Path) -> dict[str, str]:
+    """The secrets in these files, by the file."""
+    return {file.name: file.read_text("ascii") for file in secrets_folder.iterdir()}

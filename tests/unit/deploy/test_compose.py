@@ -1,5 +1,6 @@
 """The compose file against the local system, the images and its own format."""
 
+import ipaddress
 import json
 import os
 import re
@@ -23,10 +24,10 @@ from tests.support.paths import ROOT
 from tests.support.processes import free_port
 
 
-@pytest.mark.parametrize("path", [files.COMPOSE, files.OVERRIDE], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [files.COMPOSE, *files.OVERLAYS], ids=lambda path: path.name)
 def test_compose_files_fit_the_specification(path: Path) -> None:
     schema = get_builtin_schema("vendor.compose-spec")
-    content = files.compose() if path == files.COMPOSE else files.override()
+    content = files.overlay(path)
     validator = jsonschema.validators.validator_for(schema)(schema)
     assert [error.message for error in validator.iter_errors(content)] == []
 
@@ -91,7 +92,7 @@ def test_health_checks_ask_the_service_that_they_stand_beside(service: str) -> N
 
 def test_every_server_has_a_health_check() -> None:
     without = {name for name, service in files.services().items() if "healthcheck" not in service}
-    assert without == {"model", "producer"}  # which run once
+    assert without == {"model", "store-users", "producer", "backup"}  # which run once
 
 
 def test_servers_listen_where_their_clients_look(secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +104,6 @@ def test_servers_listen_where_their_clients_look(secrets: dict[str, str], monkey
     assert web.query_target == files.settings("producer", secrets, monkeypatch).query_target == "query:8600"
     assert web.web_listen == "0.0.0.0:8080"
     assert files.stages()["web"].arguments("EXPOSE") == ["8080"]
-    assert files.services()["web"]["ports"] == ["127.0.0.1:${ARTSEEK_PORT:-8080}:8080"]
     serving = files.services()["serving"]
     assert "--port=8500" in serving["command"]
     assert "/dev/tcp/127.0.0.1/8500" in serving["healthcheck"]["test"][-1]
@@ -111,28 +111,80 @@ def test_servers_listen_where_their_clients_look(secrets: dict[str, str], monkey
         assert files.settings(service, secrets, monkeypatch).serving_target == "serving:8500"
 
 
-def test_only_the_page_and_the_dashboards_can_be_reached_from_outside() -> None:
-    assert files.compose()["networks"] == {"inside": {"internal": True}, "outside": {}}
-    for name, service in files.services().items():
-        if name == "model":
-            assert (service["network_mode"], "networks" in service) == ("none", False)
-        else:
-            assert service["networks"] == (["inside", "outside"] if name in {"web", "grafana"} else ["inside"])
-        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
-        assert ("ports" in service) == (name in {"web", "grafana"})
+NETWORKS = {
+    "redis-broker": {"inside"},
+    "redis-index": {"inside"},
+    "objects": {"store"},
+    "store-users": {"store"},
+    "serving": {"inside"},
+    "query": {"inside", "store", "monitoring"},
+    "web": {"inside", "store", "monitoring", "front"},
+    "proxy": {"front", "outside"},
+    "prometheus": {"monitoring"},
+    "grafana": {"monitoring", "outside"},
+    "backup": {"inside", "store", "outside"},
+    **{name: {"inside", "store"} for name in ("embedder", "indexer", "maintenance", "evaluator", "producer")},
+}
+"""Who is where; a service that others cannot do without is in few of them."""
+
+
+def test_only_the_proxy_and_the_dashboards_can_be_reached_from_outside() -> None:
+    networks = files.compose()["networks"]
+    assert {name for name, network in networks.items() if not network.get("internal")} == {"outside"}
+    assert files.services()["model"]["network_mode"] == "none"
+    found = {name: set(service["networks"]) for name, service in files.services().items() if "networks" in service}
+    assert found == NETWORKS
+    with_ports = {name for name, service in files.services().items() if "ports" in service}
+    assert with_ports == {"proxy", "grafana"}
+    for name in with_ports:
+        assert files.interpolated(files.services()[name]["ports"][0], {}).startswith("127.0.0.1:")
+
+
+def test_monitoring_reaches_neither_the_object_store_nor_redis() -> None:
+    reachable = {
+        other
+        for name in ("prometheus", "grafana")
+        for other, its in NETWORKS.items()
+        if its & NETWORKS[name] - {"outside"}
+    }
+    assert reachable == {"prometheus", "grafana", "web", "query"}
+
+
+def test_the_page_trusts_the_proxy_alone(secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    web = files.settings("web", secrets, monkeypatch)
+    front = files.compose()["networks"]["front"]["ipam"]["config"][0]["subnet"]
+    address = files.interpolated(files.services()["proxy"]["networks"]["front"]["ipv4_address"], {})
+    assert web.trusted_proxies == f"{address}/32"
+    hosts = list(ipaddress.ip_network(files.interpolated(front, {})).hosts())
+    assert ipaddress.ip_address(address) in hosts[1:]  # the first is Docker's gateway
+    assert {name for name, its in NETWORKS.items() if "front" in its} == {"proxy", "web"}
+    assert web.public_url == f"https://localhost:{files.services()['proxy']['ports'][0].split(':-')[2].split('}')[0]}"
+
+
+def test_the_proxy_takes_what_the_page_takes() -> None:
+    text = (ROOT / "deploy" / "proxy" / "nginx.conf").read_text("utf-8")
+    (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", text)
+    assert int(megabytes) * 2**20 == Settings.model_fields["max_upload_bytes"].default
+    mounts = [mount.split(":")[1] for mount in files.services()["proxy"]["volumes"]]
+    assert set(re.findall(r"_temp_path (/tmp)/", text)) | {"/etc/nginx/nginx.conf"} == set(mounts)
+    secrets = set(re.findall(r"/run/secrets/([\w-]+);", text))
+    assert secrets == files.secrets_of("proxy").keys()
+    (port,) = re.findall(r"listen (\d+) ssl", text)
+    assert files.services()["proxy"]["ports"][0].endswith(f":{port}")
 
 
 def test_services_wait_for_what_they_need() -> None:
     services = files.services()
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
-            expected = "service_completed_successfully" if needed == "model" else "service_healthy"
+            runs_once = needed in {"model", "store-users"}
+            expected = "service_completed_successfully" if runs_once else "service_healthy"
             assert how == {"condition": expected}, (name, needed)
-            assert needed == "model" or "healthcheck" in services[needed]
+            assert runs_once or "healthcheck" in services[needed]
     for name in ("embedder", "indexer", "maintenance", "evaluator", "query", "web"):
         asked = str(services[name]["environment"])
-        servers = {server for server in ("redis-index", "redis-broker", "minio") if server in asked}
-        assert servers <= services[name]["depends_on"].keys()
+        servers = {server for server in ("redis-index", "redis-broker", "objects") if server in asked}
+        assert servers | {"store-users"} <= services[name]["depends_on"].keys()
 
 
 def test_volumes_are_declared_used_and_writable() -> None:
@@ -141,7 +193,7 @@ def test_volumes_are_declared_used_and_writable() -> None:
         for mount in service.get("volumes", []):
             source, target = mount.split(":")[:2]
             if source.startswith("./"):
-                assert (ROOT / source).is_file()
+                assert (ROOT / source).exists()
                 assert mount.endswith(":ro")
                 continue
             used.setdefault(source, set()).add(name)
@@ -169,7 +221,7 @@ def test_containers_may_do_no_more_than_they_must(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["restart"] == ("no" if name in {"model", "producer"} else "unless-stopped")
+    assert service["restart"] == ("no" if name in {"model", "store-users", "producer", "backup"} else "unless-stopped")
     assert service["mem_limit"]
     assert not {"privileged", "cap_add", "devices", "pid", "ipc"} & service.keys()
 
@@ -177,9 +229,9 @@ def test_containers_may_do_no_more_than_they_must(name: str) -> None:
 def test_redis_is_set_up_as_the_local_valkey_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
     local = LocalSystem(DataFolder(tmp_path), host="127.0.0.1", port=free_port(), models=tmp_path)
-    assert local.stores()
+    assert local.backing_servers()
     # What only one of them has: addresses and passwords, and what Redis lacks.
-    apart = {"bind", "port", "requirepass", "dir", "latency-tracking"}
+    apart = {"bind", "port", "requirepass", "user", "dir", "latency-tracking"}
     here = _directives(ROOT / "deploy" / "redis.conf")
     for name in ("index", "broker"):
         there = _directives(tmp_path / f"valkey-{name}" / "valkey.conf")

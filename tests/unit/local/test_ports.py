@@ -55,6 +55,17 @@ def test_no_port_is_handed_out_twice_nor_as_a_twin() -> None:
     assert all(is_free(port) for port in given)
 
 
+@pytest.mark.parametrize("offset", [0, 10_000])
+def test_a_port_is_not_handed_out_to_two_systems_though_nobody_listens_yet(offset: int) -> None:
+    """A model server listens only once its models are loaded."""
+    first = FreePorts({})
+    port = first.take("objects-s3", with_grpc_twin=True) + offset
+    assert is_free(port)
+    assert FreePorts({"model-server": port}).take("model-server") != port
+    del first
+    assert FreePorts({"model-server": port}).take("model-server") == port
+
+
 def _with_twin(ports: FreePorts, name: str) -> list[int]:
     port = ports.take(name, with_grpc_twin=name.startswith("objects"))
     return [port, port + 10_000] if name.startswith("objects") else [port]
@@ -63,6 +74,7 @@ def _with_twin(ports: FreePorts, name: str) -> list[int]:
 def test_the_same_ports_are_found_again() -> None:
     first = FreePorts({})
     earlier = {name: first.take(name) for name in NAMES}
+    del first  # that system has ended
     second = FreePorts(earlier)
     assert {name: second.take(name) for name in reversed(NAMES)} == earlier
 

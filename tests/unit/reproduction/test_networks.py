@@ -1,6 +1,7 @@
 """Embeddings of the report's networks, with pixels as expected and as the report fed them: kept, and gone on with."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from PIL import Image
 from reproduction import networks
 from reproduction.networks import PLAIN, Network, embeddings
 from training.backbones import BACKBONES, backbone_named
-from training.labelled import Picture
-from training.pictures import batches
+from training.batches import batches
+from training.labelled_images import ImageFile
 from training.pretrained import RandomWeights
 from training.weights import WeightsError
 
@@ -23,22 +24,23 @@ _SIZE = 32
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[ImageFile]:
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
     made = []
     for number in range(40):
         path = folder / f"{number}.png"
         Image.fromarray(rng.integers(0, 256, (_SIZE, _SIZE, 3), np.uint8)).save(path)
-        made.append(Picture(path, 0, hashlib.sha256(path.read_bytes()).hexdigest()))
+        made.append(ImageFile(path, 0, hashlib.sha256(path.read_bytes()).hexdigest()))
     return made
 
 
 def _network(key: str) -> Network:
-    return networks.networks("random", "random", _SIZE)[key == "resnet50v2"]
+    """Return the first network of the report or what stands in for it."""
+    return replace(networks.networks("random", None, _SIZE)[0], backbone=key)
 
 
-def _tell(_done: int, _total: int) -> None:
+def _ignore_progress(_done: int, _total: int) -> None:
     pass
 
 
@@ -47,7 +49,7 @@ def test_without_weights_another_network_stands_in_and_says_so() -> None:
     assert (first.backbone, first.size, first.stands_in) == ("efficientnet-lite0", 224, True)
     assert (second.backbone, second.size, second.stands_in) == ("resnet50v2", 300, False)
     with pytest.raises(WeightsError, match=r"no weights file 'none.h5'"):
-        networks.networks("none.h5", None, None)[0].beginning()
+        networks.networks("none.h5", None, None)[0].pretrained_weights()
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))
@@ -56,31 +58,31 @@ def test_pixels_as_the_report_fed_them_reach_the_first_layer_so(name: str) -> No
     network = backbone.build(RandomWeights(0), input_size=_SIZE)
     first = keras.Model(network.input, network.get_layer("preprocessing").output)
     pixels = np.random.default_rng(0).integers(0, 256, (2, _SIZE, _SIZE, 3)).astype(np.float32)
-    fed = first.predict_on_batch(networks._FED[name][1](pixels, backbone))
+    fed = first.predict_on_batch(networks._REPORT_PIXELS[name][1](pixels, backbone))
     if name == "efficientnet-lite0":
         assert fed == pytest.approx((pixels / 255 - 127) / 128, abs=1e-5)
     else:
         assert fed == pytest.approx(pixels / 255, abs=1e-5)
 
 
-@pytest.mark.parametrize("key", ["resnet50", "resnet50v2"])
-def test_embeddings_are_the_pooled_features(tmp_path: Path, pictures: list[Picture], key: str) -> None:
+@pytest.mark.parametrize("key", ["resnet50", "efficientnet-lite0"])
+def test_embeddings_are_the_pooled_features(tmp_path: Path, pictures: list[ImageFile], key: str) -> None:
     network = _network(key)
-    found = embeddings(tmp_path, network, {PLAIN: None}, pictures, _tell)[PLAIN]
-    whole = backbone_named(key).build(network.beginning(), input_size=_SIZE)
+    found = embeddings(tmp_path, network, {PLAIN: None}, pictures, _ignore_progress)[PLAIN]
+    whole = backbone_named(key).build(network.pretrained_weights(), input_size=_SIZE)
     pixels = np.stack([np.asarray(Image.open(one.path)) for one in pictures]).astype(np.float32)
     expected = whole.predict_on_batch(pixels).mean(axis=(1, 2))
-    assert found.shape == (40, 2048)
+    assert found.shape == expected.shape == (40, backbone_named(key).channels)
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-3 * float(np.abs(expected).max()))
-    fed = embeddings(tmp_path, network, {PLAIN: None}, pictures, _tell, as_fed=True)[PLAIN]
+    fed = embeddings(tmp_path, network, {PLAIN: None}, pictures, _ignore_progress, report_pixels=True)[PLAIN]
     assert not np.allclose(fed, found)
 
 
 def test_what_was_embedded_is_not_embedded_again(
-    tmp_path: Path, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, pictures: list[ImageFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = _network("resnet50v2")
-    expected = embeddings(tmp_path / "at once", network, {PLAIN: None}, pictures, _tell)[PLAIN].copy()
+    network = _network("efficientnet-lite0")
+    expected = embeddings(tmp_path / "at once", network, {PLAIN: None}, pictures, _ignore_progress)[PLAIN].copy()
 
     def stop(_done: int, _total: int) -> None:
         raise KeyboardInterrupt
@@ -95,6 +97,6 @@ def test_what_was_embedded_is_not_embedded_again(
 
     monkeypatch.setattr(networks, "batches", counted)
     for _ in range(2):
-        found = embeddings(tmp_path / "kept", network, {PLAIN: None}, pictures, _tell)[PLAIN]
+        found = embeddings(tmp_path / "kept", network, {PLAIN: None}, pictures, _ignore_progress)[PLAIN]
         assert (found == expected).all()
     assert given == [8]  # of 40, after a batch of 32, and nothing the second time

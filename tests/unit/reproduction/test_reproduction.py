@@ -1,4 +1,4 @@
-"""The report's own figures, theory, and searches judged as the report judged them."""
+"""The report's own figures, theory, and searches evaluated as the report evaluated them."""
 
 import math
 from pathlib import Path
@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from reproduction import chapters
-from reproduction.collection import leak, read_images
+from reproduction.images import queries_to_leak, read_images
 from reproduction.page import markdown, write
-from reproduction.searching import K, Searches, Setting
-from reproduction.sections import THEIRS, Picture, Section, Table, number
+from reproduction.published import published
+from reproduction.searches import K, Searches, Setting
+from reproduction.sections import THEIRS, Plot, Section, Table, number
 from reproduction.theory import collision, meeting, width_for
 from shared.errors import Invalid
 
@@ -58,7 +58,7 @@ def test_slots_are_as_narrow_as_the_recall_allows(hashes: int, tables: int, reca
 
 
 def test_what_the_report_says_is_whole() -> None:
-    theirs = chapters.published()
+    theirs = published()
     assert sum(theirs["validation"].values()) == 856
     assert len(theirs["models"]) == 9
     assert [len(theirs["lsh"][name]["settings"]) for name in ("resnet50", "resnet50v2")] == [5, 15]
@@ -92,7 +92,7 @@ def _searches(count: int = 400, distractors: int = 100, dim: int = 12, spread: f
 def _brute(searches: Searches, metric: str, kept: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
     """Return P@10, AP@10 and the mean distance or cosine, one query at a time."""
     precisions, averages, means = [], [], []
-    for query, label in zip(searches._queries.astype(float), searches._wanted, strict=True):
+    for query, label in zip(searches._queries.astype(float), searches._query_labels, strict=True):
         images = searches._images[kept].astype(float)
         if metric == "euclidean":
             distances = np.array([math.dist(query, image) for image in images])
@@ -121,7 +121,7 @@ def test_a_scan_is_what_one_query_at_a_time_gives(metric: str) -> None:
         _brute(searches, metric, searches._labels >= 0), rel=1e-9
     )
     assert found.p_at_k == pytest.approx(
-        np.average(list(found.per_class.values()), weights=np.bincount(searches._wanted)), rel=1e-9
+        np.average(list(found.per_class.values()), weights=np.bincount(searches._query_labels)), rel=1e-9
     )
 
 
@@ -157,14 +157,14 @@ def test_directions_with_a_part_in_common_do_not_what_theory_says() -> None:
 
 def test_a_copy_of_a_query_is_found_first() -> None:
     searches = _searches()
-    leaking = searches.leaking(np.arange(40))
+    leaking = searches.with_leaked(np.arange(40))
     assert len(leaking) == 540
     assert leaking.neighbours[:, 0] == pytest.approx(np.zeros(40), abs=1e-5)
     assert leaking.scan("cosine").p_at_k >= searches.scan("cosine").p_at_k
 
 
-def test_our_index_is_judged_by_the_buckets_that_it_probes() -> None:
-    parameters, found = _searches(3000, 500, 24).tuned(seed=0, recall=0.9)
+def test_our_index_is_evaluated_by_the_buckets_that_it_probes() -> None:
+    parameters, found = _searches(600, 100, 24).tuned(seed=0, recall=0.9)
     assert parameters["family"] == "voronoi"
     assert found.recall > 0.8
     assert 0 < found.share < 1
@@ -211,10 +211,10 @@ def test_a_folder_is_cleaned_and_leaks_are_left_out(tmp_path: Path) -> None:
     assert found.leaked == {"x": 1, "y": 0}
     assert found.copies == 1
     assert sorted(one.path.name for one in found.refused) == ["empty.jpg", "page.jpg"]
-    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, -1, -1, -1]
-    assert len(found.pictures) == 6 + 3 + 4
-    assert len(leak(found, "y", 0.5)) == 1
-    assert found.queries.pictures[int(leak(found, "y", 0.5)[0])].label == 1
+    assert found.searched_labels.tolist() == [0, 0, 0, 1, 1, 1, -1, -1, -1]
+    assert len(found.all_images) == 6 + 3 + 4
+    assert len(queries_to_leak(found, "y", 0.5)) == 1
+    assert found.queries.images[int(queries_to_leak(found, "y", 0.5)[0])].label == 1
 
 
 @pytest.mark.parametrize("missing", ["train", "validation"])
@@ -233,7 +233,7 @@ def test_a_page_escapes_what_it_shows_and_asks_nobody(tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script>|x"
     table = Table("of " + hostile, ("class", THEIRS), ((hostile, "1"), (f"ResNet50, {THEIRS}", "2")))
     sections = [
-        Section("1", hostile, (hostile,), (table,), (Picture("p.png", hostile),)),
+        Section("1", hostile, (hostile,), (table,), (Plot("p.png", hostile),)),
         Section("2", "later", pending=True),
     ]
     write(tmp_path, sections, {"made by": hostile})

@@ -48,7 +48,7 @@ def test_a_message_goes_back_to_the_queue_while_its_worker_cannot_be_made(
 
     app = {"embedder": embedder_app, "indexer": indexer_app, "maintenance": maintenance_app}[name]
     monkeypatch.setattr(app, name, broken)
-    monkeypatch.setattr(worker, "_PAUSE_S", 0)
+    monkeypatch.setattr(worker, "_FIRST_PAUSE_S", 0)
     with pytest.raises(Reject) as caught:
         task()
     assert vars(caught.value) == {"reason": "the worker cannot work: OSError: no space left", "requeue": True}

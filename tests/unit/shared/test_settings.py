@@ -64,6 +64,9 @@ def test_the_folder_is_the_one_that_was_read_whatever_the_file_says(
         ("log_level", "LOUD"),
         ("web_threads", "0"),
         ("exact_below", "-1"),
+        ("public_url", "archive.example"),
+        ("trusted_proxies", "proxy"),
+        ("allowed_hosts", "archive.example:443"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> None:

@@ -111,5 +111,16 @@ def test_a_quiet_import_holds_back_noise_but_not_what_a_failure_said(tmp_path: P
     assert "ValueError: no" in done[1].stderr
 
 
+@pytest.mark.slow
+def test_the_model_server_starts_without_keras_which_can_be_imported_later() -> None:
+    code = (
+        "import sys; from shared.tensorflow_runtime import import_without_keras as load;"
+        "load('services.model_server.server'); loaded = {'tensorflow', 'keras', 'matplotlib'} & set(sys.modules);"
+        "import keras; print(*loaded, keras.__name__)"
+    )
+    done = run(code, environment=dict(os.environ))
+    assert (done.returncode, done.stdout.split()) == (0, ["tensorflow", "keras"]), done.stderr
+
+
 def test_a_quiet_import_returns_the_module_itself() -> None:
     assert import_quietly("json") is sys.modules["json"]

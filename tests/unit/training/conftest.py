@@ -2,12 +2,22 @@
 
 import shutil
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.support import training_runs
+from tests.support.small_backbone import SMALL
+from training.backbones import BACKBONES, Backbone
+
+
+@pytest.fixture
+def small_backbone(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A backbone that is quick, which this process knows for a test; returns its name."""
+    monkeypatch.setitem(cast("dict[str, Backbone]", BACKBONES), SMALL.name, SMALL)
+    return SMALL.name
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,13 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from shared.errors import Invalid
+from shared.model_config import model_config
 from shared.rpc.serving import golden
 from tests.support.paths import ROOT
 from training import export
 from training.architecture import Architecture
 from training.backbones import BACKBONES, EFFICIENTNET_LITE0, backbone_named
-from training.model_config import model_config
+from training.model_versions import WARMUP_BATCHES, export_pretrained
 from training.pretrained import Imagenet, RandomWeights, Weights
 from training.savedmodel import saved_model_embed
 from training.weights import PackagedWeights, WeightsError
@@ -40,7 +41,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def export_default(out: Path, version: int, weights: Weights | None = None) -> bool:
     architecture = Architecture.plain(backbone_named(LITE0))
-    return export.export(architecture, weights or Imagenet(), out, LITE0, version)
+    return export_pretrained(architecture, weights or Imagenet(), out, LITE0, version)
 
 
 def version_folder(out: Path) -> Path:
@@ -98,7 +99,7 @@ def test_warm_up_requests_are_predictions_of_this_model(exported: Path) -> None:
     assert {record.WhichOneof("log_type") for record in records} == {"predict_log"}
     assert {(r.model_spec.name, r.model_spec.version.value) for r in requests} == {("efficientnet-lite0", 3)}
     shapes = [tf.make_ndarray(request.inputs["images"]).shape for request in requests]
-    assert shapes == [(batch, 224, 224, 3) for batch in export.WARMUP_BATCHES]
+    assert shapes == [(batch, 224, 224, 3) for batch in WARMUP_BATCHES]
 
 
 def test_the_manifest_says_what_the_model_is(exported: Path) -> None:

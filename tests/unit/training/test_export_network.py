@@ -10,8 +10,10 @@ import pytest
 
 from shared.errors import Invalid
 from shared.rpc.serving import golden
-from training import export
+from training import export, model_versions
 from training.architecture import Architecture
+from training.manifest import read_manifest
+from training.model_versions import export_network
 from training.network import build_network
 from training.pretrained import RandomWeights
 from training.principal_axes import fit_whitening
@@ -48,7 +50,7 @@ def network() -> keras.Model:
 def trained(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with this network as version 2 of a model."""
     out = tmp_path_factory.mktemp("trained")
-    assert export.export_network(ARCHITECTURE, network, out, "own.model", 2, ABOUT)
+    assert export_network(ARCHITECTURE, network, out, "own.model", 2, ABOUT)
     return out
 
 
@@ -63,7 +65,7 @@ def test_a_trained_network_is_served_as_it_was_trained(network: keras.Model, tra
 
 
 def test_its_manifest_says_where_it_comes_from(trained: Path) -> None:
-    found = export.read_manifest(trained / "own.model/2")
+    found = read_manifest(trained / "own.model/2")
     assert (found["model"], found["version"], found["backbone"]) == ("own.model", 2, "efficientnet-lite0")
     assert (found["dim"], found["normalised"], found["input_size"]) == (3, False, 64)
     assert found["resize"]["shorter_side"] == 72
@@ -76,31 +78,31 @@ def test_its_manifest_says_where_it_comes_from(trained: Path) -> None:
 def test_the_same_network_is_there_and_another_is_refused(network: keras.Model, trained: Path) -> None:
     graph = trained / "own.model/2/saved_model.pb"
     before = graph.stat().st_mtime_ns
-    assert not export.export_network(ARCHITECTURE, network, trained, "own.model", 2, {**ABOUT, "seed": 4})
+    assert not export_network(ARCHITECTURE, network, trained, "own.model", 2, {**ABOUT, "seed": 4})
     other = keras.models.clone_model(network)
     other.set_weights(network.get_weights())
-    assert not export.export_network(ARCHITECTURE, other, trained, "own.model", 2, ABOUT)
+    assert not export_network(ARCHITECTURE, other, trained, "own.model", 2, ABOUT)
     kernel, bias = other.get_layer("embedding_0").get_weights()
     other.get_layer("embedding_0").set_weights([kernel, bias + np.float32(1e-3)])
     with pytest.raises(Invalid, match="choose another --version"):
-        export.export_network(ARCHITECTURE, other, trained, "own.model", 2, ABOUT)
+        export_network(ARCHITECTURE, other, trained, "own.model", 2, ABOUT)
     with pytest.raises(Invalid, match="choose another --version"):
-        export.export_network(dataclasses.replace(ARCHITECTURE, normalised=True), network, trained, "own.model", 2, {})
+        export_network(dataclasses.replace(ARCHITECTURE, normalised=True), network, trained, "own.model", 2, {})
     assert graph.stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("name", ["", "../own", "a/b", "Own", ".own"])
 def test_a_name_that_is_no_folder_of_its_own_is_refused(name: str, network: keras.Model, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="cannot name a model"):
-        export.export_network(ARCHITECTURE, network, tmp_path, name, 1, {})
+        export_network(ARCHITECTURE, network, tmp_path, name, 1, {})
     with pytest.raises(Invalid, match="version 0"):
-        export.export_network(ARCHITECTURE, network, tmp_path, "own", 0, {})
+        export_network(ARCHITECTURE, network, tmp_path, "own", 0, {})
 
 
 def test_a_network_of_another_architecture_is_refused_and_leaves_nothing(network: keras.Model, tmp_path: Path) -> None:
     wider = dataclasses.replace(ARCHITECTURE, embedding=({"dense": 4},))
     with pytest.raises(Invalid, match=r"gives \(None, 3\); its architecture .* gives \(None, 4\)"):
-        export.export_network(wider, network, tmp_path, "own", 1, {})
+        export_network(wider, network, tmp_path, "own", 1, {})
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -114,9 +116,9 @@ def test_what_is_not_served_as_it_was_trained_is_not_exported(
         wrong.get_layer("embedding_2").set_weights([kernel, bias + np.float32(0.05)])
         return wrong
 
-    monkeypatch.setattr(export, "served", wrongly_served)
+    monkeypatch.setattr(model_versions, "served", wrongly_served)
     with pytest.raises(Invalid, match="away from its golden vectors"):
-        export.export_network(ARCHITECTURE, network, tmp_path, "own", 1, {})
+        export_network(ARCHITECTURE, network, tmp_path, "own", 1, {})
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -131,7 +133,7 @@ def test_a_trained_network_is_brought_to_fewer_dimensions(
     (run / "report.json").write_text(json.dumps({"accuracy": 0.5}))
     arguments = ["--out", str(tmp_path), "--run", str(run), "--project", str(ARCHITECTURE.dim - 1)]
     assert export.main([*arguments, "--images", str(pictures)]) == 0
-    found = export.read_manifest(tmp_path / "run/1")
+    found = read_manifest(tmp_path / "run/1")
     assert found["dim"] == ARCHITECTURE.dim - 1
     assert (found["training"]["accuracy"], found["training"]["run"]) == (0.5, {"seed": 1})
     for wrong in (["--size", "64"], ["--pooling", "max"], ["--whiten", "2"]):

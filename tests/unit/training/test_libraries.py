@@ -14,9 +14,10 @@ from shared.errors import Invalid
 from shared.images import decode
 from shared.rpc.serving import golden
 from tests.support.paths import ROOT
-from tests.support.training_runs import SIZE, SMALL, recipe_file, train, train_and_be_killed, weights_of
+from tests.support.small_backbone import SMALL
+from tests.support.training_runs import SIZE, recipe_file, train, train_and_be_killed, weights_of
 from training.backend import LIBRARIES, TENSORFLOW, VARIABLE
-from training.export import export_run
+from training.model_versions import export_run
 from training.savedmodel import saved_model_embed
 
 pytestmark = pytest.mark.slow
@@ -24,10 +25,12 @@ pytestmark = pytest.mark.slow
 OTHERS = [library for library in LIBRARIES if library != TENSORFLOW]
 
 
-def test_an_export_is_held_to_what_the_trainer_s_library_computed(shapes: Path, tmp_path: Path) -> None:
+def test_an_export_is_held_to_what_the_trainer_s_library_computed(
+    shapes: Path, tmp_path: Path, small_backbone: str
+) -> None:
     folder = tmp_path / "run"
     recipe = recipe_file(tmp_path, unfrozen="none", head=[], epochs=1)
-    train(shapes, folder, "--recipe", recipe, "--backbone", "efficientnet-lite0")
+    train(shapes, folder, "--recipe", recipe, "--backbone", small_backbone)
     assert json.loads((folder / "run.json").read_text("utf-8"))["backend"] == "tensorflow"
     assert export_run(folder, tmp_path, "own", 1)
     embed = saved_model_embed(tmp_path / "own" / "1")
@@ -88,7 +91,7 @@ def test_a_killed_run_ends_where_another_ends_and_is_served_so(library: str, sha
 
 def test_varied_pictures_are_learned_the_same_twice(library: str, shapes: Path, tmp_path: Path) -> None:
     recipe = recipe_file(tmp_path, unfrozen="last stage", head=[{"dropout": 0.5}], epochs=2, augmented=True)
-    options = ["--recipe", recipe, "--backbone", SMALL]
+    options = ["--recipe", recipe, "--backbone", SMALL.name]
     first, second = (train(shapes, tmp_path / name, *options, library=library) for name in ("first", "second"))
     assert first["history"] == second["history"]
     assert weights_of(tmp_path / "first") == weights_of(tmp_path / "second")

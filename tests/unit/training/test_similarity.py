@@ -1,4 +1,4 @@
-"""Learning for search: the loss is what it is said to be, and what is judged, kept and served is one network."""
+"""Learning for search: the loss is what it is said to be, and what is evaluated, kept and served is one network."""
 
 import json
 from dataclasses import replace
@@ -11,16 +11,16 @@ import numpy.typing as npt
 import pytest
 
 from shared.images import decode
+from shared.model_config import MANIFEST
 from tests.support.training_runs import SIZE, train, weights_of
 from training.architecture import Architecture
-from training.export import MANIFEST
-from training.labelled import read_background, read_labelled
+from training.labelled_images import read_background, read_labelled
 from training.network import build_network, load_network, set_standardisation
 from training.precision import set_precision
 from training.pretrained import RandomWeights
 from training.recipes import SearchRecipe, recipe_named
 from training.savedmodel import saved_model_embed
-from training.similarity import _learner
+from training.similarity import _new_learner
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def test_the_loss_is_contrast_and_what_is_kept(heads: int | None) -> None:
     set_standardisation(network, mean, deviation)
     inner = keras.Model(network.get_layer("pooling").output, network.output)
     labels = rng.integers(0, 3, 12)
-    found = float(_learner(inner, recipe, 12).test_on_batch((x, known), labels))
+    found = float(_new_learner(inner, recipe, 12).test_on_batch((x, known), labels))
 
     expected = []
     for number in range(heads or 1):
@@ -61,7 +61,7 @@ def test_the_loss_is_contrast_and_what_is_kept(heads: int | None) -> None:
     assert found == pytest.approx(np.mean(expected), rel=1e-4)
 
 
-def test_what_is_judged_is_what_is_served(shapes: Path, background: Path, tmp_path: Path) -> None:
+def test_what_is_evaluated_is_what_is_served(shapes: Path, background: Path, tmp_path: Path) -> None:
     options = ["--backbone", "efficientnet-lite0", "--background", str(background), "--epochs", "3"]
     result = train(shapes, tmp_path / "run", *options, "--models", str(tmp_path / "models"), "--name", "found")
     assert result["history"][-1]["loss"] < result["history"][0]["loss"]
@@ -77,7 +77,7 @@ def test_what_is_judged_is_what_is_served(shapes: Path, background: Path, tmp_pa
     assert f"| all | {result['search']['p_at_k']:.3f} |" in report
 
     labelled = read_labelled(shapes)
-    order = sorted(labelled.pictures, key=lambda one: (one.label, one.sha256))
+    order = sorted(labelled.images, key=lambda one: (one.label, one.sha256))
     held = [one for place, one in enumerate(order) if place % 12 < 2]  # two of each class's twelve
     queries, gallery = held, [one for one in order if one not in held]
     unseen, _ = read_background(background, [labelled])

@@ -1,22 +1,33 @@
 // The collection page: uploads files and shows their progress; deletes images.
 
-import { watchDrops } from "./files.js";
+import { ask, isFinal, pause, readAnswer } from "./answers.js";
+import { kindPassedOver, watchChoice, watchDrops } from "./files.js";
 import "./lightbox.js";
 
 const MAX_FILES = 64; // of a request
 const form = document.getElementById("upload");
+const rules = form ? JSON.parse(form.dataset.passedOver) : null; // for what lies in folders
 const bar = document.getElementById("bar");
 const text = document.getElementById("progress-text");
 const refusals = document.getElementById("refusals");
-const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 // Uploads
 
-const upload = { queue: [], running: false };
+const upload = { queue: [], running: false, passedOver: new Map() };
+
+/** Return the name that an image and the XMP file beside it share. */
+const stem = (file) => (file.path ?? file.name).replace(/\.xmp$/i, "").replace(/\.[^.]*$/, "");
 
 function enqueue(files) {
   const label = document.getElementById("label").value.trim();
-  upload.queue.push(...[...files].map((file) => ({ file, label })));
+  const keepLabels = document.getElementById("keep-labels").checked;
+  const images = [...files].filter((file) => {
+    const kind = file.path?.includes("/") ? kindPassedOver(file.path, rules) : ""; // a file that was chosen is taken whatever its name
+    if (kind) upload.passedOver.set(kind, (upload.passedOver.get(kind) ?? 0) + 1);
+    return !kind;
+  });
+  const sorted = images.sort((a, b) => (stem(a) < stem(b) ? -1 : stem(a) > stem(b) ? 1 : 0)); // XMP files lie beside their images
+  upload.queue.push(...sorted.map((file) => ({ file, label, keepLabels })));
   if (!upload.running) uploadQueue();
 }
 
@@ -32,11 +43,12 @@ async function uploadQueue() {
     if (tally.error) break;
   }
   await followJobs(tally);
-  upload.queue = [];
-  upload.running = false;
+  const passedOver = [...upload.passedOver].sort();
+  Object.assign(upload, { queue: [], running: false, passedOver: new Map() });
   const counts = [`${tally.added} added`];
   if (tally.duplicates) counts.push(`${tally.duplicates} already there`);
   if (tally.rejected) counts.push(`${tally.rejected} not taken`);
+  if (passedOver.length) counts.push(`passed over: ${passedOver.map(([kind, count]) => `${count} ${kind}`).join(", ")}`);
   bar.value = bar.max;
   text.textContent = tally.error ? `${tally.error} (${counts.join(", ")})` : counts.join(", ");
   if (tally.added) await refreshPage();
@@ -48,16 +60,18 @@ function nextBatch(tally) {
   let room = Number(form.dataset.maxUpload) - 65536;
   const batch = [];
   while (upload.queue.length && batch.length < MAX_FILES) {
-    const { file, label } = upload.queue[0];
+    const { file, label, keepLabels } = upload.queue[0];
     if (file.size > largest) {
       addRefusal(tally, { name: file.name, reason: `the file has ${file.size.toLocaleString("en")} bytes, at most ${largest.toLocaleString("en")} are taken` });
     } else {
       room -= file.size + 1024;
-      if (batch.length && (room < 0 || label !== batch[0].label)) break;
-      batch.push({ file, label });
+      const isAlike = label === batch[0]?.label && keepLabels === batch[0]?.keepLabels;
+      if (batch.length && (room < 0 || !isAlike)) break;
+      batch.push({ file, label, keepLabels });
     }
     upload.queue.shift();
   }
+  while (batch.length && upload.queue.length && stem(upload.queue[0].file) === stem(batch.at(-1).file)) batch.push(upload.queue.shift());
   return batch;
 }
 
@@ -74,26 +88,39 @@ function sendBatch(batch, tally) {
   tally.sending = batch.length;
   const body = new FormData();
   for (const { file } of batch) body.append("images", file, file.name || "unnamed");
+  if (batch.some(({ file }) => file.path)) for (const { file } of batch) body.append("names", file.path ?? (file.name || "unnamed"));
   if (batch[0].label) body.append("label", batch[0].label);
+  if (batch[0].keepLabels) body.append("keep_labels", "true");
   const request = new XMLHttpRequest();
   request.open("POST", form.dataset.url);
-  request.responseType = "json";
   request.upload.addEventListener("progress", (event) => {
     const share = event.lengthComputable ? event.loaded / event.total : 0;
     showProgress(tally, "Sending", tally.sent + share * batch.length);
   });
   return new Promise((resolve) => {
     request.addEventListener("loadend", () => {
-      const answer = request.response;
-      tally.sent += batch.length;
+      const { ok, value, error } = readAnswer(request.status, request.responseText);
       tally.sending = 0;
-      if (request.status === 202) tally.jobs.push({ url: answer.url, finished: 0 });
-      else if (answer?.rejected) answer.rejected.forEach((item) => addRefusal(tally, item));
-      else tally.error = answer?.detail ?? "Artseek does not answer. Is it still running?";
+      if (request.status === 429) {
+        wait(Number(request.getResponseHeader("Retry-After")) || 5).then(() => sendBatch(batch, tally)).then(resolve);
+        return;
+      }
+      tally.sent += batch.length;
+      if (ok) tally.jobs.push({ url: value.url, finished: 0 });
+      else if (value?.rejected) value.rejected.forEach((item) => addRefusal(tally, item));
+      else tally.error = error;
       resolve();
     });
     request.send(body);
   });
+}
+
+/** Wait for some seconds, because the service takes no more from us just now. */
+async function wait(seconds) {
+  for (let left = seconds; left > 0; left -= 1) {
+    text.textContent = `Artseek takes no more just now; on in ${left} s`;
+    await pause(1000);
+  }
 }
 
 /** Poll the jobs until all are done. */
@@ -101,17 +128,13 @@ async function followJobs(tally) {
   let delay = 150;
   while (tally.jobs.some((job) => !job.done)) {
     for (const job of tally.jobs.filter((followed) => !followed.done)) {
-      let answer;
-      try {
-        answer = await (await fetch(job.url)).json();
-      } catch {
-        continue; // the web service restarts; the job continues
-      }
-      if (answer.code === "not-found") {
-        tally.error = answer.detail;
+      const found = await ask(job.url);
+      const answer = found.value;
+      if (isFinal(found)) {
+        tally.error = found.error;
         job.done = true;
       }
-      if (answer.state === undefined) continue;
+      if (answer?.state === undefined) continue; // the web service restarts; the job continues
       job.finished = answer.finished;
       if (answer.state !== "done") continue;
       job.done = true;
@@ -152,12 +175,15 @@ async function refreshPage() {
   }
 }
 
-document.getElementById("files").addEventListener("change", (event) => {
-  enqueue(event.target.files);
-  event.target.value = "";
-});
-form.addEventListener("submit", (event) => event.preventDefault());
-watchDrops(document.getElementById("drop"), enqueue);
+if (form) { // which is there for those who may add images
+  const input = document.getElementById("files");
+  watchChoice(input, (files) => {
+    enqueue(files);
+    input.value = "";
+  });
+  form.addEventListener("submit", (event) => event.preventDefault());
+  watchDrops(document.getElementById("drop"), enqueue, null, { all: true });
+}
 
 // Deletion
 
@@ -179,14 +205,8 @@ confirm.addEventListener("close", async () => {
   if (confirm.returnValue !== "delete" || !button) return;
   button.disabled = true;
   button.textContent = "Deleting…";
-  let error = "";
-  try {
-    const response = await fetch(button.dataset.delete, { method: "DELETE" });
-    if (!response.ok && response.status !== 404) error = (await response.json()).detail;
-  } catch {
-    error = "Artseek does not answer. Is it still running?";
-  }
-  if (error) {
+  const { status, error } = await ask(button.dataset.delete, { method: "DELETE" });
+  if (error && status !== 404) {
     button.disabled = false;
     button.textContent = "Delete";
     problem.textContent = error;

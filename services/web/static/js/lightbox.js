@@ -22,6 +22,7 @@ function show(link) {
   box.querySelector(".facts").textContent = [score && `score ${score}`, label || "no label", size].filter(Boolean).join(" · ");
   box.querySelector(".more").href = more;
   box.querySelector(".original").href = link.href;
+  box.querySelector(".original").hidden = !link.href.endsWith("/original");
   for (const button of box.querySelectorAll("[data-turn]")) {
     button.disabled = !neighbour(Number(button.dataset.turn));
   }

@@ -1,7 +1,8 @@
 // The form of the quality page: starts an evaluation, shows its progress and cancels it. The address keeps the job.
 
+import { ask, isFinal, pause } from "./answers.js";
+
 const form = document.getElementById("judge");
-const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 if (form) start();
 
@@ -48,6 +49,7 @@ function start() {
     const body = { collection: form.dataset.collection, k: Number(k.value) };
     if (source.value) body.queries = source.value;
     else Object.assign(body, { sample: Number(sample.value), seed: Number(seed.value) });
+    if (form.elements.field) body.field = form.elements.field.value;
     if (grid.value.trim()) {
       try {
         body.grid = JSON.parse(grid.value);
@@ -57,20 +59,15 @@ function start() {
       }
     }
     showStart("Sent…");
-    try {
-      const response = await fetch(form.dataset.url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-      const answer = await response.json();
-      if (!response.ok) {
-        const gridError = answer.errors?.find((error) => error.field === "body.grid");
-        showEnd(gridError ? "Not begun: there is something wrong with the grid." : answer.detail);
-        if (gridError) showGridProblem(gridError.message);
-        return;
-      }
-      keepJob(answer.job);
-      await followJob(answer.job);
-    } catch {
-      showEnd("Artseek does not answer. Is it still running?");
+    const { ok, value, error } = await ask(form.dataset.url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    if (!ok) {
+      const gridError = value?.errors?.find((found) => found.field === "body.grid");
+      showEnd(gridError ? "Not begun: there is something wrong with the grid." : error);
+      if (gridError) showGridProblem(gridError.message);
+      return;
     }
+    keepJob(value.job);
+    await followJob(value.job);
   });
 
   /** Keep the job id in the address, so that a reloaded page follows the job again; null removes it. */
@@ -107,15 +104,11 @@ function start() {
       await fetch(url, { method: "DELETE" }).catch(() => { cancel.disabled = false; });
     };
     for (let delay = 150; ; delay = Math.min(1000, delay * 1.2)) {
-      let answer = null;
-      try {
-        answer = await (await fetch(url)).json();
-      } catch {
-        // the web service restarts; the job continues
-      }
-      if (answer?.code === "not-found") {
+      const found = await ask(url); // without an answer, the web service restarts; the job continues
+      const answer = found.value;
+      if (isFinal(found)) {
         keepJob(null);
-        showEnd(answer.detail);
+        showEnd(found.error);
         return;
       }
       if (answer?.state === "cancelled" || answer?.state === "done") {

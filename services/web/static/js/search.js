@@ -1,7 +1,12 @@
 // The search page: shows results without loading the page anew, and keeps them for the back button.
 
-import { watchDrops, watchPastes } from "./files.js";
+import { SILENCE, pause, proxyNotice } from "./answers.js";
+import { showComparison } from "./compare.js";
+import { askForDetail } from "./detail.js";
+import { watchExamples } from "./examples.js";
+import { fileOfAddress, watchChoice, watchDrops, watchPastes } from "./files.js";
 import "./lightbox.js";
+import "./shortcuts.js";
 
 const results = document.getElementById("results");
 const status = document.getElementById("status");
@@ -10,24 +15,30 @@ const form = document.getElementById("search");
 if (form) start();
 
 function start() {
+  document.documentElement.classList.add("scripted");
   const frame = document.getElementById("frame");
   const picture = document.getElementById("query");
   const input = document.getElementById("image");
-  const defaults = { ...JSON.parse(form.dataset.defaults), label: "" }; // which an address leaves out
+  const defaults = { ...JSON.parse(form.dataset.defaults), label: "", text: "", filter: "", box: "", sort: "", group: "" }; // which an address leaves out
   const steps = new Map(); // what the page showed at each step of the history
   let step = 0;
-  let file = null; // the query file; null if the query is an image of the collection
+  let file = null; // the query file; null if the query is an image of the collection, or has an address
+  let original = null; // the query picture as it is to be drawn on, with its own size in pixels
   let pending = null; // aborts the search in progress
 
-  const currentId = () => new URL(location.href).searchParams.get("id");
+  const examples = watchExamples(form, () => searchAgain());
+  const current = (name) => new URL(location.href).searchParams.get(name);
+  const currentId = () => current("id");
 
-  /** Return the address of the search page with the options of the form, and the image searched for. */
-  function address(imageId) {
+  /** Return the address of the search page with the options of the form, and the image or picture searched for. */
+  function address(imageId, pictureUrl) {
     const values = new FormData(form);
     values.delete("image");
     const parameters = new URLSearchParams([...values].filter(([name, value]) => value !== defaults[name]));
     if (imageId) parameters.set("id", imageId);
-    return `/?${parameters}`;
+    if (pictureUrl) parameters.set("url", pictureUrl);
+    if (!imageId && !pictureUrl) parameters.delete("box");
+    return `${form.dataset.page}?${parameters}`;
   }
 
   function showQuery(source, name) {
@@ -35,11 +46,24 @@ function start() {
     picture.alt = name;
     picture.hidden = false;
     frame.classList.add("filled");
+    document.getElementById("to-detail").hidden = false;
+  }
+
+  /** Show the query picture that the results name, and remember its original. */
+  function showFound(section) {
+    const { query, queryName, picture: data, large, width, height } = section.dataset;
+    if (!query && !data) return clearQuery();
+    const source = query ?? URL.createObjectURL(fileOfAddress(`data:image/jpeg;base64,${data}`));
+    section.removeAttribute("data-picture");
+    original = { source: large ?? source, width, height };
+    showQuery(source, queryName);
   }
 
   function clearQuery() {
     picture.hidden = true;
     picture.removeAttribute("src");
+    original = null;
+    document.getElementById("to-detail").hidden = true;
     frame.classList.remove("filled");
     input.value = "";
   }
@@ -48,6 +72,7 @@ function start() {
     steps.set(step, {
       html: results.innerHTML,
       file,
+      original,
       source: picture.hidden ? null : picture.src,
       name: picture.alt,
       options: [...new FormData(form)].filter(([name]) => name !== "image"),
@@ -72,8 +97,21 @@ function start() {
     status.textContent = text;
   }
 
-  /** Search for the image with this id, or else for the query file; `url` becomes the address of the page. */
-  async function search(imageId, url) {
+  /** Return the answer to a request, which is sent again while Artseek says that it cannot answer now; within a minute. */
+  async function askUntilFree(request, signal) {
+    const end = performance.now() + 60_000;
+    for (;;) {
+      const response = await request();
+      const seconds = Number(response.headers.get("Retry-After"));
+      if (![429, 503].includes(response.status) || !seconds || performance.now() + 1000 * seconds > end) return response;
+      status.textContent = "Artseek has much to do; the search is made again…";
+      await pause(1000 * seconds);
+      signal.throwIfAborted();
+    }
+  }
+
+  /** Search for the image or picture that `url` names, or else for the query file; `url` becomes the address of the page. */
+  async function search(isNamed, url) {
     pending?.abort();
     pending = new AbortController();
     const { signal } = pending;
@@ -84,11 +122,12 @@ function start() {
     try {
       const body = new FormData(form);
       body.delete("image");
-      if (imageId) {
-        response = await fetch(url.replace(/^\/?[^?]*/, "/results"), { signal });
+      if (isNamed) {
+        const found = form.dataset.results + new URL(url, location.href).search;
+        response = await askUntilFree(() => fetch(found, { signal }), signal);
       } else {
         body.set("image", file, file.name || "picture");
-        response = await fetch("/results", { method: "POST", body, signal });
+        response = await askUntilFree(() => fetch(form.dataset.results, { method: "POST", body, signal }), signal);
       }
       html = await response.text();
     } catch (error) {
@@ -98,42 +137,104 @@ function start() {
     results.setAttribute("aria-busy", "false");
     pushStep(url);
     if (html === null) {
-      showNotice("Artseek does not answer. Is it still running?");
+      showNotice(SILENCE);
       return;
     }
     showResults(html);
     const section = results.firstElementChild;
-    if (imageId) {
+    if (section?.dataset.summary === undefined) {
+      showNotice(proxyNotice(response.status, html));
+      return;
+    }
+    if (isNamed) {
       file = null;
       input.value = "";
-      if (section.dataset.query) showQuery(section.dataset.query, section.dataset.queryName);
+      showFound(section);
     }
+    examples.found();
     status.textContent = section.dataset.summary ?? "";
-    document.title = imageId && response.ok ? `More like ${section.dataset.queryName} · Artseek` : "Artseek";
+    document.title = isNamed && section.dataset.queryName && response.ok ? `More like ${section.dataset.queryName} · Artseek` : "Artseek";
     saveStep();
     const title = document.getElementById("found-title");
     title?.focus({ preventScroll: true });
-    if (imageId) scrollTo({ top: 0, behavior: scrollBehavior() });
+    if (isNamed) scrollTo({ top: 0, behavior: scrollBehavior() });
     else if (results.getBoundingClientRect().top > innerHeight * 0.6) results.scrollIntoView({ behavior: scrollBehavior() });
   }
 
   const scrollBehavior = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
 
+  function setBox(box) {
+    form.elements.box.value = box;
+  }
+
+  /** Begin a search for another picture: a part of the one before, and its examples, are no part of it. */
+  function beginAnew(box = "") {
+    setBox(box);
+    examples.clear();
+  }
+
   function searchByFile(files) {
     [file] = files;
+    original = null;
+    beginAnew();
     if (picture.src.startsWith("blob:") && ![...steps.values()].some((saved) => saved.source === picture.src)) {
       URL.revokeObjectURL(picture.src);
     }
     showQuery(URL.createObjectURL(file), file.name);
-    search(null, address());
+    search(false, address());
+  }
+
+  function searchById(imageId, box = "") {
+    beginAnew(box);
+    search(true, address(imageId));
+  }
+
+  /** Search for the picture at an address, which the server fetches; one of our own is an image of the collection. */
+  function searchByAddress(text) {
+    const held = fileOfAddress(text);
+    if (held) return searchByFile([held]);
+    const found = URL.canParse(text) ? new URL(text) : null;
+    const own = found?.origin === location.origin && (found.pathname.match(/\/images\/(\d+)\//)?.[1] ?? found.searchParams.get("id"));
+    if (own) return searchById(own);
+    if (!found || !["http:", "https:"].includes(found.protocol)) return showNotice("This picture has no address that can be fetched: save it, and drop the file.");
+    beginAnew();
+    return search(true, address(null, text));
+  }
+
+  /** Return the query picture as it is to be drawn on, with its own size in pixels; null if the browser cannot show it. */
+  async function shownQuery() {
+    if (original) return original;
+    const bitmap = await createImageBitmap(file).catch(() => null); // upright, as the server counts
+    return bitmap && { source: picture.src, width: bitmap.width, height: bitmap.height };
+  }
+
+  /** Let a part of the query picture be chosen, and search for it. */
+  async function searchDetail() {
+    const shown = await shownQuery();
+    if (!shown) return showNotice("The browser cannot show this format: search by it, and draw on one of the images found.");
+    return askForDetail({ ...shown, name: picture.alt, shown: form.elements.box.value }, (box) => {
+      setBox(box);
+      searchAgain();
+    });
   }
 
   function searchAgain() {
-    if (file) search(null, address());
-    else if (currentId()) search(currentId(), address(currentId()));
+    if (file) search(false, address());
+    else if (currentId() || current("url") || examples.any()) search(true, address(currentId(), current("url")));
+    else location.assign(address());
   }
 
-  input.addEventListener("change", () => input.files.length && searchByFile(input.files));
+  /** Restore the options that the form had. */
+  function restore(options) {
+    examples.restore(options);
+    for (const box of form.querySelectorAll("input[type=checkbox]")) box.checked = false;
+    for (const [name, value] of options) {
+      const box = form.querySelector(`input[type=checkbox][name="${CSS.escape(name)}"][value="${CSS.escape(value)}"]`);
+      if (box) box.checked = true;
+      else if (form.elements[name] && name !== "like" && name !== "unlike") form.elements[name].value = value;
+    }
+  }
+
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     searchAgain();
@@ -143,8 +244,31 @@ function start() {
     if (event.target.name === "collection" && !file) location.assign(address());
     else if (event.target !== input) searchAgain();
   });
-  watchDrops(document.getElementById("drop"), (files) => files.length && searchByFile(files));
-  watchPastes(searchByFile, () => showNotice("The clipboard holds no picture. Copy an image, not its address."));
+  watchDrops(document.getElementById("drop"), (files, hasFolder) => {
+    if (hasFolder && files.length !== 1) showNotice("A search takes one picture. Drop folders on the page of a collection to add them to it.");
+    else if (files.length) searchByFile(files);
+  }, searchByAddress);
+  watchPastes(searchByFile, (text) => {
+    if (/^https?:\/\/\S+$/.test(text.trim())) searchByAddress(text.trim());
+    else showNotice("The clipboard holds no picture, and no address of one. Copy an image or its address.");
+  });
+  document.getElementById("by-address").addEventListener("submit", (event) => {
+    event.preventDefault();
+    searchByAddress(event.target.elements.url.value.trim());
+  });
+  document.getElementById("to-detail").addEventListener("click", searchDetail);
+  document.addEventListener("click", (event) => {
+    const { detail: imageId, large, width, height } = event.target.closest("[data-detail]")?.dataset ?? {};
+    if (!imageId) return;
+    const name = event.target.closest(".work").querySelector("img").alt;
+    askForDetail({ source: large, name, width, height }, (box) => searchById(imageId, box));
+  });
+  document.addEventListener("click", async (event) => {
+    const { compare, proof, name, large, width, height } = event.target.closest("[data-compare]")?.dataset ?? {};
+    if (!compare) return;
+    const query = { ...(await shownQuery()), name: picture.alt };
+    showComparison({ query, hit: { source: large, name, width, height }, proof: JSON.parse(proof) });
+  });
   picture.addEventListener("error", () => frame.classList.add("unshown"));
   picture.addEventListener("load", () => frame.classList.remove("unshown"));
 
@@ -152,12 +276,21 @@ function start() {
     const link = event.target.closest("[data-more-like-this], .lightbox .more");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
-    const imageId = new URL(link.href).searchParams.get("id");
-    search(imageId, address(imageId));
+    searchById(new URL(link.href).searchParams.get("id"));
   });
 
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("#results [data-filter]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button || !(file || currentId() || current("url"))) return;
+    event.preventDefault();
+    form.elements.filter.value = new URL(link.href).searchParams.get("filter") ?? "";
+    searchAgain();
+  });
+
+  if (results.firstElementChild?.dataset.queryName) showFound(results.firstElementChild);
   history.replaceState({ step: 0 }, "");
   saveStep();
+  watchChoice(input, searchByFile);
   addEventListener("popstate", (event) => {
     pending?.abort();
     const saved = steps.get(event.state?.step);
@@ -168,11 +301,8 @@ function start() {
     step = event.state.step;
     results.setAttribute("aria-busy", "false");
     showResults(saved.html);
-    file = saved.file;
-    for (const [name, value] of saved.options) {
-      const field = form.elements[name];
-      if (field) field.value = value;
-    }
+    ({ file, original } = saved);
+    restore(saved.options);
     if (saved.source) showQuery(saved.source, saved.name);
     else clearQuery();
     status.textContent = results.firstElementChild?.dataset.summary ?? "";

@@ -20,6 +20,7 @@ from services.model_server.config import read_config
 from services.model_server.status import StatusError, from_number
 from services.model_server.tensors import to_array, write
 from services.model_server.versions import aspired_versions
+from shared.model_config import model_config
 
 pytestmark = pytest.mark.slow
 
@@ -164,3 +165,12 @@ def test_negative_sizes_and_too_many_values_are_refused() -> None:
 def test_status_numbers_are_those_of_tensorflow(code: grpc.StatusCode) -> None:
     assert from_number(code.value[0], "").code is code
     assert getattr(tf.errors, code.name) == from_number(code.value[0], "").number
+
+
+@pytest.mark.parametrize(
+    "name", ["Museum, Berlin", "a'b\"c", "${HOME}", "Gemälde", "two\nlines", "back\\slash", "tab\t"]
+)
+def test_the_path_of_a_model_is_read_as_it_was_written(tmp_path: Path, name: str) -> None:
+    config = tmp_path / "models.config"
+    config.write_text(model_config(["net"], f"/srv/{name}"), encoding="utf-8")
+    assert read_config(config).config[0].base_path == f"/srv/{name}/net"

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from shared.evaluation.report import EvaluationReport, PredictedScores
-from shared.state.jobs import Rejection
+from shared.state.outcomes import Rejection
 from tests.support.evaluation_reports import a_query_set, a_report, a_run, a_setting
 
 

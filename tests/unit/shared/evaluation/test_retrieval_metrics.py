@@ -52,19 +52,19 @@ def test_they_are_those_of_trec_eval_where_no_more_is_relevant_than_k(seed: int)
         ranked[f"q{query}"] = {f"d{item}": float(items - place) for place, item in enumerate(found)}
         relevant[query, : len(found)] = np.isin(found, good)
         totals[query] = len(good)
-    judged = pytrec_eval.RelevanceEvaluator(truth, {f"map_cut.{K}", f"P.{K}"}).evaluate(ranked)
+    evaluated = pytrec_eval.RelevanceEvaluator(truth, {f"map_cut.{K}", f"P.{K}"}).evaluate(ranked)
     names = [f"q{query}" for query in range(queries)]
-    assert retrieval_metrics.precision_at_k(relevant) == pytest.approx([judged[name][f"P_{K}"] for name in names])
+    assert retrieval_metrics.precision_at_k(relevant) == pytest.approx([evaluated[name][f"P_{K}"] for name in names])
     averages = retrieval_metrics.average_precision_at_k(relevant, totals)
-    assert averages == pytest.approx([judged[name][f"map_cut_{K}"] for name in names])
+    assert averages == pytest.approx([evaluated[name][f"map_cut_{K}"] for name in names])
 
 
 def test_average_precision_parts_from_trec_eval_where_more_is_relevant_than_k() -> None:
     relevant = np.ones((1, K), dtype=np.bool_)
     truth = {"q": {f"d{item}": 1 for item in range(2 * K)}}
     ranked = {"q": {f"d{item}": float(-item) for item in range(K)}}
-    judged = pytrec_eval.RelevanceEvaluator(truth, {f"map_cut.{K}"}).evaluate(ranked)
-    assert judged["q"][f"map_cut_{K}"] == pytest.approx(0.5)  # which divides by all that is relevant
+    evaluated = pytrec_eval.RelevanceEvaluator(truth, {f"map_cut.{K}"}).evaluate(ranked)
+    assert evaluated["q"][f"map_cut_{K}"] == pytest.approx(0.5)  # which divides by all that is relevant
     assert retrieval_metrics.average_precision_at_k(relevant, np.array([2 * K])) == pytest.approx([1.0])
 
 

@@ -3,8 +3,6 @@
 import io
 import struct
 import warnings
-import zlib
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,34 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from shared.images import ImageInfo, decode, identify, thumbnail
+from tests.support.pictures import SIDE, photograph, png_file, quadrants, saved, tiff
 
 FORMATS = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "tiff": "TIFF", "bmp": "BMP"}
-SIZE = 64
-SIDE = SIZE  # a square picture of this side is neither enlarged nor reduced
-
-
-def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def quadrants(side: int = SIDE, height: int | None = None) -> Image.Image:
-    """Red, green / blue, yellow: every turn and flip of it looks different."""
-    height = height or side
-    image = Image.new("RGB", (side, height), (255, 0, 0))
-    image.paste((0, 255, 0), (side // 2, 0, side, height // 2))
-    image.paste((0, 0, 255), (0, height // 2, side // 2, height))
-    image.paste((255, 255, 0), (side // 2, height // 2, side, height))
-    return image
-
-
-def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Smooth colours with some noise."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((width, height), 3)
-    noise = rng.integers(-12, 13, (height, width, 3))
-    return Image.fromarray(np.clip(np.asarray(coarse).astype(int) + noise, 0, 255).astype(np.uint8))
+SIZE = SIDE  # a square picture of this side is neither enlarged nor reduced
 
 
 def corners(pixels: NDArray[np.uint8]) -> list[tuple[int, ...]]:
@@ -315,7 +289,7 @@ def test_a_transparent_colour_without_a_palette() -> None:
     assert level(saved(grey, "PNG", transparency=77)) == 255
     assert level(saved(grey, "PNG", transparency=78)) == 77
     deep = np.full((SIDE, SIDE), 1000, np.uint16)
-    deep[0, 0] = 65_535
+    deep[0, 0] = 40_000
     assert level(saved(Image.fromarray(deep), "PNG", transparency=1000)) == 255
     wide = png_file(
         SIDE, SIDE, depth=16, colour=2, rows=np.full((SIDE, SIDE, 3), 0x0505, ">u2"), transparent=b"\5\6" * 3
@@ -395,37 +369,3 @@ def test_thumbnails_carry_no_metadata() -> None:
     assert b"at home" in data
     small = Image.open(io.BytesIO(thumbnail(data, box=100)))
     assert set(small.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
-
-
-def tiff(
-    strip: bytes, width: int, height: int, *, bits: tuple[int, ...], photometric: int, order: str = "<", **more: int
-) -> bytes:
-    """An uncompressed TIFF of one strip."""
-    extra = struct.pack(f"{order}{len(bits)}H", *bits)
-    entries = {
-        256: (4, 1, width), 257: (4, 1, height), 259: (3, 1, 1), 262: (3, 1, photometric), 273: (4, 1, 8),
-        277: (3, 1, len(bits)), 278: (4, 1, height), 279: (4, 1, len(strip)),
-    }  # fmt: skip
-    entries[258] = (3, len(bits), 8 + len(strip)) if len(bits) > 2 else (3, 1, bits[0])
-    entries |= {int(name.removeprefix("tag")): (4, 1, value) for name, value in more.items()}
-    directory = struct.pack(order + "H", len(entries))
-    for number, (kind, count, value) in sorted(entries.items()):
-        short = kind == 3 and count == 1
-        field = struct.pack(order + "HH", value, 0) if short else struct.pack(order + "I", value)
-        directory += struct.pack(order + "HHI", number, kind, count) + field
-    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8 + len(strip) + len(extra))
-    return head + strip + extra + directory + bytes(4)
-
-
-def png_file(
-    width: int, height: int, *, depth: int, colour: int, rows: NDArray[Any], transparent: bytes | None = None
-) -> bytes:
-    """A PNG written by hand, for what Pillow does not write."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    body = b"".join(b"\0" + row.tobytes() for row in rows)
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    key = chunk(b"tRNS", transparent) if transparent is not None else b""
-    return b"\x89PNG\r\n\x1a\n" + head + key + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from shared.images import ImageRefused, grey
-from shared.images.likeness import NEAR_COPY, SIDE, Floats, likeness, looks
+from shared.images.likeness import NEAR_COPY, SIDE, Floats, descriptor, likeness
 from tests.support.examples import examples
 
 
@@ -31,7 +31,7 @@ def saved(image: Image.Image, *, quality: int = 90) -> bytes:
 
 
 def seen(image: Image.Image, *, quality: int = 90) -> Floats:
-    return looks(grey(saved(image, quality=quality), side=SIDE))
+    return descriptor(grey(saved(image, quality=quality), side=SIDE))
 
 
 def without(image: Image.Image, left: float, top: float, right: float, bottom: float) -> Image.Image:
@@ -94,7 +94,7 @@ def test_a_picture_of_one_shade_is_like_none() -> None:
 @given(st.integers(0, 2**32 - 1))
 def test_every_picture_is_a_copy_of_itself(seed: int) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
-    rows = looks(noise)
+    rows = descriptor(noise)
     assert rows.shape == (256, 576)
     assert np.abs(rows.mean(axis=1)).max() < 1e-5
     assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-4)

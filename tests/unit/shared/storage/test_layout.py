@@ -45,7 +45,8 @@ def test_no_image_has_the_id_0_which_would_mean_none() -> None:
 @given(NAMES, NAMES, st.integers(1, 2**53 - 1), st.integers(1, 65_535))
 def test_keys_are_read_back(collection: str, segment: str, image: int, generation: int) -> None:
     assert layout.segment_of(layout.segment_key(collection, segment)) == segment
-    assert layout.tombstone_of(layout.tombstone_key(collection, segment, image)) == (segment, image)
+    key = layout.tombstone_key(collection, segment, image)
+    assert list(layout.tombstones_of([key, f"{key}/x", f"{key}x"])) == [(segment, image)]
     assert layout.segment_key(collection, segment).startswith(layout.segments_prefix(collection))
     assert layout.tombstone_key(collection, segment, image).startswith(layout.tombstones_prefix(collection))
     key = layout.merge_key(collection, segment)

@@ -1,6 +1,7 @@
 """Segments: rows go in and come out, broken bytes are refused."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,22 @@ def test_names_of_every_script_and_no_label_survive() -> None:
     entry = segments.Entry(1, "ab" * 32, "Ölbild/絵 🎨\n.jpg", None, 0, "image/png", 1, 1, 0.5)
     data = segments.pack([entry], np.zeros((1, 3), np.float32), collection="a", model="m", version=1)
     assert segments.entry_of(segments.unpack(data), 0) == entry
+
+
+def test_flags_are_kept_and_merged_with_segments_that_have_none() -> None:
+    flagged = replace(rows.entry(3), flags=("damaged",))
+    entries = [flagged, rows.entry(4)]
+    vectors = rows.embeddings([3, 4], DIM)
+    data = segments.pack(entries, vectors, collection="art", model="lite", version=3)
+    batch = segments.unpack(data, verify=True)
+    assert [segments.entry_of(batch, row) for row in range(2)] == entries
+    plain = segments.pack([rows.entry(5)], rows.embeddings([5], DIM), collection="art", model="lite", version=3)
+    made = segments.merge([("a", segments.unpack(plain), set()), ("b", batch, set())])
+    assert made is not None
+    merged = segments.unpack(made, verify=True)
+    assert segments.flags_of(merged) == [(), ("damaged",), ()]
+    assert segments.origins_of(merged).tolist() == [0, 1, 1]  # type: ignore[union-attr]
+    assert "flags" not in segments.unpack(plain).schema.names
 
 
 def test_a_segment_without_rows_is_one() -> None:

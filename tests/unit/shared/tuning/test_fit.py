@@ -11,6 +11,8 @@ from shared.tuning import RECALL_TARGET, fit
 from shared.tuning.families.p_stable import TABLES
 from tests.support.clusters import DIM, candidates, clustered, measured, nearest
 
+pytestmark = pytest.mark.slow  # it fits many indexes
+
 FAMILIES = ("voronoi", "p-stable")
 
 

@@ -17,6 +17,8 @@ from shared.tuning.sampling import survey_vectors
 from shared.tuning.trials import Trial
 from tests.support.clusters import clustered, distances, measured
 
+pytestmark = pytest.mark.slow  # it fits many indexes
+
 FAMILIES = ("voronoi", "p-stable")
 SMALL: dict[str, dict[str, Any]] = {
     "voronoi": {"families": ("voronoi",), "tables": 2, "cells": 120},
@@ -59,7 +61,6 @@ def test_new_queries_find_what_was_predicted(tuning: Tuning, vectors: FloatArray
     assert (parameters["probes"], parameters["size"]) == (tuning.chosen.probes, 3000)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_sample_of_the_rows_predicts_what_all_of_them_give(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     many, queries = clustered(1, 60_000, 32), clustered(2, 80, 32)
@@ -80,7 +81,6 @@ def test_a_sample_of_the_rows_predicts_what_all_of_them_give(kind: str, monkeypa
         assert tuned.family.parameters()["cells"] <= 6000 // 8  # so that each has points to be made from
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_every_trial_predicts_what_its_number_of_probes_gives(
     kind: str, surveyed: Sample, vectors: FloatArray, queries: FloatArray
@@ -97,7 +97,6 @@ def test_every_trial_predicts_what_its_number_of_probes_gives(
         assert rising == sorted(rising)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("tables", [1, 4, 16])
 def test_a_budget_keeps_what_was_seen_most_often_and_then_earliest(
     tables: int, surveyed: Sample, vectors: FloatArray, queries: FloatArray

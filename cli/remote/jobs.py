@@ -1,0 +1,28 @@
+"""Jobs of a remote system."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from cli.remote.api import Api
+from shared.schemas.jobs import JobAnswer
+
+_ENDED: Final = frozenset({"done", "cancelled"})
+_SHORTEST_S: Final = 0.1
+_LONGEST_S: Final = 2.0
+
+
+def wait_for_job(api: Api, job: str, on_progress: Callable[[JobAnswer], None] = lambda _: None) -> JobAnswer:
+    """Return a job once it has ended; `on_progress` gets it as it stands.
+
+    Raises:
+        ArtseekError: The system does not know it, or does not answer.
+    """
+    pause = _SHORTEST_S
+    while True:
+        answer: JobAnswer = api.get(f"/jobs/{job}")
+        on_progress(answer)
+        if answer["state"] in _ENDED:
+            return answer
+        time.sleep(pause)
+        pause = min(1.5 * pause, _LONGEST_S)

@@ -1,0 +1,68 @@
+"""A search of a remote system."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Final
+
+from cli.remote.api import Api
+from shared.rpc.query import SearchOptions
+from shared.rpc.query.options import DEFAULTS
+from shared.schemas.search import SearchAnswer
+
+_FIELDS: Final = {"labels": "label"}  # options that the API has under other names
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a search is made for: a file, an image of the collection, or the picture at an address; else, examples.
+
+    At most one of them is given. `box` names a part of its picture; empty: all of it is searched for. `proof`
+    has the first hits compared with it.
+    """
+
+    image: Path | None = None
+    image_id: int | None = None
+    url: str = ""
+    box: str = ""
+    proof: bool = False
+
+    @property
+    def number(self) -> int:
+        """How many of them are given."""
+        return (self.image is not None) + (self.image_id is not None) + bool(self.url)
+
+
+def search(api: Api, collection: str, options: SearchOptions, query: Query) -> SearchAnswer:
+    """Return what is most like a query, or the examples of the options.
+
+    Raises:
+        ArtseekError: The system refuses it, or does not answer.
+        OSError: The file cannot be read.
+    """
+    path = f"/collections/{collection}/search"
+    given = {
+        _FIELDS.get(field.name, field.name): value
+        for field in fields(options)
+        if (value := getattr(options, field.name)) != getattr(DEFAULTS, field.name)
+    }
+    if query.box:
+        given["box"] = query.box
+    if query.proof:
+        given["proof"] = True
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    answer: SearchAnswer
+    if query.image is None:
+        named = {"id": query.image_id} if query.image_id is not None else {"url": query.url} if query.url else {}
+        answer = api.post(path, {**values, **named})
+        return answer
+    texts = [
+        (name, _text(part))
+        for name, value in values.items()
+        for part in (value if isinstance(value, list) else [value])
+    ]
+    answer = api.post_form(path, texts, [("image", query.image.name, query.image.read_bytes())])
+    return answer
+
+
+def _text(value: object) -> str:
+    return "true" if value is True else str(value)

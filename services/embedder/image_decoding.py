@@ -1,0 +1,160 @@
+"""From originals to pixels: images are fetched and decoded, and those that kill their decoder are set aside."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import BinaryIO
+
+from services.embedder.decoded import Decoded
+from services.embedder.derived_images import DerivedImages
+from services.embedder.document_pages import DocumentPages
+from services.embedder.metadata import embedded_metadata
+from shared.errors import ObjectNotFound
+from shared.images import Decoder, ImageRefused
+from shared.images.decoder_pool import DecoderDied
+from shared.messaging.messages import BatchImage
+from shared.messaging.worker import WorkerClients
+from shared.state import Rejection
+from shared.state.attempts import Attempt
+from shared.storage import layout
+from shared.storage.documents import fetched_page
+from shared.storage.object_store import ObjectStore
+from shared.storage.original_files import LinkChanged, LinkMissing, OriginalFiles
+
+_log = logging.getLogger(__name__)
+
+_STRIKES = 2  # times a decoder, or a task that waits for it, may die of an image
+_VANISHED = 10  # times a whole worker may vanish while an image is in its decoder: that may have other reasons
+_THREADS = 2  # as many as there are decoders; each also waits for the store
+
+
+class ImageDecoding:
+    """Fetches and decodes the images of batches; one that stops its decoder again and again is set aside."""
+
+    def __init__(self, clients: WorkerClients, decoder: Decoder, *, program: str, pages: DocumentPages) -> None:
+        self._store, self._attempts = clients.store, clients.state.attempts
+        self._decoder, self._program, self._pages = decoder, program, pages
+        self._derived = DerivedImages(clients.store, decoder)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
+
+    def count_strike(self, attempt: Attempt, items: Sequence[BatchImage]) -> None:
+        """Count that the last attempt died in the decoder of an image; set the image aside if that was too often."""
+        item = next((item for item in items if item.digest == attempt.died_at), None)
+        if item is None:
+            return
+        if attempt.killed:
+            strikes, limit = attempt.strike(item.digest), _STRIKES
+        else:
+            strikes, limit = attempt.strike(f"vanished:{item.digest}"), _VANISHED
+        if strikes >= limit:
+            self._set_aside(attempt, item)
+
+    def _set_aside(self, attempt: Attempt, item: BatchImage) -> None:
+        """Have this version of the program not touch an image again."""
+        _log.error("%s stopped its decoder or its worker again and again, and is set aside", item.name)
+        report = {"name": item.name, "size": item.size, "program": self._program, "set_aside": time.time()}
+        attempt.check()
+        self._store.put(layout.set_aside_key(item.digest), json.dumps(report).encode(), "application/json")
+        self._attempts.set_aside(self._program, item.digest)
+
+    def set_aside_earlier(self, items: Sequence[BatchImage]) -> dict[str, Rejection]:
+        """Return the images of a batch that were set aside, by their digests, and what is said of each."""
+        flags = self._attempts.are_set_aside(self._program, [item.digest for item in items])
+        return {item.digest: self._set_aside_rejection(item) for item, flag in zip(items, flags, strict=True) if flag}
+
+    def _set_aside_rejection(self, item: BatchImage) -> Rejection:
+        reason = (
+            f"decoding it stopped its decoder again and again, so artseek {self._program} will not try it "
+            "again; save it anew with another program"
+        )
+        return Rejection(item.title, "set-aside", reason)
+
+    def decode(
+        self, attempt: Attempt, items: Sequence[BatchImage], *, size: int, moving: bool
+    ) -> tuple[list[Decoded], dict[str, Rejection]]:
+        """Fetch and decode images; after an attempt that died, one by one, with a note of the image at work.
+
+        Returns:
+            The decoded images, and by their digests why the others are not. Images that are `moving` to another model
+            are decoded from their derivatives where there are some.
+        """
+        noted = attempt.deaths > 0
+
+        def decode(item: BatchImage) -> Decoded | Rejection:
+            found: Decoded | Rejection | None = self._derived.decode(item, size=size) if moving else None
+            found = found or self.decode_one(attempt, item, size=size, noted=noted, new=not moving)
+            if isinstance(found, Decoded):
+                return replace(found, document=self._pages.place_of(item, found.info.pages))
+            return found
+
+        outcomes = [decode(item) for item in items] if noted else list(self._threads.map(decode, items))
+        refused = {
+            item.digest: outcome
+            for item, outcome in zip(items, outcomes, strict=True)
+            if isinstance(outcome, Rejection)
+        }
+        return [outcome for outcome in outcomes if isinstance(outcome, Decoded)], refused
+
+    def decode_one(
+        self, attempt: Attempt, item: BatchImage, *, size: int, noted: bool = False, new: bool = False
+    ) -> Decoded | Rejection:
+        """Fetch and decode an image; if `noted`, the attempt has a note of it while it is in its decoder.
+
+        If it is `new`, its derivative is made and its metadata are read.
+        """
+        try:
+            # A file is what it is; that it is a page file of ours, the message says.
+            opened = fetched_page if item.page > 1 else _fetched_file
+            with opened(self._store, item.digest, item.size) as (data, page):
+                if page != item.page:
+                    raise ObjectNotFound(layout.original_key(item.digest))
+                if noted:
+                    attempt.note_item(item.digest)
+                try:
+                    return self._decode_fetched(attempt, item, data, size=size, new=new)
+                finally:
+                    if noted:
+                        attempt.clear_item()
+        except ImageRefused as refusal:
+            return Rejection(item.title, refusal.reason, str(refusal))
+        except LinkChanged as error:
+            return Rejection(item.title, "link-changed", str(error))
+        except LinkMissing as error:
+            return Rejection(item.title, "link-missing", str(error))
+        except ObjectNotFound:
+            return Rejection(
+                item.title,
+                "original-missing",
+                "its original is missing from the object store; add the same file again",
+            )
+
+    def _decode_fetched(
+        self, attempt: Attempt, item: BatchImage, data: bytes | BinaryIO, *, size: int, new: bool
+    ) -> Decoded | Rejection:
+        """Decode an image; one whose decoder dies again is set aside.
+
+        Raises:
+            ImageRefused: It is not taken.
+        """
+        while True:
+            try:
+                pixels, info = self._decoder.decode(data, size=size, page=item.page)
+            except DecoderDied:
+                if attempt.strike(item.digest) >= _STRIKES:
+                    self._set_aside(attempt, item)
+                    return self._set_aside_rejection(item)
+            else:
+                if not new:
+                    return Decoded(item, pixels, info)
+                self._derived.derive(item, data, info)
+                return Decoded(item, pixels, info, embedded_metadata(self._decoder, item.name, data))
+
+
+@contextmanager
+def _fetched_file(store: ObjectStore, digest: str, size: int) -> Iterator[tuple[bytes | BinaryIO, int]]:
+    with OriginalFiles(store).fetched(digest, size) as data:
+        yield data, 1

@@ -1,0 +1,138 @@
+"""Restores the claims and the indexed segments of an embedding set from its rows in the object store.
+
+Redis may hold nothing, or a part of what it held, or what it held a while ago. Only the rows tell what is there: a
+claim that names another segment than the one with the image's live row is corrected, and a claim without a row goes.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from services.maintenance.lost_images import LostImages
+from shared.clients import Clients
+from shared.index.segment_reader import SegmentReader
+from shared.index.unreported_segments import unreported_segments
+from shared.state.locks import segments_lock
+from shared.state.pieces import pieces
+from shared.storage import layout
+from shared.storage.catalog import EmbeddingSet
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The live rows of all segments that can be read: the image of each, int64 [n], and its segment, int32 [n].
+
+    The rows are in the order of their images. `segments` are the names, with those that have no live row.
+    """
+
+    segments: list[str]
+    ids: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int32]
+
+    def has(self, image_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return for each image whether it has a live row."""
+        return np.isin(image_ids, self.ids)
+
+
+class ClaimRestorer:
+    """Restores claims. The caller holds the lock on the segments; images may be added and deleted meanwhile."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._catalog, self._state = clients.catalog, clients.state
+        self._reader = SegmentReader(clients.store)
+        self._lost_images = LostImages(clients)
+
+    def restore(self, embedding_set: EmbeddingSet) -> int:
+        """Make claims and indexed segments what the rows say; returns the number of images."""
+        set_name = embedding_set.name
+        deleted_before = self._catalog.tombstones(set_name)
+        gone = self._gone_segments(set_name)
+        rows = self._read(embedding_set)
+        if gone:
+            self._lost_images.put_into_trash(embedding_set, self._claimed_for(set_name, gone, rows))
+        self._state.indexed_segments.remove(set_name, sorted(gone))
+        images = self._assign(set_name, rows)
+        for segment in rows.segments:
+            self._state.indexed_segments.add(set_name, segment)
+        self._check_lock(set_name)
+        self._release_deleted(set_name, deleted_before)
+        self._release_without_row(set_name, rows)
+        return images
+
+    def _check_lock(self, set_name: str) -> None:
+        """Make sure that the caller has not lost its lock on the segments."""
+        self._state.locks.check(segments_lock(layout.collection_of(set_name)))
+
+    def _gone_segments(self, set_name: str) -> set[str]:
+        """Return the indexed segments that the store lacks: an image that is claimed for one would count as added."""
+        return self._state.indexed_segments.all(set_name) - set(self._catalog.segments(set_name))
+
+    def _claimed_for(self, set_name: str, gone: set[str], rows: _Rows) -> list[int]:
+        """Return the images that segments which are gone have claimed, and that no other segment has."""
+        found: list[int] = []
+        for claims in self._state.claims.scan(set_name):
+            image_ids = np.array([image_id for image_id, holder in claims.items() if holder in gone], np.int64)
+            found += image_ids[~rows.has(image_ids)].tolist()
+        return sorted(set(found))
+
+    def _read(self, embedding_set: EmbeddingSet) -> _Rows:
+        names: list[str] = []
+        ids, places = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+        for segment, segment_ids, _ in self._reader.live_rows(embedding_set, with_empty=True):
+            ids.append(segment_ids)
+            places.append(np.full(len(segment_ids), len(names), np.int32))
+            names.append(segment)
+        all_ids, all_places = np.concatenate(ids), np.concatenate(places)
+        order = np.argsort(all_ids, kind="stable")
+        return _Rows(names, all_ids[order], all_places[order])
+
+    def _assign(self, set_name: str, rows: _Rows) -> int:
+        """Have each image claimed for a segment that has its row, and delete its other rows; returns how many it is."""
+        image_ids, starts = np.unique(rows.ids, return_index=True)
+        ends = np.append(starts[1:], len(rows.ids))
+        for piece in pieces(range(len(image_ids))):
+            holders = self._state.claims.holders(set_name, [int(image_ids[place]) for place in piece])
+            corrected: dict[int, str] = {}
+            for place, holder in zip(piece, holders, strict=True):
+                segments = [rows.segments[number] for number in rows.places[starts[place] : ends[place]].tolist()]
+                image_id = int(image_ids[place])
+                kept = holder if holder is not None and holder in segments else segments[0]
+                if holder != kept:
+                    corrected[image_id] = kept
+                if len(segments) > 1:
+                    others = [(segment, image_id) for segment in segments if segment != kept]
+                    self._catalog.add_tombstones(set_name, others)
+            self._check_lock(set_name)
+            self._state.claims.assign(set_name, corrected)
+        return len(image_ids)
+
+    def _release_deleted(self, set_name: str, deleted_before: set[tuple[str, int]]) -> None:
+        """Release the claims of images that were deleted while their rows were read."""
+        deleted: defaultdict[str, list[int]] = defaultdict(list)
+        for segment, image_id in self._catalog.tombstones(set_name) - deleted_before:
+            deleted[segment].append(image_id)
+        for segment, image_ids in deleted.items():
+            self._state.claims.release(set_name, segment, image_ids)
+
+    def _release_without_row(self, set_name: str, rows: _Rows) -> None:
+        """Release claims for segments that do not have the image, unless the segment is still to be written."""
+        read = set(rows.segments)
+        for claims in self._state.claims.scan(set_name):
+            image_ids = np.fromiter(claims, np.int64, len(claims))
+            without_row = image_ids[~rows.has(image_ids)].tolist()
+            if not without_row:
+                continue
+            holders = {claims[image_id] for image_id in without_row} - read
+            listed = set(self._catalog.segments(set_name)) if holders else set()
+            coming = unreported_segments(self._state.jobs, holders - listed)
+            by_segment: defaultdict[str, list[int]] = defaultdict(list)
+            for image_id in without_row:
+                segment = claims[image_id]
+                # A segment that is listed and was not read is damaged, or was written since.
+                if segment in read or segment not in listed | coming:
+                    by_segment[segment].append(image_id)
+            self._check_lock(set_name)
+            for segment, lost in by_segment.items():
+                self._state.claims.release(set_name, segment, lost)

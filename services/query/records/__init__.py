@@ -1,0 +1,1 @@
+"""The records of images, as searches and listings use them."""

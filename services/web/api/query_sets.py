@@ -1,0 +1,167 @@
+"""Query sets: labelled images, kept under names, that evaluations search for."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated
+
+from flask import request
+from flask.typing import ResponseReturnValue
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+
+from services.web import quotas
+from services.web.access import authorize_somewhere, of_view
+from services.web.api.inputs import READ_FLAG, CollectionName, Input, Label, UploadFields, checked_texts
+from services.web.api.openapi import Answer, Body, files_form
+from services.web.api.operations import api, reply
+from services.web.clients import WebClients, web_clients
+from services.web.uploads import FILE_FIELDS, Upload, files_of, require_form, sort_out, uploads_of
+from shared.errors import Invalid, NotFound
+from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
+from shared.schemas.refusals import Refusal
+from shared.storage import layout
+
+
+class QuerySetPath(Input):
+    """Path of a query set."""
+
+    name: CollectionName
+
+
+class QuerySetFields(UploadFields):
+    """What a form of queries says beside its files."""
+
+    name: Annotated[CollectionName, Field(description="Name that the set is kept under.")]
+    label: Annotated[Label, Field(min_length=1, description="The class of all files of the form.")]
+    add: Annotated[
+        bool,
+        Field(description="Whether the files are added to the set of this name; otherwise they take its place."),
+        READ_FLAG,
+    ] = False
+
+
+class KeptSetAnswer(TypedDict):
+    """A query set that is kept under a name: how many queries it has, in all and of each class."""
+
+    name: str
+    queries: int
+    classes: dict[str, int]
+
+
+class KeptSetsAnswer(TypedDict):
+    """All query sets that are kept under names."""
+
+    querysets: list[KeptSetAnswer]
+
+
+class QueriesTakenAnswer(KeptSetAnswer):
+    """A query set as it is now, and which files of the request are no queries."""
+
+    rejected: list[Refusal]
+
+
+@api.operation(
+    "GET",
+    "/querysets",
+    rule=of_view("change", signed_in=True),
+    answers={200: Answer("The query sets, by name.", KeptSetsAnswer)},
+    problems=(503,),
+)
+def list_query_sets() -> ResponseReturnValue:
+    """List the query sets that are kept under names; all who may change a collection share them."""
+    authorize_somewhere()
+    sets = _sets(web_clients())
+    return reply(KeptSetsAnswer(querysets=[_answer(name, sets.get(sets.kept(name))) for name in sets.names()]))
+
+
+@api.operation(
+    "POST",
+    "/querysets",
+    rule=of_view("change", signed_in=True),
+    bodies={"multipart/form-data": Body(files_form(QuerySetFields), files=FILE_FIELDS)},
+    answers={201: Answer("The set as it is now.", QueriesTakenAnswer)},
+    problems=(400, 404, 413, 415, 422, 503, 507),
+)
+def keep_queries() -> ResponseReturnValue:
+    """Keep labelled images as a query set under a name.
+
+    A set of several classes is sent class by class, with `add` from the second one on.
+    """
+    authorize_somewhere()
+    require_form()
+    fields = checked_texts(QuerySetFields, request.form.to_dict(flat=False), "body")
+    clients = web_clients()
+    uploads = uploads_of(files_of(request.files, *FILE_FIELDS), fields.label, fields.names)
+    quotas.check_room(sum(upload.size for upload in uploads))
+    taken, rejected = sort_out(clients, uploads)
+    queries = _keep(clients, fields, taken)
+    return reply(QueriesTakenAnswer(**_answer(fields.name, queries), rejected=rejected), 201)
+
+
+@api.operation(
+    "DELETE",
+    "/querysets/{name}",
+    rule=of_view("change", signed_in=True),
+    path_model=QuerySetPath,
+    answers={204: Answer("The name is free; evaluations that used the set still have it.")},
+    problems=(404, 503),
+)
+def drop_query_set(path: QuerySetPath) -> ResponseReturnValue:
+    """Keep a query set under its name no longer."""
+    authorize_somewhere()
+    _sets(web_clients()).drop(path.name)
+    return "", 204
+
+
+def _sets(clients: WebClients) -> QuerySets:
+    return QuerySets(clients.store, clients.state)
+
+
+def _answer(name: str, queries: QuerySet) -> KeptSetAnswer:
+    classes = Counter(query.label for query in queries.queries)
+    return KeptSetAnswer(name=name, queries=len(queries.queries), classes=dict(sorted(classes.items())))
+
+
+def _keep(clients: WebClients, fields: QuerySetFields, uploads: Sequence[Upload]) -> QuerySet:
+    """Store files as queries, alone or beside those that the set has.
+
+    Raises:
+        NotFound: There is no set to add to.
+        Invalid: An image has two labels.
+    """
+    sets = _sets(clients)
+    with sets.changing():
+        before = _before(sets, fields)
+        stored = [_store(clients, upload, fields.label.strip()) for upload in uploads]
+        kept = sets.get(before).queries if fields.add and before else ()
+        try:
+            queries = QuerySet.of([*kept, *stored])
+        except Invalid:
+            sets.forget(query.digest for query in stored)
+            raise
+        sets.add(queries, name=fields.name)
+    if before not in {None, queries.digest}:
+        sets.release(before)
+    return queries
+
+
+def _before(sets: QuerySets, fields: QuerySetFields) -> str | None:
+    """Return the digest of the set that has the name so far; None if there is none.
+
+    Raises:
+        NotFound: There is none to add to.
+    """
+    try:
+        return sets.kept(fields.name)
+    except NotFound:
+        if fields.add:
+            raise
+        return None
+
+
+def _store(clients: WebClients, upload: Upload, label: str) -> LabelledQuery:
+    with clients.memory.holding(upload.size):
+        data = upload.read()
+        query = LabelledQuery(layout.digest_of(data), upload.name, label, len(data))
+        clients.store.put(layout.query_key(query.digest), data)
+    return query

@@ -1,0 +1,120 @@
+"""Threads that work on requests: clients take turns, and whether the service lives is always told."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict, deque
+from typing import Protocol
+
+_log = logging.getLogger(__name__)
+
+
+class Work(Protocol):
+    """A request that is whole."""
+
+    @property
+    def turn(self) -> str:
+        """Whose request it is; requests of one client wait for each other."""
+        ...
+
+    @property
+    def urgent(self) -> bool:
+        """Whether a thread of its own is kept for such requests, of which each is done at once."""
+        ...
+
+    def service(self) -> None:
+        """Do the work."""
+        ...
+
+    def cancel(self) -> None:
+        """Give it up."""
+        ...
+
+
+class FairDispatcher:
+    """Some threads, and one more for what is urgent.
+
+    Of the clients that wait, each gets a thread in turn, however many requests the others have. One client has at most
+    `per_client` threads at a time, so that a free one is left for the next.
+    """
+
+    def __init__(self, threads: int, *, per_client: int) -> None:
+        self._per_client = per_client
+        self._changed = threading.Condition()
+        self._waiting: OrderedDict[str, deque[Work]] = OrderedDict()
+        self._urgent: deque[Work] = deque()
+        self._running: dict[str, int] = {}
+        self._stopped = False
+        self._threads = [
+            threading.Thread(target=self._work, args=(number == threads,), name=f"request-{number}", daemon=True)
+            for number in range(threads + 1)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def add_task(self, task: Work) -> None:
+        """Have a request worked on."""
+        with self._changed:
+            if task.urgent:
+                self._urgent.append(task)
+            else:
+                self._waiting.setdefault(task.turn, deque()).append(task)
+            self._changed.notify_all()
+
+    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:  # noqa: FBT001, FBT002 -- as waitress
+        """Stop the threads, which finish what they do if they can in time; what waits is given up."""
+        with self._changed:
+            self._stopped = True
+            waiting = [*self._urgent, *(task for lane in self._waiting.values() for task in lane)]
+            self._urgent.clear()
+            self._waiting.clear()
+            self._changed.notify_all()
+        for task in waiting if cancel_pending else ():
+            task.cancel()
+        until = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return bool(waiting)
+
+    def _work(self, urgent: bool) -> None:  # noqa: FBT001
+        while (task := self._wait(urgent=urgent)) is not None:
+            turn = task.turn  # the connection may have another by the end
+            try:
+                task.service()
+            except Exception:
+                _log.exception("a request could not be worked on")
+            if not urgent:
+                self._give_back(turn)
+
+    def _wait(self, *, urgent: bool) -> Work | None:
+        """Return the next request for a thread; None if it is to stop."""
+        with self._changed:
+            while not self._stopped:
+                if urgent and self._urgent:
+                    return self._urgent.popleft()
+                turn = None if urgent else self._next()
+                if turn is not None:
+                    return self._take(turn)
+                self._changed.wait()
+            return None
+
+    def _give_back(self, turn: str) -> None:
+        with self._changed:
+            self._running[turn] -= 1
+            if not self._running[turn]:
+                del self._running[turn]
+            self._changed.notify_all()
+
+    def _next(self) -> str | None:
+        """Return whose turn it is: the client that waits longest for its turn and has not all its threads."""
+        return next((turn for turn in self._waiting if self._running.get(turn, 0) < self._per_client), None)
+
+    def _take(self, turn: str) -> Work:
+        lane = self._waiting[turn]
+        task = lane.popleft()
+        if lane:
+            self._waiting.move_to_end(turn)
+        else:
+            del self._waiting[turn]
+        self._running[turn] = self._running.get(turn, 0) + 1
+        return task

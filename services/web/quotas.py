@@ -1,0 +1,159 @@
+"""Quotas: how often somebody may ask, and how much may be under way or stored, so that nobody starves the others.
+
+On one's own machine, where all requests are of one person, nothing is counted but the disk.
+"""
+
+import math
+import shutil
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from flask import Flask, current_app, request
+
+from services.web.clients import WebClients, web_clients
+from services.web.problems import Problem
+from services.web.requester import requester_key
+from shared.access.openness import open_to_all
+from shared.settings import SETTINGS_FILE, Settings
+from shared.state import connect
+from shared.state.in_flight import InFlight
+from shared.state.jobs import Kind
+from shared.state.rates import Rate, Rates
+
+_NAME: Final = "artseek-quotas"
+_UNCOUNTED: Final = frozenset({"static", "ops.healthz", "ops.readyz", "ops.metrics"})
+_SEARCHES: Final = frozenset(
+    {"api.search", "api.search_batch", "api.prove", "search.search_by_file", "search.results_by_file"}
+)
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_RETRY_S: Final = 5
+_FULL_DISK_RETRY_S: Final = 60  # until somebody has made room
+_TIMEOUT_S: Final = 1.0  # of Redis, for which every request waits; without it, each process counts for itself
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """The quotas of an application; a rate of None is not counted."""
+
+    rates: Rates
+    in_flight: InFlight
+    requests: Rate | None
+    changes: Rate | None
+    fetches: Rate | None
+    counts_load: bool
+
+
+def attach(app: Flask, settings: Settings, clients: WebClients) -> None:
+    """Count every request to the application; call it after what finds out who sent it."""
+    counts = not open_to_all(settings) or settings.insecure
+    index = connect(settings.index_url.get_secret_value(), timeout_s=_TIMEOUT_S, retries=0)
+    app.extensions[_NAME] = Quotas(
+        rates=Rates(index),
+        in_flight=InFlight(index, clients.state.jobs),
+        requests=_rate("requests", settings.rate_requests) if counts else None,
+        changes=_rate("changes", settings.rate_changes) if counts else None,
+        fetches=_rate("pictures by address", settings.rate_changes) if counts else None,
+        counts_load=counts,
+    )
+    app.before_request(_count)
+
+
+def _rate(name: str, per_minute: int) -> Rate | None:
+    return Rate(name, per_minute) if per_minute else None
+
+
+def _quotas() -> Quotas:
+    found: Quotas = current_app.extensions[_NAME]
+    return found
+
+
+def _count() -> None:
+    quotas = _quotas()
+    if request.endpoint in _UNCOUNTED:
+        return
+    changes = request.method not in _SAFE and request.endpoint not in _SEARCHES
+    for rate in (quotas.requests, quotas.changes if changes else None):
+        _take(rate)
+
+
+def count_fetch() -> None:
+    """Count a picture that this service is about to fetch for the requester, as many as they may change something.
+
+    Raises:
+        Problem: They had so many fetched within a minute.
+    """
+    _take(_quotas().fetches)
+
+
+def _take(rate: Rate | None) -> None:
+    if rate is not None:
+        wait = _quotas().rates.take(rate, requester_key())
+        if wait > 0:
+            _refuse(f"you sent more than {rate.per_minute:,} {rate.name} a minute; go slower", math.ceil(wait))
+
+
+def check_load(kind: Kind, *, images: int = 0) -> None:
+    """Make sure that a requester may hand in one more job; an upload counts its images.
+
+    Raises:
+        Problem: They have as much in flight as they may; trying again later helps.
+    """
+    quotas = _quotas()
+    if not quotas.counts_load:
+        return
+    settings, load = web_clients().settings, quotas.in_flight.load(requester_key())
+    if load.jobs >= settings.jobs_in_flight:
+        _refuse(f"you have {load.jobs:,} jobs under way, as many as you may; wait for some of them to end")
+    if kind == "evaluate" and load.evaluations >= settings.evaluations_in_flight:
+        _refuse(f"you have {load.evaluations:,} evaluations under way, as many as you may; wait for one to end")
+    # A single upload may be larger than the quota: it is taken when nothing else is under way.
+    if images and load.images and load.images + images > settings.images_in_flight:
+        _refuse(f"you have {load.images:,} images under way and may have {settings.images_in_flight:,}; wait a while")
+
+
+def note_load(kind: Kind, job: str, *, images: int = 0) -> None:
+    """Note that the requester handed in a job."""
+    quotas = _quotas()
+    if quotas.counts_load:
+        quotas.in_flight.note(requester_key(), job, kind, images)
+
+
+def check_room(size: int) -> None:
+    """Make sure that there is room for so many bytes of new originals.
+
+    Raises:
+        Problem: The store may hold no more, or its disk, where that is ours, is nearly full.
+        Unavailable: The query service, which knows how much there is, does not answer.
+    """
+    clients = web_clients()
+    settings = clients.settings
+    if settings.most_stored_bytes:
+        stored = sum(collection.bytes for collection in clients.query.collections())
+        if stored + size > settings.most_stored_bytes:
+            raise Problem(
+                507,
+                "insufficient-storage",
+                f"the originals have {stored:,} bytes, and together at most {settings.most_stored_bytes:,} are taken: "
+                "delete some for good, or raise ARTSEEK_MOST_STORED_BYTES",
+            )
+    if (settings.data / SETTINGS_FILE).is_file():  # the store of `artseek up` lies beside it
+        disk = shutil.disk_usage(settings.data)
+        if disk.free - size < least_free(settings, disk.total):
+            raise disk_is_full(
+                f"only {disk.free / 2**20:,.0f} MiB are free on the disk of the data folder: free some space, "
+                "or move it to a larger disk"
+            )
+
+
+def least_free(settings: Settings, total: int) -> int:
+    """Return the free bytes that uploads leave on a disk: half of those below which `artseek status` warns."""
+    return max(settings.least_free_bytes, total // 50) // 2
+
+
+def disk_is_full(detail: str) -> Problem:
+    """Return what an upload is told while a disk has no room for it: to send it again later."""
+    return Problem(503, "insufficient-storage", detail, headers={"Retry-After": str(_FULL_DISK_RETRY_S)})
+
+
+def _refuse(detail: str, seconds: int = _RETRY_S) -> NoReturn:
+    raise Problem(429, "too-many-requests", detail, headers={"Retry-After": str(seconds)})

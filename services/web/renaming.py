@@ -1,0 +1,62 @@
+"""Renames collections, for the API and the pages; links with an old name lead to the new one."""
+
+import time
+
+from flask import Flask, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+
+from services.web.access.auditing import note_detail
+from services.web.access.gate import authorize_name, new_name
+from services.web.clients import WebClients
+from services.web.problems import Problem, problem_of, problem_response, wants_problem
+from shared.errors import NotFound
+from shared.messaging.job_submission import submit, wait_for_end
+
+_PATIENCE_S = 5.0
+_POLL_S = 0.05
+
+
+def rename_collection(clients: WebClients, name: str, new: str) -> str | None:
+    """Have a collection renamed; returns the job if it is not done yet, None if the collection has its new name.
+
+    Raises:
+        NotFound: There is no such collection.
+        Problem: It keeps its name, and why; or the new one is not for who asks.
+    """
+    clients.catalog.get(name)
+    authorize_name(new)
+    note_detail(f"to {new}")
+    if clients.catalog.is_there(new):
+        raise Problem(409, "taken", f"there is a collection {new!r} already: choose another name")
+    jobs, queue = clients.state.jobs, clients.queue
+    job = submit(jobs, "rename", name, lambda job: queue.rename(job=job, collection=name, new=new))
+    until = time.monotonic() + _PATIENCE_S
+    ended = wait_for_end(jobs, job, deadline_s=_PATIENCE_S, poll_s=_POLL_S)
+    if ended is None:
+        return job
+    if ended.outcome.rejected:
+        raise Problem(409, "not-renamed", "; ".join(rejection.reason for rejection in ended.outcome.rejected))
+    while time.monotonic() < until:
+        try:
+            clients.query.collection(new)
+        except NotFound:
+            time.sleep(_POLL_S)
+        else:
+            return None
+    return job
+
+
+def attach(app: Flask) -> None:
+    """Have pages of a collection that was renamed found under its new name."""
+    app.register_error_handler(NotFound, _lead_on)
+
+
+def _lead_on(error: NotFound) -> ResponseReturnValue:
+    name, endpoint = (request.view_args or {}).get("name"), request.endpoint
+    if name is None or endpoint is None or wants_problem() or request.method not in {"GET", "HEAD"}:
+        return problem_response(problem_of(error))
+    new = new_name(name)
+    if new is None:
+        return problem_response(problem_of(error))
+    values = {**request.args.to_dict(flat=False), **(request.view_args or {}), "name": new}
+    return redirect(url_for(endpoint, **values))

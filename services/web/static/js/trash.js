@@ -1,0 +1,59 @@
+// The page of a trash: restores images, and removes them for good.
+
+import { ask, isFinal, pause } from "./answers.js";
+
+const confirm = document.getElementById("confirm");
+const problem = document.getElementById("trash-problem");
+const status = document.getElementById("trash-status");
+let asked = null; // the button that was pressed
+
+/** Send a request that answers with a job, and wait for its end; returns what went wrong, "" for nothing. */
+async function runJob(url, body) {
+  const headers = body ? { "Content-Type": "application/json" } : {};
+  const sent = await ask(url, { method: "POST", headers, body: body && JSON.stringify(body) });
+  if (!sent.ok) return sent.error;
+  for (;;) {
+    const found = await ask(sent.value.url);
+    if (!found.status || isFinal(found)) return found.error;
+    if (found.value?.state === "done") return found.value.rejected.map((item) => item.reason).join("; ");
+    await pause(200);
+  }
+}
+
+/** Do something to images while their buttons are off, and take them off the page. */
+async function act(works, doing, done, run) {
+  const buttons = [...document.querySelectorAll("button[data-restore], button[data-purge]")];
+  buttons.forEach((button) => { button.disabled = true; });
+  problem.textContent = "";
+  status.textContent = doing;
+  const error = await run();
+  buttons.forEach((button) => { button.disabled = false; });
+  status.textContent = error ? "" : done;
+  problem.textContent = error;
+  if (error) return;
+  works.forEach((work) => work.remove());
+  if (!document.querySelector("#trash .work")) location.reload();
+  else document.getElementById("main").focus();
+}
+
+document.addEventListener("click", (event) => {
+  const restore = event.target.closest("[data-restore]");
+  if (restore) {
+    act([restore.closest(".work")], "Restoring…", "Restored.", () => runJob(restore.dataset.restore));
+    return;
+  }
+  const purge = event.target.closest("[data-purge]");
+  if (!purge) return;
+  asked = purge;
+  document.getElementById("confirm-name").textContent = purge.dataset.name;
+  confirm.returnValue = "keep";
+  confirm.showModal();
+});
+
+confirm.addEventListener("close", () => {
+  if (confirm.returnValue !== "purge" || !asked) return;
+  const ids = asked.dataset.purge.split(",").map(Number);
+  const works = ids.map((id) => document.querySelector(`#trash .work[data-id="${id}"]`)).filter(Boolean);
+  const url = document.getElementById("trash").dataset.delete;
+  act(works, "Removing…", "Removed.", () => runJob(url, { ids, from_trash: true }));
+});

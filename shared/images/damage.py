@@ -1,0 +1,86 @@
+"""Finds what a copy that broke off leaves in a file: blocks of zeros where no encoder writes them.
+
+Source of JPEG's tables: ITU-T T.81, annex C: the first code of a Huffman table is all zeros.
+"""
+
+from collections.abc import Iterable
+
+from shared.images.contract import File
+
+_HOLE = bytes(512)  # a block of a disk
+_PADDING = 8  # bytes of a row's last pixel and padding, which may be zeros in a sound one
+_PIECE = 1 << 16
+_LEAST_TAIL = 4096  # bytes of zeros at the end of pixels that are stored as they are
+
+
+def has_hole(data: File, start: int, stop: int) -> bool:
+    """Whether coded samples, in `data[start:stop]`, hold a disk's block of zeros."""
+    return data.find(_HOLE, start, stop) >= 0
+
+
+def ends_in_zeros(data: File, start: int, stop: int, row: int) -> bool:
+    """Whether pixels that are stored as they are, in rows of so many bytes, break off: the rest is zeros.
+
+    What is dark at its end is no damage: where a copy broke off, the row before goes on.
+    """
+    stop = min(stop, len(data))
+    if stop - start < _LEAST_TAIL or data[stop - _LEAST_TAIL : stop].strip(b"\0"):
+        return False
+    high = stop - _LEAST_TAIL  # zeros begin before it
+    while high > start:
+        begin = max(start, high - _PIECE)
+        piece = data[begin:high].rstrip(b"\0")
+        if piece:
+            end = begin + len(piece)
+            rest = -(end - start) % row  # bytes that the row goes on for
+            before = data[max(start, end - row) : end - row + rest]
+            return len(before) >= _PADDING and before.count(b"\0") < len(before) // 2
+        high = begin
+    return False
+
+
+class ProgressiveHoles:
+    """Finds holes in the scans of a progressive JPEG, one scan after the other.
+
+    Of a scan that refines what others began, nothing can be told: each of its bits may be zero in a sound file.
+    """
+
+    def __init__(self, tables: Iterable[bytes]) -> None:
+        self._first: dict[int, int] = {}  # the symbol whose code is all zeros, by class and number of the table
+        self.found = False
+        for body in tables:
+            self.define(body)
+
+    def define(self, body: bytes) -> None:
+        """Take the body of a DHT segment."""
+        position = 0
+        while position + 17 < len(body):
+            self._first[body[position]] = body[position + 17]
+            position += 17 + sum(body[position + 1 : position + 17])
+
+    def look(self, data: File, scan: bytes, start: int, stop: int) -> None:
+        """Look for a hole in a scan, whose samples are `data[start:stop]`, by the body of its SOS segment."""
+        count = scan[0] if scan else 0
+        if self.found or len(scan) < 4 + 2 * count or scan[-1] >> 4 or not has_hole(data, start, stop):
+            return
+        numbers = scan[2 : 2 + 2 * count : 2]
+        if scan[-3]:  # of shades, a symbol without bits behind it says "nothing", also many times over
+            self.found = any(self._first.get(0x10 | number & 15, 0) & 15 for number in numbers)
+        else:
+            self.found = any(self._first.get(number >> 4, 0) for number in numbers)
+
+
+def zeros_are_codes(tables: Iterable[bytes]) -> bool:
+    """Whether bits of zero are what an encoder writes for a single shade: the first code of each table says "nothing".
+
+    Args:
+        tables: the bodies of a JPEG's DHT segments.
+    """
+    for body in tables:
+        position = 0
+        while position + 17 <= len(body):
+            counts = body[position + 1 : position + 17]
+            if body[position + 17 : position + 18] != b"\0":
+                return False
+            position += 17 + sum(counts)
+    return True

@@ -1,0 +1,52 @@
+"""Colour profiles (ICC): which of them have to be applied, and how.
+
+Source of the layout: ICC.1:2022, section 7.
+"""
+
+import io
+import zlib
+
+from PIL import Image, ImageCms
+
+from shared.images.contract import MIB
+
+MAX_PROFILE = 4 * MIB
+"""Bytes of a profile; the largest in use, those of inks, have under 3 MiB."""
+_SPACES = {"RGB": b"RGB ", "L": b"GRAY", "CMYK": b"CMYK"}
+_SRGB = (b"sRGB", "sRGB".encode("utf-16-be"))
+
+
+def needed(profile: bytes | None) -> bytes | None:
+    """The profile if it says that the colours are not sRGB's; None where they are, or it cannot be one."""
+    if profile is None or not 132 <= len(profile) <= MAX_PROFILE or profile[36:40] != b"acsp":
+        return None
+    if profile[16:20] == _SPACES["RGB"] and any(name in profile for name in _SRGB):
+        return None
+    return profile
+
+
+def inflated(data: bytes) -> bytes | None:
+    """A profile that is stored compressed; None where it is broken or too large."""
+    inflater = zlib.decompressobj()
+    try:
+        profile = inflater.decompress(data, MAX_PROFILE + 1)
+    except zlib.error:
+        return None
+    return profile if len(profile) <= MAX_PROFILE else None
+
+
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """A small picture in sRGB: by its profile, or as it is (inks by Pillow's formula) where it has no usable one."""
+    if image.mode == "RGB" and profile is not None and profile[16:20] == _SPACES["L"]:
+        image = image.getchannel(0)  # grey, which was made RGB
+    if image.mode == "LAB" or (profile is not None and profile[16:20] == _SPACES.get(image.mode)):
+        target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        try:
+            lab = ImageCms.createProfile("LAB") if image.mode == "LAB" else io.BytesIO(profile or b"")
+            source = ImageCms.ImageCmsProfile(lab)
+            managed = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+            if managed is not None:
+                return managed
+        except (OSError, ImageCms.PyCMSError):
+            pass  # a broken profile leaves the picture as good as one without
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,0 +1,83 @@
+"""Which segments of an embedding set have rows of some images, by the segments themselves, whatever the claims say."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import Invalid, ObjectNotFound
+from shared.storage import layout, segments
+from shared.storage.catalog import Catalog
+from shared.storage.object_store import ObjectStore
+
+_KEPT_BYTES = 64 * 2**20  # of ids: 8 million images
+_FETCHES = 4
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FoundRows:
+    """Images by the segment that has a row of them, deleted or not; and why segments could not be read, by name."""
+
+    by_segment: dict[str, list[int]] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+class SegmentIds:
+    """Searches the id columns of segments, and remembers them: segments never change."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store, self._catalog = store, Catalog(store)
+        self._kept: OrderedDict[str, Ids] = OrderedDict()
+        self._kept_bytes = 0
+
+    def find(self, set_name: str, image_ids: Sequence[int]) -> FoundRows:
+        """Return in which segments of an embedding set there are rows of images."""
+        wanted, found = np.unique(np.array(image_ids, dtype=np.int64)), FoundRows()
+        names = self._catalog.segments(set_name) if len(wanted) else []
+        with ThreadPoolExecutor(_FETCHES, thread_name_prefix="ids") as pool:
+            columns = list(pool.map(lambda name: self._ids(set_name, name), names))
+        for name, ids in zip(names, columns, strict=True):
+            if isinstance(ids, str):
+                found.unreadable[name] = ids
+            elif ids is not None:
+                self._keep(layout.segment_key(set_name, name), ids)
+                held = wanted[np.isin(wanted, ids)].tolist()
+                if held:
+                    found.by_segment[name] = held
+        return found
+
+    def _ids(self, set_name: str, segment: str) -> Ids | str | None:
+        """Return a segment's ids, why it cannot be read, or None if it was removed since it was listed."""
+        key = layout.segment_key(set_name, segment)
+        kept = self._kept.get(key)
+        if kept is not None:
+            return kept
+        try:
+            return self._read(key, segment)
+        except ObjectNotFound:
+            return None
+        except Invalid as error:
+            return str(error)
+
+    def _read(self, key: str, segment: str) -> Ids:
+        if layout.is_merged(segment):
+            places = segments.places_of(self._store.get(key, size=segments.HEAD_BYTES))
+            data = self._store.get(key, start=places.ids, size=8 * places.rows)
+            if len(data) != 8 * places.rows:
+                raise Invalid(f"the segment {key!r} ends among its ids")
+            return np.frombuffer(data, np.int64)
+        return segments.ids_of(segments.unpack(self._store.get(key), verify=True)).copy()
+
+    def _keep(self, key: str, ids: Ids) -> None:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return
+        self._kept[key] = ids
+        self._kept_bytes += ids.nbytes
+        while self._kept_bytes > _KEPT_BYTES:
+            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes

@@ -1,0 +1,139 @@
+"""Edits of records, and imports into them: what people say of images of a collection that is there."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from shared.errors import Invalid
+from shared.records.importing import Import, Key, KnownImage, plan_import
+from shared.records.model import LABEL, STANDARD, FieldType, Value, checked_values, field_name, guess_type
+from shared.records.paths import KnownPath
+from shared.records.record_store import RecordStore
+from shared.records.tables import read_table
+from shared.rpc.query import Image, QueryClient
+from shared.schemas.images import paths_of, record_of
+
+_PAGE = 1000
+_NOT_FIELDS = frozenset({"label", "labels"})
+
+
+def edit(
+    records: RecordStore,
+    query: QueryClient,
+    collection: str,
+    image_ids: Sequence[int],
+    *,
+    labels: Sequence[str] | None,
+    fields: Mapping[str, object],
+) -> int:
+    """Store what an edit says of images; returns how many. `labels` of None stay; a field of None is taken away.
+
+    Raises:
+        NotFound: There is no such collection or image.
+        Invalid: A value does not fit.
+        Unavailable: A server does not answer.
+    """
+    facets = query.facets(collection, fields=[LABEL], limit=1)
+    said: dict[str, Sequence[Value]] = {}
+    types: dict[str, FieldType] = {}
+    for name, given in fields.items():
+        plain = field_name(name)
+        if plain in _NOT_FIELDS:
+            raise Invalid("labels are no field: give them in `labels`")
+        known = STANDARD.get(plain) or _type_of(facets.types.get(plain))
+        values = checked_values(plain, given, known)
+        if known is None and values:
+            types[plain] = guess_type([value.value for value in values])
+        said[plain] = values
+    if labels is not None:
+        said[LABEL] = checked_values(LABEL, list(labels))
+    ids = list(dict.fromkeys(image_ids))
+    for image_id in ids:
+        query.image(collection, image_id)
+    if said:
+        records.say(collection, "edit", dict.fromkeys(ids, said), types=types, after=facets.stamp)
+    return len(ids)
+
+
+def import_table(
+    records: RecordStore,
+    query: QueryClient,
+    collection: str,
+    data: bytes,
+    key: Key,
+    *,
+    column: str = "",
+    dry_run: bool = False,
+) -> Import:
+    """Import a table, in one step; returns what was stored, or with `dry_run` would be.
+
+    Raises:
+        NotFound: There is no such collection.
+        Invalid: The file cannot be read, or has no column with the key.
+        Unavailable: A server does not answer.
+    """
+    table = read_table(data)
+    facets = query.facets(collection, fields=[LABEL], limit=1)
+    known = {name: kept for name, found in facets.types.items() if (kept := _type_of(found)) is not None}
+    stamp = max(time.time_ns(), facets.stamp + 1)
+    images = (_known_image(image) for image in all_images(query, collection))
+    planned = plan_import(table, key, images, types=known, stamp=stamp, column=column)
+    if not dry_run:
+        records.restore(collection, planned.changes, planned.fields(stamp))
+    return planned
+
+
+def all_images(
+    query: QueryClient,
+    collection: str,
+    *,
+    filter: str = "",  # noqa: A002 -- as the API calls it
+    text: str = "",
+) -> Iterator[Image]:
+    """Yield the images of a collection with their records; those that come meanwhile may be left out."""
+    seen: set[int] = set()
+    offset = 0
+    while True:
+        page = query.images(collection, limit=_PAGE, offset=offset, filter=filter, text=text, records=True)
+        for image in page.images:
+            if image.id not in seen:
+                seen.add(image.id)
+                yield image
+        offset += len(page.images)
+        if len(page.images) < _PAGE:
+            return
+
+
+def _known_image(image: Image) -> KnownImage:
+    paths, _ = paths_of(image)
+    identifiers = record_of(image)["fields"].get("identifier", ())
+    return KnownImage(
+        image.id,
+        image.name,
+        image.digest,
+        tuple(image.labels),
+        tuple(str(one["value"]) for one in identifiers),
+        tuple(paths),
+    )
+
+
+def _type_of(name: str | None) -> FieldType | None:
+    types: Mapping[str, FieldType] = {"text": "text", "number": "number", "date": "date", "link": "link"}
+    return types.get(name or "")
+
+
+def note_paths(
+    records: RecordStore,
+    query: QueryClient,
+    collection: str,
+    noted: Mapping[int, Sequence[KnownPath]],
+    *,
+    labels: Mapping[int, Sequence[str]],
+) -> None:
+    """Store what is known of paths of images, and which labels their folders give them, in one step.
+
+    Raises:
+        NotFound: There is no such collection.
+        Unavailable: A server does not answer.
+    """
+    stamp = query.facets(collection, fields=[LABEL], limit=1).stamp
+    records.note_paths(collection, noted, labels=labels, after=stamp)

@@ -1,0 +1,1 @@
+"""Tests of the ways in: sessions, keys, share links and accounts, on real servers."""

@@ -1,0 +1,1 @@
+"""Backups: repositories, what a backup holds, and the way back."""

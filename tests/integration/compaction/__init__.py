@@ -1,0 +1,1 @@
+"""Compaction on real servers: nobody ever sees an image twice, not at all, or come back."""

@@ -1,0 +1,36 @@
+"""Every job for a collection that is gone reports."""
+
+import pytest
+
+from shared.errors import NotFound
+from shared.state.outcomes import Outcome
+from tests.support.indexing import Parts
+
+
+def test_every_job_for_a_collection_that_was_dropped_reports(parts: Parts) -> None:
+    outcome = Outcome({"painting": 2, "": 1}, duplicates=4)
+    indexer, maintenance = parts.indexer(), parts.maintenance()
+    indexer.segments.index(set_name="gone", segment="s", job=parts.job("j1"), batch=0, outcome=outcome)
+    indexer.deletion.delete(job=parts.job("j2", kind="delete"), collection="gone", image_ids=[1])
+    maintenance.dropper.drop(job=parts.job("j3", kind="drop"), collection="gone")
+    maintenance.tuner.maintain(job=parts.job("j4", kind="maintain"), collection="gone")
+    maintenance.rebuilder.rebuild(job=parts.job("j5", kind="rebuild"), collection="gone")
+    jobs = [parts.jobs.get(f"j{number}") for number in range(1, 6)]
+    assert [job.done for job in jobs] == [True] * 5
+    assert [job.outcome.affected for job in jobs] == [0] * 5
+    ingested = jobs[0].outcome
+    assert (ingested.added, ingested.duplicates, len(ingested.rejected)) == ({}, 4, 3)
+    assert {one.code for one in ingested.rejected} == {"dropped"}
+    with pytest.raises(NotFound):
+        parts.catalog.get("gone")
+
+
+def test_a_segment_of_a_collection_that_was_dropped_and_made_anew_reports(parts: Parts) -> None:
+    art = parts.collection()
+    outcome = parts.write(art, "a", range(3))
+    parts.maintenance().dropper.drop(job=parts.job("j1", kind="drop"), collection="art")
+    parts.collection()
+    parts.indexer().segments.index(set_name="art", segment="a", job=parts.job("j2"), batch=0, outcome=outcome)
+    done = parts.jobs.get("j2")
+    assert (done.done, done.added, len(done.outcome.rejected)) == (True, 0, 3)
+    assert parts.state.claims.count("art") == 0

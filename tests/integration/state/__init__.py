@@ -1,0 +1,1 @@
+"""What Redis or Valkey holds, on a real server and on a real cluster."""

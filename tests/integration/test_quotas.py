@@ -1,0 +1,99 @@
+"""Quotas of the web service: whoever sends or has under way too much is told so, and the others are not."""
+
+import io
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from services.web import quotas
+from services.web.app import create_app
+from shared.state import State, connect
+from shared.state.in_flight import InFlight, Load
+from shared.state.jobs import new_job_id
+from shared.state.outcomes import Outcome
+from tests.support.servers import Servers
+from tests.support.web_client import picture
+
+UPLOAD = "/api/v1/collections/quotas/images"
+
+
+def client_of(servers: Servers, **values: Any) -> FlaskClient:
+    """Return a client of an application that others reach, with these settings; no worker does its jobs."""
+    return create_app(servers.settings.model_copy(update={"insecure": True, **values})).test_client()
+
+
+def ask(client: FlaskClient, path: str = "/api/v1/jobs", address: str = "203.0.113.7") -> TestResponse:
+    return client.get(path, environ_base={"REMOTE_ADDR": address})
+
+
+def upload(client: FlaskClient, *seeds: int, address: str = "203.0.113.7") -> TestResponse:
+    files = [(io.BytesIO(picture(seed)), f"{seed}.jpg") for seed in seeds]
+    return client.post(UPLOAD, data={"images": files}, environ_base={"REMOTE_ADDR": address})
+
+
+def is_refused(answer: TestResponse, words: str) -> bool:
+    """Return whether an answer says to come again later, and why."""
+    return (
+        answer.status_code == 429 and int(answer.headers["Retry-After"]) > 0 and words in answer.get_data(as_text=True)
+    )
+
+
+def test_an_address_that_asks_too_often_has_to_wait_and_others_do_not(servers: Servers) -> None:
+    client = client_of(servers, rate_requests=4)
+    assert [ask(client).status_code for _ in range(2)] == [200, 200]
+    assert is_refused(ask(client), "4 requests a minute")
+    assert ask(client, "/healthz").status_code == 200
+    assert ask(client, address="203.0.113.8").status_code == 200
+    # All addresses of a /64 network are those of one client.
+    assert [ask(client, address=f"2001:db8::{number}").status_code for number in (1, 2, 3)] == [200, 200, 429]
+    assert ask(client, address="2001:db8:0:1::1").status_code == 200
+
+
+def test_changes_have_a_rate_of_their_own(servers: Servers) -> None:
+    client = client_of(servers, rate_changes=2)
+    assert upload(client, 1).status_code == 202
+    assert is_refused(upload(client, 2), "2 changes a minute")
+    assert ask(client).status_code == 200
+
+
+def test_nobody_has_more_under_way_than_they_may(servers: Servers) -> None:
+    client = client_of(servers, images_in_flight=3, jobs_in_flight=3)
+    first = upload(client, 1, 2)
+    assert first.status_code == 202
+    assert is_refused(upload(client, 3, 4), "2 images under way")
+    assert upload(client, 3).status_code == 202
+    assert upload(client, 5, 6, 7, 8, address="203.0.113.8").status_code == 202  # alone, an upload may be larger
+    assert first.json is not None
+    state = State.of(connect(servers.settings.index_url.get_secret_value()))
+    state.jobs.report(first.json["job"], 0, Outcome(duplicates=2))
+    assert upload(client, 4).status_code == 202
+
+
+def test_jobs_that_are_done_do_not_count(servers: Servers) -> None:
+    redis = connect(servers.settings.index_url.get_secret_value())
+    state = State.of(redis)
+    in_flight = InFlight(redis, state.jobs)
+    jobs = [new_job_id() for _ in range(3)]
+    for job, kind in zip(jobs, ("evaluate", "delete", "evaluate"), strict=True):
+        state.jobs.create(job, "quotas", kind=kind)  # type: ignore[arg-type]
+        in_flight.note("a", job, kind)  # type: ignore[arg-type]
+    assert in_flight.load("a") == Load(jobs=3, evaluations=2)
+    assert in_flight.load("b") == Load()
+    state.jobs.report(jobs[0], 0, Outcome())
+    state.jobs.forget(jobs[1])
+    assert in_flight.load("a") == Load(jobs=1, evaluations=1)
+
+
+def test_ones_own_machine_is_not_counted(servers: Servers) -> None:
+    client = client_of(servers, insecure=False, rate_requests=1, rate_changes=1, jobs_in_flight=1, images_in_flight=1)
+    assert [upload(client, seed, address="127.0.0.1").status_code for seed in (1, 2, 3)] == [202, 202, 202]
+
+
+def test_uploads_leave_the_disk_some_room(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = client_of(servers, least_free_bytes=2**62)
+    answer = upload(client, 1)
+    assert (answer.status_code, "disk" in answer.get_data(as_text=True)) == (503, True)
+    monkeypatch.setattr(quotas, "least_free", lambda *_: 0)
+    assert upload(client, 1).status_code == 202

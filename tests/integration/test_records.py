@@ -1,0 +1,181 @@
+"""Records in the object store, and the index of the query service that follows them."""
+
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from services.query.records.record_sync import RecordSync
+from shared.records.filters import RecordFilter
+from shared.records.model import Value, values_of
+from shared.records.record_store import MERGE_AT, RecordStore
+from shared.state import Client, State, connect
+from shared.storage import layout
+from shared.storage.object_store import ObjectStore
+from tests.support.indexing import Died
+from tests.support.processes import free_port
+
+
+@pytest.fixture
+def state(redis: Client) -> State:
+    return State.of(redis)
+
+
+@pytest.fixture
+def records(store: ObjectStore, state: State) -> RecordStore:
+    store.ensure_bucket()
+    return RecordStore(store, state.record_changes)
+
+
+@pytest.fixture
+def follower(store: ObjectStore, state: State, tmp_path: Path) -> RecordSync:
+    """What follows the records; it does so when it is asked."""
+    return RecordSync(store, state.record_changes, tmp_path)
+
+
+def said(**fields: str) -> dict[str, list[Value]]:
+    return {name: [Value(text) for text in value.split("|")] for name, value in fields.items()}
+
+
+def title(follower: RecordSync, image_id: int, field: str = "title") -> list[str]:
+    index = follower.index("art")
+    records = {} if index is None else index.records([image_id])
+    cells = records[image_id].cells if image_id in records else {}
+    return [value.text for value in values_of(cells, field) or ()]
+
+
+class _Dying:
+    """An object store whose connection breaks in the middle of an upload, or right behind it."""
+
+    def __init__(self, store: ObjectStore, after: int) -> None:
+        self._store, self._left = store, after
+
+    def upload(self, key: str, file: BinaryIO, size: int, media_type: str) -> None:
+        self._file = file
+        self._store.upload(key, self, size, media_type)  # type: ignore[arg-type]
+        raise Died
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(min(size, 1000) if size >= 0 else 1000)
+        self._left -= len(data)
+        if self._left < 0:
+            raise Died
+        return data
+
+
+def test_a_table_whose_import_dies_is_there_whole_or_not_at_all(
+    records: RecordStore, state: State, store: ObjectStore, tmp_path: Path
+) -> None:
+    rows = {image: said(title=f"Work {image * 7919 % 10_007}") for image in range(1, 3001)}
+    records.say("art", "csv", {1: said(title="Before")})
+    for after, whole in ((0, False), (5_000, False), (10**9, True)):
+        with pytest.raises(Died):
+            RecordStore(_Dying(store, after)).say("art", "csv", rows)  # type: ignore[arg-type]
+        late = RecordSync(store, state.record_changes, tmp_path / str(after))
+        late.follow()
+        found = [bool(title(late, image)) for image in (2, 1500, 3000)]
+        assert found == [whole] * 3
+        assert len(records.changes("art")) == 1 + whole
+        assert title(late, 1) == (["Work 7919"] if whole else ["Before"])
+
+
+def test_what_is_said_is_found_and_what_is_merged_says_the_same(
+    records: RecordStore, follower: RecordSync, state: State, store: ObjectStore, tmp_path: Path
+) -> None:
+    follower.follow()
+    records.say("art", "csv", {image: said(title=f"Work {image}") for image in range(1, 40)})
+    assert title(follower, 7) == ["Work 7"]
+    for number in range(MERGE_AT + 1):
+        records.say("art", "edit", {7: said(title=f"Edited {number}")})
+    assert title(follower, 7) == [f"Edited {MERGE_AT}"]
+    assert records.merge("art", state.locks)
+    assert not records.merge("art", state.locks)
+    assert len(records.changes("art")) == 1
+    assert title(follower, 7) == [f"Edited {MERGE_AT}"]
+    late = RecordSync(store, state.record_changes, tmp_path / "another")
+    late.follow()
+    assert (title(late, 7), title(late, 8)) == ([f"Edited {MERGE_AT}"], ["Work 8"])
+
+
+def test_writers_at_the_same_time_lose_nothing(records: RecordStore, follower: RecordSync) -> None:
+    follower.follow()
+
+    def write(image_id: int) -> None:
+        for number in range(5):
+            records.say("art", "edit", {image_id: said(title=f"{number}")})
+            records.say("art", "csv", {1000: {f"own_{image_id}": [Value(f"{number}")]}})
+
+    threads = [threading.Thread(target=write, args=(image_id,)) for image_id in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [title(follower, image_id) for image_id in range(1, 5)] == [["4"]] * 4
+    assert [title(follower, 1000, f"own_{image_id}") for image_id in range(1, 5)] == [["4"]] * 4
+
+
+def test_a_later_edit_counts_though_the_clock_of_its_writer_is_behind(
+    records: RecordStore, follower: RecordSync
+) -> None:
+    records.say("art", "edit", {1: said(title="first")}, after=2**62)
+    follower.follow()
+    index = follower.index("art")
+    assert index is not None
+    records.say("art", "edit", {1: said(title="second")}, after=index.stamp)
+    assert title(follower, 1) == ["second"]
+
+
+def test_what_is_erased_is_gone_from_store_and_index(
+    records: RecordStore, follower: RecordSync, state: State, store: ObjectStore
+) -> None:
+    records.say("art", "exif", {1: said(creator="Ann"), 2: said(creator="Ben")})
+    follower.follow()
+    earlier = [(item.key, store.get(item.key)) for item in store.list(layout.records_prefix("art"))]
+    records.erase("art", [1], state.locks)
+    records.erase("art", [1], state.locks)
+    index = follower.index("art")
+    assert index is not None
+    assert (title(follower, 1, "creator"), title(follower, 2, "creator")) == ([], ["Ben"])
+    assert not index.matching(RecordFilter(text="ann"))[1:].any()
+    for change in records.changes("art"):
+        with records.reading("art", change.name) as changes:
+            assert all("Ann" not in str(one) for one in changes)
+    for key, data in earlier:  # as by a writer that was held up
+        store.put(key, data)
+    state.record_changes.announce(type(state.record_changes.since("0-0")[1][0])("art", "records"))  # type: ignore[index]
+    assert (title(follower, 1, "creator"), title(follower, 2, "creator")) == ([], ["Ben"])
+
+
+def test_without_redis_the_store_is_listed(records: RecordStore, store: ObjectStore, tmp_path: Path) -> None:
+    records.say("art", "csv", {1: said(title="A")})
+    away = State.of(connect(f"redis://127.0.0.1:{free_port()}", retries=0, timeout_s=0.2))
+    follower = RecordSync(store, away.record_changes, tmp_path)
+    follower.list_without_index()
+    assert title(follower, 1) == ["A"]
+    records.say("art", "csv", {1: said(title="B")})
+    follower.list_without_index()
+    assert title(follower, 1) == ["B"]
+
+
+def test_a_collection_that_was_dropped_has_no_records(records: RecordStore, follower: RecordSync) -> None:
+    records.say("art", "csv", {1: said(title="A")})
+    follower.follow()
+    records.drop("art")
+    assert follower.index("art") is None
+    records.say("art", "csv", {2: said(title="B")})
+    assert (title(follower, 1), title(follower, 2)) == ([], ["B"])
+
+
+def test_an_index_goes_on_where_it_ended(
+    records: RecordStore, follower: RecordSync, store: ObjectStore, state: State, tmp_path: Path
+) -> None:
+    records.say("art", "csv", {1: said(title="A")})
+    follower.follow()
+    follower.close()
+    records.say("art", "csv", {1: said(title="B"), 2: said(title="C")})
+    again = RecordSync(store, state.record_changes, tmp_path)
+    again.open_files()
+    assert again.index("art") is not None
+    again.follow()
+    assert (title(again, 1), title(again, 2)) == (["B"], ["C"])

@@ -1,0 +1,1 @@
+"""Tests of deletion, the trash, restoring and purging, on real servers."""
