@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "compact": CommandPlace("cli.index:compact", "Merge the segments of collections now."),
     "compare": CommandPlace("cli.compare:compare", "Tell whether two images show the same."),
     "delete": CommandPlace("cli.collections:delete", "Move images to the trash, or remove them for good."),
+    "duplicates": CommandPlace("cli.duplicates:duplicates", "Find images of a collection that show the same."),
     "evaluate": CommandPlace("cli.evaluate:evaluate", "Judge the answers of a collection by labelled queries."),
     "export": CommandPlace("cli.records:export_collection", "Write a collection's images and records into a file."),
     "import": CommandPlace("cli.vectors:import_vectors", "Import images with their embeddings."),

@@ -41,6 +41,8 @@ _OBJECTS_OF_IMAGES = (
 _OBJECTS_OF_EVALUATIONS = (
     layout.EVALUATIONS,
     layout.EVALUATING,
+    layout.DUPLICATES,
+    layout.DUPLICATING,
     layout.QUERY_SETS,
     layout.QUERIES,
     layout.EMBEDDINGS,
@@ -102,7 +104,7 @@ SERVICES: Mapping[str, Rights] = {
     ),
     "evaluator": Rights(
         keys=(*_IDENTITY, *_WORK, "e:*", "scratch"),
-        writes=(*_OBJECTS_OF_EVALUATIONS, *_OBJECTS_OF_THE_SYSTEM),
+        writes=(*_OBJECTS_OF_EVALUATIONS, layout.FEATURES, *_OBJECTS_OF_THE_SYSTEM),
     ),
     "query": Rights(
         keys=(*_IDENTITY, "lock:system", "recall:*", "suspect"),

@@ -4,6 +4,7 @@ import logging
 
 from shared.access import AccessStore
 from shared.clients import Clients
+from shared.duplicates.store import Duplicates
 from shared.errors import Invalid, Locked, NotFound, Renamed
 from shared.index.generations import collection_prefix
 from shared.index.originals import Originals
@@ -29,6 +30,7 @@ class Dropper:
         self._segments, self._trash = SegmentReader(clients.store), Trash(clients.store)
         self._records = RecordStore(clients.store, clients.state.record_changes)
         self._access = AccessStore(clients.store, clients.state)
+        self._duplicates = Duplicates(clients.store)
 
     def drop(self, *, job: str, collection: str) -> None:
         """Remove a collection: manifest, segments, index and the originals that no other collection holds.
@@ -49,6 +51,7 @@ class Dropper:
             self._state.changes.announce(Change(collection, "collection"))
             self._empty_trash(collection, set())
             self._records.drop(collection)
+            self._duplicates.drop(collection)
             self._access.forget_collection(collection)
             self._state.jobs.report(job, 0, Outcome())
             return
@@ -58,6 +61,7 @@ class Dropper:
                 self.drop_embedding_set(unused)
             removed = self._drop_active(active)
             self._records.drop(collection)
+            self._duplicates.drop(collection)
             self._access.forget_collection(collection)
         self._state.jobs.report(job, 0, Outcome(affected=removed))
 

@@ -51,6 +51,15 @@ class MovedObjects:
                 self._store.copy(item.key, new + item.key.removeprefix(old))
         self._store.delete([item.key for item in reversed(items)])
 
+    def move_duplicates(self, rename: Rename) -> None:
+        """Move what is known of duplicates."""
+        old, new = layout.duplicates_prefix(rename.old), layout.duplicates_prefix(rename.new)
+        items = list(self._store.list(old))
+        for item in items:
+            with suppress(ObjectNotFound):  # another verdict took its place meanwhile
+                self._store.copy(item.key, new + item.key.removeprefix(old))
+        self._store.delete([item.key for item in items])
+
     def remove_originals_of_copies(self, rename: Rename) -> None:
         """Remove what was copied; a segment that was written since, and is to be handed over, stays."""
         segments = layout.segments_prefix(rename.old_set)

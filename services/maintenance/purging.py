@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from services.maintenance.compaction import Compactor
+from shared.duplicates.store import Duplicates
 from shared.errors import NotFound, Renamed, Unavailable
 from shared.evaluation.redaction import EvaluationRedactor
 from shared.index.deletion import ImageDeleter
@@ -35,6 +36,7 @@ class Purger:
         self._segment_ids, self._trash = SegmentIds(clients.store), Trash(clients.store)
         self._records = RecordStore(clients.store, clients.state.record_changes)
         self._redactor = EvaluationRedactor(clients)
+        self._duplicates = Duplicates(clients.store)
 
     def purge(self, *, job: str, collection: str, image_ids: Sequence[int]) -> None:
         """Remove rows, trash entries, originals that nothing else holds, and what evaluations say of images.
@@ -55,6 +57,7 @@ class Purger:
             self._state.locks.check(segments_lock(collection))
             self._trash.remove(collection, digests)
             self._records.erase(collection, wanted, self._state.locks)
+            self._duplicates.forget(collection, wanted)
         left |= {
             layout.image_id(digest): f"its original stays: {reason.text}"
             for digest, reason in kept.items()

@@ -253,6 +253,7 @@ class Renamer:
         self._objects.copy_late_records(rename)
         self._state.record_changes.announce(Change(rename.new, "records"))
         self._objects.move_evaluations(rename)
+        self._objects.move_duplicates(rename)
         self._state.recall_log.move(rename.old, rename.new)
         self._check(rename)
         self._retire(rename.old_set)

@@ -23,6 +23,7 @@ from services.web.pages import (
     accounts,
     audit,
     collections,
+    duplicates,
     evaluations,
     formatting,
     images,
@@ -65,6 +66,7 @@ def create_app(settings: Settings, *, gate: Gate | None = None) -> Flask:
     app.register_blueprint(collections.blueprint)
     app.register_blueprint(images.blueprint)
     app.register_blueprint(trash.blueprint)
+    app.register_blueprint(duplicates.blueprint)
     app.register_blueprint(evaluations.blueprint)
     app.register_blueprint(jobs.blueprint)
     app.register_blueprint(account.blueprint)

@@ -104,7 +104,7 @@ def check_load(kind: Kind, *, images: int = 0) -> None:
     settings, load = web_clients().settings, quotas.in_flight.load(requester_key())
     if load.jobs >= settings.jobs_in_flight:
         _refuse(f"you have {load.jobs:,} jobs under way, as many as you may; wait for some of them to end")
-    if kind == "evaluate" and load.evaluations >= settings.evaluations_in_flight:
+    if kind in {"evaluate", "duplicates"} and load.evaluations >= settings.evaluations_in_flight:
         _refuse(f"you have {load.evaluations:,} evaluations under way, as many as you may; wait for one to end")
     # A single upload may be larger than the quota: it is taken when nothing else is under way.
     if images and load.images and load.images + images > settings.images_in_flight:

@@ -140,14 +140,22 @@ class Proofs:
         found = iter(self._compared(first, ready))
         return [next(found) if isinstance(one, bytes) else one for one in made]
 
-    def _compared(self, first: Compared, others: Sequence[bytes]) -> list[Proof]:
+    def compare_features(self, first: bytes, others: Sequence[bytes]) -> list[Proof]:
+        """Return what is found of the packed features of a picture and of each of others, in their order.
+
+        Raises:
+            Unavailable: Too many images wait to be decoded.
+        """
         if not others:
             return []
         try:
-            answer = self._decoder.comparisons(packed_list([first.features, *others]))
-            proofs = unpacked_proofs(answer, len(others))
+            answer = self._decoder.comparisons(packed_list([first, *others]))
+            return unpacked_proofs(answer, len(others))
         except (ImageRefused, Invalid) as error:
             raise Unavailable(f"the pictures could not be compared: {error}") from error
+
+    def _compared(self, first: Compared, others: Sequence[bytes]) -> list[Proof]:
+        proofs = self.compare_features(first.features, others)
         return [replace(proof, in_a=_moved(proof.in_a, first.left, first.top)) for proof in proofs]
 
     def _made(self, image: StoredImage) -> bytes | Proof:

@@ -6,7 +6,15 @@ from celery import Celery
 
 from shared.messaging import transport
 from shared.messaging.deliveries import LeasedTask
-from shared.messaging.task_queue import EMBED, EMBED_BATCH, EVALUATE, EVALUATE_COLLECTION, INDEX, MAINTENANCE
+from shared.messaging.task_queue import (
+    EMBED,
+    EMBED_BATCH,
+    EVALUATE,
+    EVALUATE_COLLECTION,
+    FIND_DUPLICATES,
+    INDEX,
+    MAINTENANCE,
+)
 from shared.settings import Settings
 
 _RENEWALS = 5  # in the time after which a worker that is silent loses its messages
@@ -34,6 +42,7 @@ def make_app(settings: Settings, *, name: str) -> Celery:
             "indexer.*": {"queue": INDEX},
             "maintenance.*": {"queue": MAINTENANCE},
             EVALUATE_COLLECTION: {"queue": EVALUATE},
+            FIND_DUPLICATES: {"queue": EVALUATE},
         },
         task_serializer="json",
         accept_content=["json"],

@@ -42,6 +42,7 @@ TIDY_RECORDS = "maintenance.tidy_records"
 COLLECT_ORPHANS = "maintenance.collect_orphans"
 VERIFY = "maintenance.verify"
 EVALUATE_COLLECTION = "evaluator.evaluate"
+FIND_DUPLICATES = "evaluator.find_duplicates"
 RELABEL_IMAGES = "maintenance.relabel"
 
 
@@ -155,6 +156,10 @@ class TaskQueue:
     def evaluate(self, *, job: str, collection: str, request: EvaluationRequest) -> None:
         """Have a collection evaluated."""
         self._send(EVALUATE_COLLECTION, job=job, collection=collection, request=request.to_json())
+
+    def find_duplicates(self, *, job: str, collection: str) -> None:
+        """Have a collection searched for images that show the same."""
+        self._send(FIND_DUPLICATES, job=job, collection=collection)
 
     def change_model(self, *, collection: str, job: str, model: str, version: int | None) -> None:
         """Have a collection embedded anew with another model, by default with its latest version, and changed to it."""

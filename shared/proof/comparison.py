@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.proof.features import LENGTH, LocalFeatures
-from shared.proof.findings import Polygon, Proof
+from shared.proof.findings import LEAST_AGREEMENT, Polygon, Proof
 from shared.proof.geometry import hull_area, is_sound, overlap, polygon_area, projected
 
 Floats = npt.NDArray[np.float32]
@@ -16,9 +16,6 @@ Matrix = npt.NDArray[np.float64]
 
 LEAST_INLIERS: Final = 8
 """The inliers that a pair has at least that is the same."""
-
-LEAST_AGREEMENT: Final = 0.5
-"""The least correlation of the pictures where they are laid over each other."""
 
 LEAST_INNER_AGREEMENT: Final = 0.72
 """The least correlation of the middle of what is laid over each other: else a frame around it may be alike alone."""

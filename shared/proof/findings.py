@@ -8,6 +8,9 @@ Polygon = tuple[tuple[float, float], ...]
 
 MOST_CORNERS: Final = 16
 
+LEAST_AGREEMENT: Final = 0.5
+"""The least correlation of the pictures of a pair that is the same, where they are laid over each other."""
+
 
 @dataclass(frozen=True)
 class Proof:

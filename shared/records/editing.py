@@ -88,12 +88,13 @@ def all_images(
     *,
     filter: str = "",  # noqa: A002 -- as the API calls it
     text: str = "",
+    records: bool = True,
 ) -> Iterator[Image]:
-    """Yield the images of a collection with their records; those that come meanwhile may be left out."""
+    """Yield the images of a collection, by default with their records; those that come meanwhile may be left out."""
     seen: set[int] = set()
     offset = 0
     while True:
-        page = query.images(collection, limit=_PAGE, offset=offset, filter=filter, text=text, records=True)
+        page = query.images(collection, limit=_PAGE, offset=offset, filter=filter, text=text, records=records)
         for image in page.images:
             if image.id not in seen:
                 seen.add(image.id)

@@ -102,7 +102,7 @@ def job_fields(job: Job) -> JobFields:
 
 
 def _finished(job: Job) -> int:
-    return job.steps if job.kind in {"evaluate", "change-model"} else job.outcome.images
+    return job.steps if job.kind in {"evaluate", "duplicates", "change-model"} else job.outcome.images
 
 
 def refusal(rejection: Rejection) -> Refusal:

@@ -48,7 +48,7 @@ class InFlight:
         return Load(
             jobs=len(parts),
             images=sum(int(images or 0) for _, _, images in parts),
-            evaluations=sum(kind == "evaluate" for kind, _, _ in parts),
+            evaluations=sum(kind in {"evaluate", "duplicates"} for kind, _, _ in parts),
         )
 
 

@@ -31,11 +31,12 @@ Kind = Literal[
     "tune",
     "change-model",
     "evaluate",
+    "duplicates",
 ]
 
 State = Literal["open", "running", "done", "cancelled"]
 
-CANCELLABLE: frozenset[Kind] = frozenset({"ingest", "evaluate", "change-model"})
+CANCELLABLE: frozenset[Kind] = frozenset({"ingest", "evaluate", "duplicates", "change-model"})
 
 RECORD_LOST = "the job's record was lost with the index; run the command again: what was added counts as duplicate"
 

@@ -18,6 +18,9 @@ trash/<collection>/<sha256>.json                      images that were deleted, 
 records/<collection>/<change>.jsonl.gz                what is known of the images: changes, and merges of changes
 evaluations/<collection>/<id>.json, .parquet          how good a collection's answers were found to be
 evaluating/<id>/<part>                                parts of an evaluation that is under way
+duplicates/<collection>/reports/<id>.json             which images of a collection show the same
+duplicates/<collection>/verdicts/<a>-<b>/<verdict>    what somebody judged of a pair of images
+duplicating/<id>/<part>                               parts of a search for duplicates that is under way
 renames/<name>.json                                   what a collection is called now that had this name
 renaming/<name>.json                                  which collection is just being given this name
 querysets/<digest>/queries.json                       a set of labelled queries, by its content
@@ -61,6 +64,8 @@ RECORDS = "records/"
 RENAMES = "renames/"
 RENAMING = "renaming/"
 EVALUATIONS = "evaluations/"
+DUPLICATES = "duplicates/"
+DUPLICATING = "duplicating/"
 QUERY_SETS = "querysets/"
 KEPT_SETS = "querysets/names/"
 QUERIES = "queries/"
@@ -351,6 +356,31 @@ def evaluation_rows_key(collection: str, evaluation: str) -> str:
 def evaluating_prefix(evaluation: str) -> str:
     """Return what the keys of the parts of an evaluation under way start with."""
     return f"{EVALUATING}{evaluation}/"
+
+
+def duplicates_prefix(collection: str) -> str:
+    """Return what the keys of all that is known of a collection's duplicates start with."""
+    return f"{DUPLICATES}{collection}/"
+
+
+def duplicate_reports_prefix(collection: str) -> str:
+    """Return what the keys of the reports on a collection's duplicates start with."""
+    return f"{duplicates_prefix(collection)}reports/"
+
+
+def duplicate_report_key(collection: str, report: str) -> str:
+    """Return the key of a report on a collection's duplicates."""
+    return f"{duplicate_reports_prefix(collection)}{report}.json"
+
+
+def verdicts_prefix(collection: str, a: int | None = None, b: int | None = None) -> str:
+    """Return what the keys of the verdicts on pairs of a collection start with, or of those on one pair."""
+    return f"{duplicates_prefix(collection)}verdicts/" + (f"{a}-{b}/" if a is not None else "")
+
+
+def duplicating_prefix(search: str) -> str:
+    """Return what the keys of the parts of a search for duplicates under way start with."""
+    return f"{DUPLICATING}{search}/"
 
 
 def query_set_prefix(digest: str) -> str:

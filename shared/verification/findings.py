@@ -84,7 +84,7 @@ MEANINGS: Mapping[Kind, str] = {
     "trash-original-missing": "the original of an image in the trash is gone, so that it cannot be restored",
     "replica-differs": "the query service does not serve what the object store has",
     "evaluation-unreadable": "an evaluation cannot be read; delete it",
-    "evaluation-leftover": "parts of an evaluation that is not under way",
+    "evaluation-leftover": "parts of an evaluation, or a search for duplicates, that is not under way",
     "query-set-unreadable": "a query set cannot be read",
     "query-missing": "the original of a query is gone; send the query set again",
 }

@@ -57,8 +57,9 @@ class Repairer:
         if "original-unheld" in loose:
             Originals(self._clients, self._clients.queue).delete_unheld(sorted(loose["original-unheld"].keys))
         if "evaluation-leftover" in loose:
-            for evaluation in loose["evaluation-leftover"].keys:
-                self._store.delete([item.key for item in self._store.list(layout.evaluating_prefix(evaluation))])
+            for job in loose["evaluation-leftover"].keys:
+                for prefix in (layout.evaluating_prefix(job), layout.duplicating_prefix(job)):
+                    self._store.delete([item.key for item in self._store.list(prefix)])
         return lost
 
     def _repair_collection(self, collection: str, found: dict[Kind, Finding]) -> frozenset[str]:

@@ -36,7 +36,7 @@ class StoreCheck:
         return found, complete
 
     def evaluations(self, damage: Damage, *, only: str | None) -> None:
-        """Check evaluations, and the parts of those under way."""
+        """Check evaluations, and the parts of those and of searches for duplicates that are under way."""
         for name, evaluation in self._evaluations.ids(only):
             try:
                 self._evaluations.get(name, evaluation)
@@ -46,6 +46,7 @@ class StoreCheck:
                 damage.add("evaluation-unreadable", name, [evaluation])
         if only is None:
             begun = {item.key.split("/")[1] for item in self._store.list(layout.EVALUATING)}
+            begun |= {item.key.split("/")[1] for item in self._store.list(layout.DUPLICATING)}
             damage.add("evaluation-leftover", None, (job for job in begun if not self._is_under_way(job)))
 
     def _is_under_way(self, job: str) -> bool:

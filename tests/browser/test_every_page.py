@@ -49,6 +49,7 @@ def test_no_page_is_wider_than_the_screen_nor_a_bar_to_anybody(
         "/evaluations",
         "/jobs",
         f"/collections/{COLLECTION}/trash",
+        f"/collections/{COLLECTION}/duplicates",
         "/nothing/" + "z" * 200,
     ):
         page.goto(path)

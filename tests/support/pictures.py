@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tests.support.bombs import chunk
 
@@ -36,6 +36,20 @@ def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
     coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((width, height), 3)
     noise = rng.integers(-12, 13, (height, width, 3))
     return Image.fromarray(np.clip(np.asarray(coarse).astype(int) + noise, 0, 255).astype(np.uint8))
+
+
+def detailed(seed: int, width: int = 480, height: int = 360) -> Image.Image:
+    """Return a picture of many small shapes, which has many local features."""
+    chance = np.random.default_rng(seed)
+    image = Image.new("RGB", (width, height), (200, 195, 180))
+    draw = ImageDraw.Draw(image)
+    for _ in range(220):
+        x, y = int(chance.integers(width)), int(chance.integers(height))
+        wide, high = (int(side) for side in chance.integers(6, 50, 2))
+        shape = draw.rectangle if chance.random() < 0.5 else draw.ellipse
+        red, green, blue = (int(shade) for shade in chance.integers(0, 256, 3))
+        shape((x, y, x + wide, y + high), fill=(red, green, blue))
+    return image
 
 
 def tiff(

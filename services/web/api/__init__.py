@@ -2,6 +2,7 @@
 
 from services.web.api import (
     collections,
+    duplicates,
     evaluations,
     files,
     images,
@@ -22,6 +23,7 @@ __all__ = [
     "api",
     "blueprint",
     "collections",
+    "duplicates",
     "evaluations",
     "files",
     "images",

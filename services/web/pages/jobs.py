@@ -27,6 +27,7 @@ KIND_TITLES: dict[str, str] = {
     "tune": "Tuning",
     "change-model": "Change of model",
     "evaluate": "Evaluation",
+    "duplicates": "Search for duplicates",
 }
 
 blueprint = GuardedBlueprint("jobs", __name__)

@@ -1,0 +1,1 @@
+"""Duplicates: pictures of a collection that show the same, in groups of which every pair is verified."""
