@@ -11,7 +11,7 @@ from typing import Final, get_args
 
 from shared.duplicates.report import DuplicateReport
 from shared.duplicates.share import Verdict
-from shared.errors import NotFound, ObjectNotFound
+from shared.errors import Invalid, NotFound, ObjectNotFound
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
 from shared.versioned import StoredKind
@@ -102,13 +102,21 @@ class Duplicates:
     def forget(self, collection: str, image_ids: Iterable[int]) -> None:
         """Remove all that is said of images that are removed for good; it may run twice.
 
+        A report that cannot be read is removed whole: it may name them, and a search makes another.
+
         Raises:
             Unavailable: The store does not answer.
         """
         gone = set(image_ids)
         self._store.delete([key for key, pair, _ in self._judged(collection) if gone.intersection(pair)])
         for name in self.ids(collection):
-            report = self.get(collection, name)
+            try:
+                report = self.get(collection, name)
+            except NotFound:
+                continue
+            except Invalid:
+                self.delete(collection, name)
+                continue
             if (left := report.without(gone)) != report:
                 self.put(collection, left)
 

@@ -3,7 +3,7 @@
 import { ask, isFinal, pause } from "./answers.js";
 
 const main = document.getElementById("duplicates");
-const { groups, api, proof, verdicts, merge: mergeUrl, large, job } = main.dataset;
+const { groups, api, proof, verdicts, merging: mergeUrl, large, job } = main.dataset;
 const by = (id) => document.getElementById(id);
 const send = (url, value) =>
   ask(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) });
@@ -42,7 +42,7 @@ function tellShare() {
   const pairs = `${share.pairs.toLocaleString("en")} pair${share.pairs === 1 ? " is" : "s are"} shown.`;
   const sure = share.share === null
     ? "Judge some, and this says what share of them are duplicates."
-    : `${percent(share.share)} % of them are duplicates: ${percent(share.low)} to ${percent(share.high)} %, with ${Math.round(100 * share.confidence)} % certainty, by ${share.judged.toLocaleString("en")} pairs that were judged.`;
+    : `${percent(share.share)} % of them are duplicates: ${percent(share.low)} to ${percent(share.high)} %, with ${Math.round(100 * share.confidence)} % certainty, by ${share.judged === 1 ? "a pair that was" : `${share.judged.toLocaleString("en")} pairs that were`} judged.`;
   line.textContent = `${pairs} ${sure}`;
   if (by("judge-open")) by("judge-open").disabled = !share.next;
 }
@@ -87,16 +87,15 @@ async function showPair() {
 }
 
 async function judge(verdict) {
-  const buttons = [...judging.querySelectorAll("[data-verdict]")];
-  if (buttons[0].disabled) return;
-  buttons.forEach((button) => { button.disabled = true; });
+  if (judging.ariaBusy === "true") return;
+  judging.ariaBusy = "true"; // its buttons stay as they are, or the keyboard would lose its place
   const { a, b } = share.next;
   const sent = await send(verdicts, { a, b, verdict });
   const error = sent.ok ? await readShare() : sent.error;
   by("judge-problem").textContent = error;
   judged += sent.ok;
   if (!error && share.next) await showPair();
-  buttons.forEach((button) => { button.disabled = false; });
+  judging.ariaBusy = "false";
   if (!error && !share.next) judging.close();
 }
 
@@ -105,7 +104,8 @@ if (judging) {
     if (!share.next) return;
     by("judge-problem").textContent = "";
     judged = 0;
-    showPair();
+    judging.ariaBusy = "true";
+    showPair().finally(() => { judging.ariaBusy = "false"; });
     judging.showModal();
   });
   judging.addEventListener("click", (event) => {
