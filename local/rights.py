@@ -82,6 +82,7 @@ SERVICES: Mapping[str, Rights] = {
                 layout.COLLECTIONS,
                 layout.TRASH,
                 layout.RECORDS,
+                layout.KEPT_QUERIES,
                 access_layout.ACCESS,
                 access_layout.AUDIT,
             ),

@@ -172,6 +172,19 @@ class Settings(BaseSettings):
     most_stored_bytes: int = Field(
         0, ge=0, description="Bytes of all originals together beyond which no uploads are taken; 0: any number."
     )
+    kept_query_days: float = Field(
+        7.0,
+        ge=0,
+        le=3650,
+        description="Days for which a picture that was searched for on the page is kept, so that the search has an "
+        "address; 0: none is kept.",
+    )
+    kept_query_bytes: int = Field(
+        512 * 2**20,
+        ge=0,
+        description="Bytes of such pictures that are kept for one account, key or address, half of them at once; "
+        "0: none.",
+    )
     public_url: str = Field(
         "",
         description="Where the page is for its users, if that is elsewhere: scheme, host and path, such as "

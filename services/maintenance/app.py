@@ -5,6 +5,7 @@ from celery.signals import worker_ready
 from services.maintenance.audit_tidying import AuditDuty
 from services.maintenance.daily_verification import DailyVerification
 from services.maintenance.job_sweeper import JobSweeper
+from services.maintenance.kept_query_tidying import KeptQueryDuty
 from services.maintenance.maintenance import Maintenance
 from services.maintenance.orphan_collecting import OrphanDuty
 from services.maintenance.record_tidying import RecordDuty
@@ -73,6 +74,7 @@ def _start_schedule(**_: object) -> None:
         VerificationDuty(clients.queue),
         RecordDuty(clients, clients.queue),
         AuditDuty(clients.store, days=_settings.audit_days),
+        KeptQueryDuty(clients.store, days=_settings.kept_query_days),
     ]
     Schedule(clients.state, duties).start()
 

@@ -15,6 +15,7 @@ from shared.state.locks import segments_lock
 from shared.state.outcomes import REFUSED, Outcome
 from shared.storage import segments
 from shared.storage.catalog import EmbeddingSet
+from shared.storage.kept_queries import KeptQueries
 from shared.storage.trash import Trash
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Dropper:
     def __init__(self, clients: Clients, originals: Originals) -> None:
         self._catalog, self._state, self._originals = clients.catalog, clients.state, originals
         self._segments, self._trash = SegmentReader(clients.store), Trash(clients.store)
+        self._kept_queries = KeptQueries(clients.store)
         self._records = RecordStore(clients.store, clients.state.record_changes)
         self._access = AccessStore(clients.store, clients.state)
         self._duplicates = Duplicates(clients.store)
@@ -52,6 +54,7 @@ class Dropper:
             self._empty_trash(collection, set())
             self._records.drop(collection)
             self._duplicates.drop(collection)
+            self._kept_queries.drop(collection)
             self._access.forget_collection(collection)
             self._state.jobs.report(job, 0, Outcome())
             return
@@ -62,6 +65,7 @@ class Dropper:
             removed = self._drop_active(active)
             self._records.drop(collection)
             self._duplicates.drop(collection)
+            self._kept_queries.drop(collection)
             self._access.forget_collection(collection)
         self._state.jobs.report(job, 0, Outcome(affected=removed))
 

@@ -44,21 +44,23 @@ class MovedObjects:
 
     def move_evaluations(self, rename: Rename) -> None:
         """Move the evaluations, of each its report last, which makes it whole."""
-        old, new = layout.evaluations_prefix(rename.old), layout.evaluations_prefix(rename.new)
+        self._move(layout.evaluations_prefix(rename.old), layout.evaluations_prefix(rename.new))
+
+    def move_kept_queries(self, rename: Rename) -> None:
+        """Move the pictures that were searched for, so that the addresses of these searches go on."""
+        self._move(layout.kept_queries_prefix(rename.old), layout.kept_queries_prefix(rename.new))
+
+    def _move(self, old: str, new: str) -> None:
+        """Move objects, those of JSON last, which make the others whole."""
         items = sorted(self._store.list(old), key=lambda item: (item.key.endswith(".json"), item.key))
         for item in items:
-            with suppress(ObjectNotFound):  # deleted meanwhile
+            with suppress(ObjectNotFound):  # deleted meanwhile, or another took its place
                 self._store.copy(item.key, new + item.key.removeprefix(old))
         self._store.delete([item.key for item in reversed(items)])
 
     def move_duplicates(self, rename: Rename) -> None:
         """Move what is known of duplicates."""
-        old, new = layout.duplicates_prefix(rename.old), layout.duplicates_prefix(rename.new)
-        items = list(self._store.list(old))
-        for item in items:
-            with suppress(ObjectNotFound):  # another verdict took its place meanwhile
-                self._store.copy(item.key, new + item.key.removeprefix(old))
-        self._store.delete([item.key for item in items])
+        self._move(layout.duplicates_prefix(rename.old), layout.duplicates_prefix(rename.new))
 
     def remove_originals_of_copies(self, rename: Rename) -> None:
         """Remove what was copied; a segment that was written since, and is to be handed over, stays."""

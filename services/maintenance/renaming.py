@@ -254,6 +254,7 @@ class Renamer:
         self._state.record_changes.announce(Change(rename.new, "records"))
         self._objects.move_evaluations(rename)
         self._objects.move_duplicates(rename)
+        self._objects.move_kept_queries(rename)
         self._state.recall_log.move(rename.old, rename.new)
         self._check(rename)
         self._retire(rename.old_set)

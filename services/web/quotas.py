@@ -18,7 +18,7 @@ from shared.settings import SETTINGS_FILE, Settings
 from shared.state import connect
 from shared.state.in_flight import InFlight
 from shared.state.jobs import Kind
-from shared.state.rates import Rate, Rates
+from shared.state.rates import Allowance, Rate, Rates
 
 _NAME: Final = "artseek-quotas"
 _UNCOUNTED: Final = frozenset({"static", "ops.healthz", "ops.readyz", "ops.metrics"})
@@ -40,6 +40,7 @@ class Quotas:
     requests: Rate | None
     changes: Rate | None
     fetches: Rate | None
+    kept_queries: Allowance | None
     counts_load: bool
 
 
@@ -53,6 +54,7 @@ def attach(app: Flask, settings: Settings, clients: WebClients) -> None:
         requests=_rate("requests", settings.rate_requests) if counts else None,
         changes=_rate("changes", settings.rate_changes) if counts else None,
         fetches=_rate("pictures by address", settings.rate_changes) if counts else None,
+        kept_queries=_allowance(settings),
         counts_load=counts,
     )
     app.before_request(_count)
@@ -60,6 +62,14 @@ def attach(app: Flask, settings: Settings, clients: WebClients) -> None:
 
 def _rate(name: str, per_minute: int) -> Rate | None:
     return Rate(name, per_minute) if per_minute else None
+
+
+def _allowance(settings: Settings) -> Allowance | None:
+    """Return how many bytes of pictures that were searched for a requester may have kept; None: none."""
+    if not settings.kept_query_days or not settings.kept_query_bytes:
+        return None
+    seconds = 24 * 3600 * settings.kept_query_days
+    return Allowance("bytes of kept queries", settings.kept_query_bytes, seconds)
 
 
 def _quotas() -> Quotas:
@@ -83,6 +93,14 @@ def count_fetch() -> None:
         Problem: They had so many fetched within a minute.
     """
     _take(_quotas().fetches)
+
+
+def may_keep_query(size: int) -> bool:
+    """Count a picture of so many bytes that is about to be kept for the requester; returns whether it may be."""
+    allowance = _quotas().kept_queries
+    if allowance is None or _full_disk(size):
+        return False
+    return _quotas().rates.take(allowance, requester_key(), size) <= 0
 
 
 def _take(rate: Rate | None) -> None:
@@ -136,13 +154,22 @@ def check_room(size: int) -> None:
                 f"the originals have {stored:,} bytes, and together at most {settings.most_stored_bytes:,} are taken: "
                 "delete some for good, or raise ARTSEEK_MOST_STORED_BYTES",
             )
-    if (settings.data / SETTINGS_FILE).is_file():  # the store of `artseek up` lies beside it
-        disk = shutil.disk_usage(settings.data)
-        if disk.free - size < least_free(settings, disk.total):
-            raise disk_is_full(
-                f"only {disk.free / 2**20:,.0f} MiB are free on the disk of the data folder: free some space, "
-                "or move it to a larger disk"
-            )
+    if full := _full_disk(size):
+        raise disk_is_full(full)
+
+
+def _full_disk(size: int) -> str:
+    """Return why the disk has no room for so many bytes, where it is one of ours; empty: it has."""
+    settings = web_clients().settings
+    if not (settings.data / SETTINGS_FILE).is_file():  # the store of `artseek up` lies beside it
+        return ""
+    disk = shutil.disk_usage(settings.data)
+    if disk.free - size >= least_free(settings, disk.total):
+        return ""
+    return (
+        f"only {disk.free / 2**20:,.0f} MiB are free on the disk of the data folder: free some space, or move it to a "
+        "larger disk"
+    )
 
 
 def least_free(settings: Settings, total: int) -> int:

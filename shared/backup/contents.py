@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 _ORIGINALS = layout.original_key("")
 _OF_SETS = ("vectors/", "tombstones/", "merges/", "indexes/")
 _LEFT_OUT = (layout.DERIVATIVES, layout.FEATURES)  # made again when they are asked for
+_PASSING = (layout.KEPT_QUERIES,)  # what is kept for some days only
 _UNDER_WAY = ("evaluating/", layout.DUPLICATING, layout.EMBEDDING_SETS, layout.RENAMING)  # begun anew after a restore
 _LITTLE = 500  # objects that may be copied while merges wait
 _ROUNDS = 5
@@ -193,7 +194,7 @@ class Contents:
     def _roots(self) -> set[str]:
         """Return the top-level folders and keys that belong to a backup: all that are not of a moment."""
         found = self._store.top_level()
-        return {root for root in found if not of_installation(root) and root not in _UNDER_WAY + _LEFT_OUT}
+        return {root for root in found if not of_installation(root) and root not in _UNDER_WAY + _LEFT_OUT + _PASSING}
 
     def _list(self, prefix: str) -> Listing:
         return {item.key: item for item in self._store.list(prefix)}

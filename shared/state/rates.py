@@ -17,7 +17,7 @@ _TAKE: Final = """
 local moment = redis.call('TIME')
 local now = moment[1] + moment[2] / 1000000
 local due = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
-local wait = due - now - tonumber(ARGV[2])
+local wait = due + tonumber(ARGV[1]) - now - tonumber(ARGV[2])
 if wait > 0 then return string.format('%.6f', wait) end
 due = due + tonumber(ARGV[1])
 redis.call('SET', KEYS[1], string.format('%.6f', due), 'PX', math.ceil((due - now) * 1000))
@@ -43,6 +43,25 @@ class Rate:
         return max(self.per_minute // 2 - 1, 0) * self.interval_s
 
 
+@dataclass(frozen=True)
+class Allowance:
+    """So many of something within some seconds, of which half may come at once."""
+
+    name: str
+    most: int
+    seconds: float
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds from one to the next."""
+        return 2 * self.seconds / self.most
+
+    @property
+    def burst_s(self) -> float:
+        """Seconds by which a requester may be ahead."""
+        return max(self.seconds - self.interval_s, 0.0)
+
+
 class Rates:
     """Counts what requesters do."""
 
@@ -51,22 +70,23 @@ class Rates:
         self._due: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def take(self, rate: Rate, requester: str) -> float:
-        """Count one time for a requester; returns 0.0, or the seconds to wait, and then nothing is counted."""
+    def take(self, rate: Rate | Allowance, requester: str, count: int = 1) -> float:
+        """Count some times for a requester; returns 0.0, or the seconds to wait, and then nothing is counted."""
         key = f"rate:{rate.name}:{requester}"
+        cost_s, most_s = count * rate.interval_s, rate.burst_s + rate.interval_s
         try:
             with guarded():
-                return float(self._redis.eval(_TAKE, 1, key, rate.interval_s, rate.burst_s))
+                return float(self._redis.eval(_TAKE, 1, key, cost_s, most_s))
         except IndexUnavailable:
-            return self._take_in_memory(rate, key)
+            return self._take_in_memory(key, cost_s, most_s)
 
-    def _take_in_memory(self, rate: Rate, key: str) -> float:
+    def _take_in_memory(self, key: str, cost_s: float, most_s: float) -> float:
         now = time.monotonic()
         with self._lock:
             if len(self._due) > _KEPT_IN_MEMORY:
                 self._due = {other: due for other, due in self._due.items() if due > now}
-            due = max(self._due.get(key, now), now)
-            wait = due - now - rate.burst_s
+            due = max(self._due.get(key, now), now) + cost_s
+            wait = due - now - most_s
             if wait <= 0:
-                self._due[key] = due + rate.interval_s
+                self._due[key] = due
         return max(wait, 0.0)

@@ -28,6 +28,8 @@ querysets/<digest>/users/<id>                         empty markers: this evalua
 querysets/names/<name>.json                           which set is kept under a name
 queries/<sha256>                                      originals of queries, shared by all sets
 embeddings/<model>/<version>/<sha256>                 embeddings of queries
+kept-queries/<collection>/<sha256>/<time>-<random>    pictures that were searched for, kept for a while
+kept-queries/<collection>/<sha256>/….json             what each was called, and when it was searched for
 access/, audit/                                       accounts and the like: see `access_layout`
 system.json                                           which system this store belongs to
 restoring.json                                        only while a backup is restored: which, and how far
@@ -70,6 +72,7 @@ QUERY_SETS = "querysets/"
 KEPT_SETS = "querysets/names/"
 QUERIES = "queries/"
 EMBEDDINGS = "embeddings/"
+KEPT_QUERIES = "kept-queries/"
 _MERGED = "merged-"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -77,6 +80,9 @@ _GENERATION = re.compile(rf"indexes/{_NAME.pattern}(?:\.\d+)?/(\d+)\.(?:npz|json
 _TOMBSTONE = re.compile(r"tombstones/[^/]+/([^/]+)/([0-9]+)")
 _TRASH_ENTRY = re.compile(rf"trash/({_NAME.pattern})/({_DIGEST.pattern})\.json")
 _RECORD_CHANGE = re.compile(rf"records/({_NAME.pattern})/([0-9a-f]{{16}}-[0-9a-f]{{8}})\.jsonl\.gz")
+_KEPT_QUERY = re.compile(
+    rf"{KEPT_QUERIES}{_NAME.pattern}/({_DIGEST.pattern})/([0-9a-f]{{12}})-[0-9a-f]{{8}}(?:\.json)?"
+)
 ID_BITS = 53  # what a JSON number holds exactly in every language
 
 
@@ -411,3 +417,24 @@ def query_key(digest: str) -> str:
 def embedding_key(model: str, version: int, digest: str) -> str:
     """Return the key of a query's embedding."""
     return f"{EMBEDDINGS}{quote(model, safe='')}/{version}/{digest}"
+
+
+def kept_queries_prefix(collection: str) -> str:
+    """Return what the keys of the pictures start with that were searched for in a collection."""
+    return f"{KEPT_QUERIES}{collection}/"
+
+
+def kept_query_prefix(collection: str, digest: str) -> str:
+    """Return what the keys start with under which a picture is kept that was searched for in a collection."""
+    return f"{kept_queries_prefix(collection)}{digest}/"
+
+
+def new_kept_query(collection: str, digest: str, stored: float) -> str:
+    """Return a key for a picture that was searched for, never given twice; `stored` in seconds since 1970."""
+    return f"{kept_query_prefix(collection, digest)}{int(1000 * stored):012x}-{secrets.token_hex(4)}"
+
+
+def kept_query_of(key: str) -> tuple[str, float] | None:
+    """Return the digest of a kept query and when it was stored, by its key or that of its JSON; None for another."""
+    found = _KEPT_QUERY.fullmatch(key)
+    return (found[1], int(found[2], 16) / 1000) if found else None

@@ -29,7 +29,7 @@ from shared.storage.layout import collection_name
 _NAME: Final = "artseek-gate"
 _STATIC: Final = "static"
 _NAMED: Final = {"user": "account", "key": "key"}  # parts of paths, and what the audit log calls them
-_FRAGMENTS: Final = frozenset({"search.results_by_id", "search.results_by_file"})  # of pages, which scripts put in
+_FRAGMENTS: Final = frozenset({"search.results_by_name", "search.results_by_file"})  # of pages, which scripts put in
 
 
 class LogInNeeded(Problem):

@@ -5,86 +5,44 @@ The server renders all HTML. Scripts only move the rendered parts into the page.
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from urllib.parse import urlencode, urlsplit
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
-from flask import render_template, request, url_for
+from flask import redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from services.web.access import GuardedBlueprint, authorize, each, of_view, seen_collections
-from services.web.api.inputs import CollectionName, ImageId
-from services.web.api.search_inputs import Hits, PictureSearchInput, PictureUrl
 from services.web.clients import web_clients
-from services.web.pages.facets import Facets, facets_of, hit_groups, sort_choices, with_labels
+from services.web.pages.facets import hit_groups, sort_choices
 from services.web.pages.fields import read_fields
-from services.web.pages.query_parts import Example, examples_of
 from services.web.pages.samples import sample_images
+from services.web.pages.search_form import K_CHOICES, SearchForm
 from services.web.problems import FieldError, invalid
+from services.web.query_keeping import keep, kept_query
 from services.web.search_requests import check_size, fetched, prove, search
 from services.web.uploads import files_of, size_of
 from shared.errors import NotFound, Unavailable
+from shared.file_names import clean_name
 from shared.proof.findings import Proof
 from shared.proof.measured import FALSE_ALARMS
-from shared.records.filters import RecordFilter, filter_to_json, parse_filter
+from shared.records.filters import filter_to_json
 from shared.records.model import LABEL
 from shared.rpc.query import METRICS, Collection, Image, ListImagesResponse, SearchResponse
 from shared.rpc.query.options import MODE_DESCRIPTIONS
 from shared.schemas.proof import ProofAnswer, proof_answer
 
-K_CHOICES = (12, 24, 48, 96)
 _SAMPLES = 12  # images shown before the first search
 _SHOWN = 1200  # pixels of either side of a fetched picture as the page shows it
+_NOT_KEPT = "its picture is not kept, since many others were searched for lately; search for it again in a while"
+_NONE_KEPT = "files that are searched for are not kept here"
 _FORM_MARGIN = 64 * 1024  # bytes of a form beside its file
 
 blueprint = GuardedBlueprint("search", __name__)
 
 
-class SearchForm(PictureSearchInput):
-    """The fields of the search page, in its address or its form."""
-
-    k: Hits = K_CHOICES[0]
-    collection: CollectionName | None = None
-    id: ImageId | None = None
-    url: PictureUrl = ""
-
-    def link(self, **changes: object) -> str:
-        """Return the address of the search page with these fields and changes, default values left out.
-
-        Another image to search for takes the place of all that was searched for.
-        """
-        another = {"url": "", "box": "", "like": [], "unlike": []} if "id" in changes else {}
-        values = self.model_dump(exclude_defaults=True) | another | changes
-        present = {
-            name: "true" if value is True else value
-            for name, value in values.items()
-            if value is not None and value not in ("", [])
-        }
-        return url_for("search.search_page") + "?" + urlencode(present, doseq=True)
-
-    def examples(self, response: SearchResponse) -> list[Example]:
-        """Return the examples of the search that was answered so, in their order."""
-        return examples_of(response, self.collection or "", self.like, self.unlike, self.link)
-
-    @property
-    def wanted(self) -> RecordFilter:
-        """The filter, with the classes."""
-        return with_labels(parse_filter(self.filter, self.text), list(filter(None, self.label)))
-
-    def facets(self) -> Facets:
-        """Return the facets of the images that may be found."""
-        changed = parse_filter(self.filter)
-        return facets_of(
-            web_clients().query,
-            self.collection or "",
-            self.wanted,
-            changed,
-            lambda text: self.link(filter=text) + "#found",
-        )
-
-
 @dataclass(frozen=True)
 class QueryPicture:
-    """A picture that the service fetched to search for it: a JPEG of it, and its own size in pixels."""
+    """A picture that the service has, to search for it: a JPEG of it, and its own size in pixels."""
 
     jpeg: bytes
     width: int
@@ -99,10 +57,19 @@ class QueryPicture:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found, and what comparisons of its first hits with the query found, by the ids of the images."""
+    """What a search found.
+
+    Attributes:
+        response: The answer of the query service.
+        proofs: What comparisons of the first hits with the query found, by the ids of the images.
+        kept_until: Until when the file that was searched for is kept, in seconds since 1970; None: there is none.
+        no_address: Why the search has no address: its file is not kept.
+    """
 
     response: SearchResponse
     proofs: Mapping[int, Proof] = field(default_factory=dict)
+    kept_until: float | None = None
+    no_address: str = ""
 
     @property
     def same(self) -> dict[int, ProofAnswer]:
@@ -124,12 +91,9 @@ def search_page() -> ResponseReturnValue:
     form = form.model_copy(update={"collection": collection.name if collection else None})
     if collection is None or not collection.images:
         return render_template("search.html", form=form, collections=collections, collection=collection, samples=[])
-    if form.url:
-        picture, found = _search_by_url(form, collection.name)
-        return _render(form, collections, collection, found=found, picture=picture)
-    if form.id is not None or form.like or form.unlike:
-        query_image, found = _search_by_id(form, collection.name)
-        return _render(form, collections, collection, query_image=query_image, found=found)
+    if form.names_query:
+        query_image, picture, found = _search_by_name(form, collection.name)
+        return _render(form, collections, collection, query_image=query_image, picture=picture, found=found)
     if form.wanted or form.sort:
         return _render(form, collections, collection, listing=_listing(form, collection.name))
     return _render(form, collections, collection, samples=sample_images(collection, _SAMPLES))
@@ -137,25 +101,24 @@ def search_page() -> ResponseReturnValue:
 
 @blueprint.post("/search", access=of_view("look"))
 def search_by_file() -> ResponseReturnValue:
-    """Show the search page with the images similar to an uploaded file, for browsers without scripts."""
+    """Lead to the address of a search for an uploaded file; or show what it finds, if it has none. Without scripts."""
     form, found = _search_by_file()
+    if form.upload:
+        return redirect(form.address(found.response), 303)
     collections = seen_collections()
     return _render(form, collections, _select_collection(collections, form.collection), found=found)
 
 
 @blueprint.get("/results", access=of_view("look"))
-def results_by_id() -> ResponseReturnValue:
-    """Return the results part of the search page for an image of the collection, a picture's address, or examples."""
+def results_by_name() -> ResponseReturnValue:
+    """Return the results part of the search page for whatever an address can say to search for."""
     form = read_fields(SearchForm, request.args.to_dict(flat=False))
-    if form.collection is None or not (form.id or form.url or form.like or form.unlike):
-        message = "collection, and id, url, like or unlike are needed"
+    if form.collection is None or not form.names_query:
+        message = "collection, and id, url, upload, like or unlike are needed"
         raise invalid([FieldError(field="query", message=message)])
     authorize(form.collection)
-    if form.url:
-        picture, found = _search_by_url(form, form.collection)
-        return _render_results(form, found, None, picture)
-    query_image, found = _search_by_id(form, form.collection)
-    return _render_results(form, found, query_image)
+    query_image, picture, found = _search_by_name(form, form.collection)
+    return _render_results(form, found, query_image, picture)
 
 
 @blueprint.post("/results", access=of_view("look"))
@@ -172,6 +135,7 @@ def _render_results(
         "_results.html",
         form=form,
         response=found.response,
+        found=found,
         query_image=query_image,
         picture=picture,
         groups=hit_groups(found.response),
@@ -191,6 +155,22 @@ def _listing(form: SearchForm, collection: str) -> ListImagesResponse:
         sort=form.sort,
         fields=form.fields,
     )
+
+
+def _search_by_name(form: SearchForm, collection: str) -> tuple[Image | None, QueryPicture | None, Found]:
+    """Search for what an address names; returns the image of the collection or the picture too, if it names one."""
+    named = [name for name in ("id", "url", "upload") if getattr(form, name)]
+    if len(named) > 1:
+        message = f"is given beside {named[0]}: one of the two is taken"
+        raise invalid([FieldError(field=f"query.{named[1]}", message=message)])
+    if form.url:
+        picture, found = _search_by_url(form, collection)
+        return None, picture, found
+    if form.upload:
+        picture, found = _search_by_kept_file(form, collection)
+        return None, picture, found
+    query_image, found = _search_by_id(form, collection)
+    return query_image, None, found
 
 
 def _search_by_id(form: SearchForm, collection: str) -> tuple[Image | None, Found]:
@@ -213,26 +193,44 @@ def _search_by_bytes(form: SearchForm, collection: str, image: bytes) -> Found:
 
 
 def _search_by_file() -> tuple[SearchForm, Found]:
-    request.max_content_length = web_clients().settings.max_query_bytes + _FORM_MARGIN
-    form = read_fields(SearchForm, request.form.to_dict(flat=False))
+    """Search for the file of a form, and keep it; returns the form, which names it then, too."""
+    clients = web_clients()
+    request.max_content_length = clients.settings.max_query_bytes + _FORM_MARGIN
+    form = read_fields(SearchForm, request.form.to_dict(flat=False)).model_copy(
+        update={"id": None, "url": "", "upload": []}
+    )
     if form.collection is None:
         raise invalid([FieldError(field="collection", message="choose a collection to search in")])
     authorize(form.collection)
     file = files_of(request.files, "image")[0]
-    check_size(web_clients(), size_of(file))
-    return form, _search_by_bytes(form, form.collection, file.stream.read())
+    check_size(clients, size_of(file))
+    image = file.stream.read()
+    found = _search_by_bytes(form, form.collection, image)
+    days = clients.settings.kept_query_days
+    kept = keep(clients, form.collection, image, clean_name(file.filename))
+    if kept is None:
+        return form, replace(found, no_address=_NOT_KEPT if days else _NONE_KEPT)
+    return form.model_copy(update={"upload": [kept.digest]}), replace(found, kept_until=kept.until(days))
 
 
 def _search_by_url(form: SearchForm, collection: str) -> tuple[QueryPicture, Found]:
-    if form.id is not None:
-        raise invalid([FieldError(field="query.url", message="is given beside an id: one of the two is taken")])
-    clients = web_clients()
-    with fetched(clients, form.url) as image:
+    with fetched(web_clients(), form.url) as image:
         found = _search_by_bytes(form, collection, image)
-        info = clients.decoder.identify(image)
-        shown = clients.decoder.thumbnail(image, box=_SHOWN)
-    name = urlsplit(form.url).path.rpartition("/")[2][:120] or urlsplit(form.url).netloc
-    return QueryPicture(shown, info.width, info.height, name), found
+        name = urlsplit(form.url).path.rpartition("/")[2][:120] or urlsplit(form.url).netloc
+        return _shown(image, name), found
+
+
+def _search_by_kept_file(form: SearchForm, collection: str) -> tuple[QueryPicture, Found]:
+    clients = web_clients()
+    kept, image = kept_query(clients, collection, form.upload[0])
+    found = _search_by_bytes(form, collection, image)
+    return _shown(image, kept.name), replace(found, kept_until=kept.until(clients.settings.kept_query_days))
+
+
+def _shown(image: bytes, name: str) -> QueryPicture:
+    decoder = web_clients().decoder
+    info = decoder.identify(image)
+    return QueryPicture(decoder.thumbnail(image, box=_SHOWN), info.width, info.height, name)
 
 
 def _render(
@@ -260,6 +258,7 @@ def _render(
         query_image=query_image,
         picture=picture,
         response=None if found is None else found.response,
+        found=found,
         samples=samples,
         listing=listing,
         groups=[] if found is None else hit_groups(found.response),

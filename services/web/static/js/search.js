@@ -6,6 +6,7 @@ import { askForDetail } from "./detail.js";
 import { watchExamples } from "./examples.js";
 import { fileOfAddress, watchChoice, watchDrops, watchPastes } from "./files.js";
 import "./lightbox.js";
+import { watchMore } from "./more.js";
 import "./shortcuts.js";
 
 const results = document.getElementById("results");
@@ -28,16 +29,18 @@ function start() {
 
   const examples = watchExamples(form, () => searchAgain());
   const current = (name) => new URL(location.href).searchParams.get(name);
+  const uploads = () => new URL(location.href).searchParams.getAll("upload");
   const currentId = () => current("id");
 
-  /** Return the address of the search page with the options of the form, and the image or picture searched for. */
-  function address(imageId, pictureUrl) {
+  /** Return the address of the search page with the options of the form, and the image, picture or kept files searched for. */
+  function address(imageId, pictureUrl, kept = []) {
     const values = new FormData(form);
     values.delete("image");
     const parameters = new URLSearchParams([...values].filter(([name, value]) => value !== defaults[name]));
     if (imageId) parameters.set("id", imageId);
     if (pictureUrl) parameters.set("url", pictureUrl);
-    if (!imageId && !pictureUrl) parameters.delete("box");
+    for (const digest of kept) parameters.append("upload", digest);
+    if (!imageId && !pictureUrl && !kept.length) parameters.delete("box");
     return `${form.dataset.page}?${parameters}`;
   }
 
@@ -110,7 +113,21 @@ function start() {
     }
   }
 
-  /** Search for the image or picture that `url` names, or else for the query file; `url` becomes the address of the page. */
+  /** Ask for the results of a search for what `url` names, or else for the query file; `k`: for so many of them. */
+  function request(isNamed, url, k, signal) {
+    if (isNamed) {
+      const { searchParams } = new URL(url, location.href);
+      if (k) searchParams.set("k", k);
+      return askUntilFree(() => fetch(`${form.dataset.results}?${searchParams}`, { signal }), signal);
+    }
+    const body = new FormData(form);
+    body.delete("image");
+    body.set("image", file, file.name || "picture");
+    if (k) body.set("k", k);
+    return askUntilFree(() => fetch(form.dataset.results, { method: "POST", body, signal }), signal);
+  }
+
+  /** Search for what `url` names, or else for the query file; the page gets the address of the answer, or else `url`. */
   async function search(isNamed, url) {
     pending?.abort();
     pending = new AbortController();
@@ -120,34 +137,27 @@ function start() {
     let response;
     let html;
     try {
-      const body = new FormData(form);
-      body.delete("image");
-      if (isNamed) {
-        const found = form.dataset.results + new URL(url, location.href).search;
-        response = await askUntilFree(() => fetch(found, { signal }), signal);
-      } else {
-        body.set("image", file, file.name || "picture");
-        response = await askUntilFree(() => fetch(form.dataset.results, { method: "POST", body, signal }), signal);
-      }
+      response = await request(isNamed, url, 0, signal);
       html = await response.text();
     } catch (error) {
       if (error.name === "AbortError") return;
       html = null;
     }
     results.setAttribute("aria-busy", "false");
-    pushStep(url);
     if (html === null) {
+      pushStep(url);
       showNotice(SILENCE);
       return;
     }
     showResults(html);
     const section = results.firstElementChild;
+    pushStep(section?.dataset.address || url);
     if (section?.dataset.summary === undefined) {
       showNotice(proxyNotice(response.status, html));
       return;
     }
     if (isNamed) {
-      file = null;
+      if (!uploads().length) file = null;
       input.value = "";
       showFound(section);
     }
@@ -160,6 +170,28 @@ function start() {
     if (isNamed) scrollTo({ top: 0, behavior: scrollBehavior() });
     else if (results.getBoundingClientRect().top > innerHeight * 0.6) results.scrollIntoView({ behavior: scrollBehavior() });
   }
+
+  /** Return the section with more of the results on the page; null if they do not come. */
+  async function askForMore(k) {
+    pending?.abort();
+    pending = new AbortController();
+    const { signal } = pending;
+    try {
+      const response = await request(!file || uploads().length > 0, location.href, k, signal);
+      const fragment = new DOMParser().parseFromString(await response.text(), "text/html");
+      const section = fragment.body.firstElementChild;
+      return response.ok && section?.dataset.summary !== undefined ? section : null;
+    } catch {
+      return null;
+    }
+  }
+
+  watchMore(results, askForMore, (section) => {
+    status.textContent = section.dataset.summary;
+    if (section.dataset.address) history.replaceState(history.state, "", section.dataset.address);
+    examples.found();
+    saveStep();
+  });
 
   const scrollBehavior = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
 
@@ -219,7 +251,8 @@ function start() {
   }
 
   function searchAgain() {
-    if (file) search(false, address());
+    if (uploads().length) search(true, address(null, null, uploads()));
+    else if (file) search(false, address());
     else if (currentId() || current("url") || examples.any()) search(true, address(currentId(), current("url")));
     else location.assign(address());
   }
@@ -241,7 +274,8 @@ function start() {
   });
   form.addEventListener("change", (event) => {
     if (event.target.name === "collection") form.elements.label?.replaceChildren(...[form.elements.label.options[0]].filter(Boolean));
-    if (event.target.name === "collection" && !file) location.assign(address());
+    if (event.target.name === "collection" && file) search(false, address());
+    else if (event.target.name === "collection") location.assign(address());
     else if (event.target !== input) searchAgain();
   });
   watchDrops(document.getElementById("drop"), (files, hasFolder) => {
@@ -281,14 +315,15 @@ function start() {
 
   document.addEventListener("click", (event) => {
     const link = event.target.closest("#results [data-filter]");
-    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button || !(file || currentId() || current("url"))) return;
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button || !(file || currentId() || current("url") || uploads().length)) return;
     event.preventDefault();
     form.elements.filter.value = new URL(link.href).searchParams.get("filter") ?? "";
     searchAgain();
   });
 
   if (results.firstElementChild?.dataset.queryName) showFound(results.firstElementChild);
-  history.replaceState({ step: 0 }, "");
+  const cited = !current("model") && results.firstElementChild?.dataset.address;
+  history.replaceState({ step: 0 }, "", cited ? cited + location.hash : location.href);
   saveStep();
   watchChoice(input, searchByFile);
   addEventListener("popstate", (event) => {

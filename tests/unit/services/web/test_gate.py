@@ -378,3 +378,11 @@ def test_a_request_asks_once_who_may_do_what_however_much_it_shows(door: Door) -
         patch.setattr(door.gate.access, "_ask", ask)
         door.client.get("/collections", headers=viewer)
     assert len(asked) == 2  # once for the key, once for all that the page shows
+
+
+def test_the_address_of_a_kept_picture_opens_for_those_alone_who_may_look(door: Door) -> None:
+    address = f"/results?collection=art&upload={'a' * 64}"
+    assert told(door.client.get(address, headers=door.key(Grant("viewer", "art")))) == "ok"
+    assert told(door.client.get(address, headers=door.key(Grant("viewer", "maps")))) == "404"
+    assert told(door.client.get(address.replace("/results", "/"), headers=door.key(Grant("viewer", "maps")))) == "404"
+    assert told(door.client.get(address)) == "401"

@@ -1,0 +1,79 @@
+// Further hits of a search: they come when the end of those shown comes near, or when they are asked for.
+
+const NEAR = "300px"; // of the end
+
+/**
+ * Watch the end of the hits in `results`. `ask` returns the section of the results with so many hits, null if it does not
+ * come; `took` is called with what the page shows of it then.
+ */
+export function watchMore(results, ask, took) {
+  let loading = false;
+  let scrolled = false; // since these results came: whoever has not looked at them wants no more
+
+  async function load(asked, isAsked) {
+    if (loading) return;
+    loading = true;
+    asked.setAttribute("aria-disabled", "true");
+    asked.textContent = "Loading…";
+    const before = results.firstElementChild;
+    const section = await ask(asked.dataset.k);
+    loading = false;
+    if (results.firstElementChild !== before || !asked.isConnected) return; // another search has come
+    if (!section) {
+      asked.removeAttribute("aria-disabled");
+      asked.textContent = "Show more: the last try failed";
+      scrolled = false;
+      return;
+    }
+    const known = new Set([...results.querySelectorAll(".work")].map((work) => work.dataset.id));
+    const shown = asked.dataset.moreHits === "append" ? append(before, section, known) : replace(section);
+    took(shown);
+    if (isAsked) [...results.querySelectorAll(".work")].find((work) => !known.has(work.dataset.id))?.querySelector("a")?.focus();
+    observe();
+  }
+
+  /** Put the hits that are new behind those shown, and what says how many there are in place of what did. */
+  function append(before, section, known) {
+    before.querySelector("ol.grid").append(...[...section.querySelectorAll(".work")].filter((work) => !known.has(work.dataset.id)));
+    for (const part of [".more-hits", ".share", ".facts"]) {
+      const now = section.querySelector(part);
+      if (now) before.querySelector(part)?.replaceWith(now);
+    }
+    before.dataset.summary = section.dataset.summary;
+    before.dataset.address = section.dataset.address;
+    return before;
+  }
+
+  function replace(section) {
+    section.removeAttribute("data-picture"); // which the page shows already
+    results.replaceChildren(section);
+    return section;
+  }
+
+  const end = new IntersectionObserver((entries) => {
+    if (scrolled && entries.some((entry) => entry.isIntersecting)) load(entries.at(-1).target, false);
+  }, { rootMargin: NEAR });
+
+  function observe() {
+    end.disconnect();
+    const link = results.querySelector("[data-more-hits=append]");
+    if (link) end.observe(link);
+  }
+
+  new MutationObserver(() => {
+    scrolled = false;
+    observe();
+  }).observe(results, { childList: true });
+  addEventListener("scroll", () => {
+    if (scrolled || !scrollY) return;
+    scrolled = true;
+    observe();
+  }, { passive: true });
+  results.addEventListener("click", (event) => {
+    const asked = event.target.closest("[data-more-hits]");
+    if (!asked || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    load(asked, true);
+  });
+  observe();
+}
