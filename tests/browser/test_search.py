@@ -151,7 +151,7 @@ def test_without_scripts_the_form_still_searches(browser: Browser, stack: Stack,
     page.goto(f"/?collection={COLLECTION}")
     page.set_input_files("#image", jpeg("mine.jpg", shown["work 404.jpg"]))
     page.get_by_role("button", name="Search").click()
-    expect(page.locator("#found-title")).to_have_text("Most similar first")
+    expect(page.locator("#found-title")).to_have_text("More like mine.jpg")
     assert result_names(page)[0] == "work 404.jpg"
     page.locator("#results [data-more-like-this]").first.click()
     expect(page.locator("#found-title")).to_have_text("More like work 404.jpg")
