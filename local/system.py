@@ -156,6 +156,8 @@ class LocalSystem:
             f"requirepass {password}",
             f"dir {_quoted(str(folder))}",
             "daemonize no",
+            # Among the processes of a machine, the configuration tells which server is which.
+            'proc-title-template "{title} {listen-addr} {config-file}"',
             'save ""',
             "appendonly yes",
             # What a client was told is written must survive a killed server: everysec may hold writes back.

@@ -17,7 +17,8 @@ import redis
 from benchmarks.chaos import machine
 from benchmarks.chaos.clocks import Clocks
 from benchmarks.chaos.run import Run
-from benchmarks.chaos.servers import TARGETS, Servers, part_of, send
+from benchmarks.chaos.servers import TARGETS, Servers, part_of, send, wait_until_dead
+from shared.errors import NotFound
 
 _LONGEST_STOP_S = 40.0
 _LONGEST_CUT_S = 10.0
@@ -69,7 +70,7 @@ class Disturber:
     def _do(self, disturbance: Disturbance, choice: random.Random) -> None:
         try:
             disturbance.run(choice)
-        except (psutil.Error, redis.RedisError, OSError) as error:
+        except (psutil.Error, redis.RedisError, OSError, NotFound) as error:
             self._run.journal.note(f"{disturbance.name} did not come about: {error}")
 
     def _every(self) -> list[Disturbance]:
@@ -93,10 +94,9 @@ class Disturber:
     def _killer(self, target: str) -> Callable[[random.Random], None]:
         def kill(choice: random.Random) -> None:
             with self._absent(target):
-                processes = self._servers.find(target)
-                chosen = [choice.choice(processes)] if processes else []
-                self._run.journal.disturbance(f"kill {target}", f"{[process.pid for process in chosen]}")
-                send(chosen, signal.SIGKILL)
+                process = choice.choice(self._servers.find(target))
+                self._run.journal.disturbance(f"kill {target}", f"{process.pid}")
+                send([process], signal.SIGKILL)
 
         return kill
 
@@ -134,7 +134,7 @@ class Disturber:
                 with self._servers.not_started_again():
                     processes = self._servers.find("valkey-index")
                     send(processes, signal.SIGKILL)
-                    psutil.wait_procs(processes, timeout=5)
+                    wait_until_dead(processes)  # or it would go on writing behind the cut
                     lost = log.stat().st_size - size
                     os.truncate(log, size)
                     doubted = self._run.model.doubt_since(moment)

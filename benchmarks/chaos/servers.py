@@ -1,10 +1,13 @@
 """The processes of a running system, by the names of its parts."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psutil
+
+from shared.errors import NotFound
 
 # A part, and what is in its command line.
 _PARTS = {
@@ -23,6 +26,8 @@ WORKERS = ("embedder", "indexer", "maintenance", "evaluator")
 TARGETS = (*_PARTS, *(f"{worker} child" for worker in WORKERS))
 """The parts, and the processes in which workers do their tasks."""
 
+_DEATH_S = 30.0
+
 
 def part_of(target: str) -> str:
     """Return the part that a process belongs to."""
@@ -36,12 +41,18 @@ class Servers:
         self._launcher = psutil.Process(pid)
 
     def find(self, target: str) -> list[psutil.Process]:
-        """Return the processes of a part: its main process, or with ``child`` its task processes; may be none."""
+        """Return the processes of a part: its main process, or with ``child`` its task processes.
+
+        Raises:
+            NotFound: There is none: it has died, and is not started again yet.
+        """
         for process in self._launcher.children():
             with suppress(psutil.Error):
                 if any(_PARTS[part_of(target)] in word for word in process.cmdline()):
-                    return process.children() if target.endswith("child") else [process]
-        return []
+                    found = process.children() if target.endswith("child") else [process]
+                    if found:
+                        return found
+        raise NotFound(f"no process of {target} is there")
 
     def tree(self, target: str) -> list[psutil.Process]:
         """Return all processes of a part."""
@@ -68,3 +79,18 @@ def send(processes: list[psutil.Process], number: signal.Signals) -> int:
             process.send_signal(number)
             count += 1
     return count
+
+
+def wait_until_dead(processes: list[psutil.Process]) -> None:
+    """Wait until killed processes do nothing any more; their parent, if it is stopped, has not taken note of it.
+
+    Raises:
+        psutil.TimeoutExpired: One of them goes on.
+    """
+    until = time.monotonic() + _DEATH_S
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            while process.status() != psutil.STATUS_ZOMBIE:
+                if time.monotonic() > until:
+                    raise psutil.TimeoutExpired(_DEATH_S, process.pid)
+                time.sleep(0.01)

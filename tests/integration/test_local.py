@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
+from benchmarks.chaos.servers import TARGETS, Servers, part_of
+from shared.errors import NotFound
 from shared.state import connect
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
@@ -125,6 +128,22 @@ def test_a_second_system_on_the_same_folder_is_refused(started: Stack) -> None:
 
 def test_every_part_is_a_child(started: Stack) -> None:
     assert set(children(started)) == PARTS
+
+
+def test_chaos_finds_every_process_that_it_disturbs(started: Stack) -> None:
+    servers, own = Servers(started.process.pid), children(started)
+    assert {target for target in TARGETS if not target.endswith("child")} == PARTS
+    for target in TARGETS:
+        found = eventually(partial(found_or_none, servers, target))
+        parents = {process.ppid() if target.endswith("child") else process.pid for process in found}
+        assert parents == {own[part_of(target)].pid}, target
+
+
+def found_or_none(servers: Servers, target: str) -> list[psutil.Process]:
+    try:
+        return servers.find(target)
+    except NotFound:  # a worker that has just started has no processes for tasks yet
+        return []
 
 
 def test_all_servers_listen_on_loopback_only(started: Stack) -> None:

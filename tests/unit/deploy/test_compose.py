@@ -230,8 +230,9 @@ def test_redis_is_set_up_as_the_local_valkey_is(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "environ", os.environ.copy())
     local = LocalSystem(DataFolder(tmp_path), host="127.0.0.1", port=free_port(), models=tmp_path)
     assert local.backing_servers()
-    # What only one of them has: addresses and passwords, and what Redis lacks.
-    apart = {"bind", "port", "requirepass", "user", "dir", "latency-tracking"}
+    # What only one of them has: addresses and passwords, what tells one process of a machine from another, and what
+    # Redis lacks.
+    apart = {"bind", "port", "requirepass", "user", "dir", "latency-tracking", "proc-title-template"}
     here = _directives(ROOT / "deploy" / "redis.conf")
     for name in ("index", "broker"):
         there = _directives(tmp_path / f"valkey-{name}" / "valkey.conf")

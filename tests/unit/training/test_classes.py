@@ -24,11 +24,12 @@ pytestmark = pytest.mark.slow
 
 
 def test_it_learns_and_leaves_a_report(shapes: Path, tmp_path: Path) -> None:
-    recipe = recipe_file(tmp_path, unfrozen="all", head=[], epochs=8, learning_rate=0.001)
+    recipe = recipe_file(tmp_path, unfrozen="all", head=[], epochs=8, learning_rate=0.003)
     options = ["--recipe", recipe, "--backbone", SMALL.name]
     result = train(shapes, tmp_path / "run", *options)
     losses = [epoch["loss"] for epoch in result["history"]]
-    assert losses[-1] < 0.7 * losses[0]
+    # Of four batches an epoch, the last loss is a matter of chance, and of the processor's roundings; the least is not.
+    assert min(losses) < 0.5 * np.log(3)  # half of what guessing among three classes costs
     assert result["report"]["classes"].keys() == {"bars", "discs", "squares"}
     assert result["best_epoch"] == 1 + int(np.argmin([epoch["validation_loss"] for epoch in result["history"]]))
     made = {path.name for path in (tmp_path / "run").iterdir()}
