@@ -17,7 +17,12 @@ def checked_collection(_: click.Context, __: click.Parameter, value: str | None)
         raise click.BadParameter(str(error)) from error
 
 
+DEFAULT_COLLECTION = "default"
 in_collection = click.option(
-    "--collection", default="default", show_default=True, callback=checked_collection, help="Name of the collection."
+    "--collection",
+    default=DEFAULT_COLLECTION,
+    show_default=True,
+    callback=checked_collection,
+    help="Name of the collection.",
 )
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

@@ -1,6 +1,7 @@
 """`artseek search`: prints the images of a collection that look most like one, or like examples."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -10,15 +11,27 @@ import click
 
 from cli.command import QueriedSystem, RemoteSystem, query_command
 from cli.local_proof import local_prover
-from cli.options import as_json_option, in_collection
+from cli.options import DEFAULT_COLLECTION, SOME_REJECTED, as_json_option, checked_collection
 from cli.printing.console import print_json
-from cli.printing.search import print_hits, print_images
+from cli.printing.search import print_across, print_hits, print_images
 from cli.remote.search import Query
 from cli.remote.search import search as search_remote
+from cli.remote.search import search_across as search_across_remote
+from shared.errors import NotFound
 from shared.records.filters import filter_to_json, parse_filter
 from shared.records.model import LABEL
-from shared.rpc.query import METRICS, MODES, Metric, Mode, SearchOptions
+from shared.rpc.query import (
+    METRICS,
+    MODES,
+    Metric,
+    Mode,
+    SearchAcrossRequest,
+    SearchOptions,
+    SearchRequest,
+    largest_first,
+)
 from shared.rpc.query.options import DEFAULTS, OPTIONS
+from shared.schemas.across import AcrossAnswer, across_answer
 from shared.schemas.images import ImagesAnswer, image_answer
 from shared.schemas.search import SearchAnswer, search_answer
 from shared.storage.layout import ID_BITS
@@ -32,6 +45,12 @@ def _help(name: str) -> str:
     return f"{option.of_value}; repeatable." if option.of_value else f"{option.description}."
 
 
+def _checked_collections(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    return tuple(checked_collection(context, parameter, value) or "" for value in dict.fromkeys(values))
+
+
 def _limits(name: str) -> click.IntRange:
     return click.IntRange(OPTIONS[name].least, OPTIONS[name].most)
 
@@ -42,7 +61,14 @@ def _limits(name: str) -> click.IntRange:
 @click.option("--url", default="", help="Search for the picture at an address, which the system fetches.")
 @click.option("--box", default="", help="Search for a part of the picture: x,y,width,height in pixels, or pct:x,y,w,h.")
 @click.option("--proof", is_flag=True, help="Check which of the first hits show the same; they come first.")
-@in_collection
+@click.option(
+    "--collection",
+    "collections",
+    multiple=True,
+    callback=_checked_collections,
+    help="Name of the collection [default: default]; of several with the same model, their hits are ranked together.",
+)
+@click.option("--all", "everywhere", is_flag=True, help="Search all collections with the model of the largest.")
 @click.option("-k", default=DEFAULTS.k, show_default=True, type=_limits("k"), help=_help("k"))
 @click.option("--mode", type=click.Choice(list(MODES)), default=DEFAULTS.mode, show_default=True)
 @click.option("--metric", type=click.Choice(list(METRICS)), default=DEFAULTS.metric, show_default=True)
@@ -66,7 +92,8 @@ def search(  # noqa: PLR0913 -- its options
     url: str,
     box: str,
     proof: bool,
-    collection: str,
+    collections: tuple[str, ...],
+    everywhere: bool,
     k: int,
     mode: Mode,
     metric: Metric,
@@ -81,8 +108,8 @@ def search(  # noqa: PLR0913 -- its options
     min_score: float | None,
     budget: int | None,
     as_json: bool,
-) -> None:
-    """Print the images of a collection that look most like IMAGE, or like the examples given.
+) -> int | None:
+    """Print the images of one or more collections that look most like IMAGE, or like the examples given.
 
     With --text or --filter alone, print the images with these records, the latest added first.
     """
@@ -96,6 +123,15 @@ def search(  # noqa: PLR0913 -- its options
     alone = not query.number and not like and not unlike
     if alone and not (text.strip() or wanted):
         raise click.UsageError("give an IMAGE file, --id, --url, examples (--like, --unlike), --text or --filter")
+    across = everywhere or len(collections) > 1
+    if everywhere and collections:
+        raise click.UsageError("give --collection or --all, one of them")
+    if across and (alone or proof or sort or group):
+        raise click.UsageError(
+            "hits of several collections are ranked by their score: leave out --proof, --sort and --group, and give an "
+            "IMAGE file, --id, --url or examples"
+        )
+    collection = next(iter(collections), DEFAULT_COLLECTION)
     options = SearchOptions(
         k=k,
         mode=mode,
@@ -113,7 +149,9 @@ def search(  # noqa: PLR0913 -- its options
     )
     if alone:
         _print_list(_listed(system, collection, options), as_json=as_json)
-        return
+        return None
+    if across:
+        return _print_across(_search_across(system, collections, options, query), as_json=as_json)
     if isinstance(system, RemoteSystem):
         answer = search_remote(system.api, collection, options, query)
     else:
@@ -122,17 +160,11 @@ def search(  # noqa: PLR0913 -- its options
         print_json(answer)
     else:
         print_hits(answer)
+    return None
 
 
 def _search(system: QueriedSystem, collection: str, options: SearchOptions, query: Query) -> SearchAnswer:
-    request = options.to_request(collection)
-    request.box = query.box
-    if query.image is not None:
-        request.image = query.image.read_bytes()
-    elif query.url:
-        request.image = _fetched(system, query.url)
-    elif query.image_id is not None:
-        request.id = query.image_id
+    request = _request(system, collection, options, query)
     with system.query() as client:
         found = client.search(request)
         if not query.proof:
@@ -141,6 +173,32 @@ def _search(system: QueriedSystem, collection: str, options: SearchOptions, quer
             image = request.image if request.WhichOneof("query") == "image" else None
             proofs = prover.prove(collection, found, options, image=image, image_id=request.id, box=query.box)
         return search_answer(collection, found, proofs)
+
+
+def _search_across(
+    system: QueriedSystem | RemoteSystem, collections: Sequence[str], options: SearchOptions, query: Query
+) -> AcrossAnswer:
+    """Return what is most like a query in several collections; in all of them, if none is named."""
+    if isinstance(system, RemoteSystem):
+        return search_across_remote(system.api, collections, options, query)
+    request = _request(system, "", options, query)
+    with system.query() as client:
+        names = collections or largest_first(client.collections())
+        if not names:
+            raise NotFound("there is no collection with images")
+        return across_answer(client.search_across(SearchAcrossRequest(options=request, collections=names)))
+
+
+def _request(system: QueriedSystem, collection: str, options: SearchOptions, query: Query) -> SearchRequest:
+    request = options.to_request(collection)
+    request.box = query.box
+    if query.image is not None:
+        request.image = query.image.read_bytes()
+    elif query.url:
+        request.image = _fetched(system, query.url)
+    elif query.image_id is not None:
+        request.id = query.image_id
+    return request
 
 
 def _fetched(system: QueriedSystem, url: str) -> bytes:
@@ -175,3 +233,12 @@ def _print_list(answer: ImagesAnswer, *, as_json: bool) -> None:
         print_json(answer)
     else:
         print_images(answer)
+
+
+def _print_across(answer: AcrossAnswer, *, as_json: bool) -> int | None:
+    """Print the hits of several collections; returns the exit status, which tells whether one could not be searched."""
+    if as_json:
+        print_json(answer)
+    else:
+        print_across(answer)
+    return SOME_REJECTED if any(one["reason"] != "other-model" for one in answer["left_out"]) else None

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from cli.printing.console import out, plain
 from shared.rpc.query import STAGES
+from shared.schemas.across import AcrossAnswer
 from shared.schemas.images import FieldValue, ImagesAnswer, value_text
 from shared.schemas.proof import ProofAnswer
 from shared.schemas.search import SearchAnswer
@@ -38,12 +39,38 @@ def print_hits(answer: SearchAnswer) -> None:
             str(hit["id"]),
         )
     out.print(table)
-    timings = answer["timings_ms"]
-    stages = ", ".join(f"{stage} {timings[stage]:.1f} ms" for stage in STAGES if stage in timings)
+    stages = _stages(answer["timings_ms"])
     out.print(
         f"{answer['mode']}: {answer['candidates']} of {answer['collection_size']} images ranked; {stages}",
         style="dim",
     )
+
+
+def print_across(answer: AcrossAnswer) -> None:
+    """Print a table of the hits of several collections, how they were found, and which collections were left out."""
+    fields = list(dict.fromkeys(name for hit in answer["hits"] for name in hit["fields"]))
+    table = Table("", "score", "collection", "labels", *map(plain, fields), "name", "id")
+    for rank, hit in enumerate(answer["hits"], 1):
+        table.add_row(
+            str(rank),
+            f"{hit['score']:.4f}",
+            hit["collection"],
+            plain(" | ".join(hit["labels"])),
+            *_values(hit["fields"], fields),
+            plain(hit["name"]),
+            str(hit["id"]),
+        )
+    out.print(table)
+    for one in answer["collections"]:
+        ranked = f"{one['candidates']} of {one['collection_size']} images ranked"
+        out.print(f"{one['name']}: {one['mode']}: {ranked}", style="dim")
+    out.print(f"{answer['model']}, version {answer['model_version']}; {_stages(answer['timings_ms'])}", style="dim")
+    for left in answer["left_out"]:
+        out.print(f"{left['name']} was left out: {plain(left['detail'])}", style="yellow")
+
+
+def _stages(timings: Mapping[str, float]) -> str:
+    return ", ".join(f"{stage} {timings[stage]:.1f} ms" for stage in STAGES if stage in timings)
 
 
 def same_text(proof: ProofAnswer | None) -> str:

@@ -1,12 +1,14 @@
 """A search of a remote system."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cli.remote.api import Api
 from shared.rpc.query import SearchOptions
 from shared.rpc.query.options import DEFAULTS
+from shared.schemas.across import AcrossAnswer
 from shared.schemas.search import SearchAnswer
 
 _FIELDS: Final = {"labels": "label"}  # options that the API has under other names
@@ -39,8 +41,23 @@ def search(api: Api, collection: str, options: SearchOptions, query: Query) -> S
         ArtseekError: The system refuses it, or does not answer.
         OSError: The file cannot be read.
     """
-    path = f"/collections/{collection}/search"
-    given = {
+    answer: SearchAnswer = _ask(api, f"/collections/{collection}/search", options, query, {})
+    return answer
+
+
+def search_across(api: Api, collections: Sequence[str], options: SearchOptions, query: Query) -> AcrossAnswer:
+    """Return what is most like a query in several collections; in all of them, if none is named.
+
+    Raises:
+        ArtseekError: The system refuses it, or does not answer.
+        OSError: The file cannot be read.
+    """
+    answer: AcrossAnswer = _ask(api, "/search", options, query, {"collections": tuple(collections)})
+    return answer
+
+
+def _ask(api: Api, path: str, options: SearchOptions, query: Query, given: Mapping[str, object]) -> Any:
+    given = dict(given) | {
         _FIELDS.get(field.name, field.name): value
         for field in fields(options)
         if (value := getattr(options, field.name)) != getattr(DEFAULTS, field.name)
@@ -50,18 +67,15 @@ def search(api: Api, collection: str, options: SearchOptions, query: Query) -> S
     if query.proof:
         given["proof"] = True
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
-    answer: SearchAnswer
     if query.image is None:
         named = {"id": query.image_id} if query.image_id is not None else {"url": query.url} if query.url else {}
-        answer = api.post(path, {**values, **named})
-        return answer
+        return api.post(path, {**values, **named})
     texts = [
         (name, _text(part))
         for name, value in values.items()
         for part in (value if isinstance(value, list) else [value])
     ]
-    answer = api.post_form(path, texts, [("image", query.image.name, query.image.read_bytes())])
-    return answer
+    return api.post_form(path, texts, [("image", query.image.name, query.image.read_bytes())])
 
 
 def _text(value: object) -> str:

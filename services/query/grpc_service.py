@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -14,6 +13,7 @@ from services.query.records.selection import Selections
 from services.query.replica.mapped_segment import MappedSegment, Vectors
 from services.query.replica.replica import Replica
 from services.query.replica.replica_sync import ReplicaSync
+from services.query.search.across import AcrossSearcher
 from services.query.search.search_query import SearchQuery, SearchResult
 from services.query.search.searcher import Searcher
 from shared.errors import Invalid, NotFound, Unavailable
@@ -43,6 +43,7 @@ class QueryService(QueryServicer):
 
     def __init__(self, searcher: Searcher, replica_sync: ReplicaSync, selections: Selections) -> None:
         self._searcher = searcher
+        self._across = AcrossSearcher(searcher, replica_sync)
         self._replica_sync = replica_sync
         self._selections = selections
         self._descriptions = Descriptions(selections)
@@ -56,6 +57,12 @@ class QueryService(QueryServicer):
     ) -> messages.SearchBatchResponse:
         """Return the images most similar to each of many queries."""
         return _answer(context, lambda: self._search_batch(request))
+
+    def SearchAcross(
+        self, request: messages.SearchAcrossRequest, context: grpc.ServicerContext
+    ) -> messages.SearchAcrossResponse:
+        """Return the images of several collections most similar to the query."""
+        return _answer(context, lambda: self._search_across(request, context))
 
     def GetImage(self, request: messages.GetImageRequest, context: grpc.ServicerContext) -> messages.Image:
         """Return one image's entry."""
@@ -80,16 +87,43 @@ class QueryService(QueryServicer):
         return _answer(context, lambda: self._collections(request))
 
     def _search(self, request: messages.SearchRequest, context: grpc.ServicerContext) -> messages.SearchResponse:
-        kind = request.WhichOneof("query")
-        search_query = replace(
-            self._search_query(request),
-            image=request.image if kind == "image" else None,
-            image_id=request.id if kind == "id" else None,
-            vector=_vector(request.vector) if kind == "vector" else None,
-            box=Region.parse(request.box) if request.box else None,
-        )
+        search_query = self._search_query(request, **_query(request))
         result, replica = self._searcher.search(search_query, time_left_s=context.time_remaining())
         return self._response(request, result, replica)
+
+    def _search_across(
+        self, request: messages.SearchAcrossRequest, context: grpc.ServicerContext
+    ) -> messages.SearchAcrossResponse:
+        options = request.options
+        if options.sort or options.group:
+            raise Invalid("hits of several collections come by their score: leave out sort and group")
+        query = _query(options)
+
+        def query_of(collection: str) -> SearchQuery:
+            return self._search_query(options, collection=collection, **query)
+
+        found = self._across.search(request.collections, query_of, time_left_s=context.time_remaining())
+        hits = [
+            messages.AcrossHit(
+                collection=name,
+                hit=messages.Hit(image=_image(hit.segment, hit.row), score=hit.score, distance=hit.distance),
+            )
+            for name, hit in found.hits
+        ]
+        for name in found.results:
+            images = [one.hit.image for one in hits if one.collection == name]
+            self._descriptions.add(name, images, fields=options.fields)
+        return messages.SearchAcrossResponse(
+            hits=hits,
+            answers=[
+                messages.CollectionAnswer(collection=name, found=_response(result, [], replica, options.metric))
+                for name, (result, replica) in found.results.items()
+            ],
+            left_out=found.left_out,
+            timings_ms=found.timings_ms,
+            model=found.embedding_set.model,
+            model_version=found.embedding_set.version,
+        )
 
     def _search_batch(self, request: messages.SearchBatchRequest) -> messages.SearchBatchResponse:
         options = request.options
@@ -159,16 +193,23 @@ class QueryService(QueryServicer):
             stamp=0 if index is None else index.stamp,
         )
 
-    def _search_query(self, request: messages.SearchRequest) -> SearchQuery:
-        """Return the options of a request, without its query."""
+    def _search_query(self, request: messages.SearchRequest, *, collection: str = "", **query: Any) -> SearchQuery:
+        """Return the options of a request, for its own collection or another, and a query."""
         options = SearchOptions.from_request(request)
-        collection, wanted = request.collection, parse_filter(options.filter, options.text)
+        collection = collection or request.collection
+        wanted = parse_filter(options.filter, options.text)
         chosen = None
         index = self._selections.index(collection)
         if wanted or (options.labels and index is not None and index.has_labels):
             with_labels = _with_labels(wanted, options.labels)
             chosen = partial(self._selections.rows, collection, wanted=with_labels)
-        return SearchQuery(collection=collection, for_evaluation=request.for_evaluation, chosen=chosen, **vars(options))
+        return SearchQuery(
+            collection=collection,
+            for_evaluation=request.for_evaluation,
+            chosen=chosen,
+            **vars(options),
+            **query,
+        )
 
     def _response(
         self, options: messages.SearchRequest, result: SearchResult, replica: Replica
@@ -211,6 +252,17 @@ def _with_labels(wanted: RecordFilter, labels: Sequence[str]) -> RecordFilter:
     both = wanted.labels
     kept = list(labels) if both is None else [label for label in labels if label in both]
     return RecordFilter({**wanted.criteria, LABEL: tuple(kept)}, wanted.text)
+
+
+def _query(request: messages.SearchRequest) -> dict[str, Any]:
+    """Return what a request searches for, as `SearchQuery` has it."""
+    kind = request.WhichOneof("query")
+    return {
+        "image": request.image if kind == "image" else None,
+        "image_id": request.id if kind == "id" else None,
+        "vector": _vector(request.vector) if kind == "vector" else None,
+        "box": Region.parse(request.box) if request.box else None,
+    }
 
 
 def _vector(vector: messages.Vector) -> Vectors:

@@ -28,6 +28,7 @@ def _query_bytes(kind: str, settings: Settings) -> int:
 # By endpoint; any other may get as much as an upload.
 _MOST: Final[Mapping[str, Callable[[str, Settings], int]]] = {
     "api.search": _query_bytes,
+    "api.search_across": _query_bytes,
     "search.search_by_file": _query_bytes,
     "search.results_by_file": _query_bytes,
     "api.search_batch": lambda _kind, _settings: MAX_BATCH_JSON,

@@ -23,7 +23,14 @@ from shared.state.rates import Allowance, Rate, Rates
 _NAME: Final = "artseek-quotas"
 _UNCOUNTED: Final = frozenset({"static", "ops.healthz", "ops.readyz", "ops.metrics"})
 _SEARCHES: Final = frozenset(
-    {"api.search", "api.search_batch", "api.prove", "search.search_by_file", "search.results_by_file"}
+    {
+        "api.search",
+        "api.search_across",
+        "api.search_batch",
+        "api.prove",
+        "search.search_by_file",
+        "search.results_by_file",
+    }
 )
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _RETRY_S: Final = 5

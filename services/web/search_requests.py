@@ -6,11 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, cast
 
 from services.web import metrics, quotas
+from services.web.access import authorize, seen_collections
 from services.web.api.search_inputs import SearchBatch
 from services.web.clients import WebClients
 from services.web.problems import Problem
+from shared.errors import NotFound
 from shared.proof.findings import Proof
-from shared.rpc.query import SearchBatchRequest, SearchOptions, SearchResponse
+from shared.rpc.query import (
+    SearchAcrossRequest,
+    SearchAcrossResponse,
+    SearchBatchRequest,
+    SearchOptions,
+    SearchRequest,
+    SearchResponse,
+    largest_first,
+)
 
 _IN_MEMORY = 2**20  # bytes of a file that is fetched; more lies on the disk until all of it has come
 _COPIES = 3  # of an image's bytes while it is sent: as read, in the message, on the wire
@@ -35,6 +45,60 @@ def search(
         QueryRefused: The image cannot be decoded, or an option does not fit.
         Unavailable: The query service or a part that it needs does not answer, or too many images are waiting.
     """
+    request = _request(options, collection, image=image, image_id=image_id, vector=vector, box=box)
+    with _room(clients, request):
+        found = clients.query.search(request)
+    metrics.count_search(found)
+    return found
+
+
+def search_across(
+    clients: WebClients,
+    collections: Sequence[str],
+    options: SearchOptions,
+    *,
+    image: bytes | None = None,
+    image_id: int = 0,
+    vector: Sequence[float] = (),
+    box: str = "",
+) -> SearchAcrossResponse:
+    """Return the images of several collections most similar to one, ranked together; see `search`."""
+    asked = _request(options, "", image=image, image_id=image_id, vector=vector, box=box)
+    with _room(clients, asked):
+        found = clients.query.search_across(SearchAcrossRequest(options=asked, collections=collections))
+    for answer in found.answers:
+        metrics.count_search(answer.found, with_stages=False)  # they are those of all collections
+    return found
+
+
+def chosen_collections(names: Sequence[str], first: str = "") -> list[str]:
+    """Return collections to search in: those named, or without names all that the requester may look into.
+
+    Of all, the largest is the first, or the one named as that. The model is that of the first.
+
+    Raises:
+        NotFound: There is one of the names that is no collection, or none that the requester may look into.
+        Problem: There is no collection at all.
+    """
+    for name in names:
+        authorize(name)
+    if names:
+        return list(names)
+    seen = largest_first(seen_collections(), first)
+    if not seen:
+        raise NotFound("there is no collection with images that you may look into")
+    return seen
+
+
+def _request(
+    options: SearchOptions,
+    collection: str,
+    *,
+    image: bytes | None,
+    image_id: int,
+    vector: Sequence[float],
+    box: str,
+) -> SearchRequest:
     request = options.to_request(collection)
     request.box = box
     if image is not None:
@@ -43,13 +107,18 @@ def search(
         request.vector.values.extend(vector)
     elif image_id:
         request.id = image_id
+    return request
+
+
+@contextlib.contextmanager
+def _room(clients: WebClients, request: SearchRequest) -> Iterator[None]:
+    """Hold the memory of a search, and a place at the decoders if it needs one, during the block."""
+    decodes = request.WhichOneof("query") == "image" or request.box
     with (
-        clients.memory.holding(_COPIES * len(image or b"")),
-        clients.decoder.place() if image is not None or box else contextlib.nullcontext(),
+        clients.memory.holding(_COPIES * len(request.image)),
+        clients.decoder.place() if decodes else contextlib.nullcontext(),
     ):
-        found = clients.query.search(request)
-    metrics.count_search(found)
-    return found
+        yield
 
 
 def prove(

@@ -70,7 +70,7 @@ def search_answer(
 ) -> SearchAnswer:
     """Return a search's result; `proofs` are those of some of its hits, by their ids."""
     return SearchAnswer(
-        hits=[_hit(collection, hit, proofs.get(hit.image.id), grouped=found.grouped) for hit in found.hits],
+        hits=[hit_answer(collection, hit, proofs.get(hit.image.id), grouped=found.grouped) for hit in found.hits],
         mode="exact" if MODE_NAMES[found.mode] == "exact" else "lsh",
         metric="cosine" if METRIC_NAMES[found.metric] == "cosine" else "euclidean",
         candidates=found.candidates,
@@ -86,7 +86,8 @@ def search_answer(
     )
 
 
-def _hit(collection: str, hit: Hit, proof: Proof | None, *, grouped: bool) -> HitAnswer:
+def hit_answer(collection: str, hit: Hit, proof: Proof | None = None, *, grouped: bool = False) -> HitAnswer:
+    """Return a hit of a collection."""
     answer = HitAnswer(
         id=hit.image.id,
         score=hit.score,

@@ -106,3 +106,26 @@ def test_more_hits_come_by_scrolling_and_by_the_keyboard(page: Page, many: str) 
     more.press("Enter")  # which brings the end of the hits into view, so that still more may come
     expect(count).to_contain_text(re.compile("(24|30) of 30"))
     expect(page.locator("#results .work").nth(12).locator("a").first).to_be_focused()
+
+
+def test_all_collections_of_a_model_are_searched_together(page: Page, many: str, shown: dict[str, bytes]) -> None:
+    open_search_page(page)
+    page.get_by_label("And all others with its model").check()
+    page.set_input_files("#image", jpeg("mine.jpg", shown["work 405.jpg"]))
+    expect(page.locator("#results")).to_contain_text("Searched together:")
+    expect(page.locator("#results")).to_contain_text(many)
+    works = page.locator("#results .work")
+    expect(works.first.locator(".place")).to_have_text(COLLECTION)
+    expect(works.first.locator(".name")).to_have_text("work 405.jpg")
+    page.get_by_label("Results").select_option("48")
+    elsewhere = works.filter(has=page.locator(".place", has_text=many)).first
+    name = elsewhere.locator(".name").text_content()
+    assert name is not None
+    names = result_names(page)
+    page.reload()
+    expect(works).to_have_count(len(names))
+    assert result_names(page) == names
+    elsewhere.locator("[data-more-like-this]").click()  # which leads to its collection, still among all
+    expect(page.locator("#found-title")).to_have_text(f"More like {name.strip()}")
+    expect(page).to_have_url(re.compile(f"collection={many}&.*everywhere=true"))
+    expect(works.first.locator(".place")).to_have_text(many)

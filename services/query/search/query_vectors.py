@@ -1,12 +1,12 @@
 """The vector that a search looks for: an image embedded by the model, a stored embedding, or a vector that is given."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from services.query.replica.mapped_segment import Vectors
-from services.query.replica.replica import Replica
+from services.query.replica.mapped_segment import MappedSegment, Vectors
 from services.query.search.relevance_feedback import moved
 from services.query.search.search_query import SearchQuery
 from services.query.search.stage_timer import StageTimer
@@ -16,10 +16,22 @@ from shared.images import Decoder, ImageRefused
 from shared.images.regions import Region
 from shared.index.derivatives import Derivatives
 from shared.rpc.serving import ServingClient
+from shared.storage.catalog import EmbeddingSet
 from shared.storage.documents import fetched_page
 from shared.storage.object_store import ObjectStore
 
 Pixels = npt.NDArray[np.uint8]
+
+
+class Searched(Protocol):
+    """Images of one model version: a replica, or several."""
+
+    @property
+    def embedding_set(self) -> EmbeddingSet:
+        """The embedding set, or one of them: all have the same model version."""
+
+    def find(self, image_id: int) -> tuple[MappedSegment, int]:
+        """Return the segment and row of an image; `NotFound` if there is none."""
 
 
 class QueryVectors:
@@ -32,7 +44,7 @@ class QueryVectors:
         self._models: dict[tuple[str, int], ServingClient] = {}
 
     def of_search(
-        self, search_query: SearchQuery, replica: Replica, timer: StageTimer, time_left_s: float | None
+        self, search_query: SearchQuery, replica: Searched, timer: StageTimer, time_left_s: float | None
     ) -> Vectors:
         """Return the vector of a search, moved by its examples: float32 [dim].
 
@@ -48,7 +60,7 @@ class QueryVectors:
             raise Invalid("nothing to search for: give an image, an id, a vector or examples")
         return moved(query, like, unlike)
 
-    def of_batch(self, options: SearchQuery, queries: Sequence[int | Vectors], replica: Replica) -> Vectors:
+    def of_batch(self, options: SearchQuery, queries: Sequence[int | Vectors], replica: Searched) -> Vectors:
         """Return the vectors of image ids and vectors, moved by the examples of `options`: float32 [q, dim].
 
         Raises:
@@ -66,7 +78,7 @@ class QueryVectors:
         return np.stack(vectors)
 
     def _query(
-        self, search_query: SearchQuery, replica: Replica, timer: StageTimer, time_left_s: float | None
+        self, search_query: SearchQuery, replica: Searched, timer: StageTimer, time_left_s: float | None
     ) -> Vectors | None:
         """Return the vector of image, id or vector; None if the search has examples only."""
         box = search_query.box
@@ -98,7 +110,7 @@ class QueryVectors:
             part = box.within(info.width, info.height)
         return self._decoder.decode(image, size=size, part=part)[0]
 
-    def _part_of_stored(self, image_id: int, box: Region, size: int, replica: Replica) -> Pixels:
+    def _part_of_stored(self, image_id: int, box: Region, size: int, replica: Searched) -> Pixels:
         """Return the pixels of a part of an image of the collection, from its original where that can be decoded."""
         segment, row = replica.find(image_id)
         entry = segment.entry(row)
@@ -123,7 +135,7 @@ class QueryVectors:
         return self._models[key]
 
 
-def stored_vectors(replica: Replica, image_ids: Sequence[int]) -> Vectors:
+def stored_vectors(replica: Searched, image_ids: Sequence[int]) -> Vectors:
     """Return the embeddings of images of the collection, float32 [n, dim].
 
     Raises:

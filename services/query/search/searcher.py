@@ -14,7 +14,7 @@ from services.query.replica.replica_sync import ReplicaSync
 from services.query.replica.view import RowFilter
 from services.query.search.candidates import CandidateFetcher, ReplicaSuperseded
 from services.query.search.exact_scan import exact_scan, needs_scan
-from services.query.search.query_vectors import QueryVectors
+from services.query.search.query_vectors import QueryVectors, Searched
 from services.query.search.rerank import rerank
 from services.query.search.search_query import SearchQuery, SearchResult
 from services.query.search.stage_timer import StageTimer
@@ -66,14 +66,32 @@ class Searcher:
         timer = StageTimer()
 
         def run(replica: Replica) -> list[SearchResult]:
-            vector = self._query_vectors.of_search(search_query, replica, timer, time_left_s)
-            own_id = None if search_query.box else search_query.image_id
-            return self._search(vector[np.newaxis], [own_id], search_query, replica, timer)
+            vector = self.vector(search_query, replica, timer, time_left_s)
+            return [self.search_by_vector(vector, search_query, replica, timer)]
 
         with timer.stage("total"):
             (result,), replica = self._in_one_replica(search_query.collection, run)
-        result.timings_ms, result.index_fault = timer.timings_ms, _index_fault(search_query, replica)
         return result, replica
+
+    def vector(
+        self, search_query: SearchQuery, searched: Searched, timer: StageTimer, time_left_s: float | None
+    ) -> Vectors:
+        """Return the vector of a search, moved by its examples: float32 [dim]; see `QueryVectors.of_search`."""
+        return self._query_vectors.of_search(search_query, searched, timer, time_left_s)
+
+    def search_by_vector(
+        self, vector: Vectors, search_query: SearchQuery, replica: Replica, timer: StageTimer
+    ) -> SearchResult:
+        """Return the images of a replica most similar to the vector of a search, float32 [dim].
+
+        Raises:
+            ReplicaSuperseded: The replica is not in use any more.
+            Unavailable: For `mode=lsh`, the index does not answer.
+        """
+        own_id = None if search_query.box else search_query.image_id
+        (result,) = self._search(vector[np.newaxis], [own_id], search_query, replica, timer)
+        result.timings_ms, result.index_fault = timer.timings_ms, _index_fault(search_query, replica)
+        return result
 
     def search_batch(
         self, options: SearchQuery, queries: Sequence[int | Vectors]

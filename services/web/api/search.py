@@ -1,24 +1,35 @@
 """Search: by an image's bytes, by an image of the collection, by an embedding or by examples; one, or many at once."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from services.web.access import of_path
-from services.web.api.inputs import MAX_BATCH_JSON, MAX_JSON, CollectionPath, checked, checked_texts, read_json
+from services.web.access import each, of_path
+from services.web.api.inputs import MAX_BATCH_JSON, MAX_JSON, CollectionPath, Input, checked, checked_texts, read_json
 from services.web.api.openapi import BINARY, IMAGE_TYPES, Answer, Body, flat_schema, image_form
 from services.web.api.operations import api, reply
-from services.web.api.search_inputs import PictureSearchInput, SearchBatch, SearchByJson, SearchInput
+from services.web.api.search_inputs import (
+    AcrossByJson,
+    AcrossInput,
+    NamedQuery,
+    PictureSearchInput,
+    RankingInput,
+    SearchBatch,
+    SearchByJson,
+)
 from services.web.clients import web_clients
 from services.web.problems import FieldError, Problem, invalid
-from services.web.search_requests import check_size, fetched, prove
+from services.web.search_requests import check_size, chosen_collections, fetched, prove
 from services.web.search_requests import search as run
+from services.web.search_requests import search_across as run_across
 from services.web.search_requests import search_batch as run_batch
 from services.web.uploads import files_of, size_of
+from shared.schemas.across import AcrossAnswer, across_answer
 from shared.schemas.search import SearchAnswer, SearchBatchAnswer, search_answer
 
 _MARGIN = MAX_JSON  # bytes of a form beside its file
@@ -29,7 +40,7 @@ _TAKES = (
 )
 
 
-def _body(model: type[SearchInput], single: Sequence[str], *others: str) -> Body:
+def _body(model: type[RankingInput], single: Sequence[str], *others: str) -> Body:
     """Return a body of JSON that holds one of some fields, not two of them, or one of some other lists."""
     schema = flat_schema(model)
     for name in single:
@@ -63,39 +74,50 @@ def search(path: CollectionPath, given: PictureSearchInput) -> ResponseReturnVal
     examples have in common.
     Options may stand in the query or in the body; those in the body count.
     """
-    clients = web_clients()
-    image, image_id, url, vector = None, 0, "", list[float]()
-    if request.mimetype == "application/json":
-        request.max_content_length = MAX_JSON
-        asked = checked(SearchByJson, read_json(request.get_data()), "body", texts=False)
-        options, image_id, url, vector = _merged(given, asked), asked.id, asked.url, asked.vector
-        named = [name for name in ("id", "url", "vector") if getattr(asked, name)]
-        if len(named) > 1:
-            message = f"is given beside {'an id' if named[0] == 'id' else 'a url'}: one of the two is taken"
-            raise invalid([FieldError(field=f"body.{named[1]}", message=message)])
-        if not (named or options.like or options.unlike):
-            message = "is missing, and so are `url`, `vector`, `like` and `unlike`"
-            raise invalid([FieldError(field="body.id", message=message)])
-    elif request.mimetype == "multipart/form-data":
-        request.max_content_length = clients.settings.max_query_bytes + _MARGIN
-        options = _merged(given, checked_texts(PictureSearchInput, request.form.to_dict(flat=False), "body"))
-        files = files_of(request.files, "image")
-        if len(files) > 1:
-            raise invalid([FieldError(field="body.image", message="is given more than once")])
-        check_size(clients, size_of(files[0]))
-        image = files[0].stream.read()
-    elif request.mimetype in IMAGE_TYPES:
-        request.max_content_length = clients.settings.max_query_bytes
-        options, image = given, request.get_data(cache=False)
-    else:
-        raise Problem(415, "unsupported-media-type", f"{request.mimetype[:80]!r} is not taken: {_TAKES}")
-    with fetched(clients, url) if url else nullcontext(image) as data:
-        how = options.to_options()
-        found = run(clients, path.name, how, image=data, image_id=image_id, vector=vector, box=options.box)
-        if options.proof:
-            proofs = prove(clients, path.name, found, how, image=data, image_id=image_id, box=options.box)
+    asked = _asked(given, SearchByJson)
+    with _image_of(asked) as image:
+        how, named = asked.how.to_options(), asked.named
+        box, proof = asked.how.box, asked.how.proof
+        found = run(web_clients(), path.name, how, image=image, image_id=named.id, vector=named.vector, box=box)
+        if proof:
+            proofs = prove(web_clients(), path.name, found, how, image=image, image_id=named.id, box=box)
             return reply(search_answer(path.name, found, proofs))
     return reply(search_answer(path.name, found))
+
+
+@api.operation(
+    "POST",
+    "/search",
+    rule=each("look"),
+    query_model=AcrossInput,
+    bodies={
+        "multipart/form-data": Body(image_form(AcrossInput), files=("image",)),
+        "application/json": _body(AcrossByJson, ("id", "url", "vector"), "like", "unlike"),
+        **{kind: Body(BINARY) for kind in IMAGE_TYPES},
+    },
+    answers={200: Answer("The images found, those of all collections ranked together.", AcrossAnswer)},
+    problems=(400, 404, 413, 415, 422, 503),
+)
+def search_across(given: AcrossInput) -> ResponseReturnValue:
+    """Find the images most similar to one in several collections.
+
+    The one is what it is in a search of one collection; an image that is named by its id may be in any of them.
+    Collections of another model than the first that has it, and those that cannot be searched, are named as left out.
+    """
+    asked = _asked(given, AcrossByJson)
+    collections = chosen_collections(asked.how.collections)
+    with _image_of(asked) as image:
+        named = asked.named
+        found = run_across(
+            web_clients(),
+            collections,
+            asked.how.to_options(),
+            image=image,
+            image_id=named.id,
+            vector=named.vector,
+            box=asked.how.box,
+        )
+    return reply(across_answer(found))
 
 
 @api.operation(
@@ -124,7 +146,57 @@ def search_batch(path: CollectionPath) -> ResponseReturnValue:
     return reply(SearchBatchAnswer(answers=[search_answer(path.name, found) for found in answers]))
 
 
-def _merged(query: PictureSearchInput, body: PictureSearchInput) -> PictureSearchInput:
+Given = TypeVar("Given", PictureSearchInput, AcrossInput)
+
+
+@dataclass(frozen=True)
+class _Asked(Generic[Given]):
+    """A search as a request asks for it: a file, or what its JSON names."""
+
+    how: Given
+    image: bytes | None = None
+    named: NamedQuery = field(default_factory=NamedQuery)
+
+
+def _asked(given: Given, by_json: type[SearchByJson] | type[AcrossByJson]) -> _Asked[Given]:
+    """Return what a request searches for, given the options of its address.
+
+    Raises:
+        Problem: It is no search.
+    """
+    clients = web_clients()
+    if request.mimetype == "application/json":
+        request.max_content_length = MAX_JSON
+        asked = checked(by_json, read_json(request.get_data()), "body", texts=False)
+        how = _merged(given, asked)
+        named = [name for name in ("id", "url", "vector") if getattr(asked, name)]
+        if len(named) > 1:
+            message = f"is given beside {'an id' if named[0] == 'id' else 'a url'}: one of the two is taken"
+            raise invalid([FieldError(field=f"body.{named[1]}", message=message)])
+        if not (named or how.like or how.unlike):
+            message = "is missing, and so are `url`, `vector`, `like` and `unlike`"
+            raise invalid([FieldError(field="body.id", message=message)])
+        return _Asked(how, named=asked)
+    if request.mimetype == "multipart/form-data":
+        request.max_content_length = clients.settings.max_query_bytes + _MARGIN
+        how = _merged(given, checked_texts(type(given), request.form.to_dict(flat=False), "body"))
+        files = files_of(request.files, "image")
+        if len(files) > 1:
+            raise invalid([FieldError(field="body.image", message="is given more than once")])
+        check_size(clients, size_of(files[0]))
+        return _Asked(how, files[0].stream.read())
+    if request.mimetype in IMAGE_TYPES:
+        request.max_content_length = clients.settings.max_query_bytes
+        return _Asked(given, request.get_data(cache=False))
+    raise Problem(415, "unsupported-media-type", f"{request.mimetype[:80]!r} is not taken: {_TAKES}")
+
+
+def _image_of(asked: _Asked[Given]) -> AbstractContextManager[bytes | None]:
+    """Hold the bytes of the picture that is searched for, fetched where its address is given; None: there is none."""
+    return fetched(web_clients(), asked.named.url) if asked.named.url else nullcontext(asked.image)
+
+
+def _merged(query: Given, body: Input) -> Given:
     values: dict[str, Any] = query.model_dump(exclude_unset=True)
-    values |= body.model_dump(exclude_unset=True, include=set(PictureSearchInput.model_fields))
-    return PictureSearchInput(**values)
+    values |= body.model_dump(exclude_unset=True, include=set(type(query).model_fields))
+    return type(query)(**values)

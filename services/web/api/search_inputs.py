@@ -1,5 +1,6 @@
 """What searches may say: the models that check it, which are also its documentation."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -9,6 +10,7 @@ from services.web.api.inputs import (
     READ_FLAG,
     READ_FLOAT,
     READ_INTEGER,
+    CollectionName,
     ImageId,
     Input,
     Label,
@@ -39,8 +41,8 @@ def _option(name: str) -> Any:
 Hits = Annotated[int, _option("k"), READ_INTEGER]
 
 
-class SearchInput(Input):
-    """How to search."""
+class RankingInput(Input):
+    """How to search, in one collection or several."""
 
     k: Hits = DEFAULTS.k
     mode: Annotated[Mode, _option("mode")] = DEFAULTS.mode
@@ -54,8 +56,6 @@ class SearchInput(Input):
     budget: Annotated[int, _option("budget"), READ_INTEGER] = 0
     filter: RecordFilterText = ""
     text: RecordText = ""
-    sort: Annotated[RecordField, _option("sort")] = ""
-    group: Annotated[RecordName, _option("group")] = ""
     fields: Annotated[list[RecordName], _option("fields")] = []
 
     def to_options(self) -> SearchOptions:
@@ -73,10 +73,19 @@ class SearchInput(Input):
             budget=self.budget or None,
             filter=self.filter,
             text=self.text,
-            sort=self.sort,
-            group=self.group,
             fields=self.fields,
         )
+
+
+class SearchInput(RankingInput):
+    """How to search."""
+
+    sort: Annotated[RecordField, _option("sort")] = ""
+    group: Annotated[RecordName, _option("group")] = ""
+
+    def to_options(self) -> SearchOptions:
+        """Return the options of the search."""
+        return replace(super().to_options(), sort=self.sort, group=self.group)
 
 
 Vector = Annotated[
@@ -130,12 +139,30 @@ class PictureSearchInput(SearchInput):
     ] = False
 
 
-class SearchByJson(PictureSearchInput):
-    """A search for what resembles an image of the collection, a picture at an address, an embedding, or examples."""
+class AcrossInput(RankingInput):
+    """How to search for a picture or a part of it in several collections."""
+
+    collections: Annotated[
+        list[CollectionName],
+        Field(max_length=1000, description="Collections to search in; none: all that you may look into."),
+    ] = []
+    box: Box = ""
+
+
+class NamedQuery(Input):
+    """What to search for, but for a file."""
 
     id: ImageId = 0
     url: PictureUrl = ""
     vector: Annotated[Vector, Field(description="An embedding of the collection's model.")] = []
+
+
+class SearchByJson(PictureSearchInput, NamedQuery):
+    """A search for what resembles an image of the collection, a picture at an address, an embedding, or examples."""
+
+
+class AcrossByJson(AcrossInput, NamedQuery):
+    """The same in several collections."""
 
 
 class SearchBatch(SearchInput):

@@ -4,8 +4,8 @@ The server renders all HTML. Scripts only move the rendered parts into the page.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from flask import redirect, render_template, request
@@ -13,23 +13,29 @@ from flask.typing import ResponseReturnValue
 
 from services.web.access import GuardedBlueprint, authorize, each, of_view, seen_collections
 from services.web.clients import web_clients
-from services.web.pages.facets import hit_groups, sort_choices
+from services.web.pages.facets import Facets, hit_groups, sort_choices
 from services.web.pages.fields import read_fields
+from services.web.pages.found import Found, found_across
 from services.web.pages.samples import sample_images
 from services.web.pages.search_form import K_CHOICES, SearchForm
 from services.web.problems import FieldError, invalid
 from services.web.query_keeping import keep, kept_query
-from services.web.search_requests import check_size, fetched, prove, search
+from services.web.search_requests import (
+    check_size,
+    chosen_collections,
+    fetched,
+    prove,
+    search,
+    search_across,
+)
 from services.web.uploads import files_of, size_of
 from shared.errors import NotFound, Unavailable
 from shared.file_names import clean_name
-from shared.proof.findings import Proof
 from shared.proof.measured import FALSE_ALARMS
 from shared.records.filters import filter_to_json
 from shared.records.model import LABEL
-from shared.rpc.query import METRICS, Collection, Image, ListImagesResponse, SearchResponse
+from shared.rpc.query import METRICS, Collection, Image, ListImagesResponse
 from shared.rpc.query.options import MODE_DESCRIPTIONS
-from shared.schemas.proof import ProofAnswer, proof_answer
 
 _SAMPLES = 12  # images shown before the first search
 _SHOWN = 1200  # pixels of either side of a fetched picture as the page shows it
@@ -53,33 +59,6 @@ class QueryPicture:
     def data(self) -> str:
         """The JPEG as text: the page shows it without asking the other host."""
         return base64.b64encode(self.jpeg).decode()
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search found.
-
-    Attributes:
-        response: The answer of the query service.
-        proofs: What comparisons of the first hits with the query found, by the ids of the images.
-        kept_until: Until when the file that was searched for is kept, in seconds since 1970; None: there is none.
-        no_address: Why the search has no address: its file is not kept.
-    """
-
-    response: SearchResponse
-    proofs: Mapping[int, Proof] = field(default_factory=dict)
-    kept_until: float | None = None
-    no_address: str = ""
-
-    @property
-    def same(self) -> dict[int, ProofAnswer]:
-        """The hits that show the same as the query."""
-        return {image_id: proof_answer(proof) for image_id, proof in self.proofs.items() if proof.same}
-
-    @property
-    def compared(self) -> int:
-        """How many hits were compared with the query."""
-        return len(self.proofs)
 
 
 @blueprint.get("/", access=each("look"))
@@ -141,7 +120,7 @@ def _render_results(
         groups=hit_groups(found.response),
         same=found.same,
         compared=found.compared,
-        facets=form.facets(),
+        facets=_facets(form),
     )
 
 
@@ -175,21 +154,22 @@ def _search_by_name(form: SearchForm, collection: str) -> tuple[Image | None, Qu
 
 def _search_by_id(form: SearchForm, collection: str) -> tuple[Image | None, Found]:
     """Search for an image of the collection, or for what the examples have in common; returns the image too."""
-    clients, options = web_clients(), form.to_options()
-    query_image = None if form.id is None else clients.query.image(collection, form.id)
-    response = search(clients, collection, options, image_id=form.id or 0, box=form.box)
-    if not form.proof or query_image is None:
-        return query_image, Found(response)
-    proofs = prove(clients, collection, response, options, image_id=query_image.id, box=form.box)
-    return query_image, Found(response, proofs)
+    query_image = None if form.id is None else web_clients().query.image(collection, form.id)
+    return query_image, _found(form, collection, image_id=form.id or 0)
 
 
-def _search_by_bytes(form: SearchForm, collection: str, image: bytes) -> Found:
+def _found(form: SearchForm, collection: str, *, image: bytes | None = None, image_id: int = 0) -> Found:
+    """Search for a picture or an image, in the collection or in all that share its model."""
     clients, options = web_clients(), form.to_options()
-    response = search(clients, collection, options, image=image, box=form.box)
-    if not form.proof:
+    if form.everywhere:
+        names = chosen_collections([], first=collection)
+        options = replace(options, sort="", group="")
+        across = search_across(clients, names, options, image=image, image_id=image_id, box=form.box)
+        return found_across(across)
+    response = search(clients, collection, options, image=image, image_id=image_id, box=form.box)
+    if not form.proof or not (image or image_id):
         return Found(response)
-    return Found(response, prove(clients, collection, response, options, image=image, box=form.box))
+    return Found(response, prove(clients, collection, response, options, image=image, image_id=image_id, box=form.box))
 
 
 def _search_by_file() -> tuple[SearchForm, Found]:
@@ -205,7 +185,7 @@ def _search_by_file() -> tuple[SearchForm, Found]:
     file = files_of(request.files, "image")[0]
     check_size(clients, size_of(file))
     image = file.stream.read()
-    found = _search_by_bytes(form, form.collection, image)
+    found = _found(form, form.collection, image=image)
     days = clients.settings.kept_query_days
     kept = keep(clients, form.collection, image, clean_name(file.filename))
     if kept is None:
@@ -215,7 +195,7 @@ def _search_by_file() -> tuple[SearchForm, Found]:
 
 def _search_by_url(form: SearchForm, collection: str) -> tuple[QueryPicture, Found]:
     with fetched(web_clients(), form.url) as image:
-        found = _search_by_bytes(form, collection, image)
+        found = _found(form, collection, image=image)
         name = urlsplit(form.url).path.rpartition("/")[2][:120] or urlsplit(form.url).netloc
         return _shown(image, name), found
 
@@ -223,7 +203,7 @@ def _search_by_url(form: SearchForm, collection: str) -> tuple[QueryPicture, Fou
 def _search_by_kept_file(form: SearchForm, collection: str) -> tuple[QueryPicture, Found]:
     clients = web_clients()
     kept, image = kept_query(clients, collection, form.upload[0])
-    found = _search_by_bytes(form, collection, image)
+    found = _found(form, collection, image=image)
     return _shown(image, kept.name), replace(found, kept_until=kept.until(clients.settings.kept_query_days))
 
 
@@ -246,7 +226,7 @@ def _render(
 ) -> str:
     facets = None
     if found is not None or listing is not None:
-        facets = form.facets()
+        facets = _facets(form)
         present = facets.present
     else:
         present = _fields_of(collection)
@@ -274,6 +254,12 @@ def _render(
         defaults={name: str(SearchForm.model_fields[name].default) for name in ("k", "mode", "metric")},
         labels=_label_choices(collection, form) if collection else [],
     )
+
+
+def _facets(form: SearchForm) -> Facets:
+    """Return the facets of the images that may be found; none where they are those of several collections."""
+    facets = form.facets()
+    return replace(facets, fields=[]) if form.everywhere and form.names_query else facets
 
 
 def _fields_of(collection: Collection | None) -> list[str]:

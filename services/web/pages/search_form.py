@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from flask import url_for
 from pydantic import Field
 
-from services.web.api.inputs import READ_INTEGER, CollectionName, ImageId
+from services.web.api.inputs import READ_FLAG, READ_INTEGER, CollectionName, ImageId
 from services.web.api.search_inputs import Hits, PictureSearchInput, PictureUrl
 from services.web.clients import web_clients
 from services.web.pages.facets import Facets, facets_of, with_labels
@@ -27,7 +27,8 @@ class SearchForm(PictureSearchInput):
     """The fields of the search page, in its address or its form.
 
     `upload` names files that were searched for, by their digests. An address that cites an answer names the model and
-    the generation of the index that it came from.
+    the generation of the index that it came from. `everywhere` has all collections searched that share a model with the
+    one that is chosen.
     """
 
     k: Hits = K_CHOICES[0]
@@ -35,6 +36,7 @@ class SearchForm(PictureSearchInput):
     id: ImageId | None = None
     url: PictureUrl = ""
     upload: Annotated[list[Digest], Field(max_length=_MOST_UPLOADS, default_factory=list)]
+    everywhere: Annotated[bool, READ_FLAG] = False
     model: Annotated[str, Field(max_length=200)] = ""
     model_version: Annotated[int, Field(ge=0, le=2**53), READ_INTEGER] = 0
     generation: Annotated[int, Field(ge=0, le=2**53), READ_INTEGER] = 0

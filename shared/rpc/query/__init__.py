@@ -1,7 +1,7 @@
 """The query service's gRPC interface, its client, and the options of a search."""
 
 from shared.hashing.multi_probe import MAX_PROBES
-from shared.rpc.query.client import QueryClient, QueryRefused, QueryUnavailable
+from shared.rpc.query.client import QueryClient, QueryRefused, QueryUnavailable, largest_first
 from shared.rpc.query.options import (
     MAX_AMONG,
     MAX_EXAMPLES,
@@ -19,7 +19,10 @@ from shared.rpc.query.query_pb2 import (
     Hit,
     Ids,
     Image,
+    LeftOut,
     ListImagesResponse,
+    SearchAcrossRequest,
+    SearchAcrossResponse,
     SearchBatchRequest,
     SearchRequest,
     SearchResponse,
@@ -45,14 +48,18 @@ __all__ = [
     "Hit",
     "Ids",
     "Image",
+    "LeftOut",
     "ListImagesResponse",
     "Metric",
     "Mode",
     "QueryClient",
     "QueryRefused",
     "QueryUnavailable",
+    "SearchAcrossRequest",
+    "SearchAcrossResponse",
     "SearchBatchRequest",
     "SearchOptions",
     "SearchRequest",
     "SearchResponse",
+    "largest_first",
 ]

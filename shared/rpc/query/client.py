@@ -1,6 +1,6 @@
 """The client of the query service."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self, TypeVar
 
 import grpc
@@ -53,6 +53,10 @@ class QueryClient:
     def search_batch(self, request: messages.SearchBatchRequest) -> messages.SearchBatchResponse:
         """Return the images most similar to each of many queries."""
         return self._call(self._stub.SearchBatch, request, messages.SearchBatchResponse)
+
+    def search_across(self, request: messages.SearchAcrossRequest) -> messages.SearchAcrossResponse:
+        """Return the images of several collections most similar to the query."""
+        return self._call(self._stub.SearchAcross, request, messages.SearchAcrossResponse)
 
     def image(self, collection: str, image: int) -> messages.Image:
         """Return the entry of an image."""
@@ -143,3 +147,13 @@ class QueryClient:
             if code == grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise QueryUnavailable(f"no answer from the query service within {self._deadline_s:g} s") from error
             raise QueryUnavailable(f"query service at {self._target}: {details or code.name.lower()}") from error
+
+
+def largest_first(collections: Iterable[messages.Collection], first: str = "") -> list[str]:
+    """Return the names of those collections that have images, the largest first; before it the one named as `first`.
+
+    Those that cannot be read are among them.
+    """
+    searched = [collection for collection in collections if collection.images or collection.fault]
+    searched.sort(key=lambda collection: (collection.name != first, -collection.images, collection.name))
+    return [collection.name for collection in searched]

@@ -44,6 +44,11 @@ class QueryStub(object):
                 request_serializer=shared_dot_rpc_dot_query_dot_query__pb2.SearchBatchRequest.SerializeToString,
                 response_deserializer=shared_dot_rpc_dot_query_dot_query__pb2.SearchBatchResponse.FromString,
                 _registered_method=True)
+        self.SearchAcross = channel.unary_unary(
+                '/artseek.query.v1.Query/SearchAcross',
+                request_serializer=shared_dot_rpc_dot_query_dot_query__pb2.SearchAcrossRequest.SerializeToString,
+                response_deserializer=shared_dot_rpc_dot_query_dot_query__pb2.SearchAcrossResponse.FromString,
+                _registered_method=True)
         self.GetImage = channel.unary_unary(
                 '/artseek.query.v1.Query/GetImage',
                 request_serializer=shared_dot_rpc_dot_query_dot_query__pb2.GetImageRequest.SerializeToString,
@@ -78,6 +83,13 @@ class QueryServicer(object):
 
     def SearchBatch(self, request, context):
         """The same for many queries at once, each answered as `Search` would.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchAcross(self, request, context):
+        """The images of several collections of one model most similar to the query, ranked together.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,6 +135,11 @@ def add_QueryServicer_to_server(servicer, server):
                     servicer.SearchBatch,
                     request_deserializer=shared_dot_rpc_dot_query_dot_query__pb2.SearchBatchRequest.FromString,
                     response_serializer=shared_dot_rpc_dot_query_dot_query__pb2.SearchBatchResponse.SerializeToString,
+            ),
+            'SearchAcross': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchAcross,
+                    request_deserializer=shared_dot_rpc_dot_query_dot_query__pb2.SearchAcrossRequest.FromString,
+                    response_serializer=shared_dot_rpc_dot_query_dot_query__pb2.SearchAcrossResponse.SerializeToString,
             ),
             'GetImage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetImage,
@@ -199,6 +216,33 @@ class Query(object):
             '/artseek.query.v1.Query/SearchBatch',
             shared_dot_rpc_dot_query_dot_query__pb2.SearchBatchRequest.SerializeToString,
             shared_dot_rpc_dot_query_dot_query__pb2.SearchBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchAcross(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/artseek.query.v1.Query/SearchAcross',
+            shared_dot_rpc_dot_query_dot_query__pb2.SearchAcrossRequest.SerializeToString,
+            shared_dot_rpc_dot_query_dot_query__pb2.SearchAcrossResponse.FromString,
             options,
             channel_credentials,
             insecure,

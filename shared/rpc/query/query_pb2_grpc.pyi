@@ -35,6 +35,8 @@ class QueryStub:
     """The images of a collection most similar to the query."""
     SearchBatch: _grpc.UnaryUnaryMultiCallable[_query_pb2.SearchBatchRequest, _query_pb2.SearchBatchResponse]
     """The same for many queries at once, each answered as `Search` would."""
+    SearchAcross: _grpc.UnaryUnaryMultiCallable[_query_pb2.SearchAcrossRequest, _query_pb2.SearchAcrossResponse]
+    """The images of several collections of one model most similar to the query, ranked together."""
     GetImage: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetImageRequest, _query_pb2.Image]
     """One image's entry. NOT_FOUND names the image or the collection."""
     ListImages: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListImagesRequest, _query_pb2.ListImagesResponse]
@@ -51,6 +53,8 @@ class QueryAsyncStub(QueryStub):
     """The images of a collection most similar to the query."""
     SearchBatch: _aio.UnaryUnaryMultiCallable[_query_pb2.SearchBatchRequest, _query_pb2.SearchBatchResponse]  # type: ignore[assignment]
     """The same for many queries at once, each answered as `Search` would."""
+    SearchAcross: _aio.UnaryUnaryMultiCallable[_query_pb2.SearchAcrossRequest, _query_pb2.SearchAcrossResponse]  # type: ignore[assignment]
+    """The images of several collections of one model most similar to the query, ranked together."""
     GetImage: _aio.UnaryUnaryMultiCallable[_query_pb2.GetImageRequest, _query_pb2.Image]  # type: ignore[assignment]
     """One image's entry. NOT_FOUND names the image or the collection."""
     ListImages: _aio.UnaryUnaryMultiCallable[_query_pb2.ListImagesRequest, _query_pb2.ListImagesResponse]  # type: ignore[assignment]
@@ -76,6 +80,14 @@ class QueryServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.SearchBatchResponse, _abc.Awaitable[_query_pb2.SearchBatchResponse]]:
         """The same for many queries at once, each answered as `Search` would."""
+
+    @_abc_1.abstractmethod
+    def SearchAcross(
+        self,
+        request: _query_pb2.SearchAcrossRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.SearchAcrossResponse, _abc.Awaitable[_query_pb2.SearchAcrossResponse]]:
+        """The images of several collections of one model most similar to the query, ranked together."""
 
     @_abc_1.abstractmethod
     def GetImage(

@@ -2,6 +2,9 @@
 
 const NEAR = "300px"; // of the end
 
+/** Return where an image is: one that is in several collections is a hit in each of them. */
+const placeOf = (work) => work.querySelector("a.mount").getAttribute("href");
+
 /**
  * Watch the end of the hits in `results`. `ask` returns the section of the results with so many hits, null if it does not
  * come; `took` is called with what the page shows of it then.
@@ -25,16 +28,16 @@ export function watchMore(results, ask, took) {
       scrolled = false;
       return;
     }
-    const known = new Set([...results.querySelectorAll(".work")].map((work) => work.dataset.id));
+    const known = new Set([...results.querySelectorAll(".work")].map(placeOf));
     const shown = asked.dataset.moreHits === "append" ? append(before, section, known) : replace(section);
     took(shown);
-    if (isAsked) [...results.querySelectorAll(".work")].find((work) => !known.has(work.dataset.id))?.querySelector("a")?.focus();
+    if (isAsked) [...results.querySelectorAll(".work")].find((work) => !known.has(placeOf(work)))?.querySelector("a")?.focus();
     observe();
   }
 
   /** Put the hits that are new behind those shown, and what says how many there are in place of what did. */
   function append(before, section, known) {
-    before.querySelector("ol.grid").append(...[...section.querySelectorAll(".work")].filter((work) => !known.has(work.dataset.id)));
+    before.querySelector("ol.grid").append(...[...section.querySelectorAll(".work")].filter((work) => !known.has(placeOf(work))));
     for (const part of [".more-hits", ".share", ".facts"]) {
       const now = section.querySelector(part);
       if (now) before.querySelector(part)?.replaceWith(now);

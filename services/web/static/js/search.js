@@ -309,6 +309,7 @@ function start() {
   document.addEventListener("click", (event) => {
     const link = event.target.closest("[data-more-like-this], .lightbox .more");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    if (new URL(link.href).searchParams.get("collection") !== form.elements.collection.value) return; // the page of another
     event.preventDefault();
     searchById(new URL(link.href).searchParams.get("id"));
   });

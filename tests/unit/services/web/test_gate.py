@@ -61,6 +61,7 @@ ROUTES: Final = {
     "GET /api/v1/collections/<name>/index": "look",
     "GET /api/v1/collections/<name>/recall": "look",
     "POST /api/v1/collections/<name>/search": "look",
+    "POST /api/v1/search": "look by body",
     "POST /api/v1/collections/<name>/search-batch": "look",
     "POST /api/v1/collections/<name>/proof": "look",
     "GET /api/v1/collections/<name>/duplicates": "look",
@@ -199,6 +200,8 @@ def send(door: Door, route: str, who: dict[str, str] | None, collection: str = "
         options["json"] = {"collection": collection, "sample": 1}
     elif route in {"POST /search", "POST /results"}:
         options["data"] = {"collection": collection, "image": (io.BytesIO(picture(1)), "a.jpg")}
+    elif route == "POST /api/v1/search":
+        options["json"] = {"collections": [collection], "id": 1}
     elif route == "GET /results":
         path += f"?collection={collection}&id=1"
     elif route == "GET /evaluations/compare":
@@ -239,6 +242,7 @@ PUBLIC: Final = {
     "GET /api/v1/collections/<name>/images",
     "GET /api/v1/collections/<name>/images/<id>",
     "GET /api/v1/collections/<name>/images/<id>/thumbnail",
+    "POST /api/v1/search",
     "POST /api/v1/collections/<name>/search",
     "POST /api/v1/collections/<name>/search-batch",
     "GET /collections/<name>",

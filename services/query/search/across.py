@@ -1,0 +1,175 @@
+"""A search over several collections: the query is embedded once, and the hits of all are ranked together.
+
+Embeddings compare only within one model version. So collections of another model than the first that has the query are
+left out, and named, like those that cannot be searched at the moment.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.query.replica.mapped_segment import MappedSegment
+from services.query.replica.replica import Replica
+from services.query.replica.replica_sync import ReplicaSync
+from services.query.search.candidates import ReplicaSuperseded
+from services.query.search.ranking import Hit
+from services.query.search.search_query import SearchQuery, SearchResult
+from services.query.search.searcher import Searcher
+from services.query.search.stage_timer import StageTimer
+from shared.errors import Invalid, NotFound, Unavailable
+from shared.rpc.query.query_pb2 import LeftOut
+from shared.storage.catalog import EmbeddingSet
+
+MAX_COLLECTIONS: Final = 1000
+_EQUAL: Final = 11  # digits behind the point of distances that are those of equal images
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AcrossResult:
+    """What is found in several collections.
+
+    Attributes:
+        hits: The best `k` of all, the best first, each with the name of its collection.
+        results: How each collection was searched, with its own hits, and the replica.
+        left_out: Why the other collections were not searched.
+        timings_ms: Milliseconds by stage, of all together.
+    """
+
+    embedding_set: EmbeddingSet
+    hits: Sequence[tuple[str, Hit]]
+    results: Mapping[str, tuple[SearchResult, Replica]]
+    left_out: Sequence[LeftOut]
+    timings_ms: Mapping[str, float]
+
+
+@dataclass
+class _Together:
+    """Replicas of one model version, which know the images of all of them."""
+
+    embedding_set: EmbeddingSet
+    replicas: list[Replica] = field(default_factory=list)
+
+    def find(self, image_id: int) -> tuple[MappedSegment, int]:
+        """Return where an image is.
+
+        Raises:
+            NotFound: None of the collections has it.
+        """
+        for replica in self.replicas:
+            try:
+                return replica.find(image_id)
+            except NotFound:
+                continue
+        names = ", ".join(repr(replica.embedding_set.collection) for replica in self.replicas)
+        raise NotFound(f"there is no image {image_id} in any of the collections that are searched: {names}")
+
+
+class AcrossSearcher:
+    """Searches several collections at once."""
+
+    def __init__(self, searcher: Searcher, replica_sync: ReplicaSync) -> None:
+        self._searcher, self._replica_sync = searcher, replica_sync
+
+    def search(
+        self,
+        collections: Sequence[str],
+        query_of: Callable[[str], SearchQuery],
+        *,
+        time_left_s: float | None = None,
+    ) -> AcrossResult:
+        """Return the images of the collections most similar to a query, which `query_of` returns for each of them.
+
+        The model is that of the first collection that has the image which is searched for, or the first example; where
+        neither is named, that of the first.
+
+        Raises:
+            NotFound: None of the collections has the image, or there is no such collection at all.
+            ImageRefused: The query image is refused.
+            Invalid: A parameter does not fit.
+            Unavailable: The model server or the decoders do not answer, or no collection can be searched.
+        """
+        if not 1 <= len(collections) <= MAX_COLLECTIONS:
+            raise Invalid(f"number of collections is {len(collections)}, expected 1 to {MAX_COLLECTIONS}")
+        timer, left_out = StageTimer(), list[LeftOut]()
+        with timer.stage("total"):
+            replicas, queries = self._prepared(collections, query_of, left_out)
+            if not replicas:
+                raise _none_left(left_out)
+            one = next(iter(queries.values()))
+            together = _of_one_model(list(replicas.values()), one)
+            vector = self._searcher.vector(one, together, timer, time_left_s)
+            results = {}
+            for name, replica in replicas.items():
+                if replica not in together.replicas:
+                    left_out.append(_of_other_model(replica, together.embedding_set))
+                    continue
+                try:
+                    result = self._searcher.search_by_vector(vector, queries[name], replica, timer)
+                except (ReplicaSuperseded, NotFound):
+                    left_out.append(_failed(name, "it has just changed to another model, or was renamed: search again"))
+                except Unavailable as error:
+                    left_out.append(_failed(name, str(error)))
+                else:
+                    results[name] = (result, replica)
+            if not results:
+                raise _none_left(left_out)
+        place = {name: at for at, name in enumerate(results)}
+        hits = [(name, hit) for name, (result, _) in results.items() for hit in result.hits]
+        own = None if one.box else one.image_id
+        hits.sort(key=lambda it: (round(it[1].distance, _EQUAL), it[1].image_id != own, it[1].image_id, place[it[0]]))
+        return AcrossResult(together.embedding_set, hits[: one.k], results, left_out, timer.timings_ms)
+
+    def _prepared(
+        self, collections: Sequence[str], query_of: Callable[[str], SearchQuery], left_out: list[LeftOut]
+    ) -> tuple[dict[str, Replica], dict[str, SearchQuery]]:
+        """Return replica and query of each collection that can be searched, in their order."""
+        replicas, queries = {}, {}
+        for name in dict.fromkeys(collections):
+            try:
+                replica, query = self._replica_sync.replica(name), query_of(name)
+            except NotFound as error:
+                left_out.append(LeftOut(collection=name, reason=LeftOut.UNKNOWN, detail=str(error)))
+            except Unavailable as error:
+                left_out.append(_failed(name, str(error)))
+            else:
+                query.check()
+                replicas[name], queries[name] = replica, query
+        return replicas, queries
+
+
+def _of_one_model(replicas: Sequence[Replica], query: SearchQuery) -> _Together:
+    """Return the replicas of the model version of the first of them that has what is searched for."""
+    named = next((image for image in (query.image_id, *query.like, *query.unlike) if image is not None), None)
+    first = replicas[0]
+    if named is not None:
+        first = next((replica for replica in replicas if replica.view.row(named) is not None), first)
+    same = [replica for replica in replicas if _model_of(replica.embedding_set) == _model_of(first.embedding_set)]
+    return _Together(first.embedding_set, same)
+
+
+def _model_of(embedding_set: EmbeddingSet) -> tuple[str, int]:
+    return embedding_set.model, embedding_set.version
+
+
+def _of_other_model(replica: Replica, searched: EmbeddingSet) -> LeftOut:
+    own = replica.embedding_set
+    detail = (
+        f"its model is {own.model}, version {own.version}, and the search is by {searched.model}, version "
+        f"{searched.version}: their embeddings do not compare"
+    )
+    return LeftOut(collection=own.collection, reason=LeftOut.OTHER_MODEL, detail=detail)
+
+
+def _failed(collection: str, detail: str) -> LeftOut:
+    _log.warning("%s is left out of a search over several collections: %s", collection, detail)
+    return LeftOut(collection=collection, reason=LeftOut.FAILED, detail=detail)
+
+
+def _none_left(left_out: Sequence[LeftOut]) -> NotFound | Unavailable:
+    said = "; ".join(f"{one.collection}: {one.detail}" for one in left_out)
+    if all(one.reason == LeftOut.UNKNOWN for one in left_out):
+        return NotFound(f"none of the collections is there: {said}")
+    return Unavailable(f"none of the collections can be searched: {said}")

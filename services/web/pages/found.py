@@ -1,0 +1,63 @@
+"""What a search found, as the search page shows it: in one collection, or in several."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shared.proof.findings import Proof
+from shared.rpc.query import MODES, LeftOut, SearchAcrossResponse, SearchResponse
+from shared.schemas.proof import ProofAnswer, proof_answer
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        response: The answer of the query service.
+        proofs: What comparisons of the first hits with the query found, by the ids of the images.
+        kept_until: Until when the file that was searched for is kept, in seconds since 1970; None: there is none.
+        no_address: Why the search has no address: its file is not kept.
+        places: Of a search over several collections, that of each hit.
+        searched: Which they are.
+        left_out: Which were left out, and why.
+    """
+
+    response: SearchResponse
+    proofs: Mapping[int, Proof] = field(default_factory=dict)
+    kept_until: float | None = None
+    no_address: str = ""
+    places: Sequence[str] = ()
+    searched: Sequence[str] = ()
+    left_out: Sequence[LeftOut] = ()
+
+    @property
+    def same(self) -> dict[int, ProofAnswer]:
+        """The hits that show the same as the query."""
+        return {image_id: proof_answer(proof) for image_id, proof in self.proofs.items() if proof.same}
+
+    @property
+    def compared(self) -> int:
+        """How many hits were compared with the query."""
+        return len(self.proofs)
+
+
+def found_across(across: SearchAcrossResponse) -> Found:
+    """Return what a search over several collections found as one of all of them together."""
+    answers = [one.found for one in across.answers]
+    exact = all(answer.mode == MODES["exact"] for answer in answers)
+    response = SearchResponse(
+        hits=[one.hit for one in across.hits],
+        mode=MODES["exact" if exact else "lsh"],
+        metric=answers[0].metric,
+        candidates=sum(answer.candidates for answer in answers),
+        collection_size=sum(answer.collection_size for answer in answers),
+        timings_ms=across.timings_ms,
+        model=across.model,
+        model_version=across.model_version,
+    )
+    return Found(
+        response,
+        places=[one.collection for one in across.hits],
+        searched=[one.collection for one in across.answers],
+        left_out=list(across.left_out),
+    )

@@ -1,0 +1,86 @@
+"""The result of a search over several collections."""
+
+from typing import Final, Literal
+
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+
+from shared.rpc.query import METRIC_NAMES, MODE_NAMES, LeftOut, SearchAcrossResponse
+from shared.schemas.search import HitAnswer, hit_answer
+
+Reason = Literal["failed", "other-model", "unknown"]
+
+_REASONS: Final[dict[int, Reason]] = {
+    LeftOut.FAILED: "failed",
+    LeftOut.OTHER_MODEL: "other-model",
+    LeftOut.UNKNOWN: "unknown",
+}
+
+
+class AcrossHitAnswer(HitAnswer):
+    """An image found, as in a search of one collection, and the collection that it is in."""
+
+    collection: str
+
+
+class SearchedCollection(TypedDict):
+    """How a collection was searched, as a search of it alone says it."""
+
+    name: str
+    mode: Literal["lsh", "exact"]
+    candidates: int
+    collection_size: int
+    generation: int
+    index_fault: str | None
+
+
+class LeftOutCollection(TypedDict):
+    """A collection that was not searched.
+
+    Its model is another one (`other-model`), it cannot be searched at the moment (`failed`), or it is gone (`unknown`);
+    `detail` says more.
+    """
+
+    name: str
+    reason: Reason
+    detail: str
+
+
+class AcrossAnswer(TypedDict):
+    """The most similar images of several collections, the best first, and how they were found.
+
+    An image that is in several collections is a hit in each of them. The times are those of all collections together.
+    """
+
+    hits: list[AcrossHitAnswer]
+    metric: Literal["cosine", "euclidean"]
+    model: str
+    model_version: int
+    timings_ms: dict[str, float]
+    collections: list[SearchedCollection]
+    left_out: list[LeftOutCollection]
+
+
+def across_answer(found: SearchAcrossResponse) -> AcrossAnswer:
+    """Return the result of a search over several collections."""
+    return AcrossAnswer(
+        hits=[AcrossHitAnswer(**hit_answer(one.collection, one.hit), collection=one.collection) for one in found.hits],
+        metric="cosine" if METRIC_NAMES[found.answers[0].found.metric] == "cosine" else "euclidean",
+        model=found.model,
+        model_version=found.model_version,
+        timings_ms={stage: round(spent, 3) for stage, spent in sorted(found.timings_ms.items())},
+        collections=[
+            SearchedCollection(
+                name=one.collection,
+                mode="exact" if MODE_NAMES[one.found.mode] == "exact" else "lsh",
+                candidates=one.found.candidates,
+                collection_size=one.found.collection_size,
+                generation=one.found.generation,
+                index_fault=one.found.index_fault or None,
+            )
+            for one in found.answers
+        ],
+        left_out=[
+            LeftOutCollection(name=one.collection, reason=_REASONS[one.reason], detail=one.detail)
+            for one in found.left_out
+        ],
+    )

@@ -1,0 +1,93 @@
+"""A search over several collections: ranked together as a plain computation does, and who is left out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from services.query.search.across import AcrossResult, AcrossSearcher
+from services.query.search.search_query import SearchQuery
+from shared.errors import NotFound, Unavailable
+from shared.rpc.query import METRICS, LeftOut, Metric
+from shared.state import Change, IndexState
+from shared.storage import layout
+from tests.support import rows
+from tests.support.eventually import eventually
+from tests.support.query_system import COUNT, DIM, MakeSystem, System
+
+
+def add(system: System, name: str, numbers: Sequence[int], *, model: str = "lite") -> None:
+    """Make another collection, of images of the first."""
+    made = system.catalog.create(name, model=model, version=1, dim=DIM)
+    system.state.index_states.set(name, IndexState())
+    data = rows.segment(numbers, made, system.vectors[list(numbers)])
+    system.catalog.store.put(layout.segment_key(name, "s"), data)
+    system.state.claims.claim(name, "s", rows.ids(numbers))
+    system.changes.announce(Change(name, "collection"))
+    eventually(lambda: name in system.replica_sync.replicas)
+
+
+def across(system: System, *names: str, **wanted: object) -> AcrossResult:
+    def query_of(collection: str) -> SearchQuery:
+        return SearchQuery(collection=collection, **wanted)  # type: ignore[arg-type]
+
+    return AcrossSearcher(system.searcher, system.replica_sync).search(names, query_of)
+
+
+def left_out(found: AcrossResult) -> dict[str, int]:
+    return {one.collection: one.reason for one in found.left_out}
+
+
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_hits_of_all_collections_are_ranked_together(make: MakeSystem, metric: Metric) -> None:
+    system = make("raw")
+    parts = {"art": range(COUNT), "maps": range(40, 120), "prints": range(100, 105)}
+    add(system, "maps", parts["maps"])
+    add(system, "prints", parts["prints"])
+    query = system.vectors[7] + np.float32(0.1)
+    found = across(system, *parts, vector=query, k=50, metric=metric)
+    order = list(parts)
+    wanted = sorted(
+        (round(distance, 11), image, order.index(name))
+        for name, numbers in parts.items()
+        for image, distance in system.expected(query, metric, numbers, COUNT)
+    )[:50]
+    assert [(hit.image_id, order.index(name)) for name, hit in found.hits] == [(image, at) for _, image, at in wanted]
+    assert [hit.distance for _, hit in found.hits] == pytest.approx([distance for distance, _, _ in wanted], abs=1e-10)
+    assert {name: result.candidates for name, (result, _) in found.results.items()} == {
+        name: len(numbers) for name, numbers in parts.items()
+    }
+    assert left_out(found) == {}
+
+
+def test_who_cannot_be_searched_with_the_others_is_named(make: MakeSystem) -> None:
+    system = make()
+    add(system, "maps", range(40))
+    add(system, "photos", range(50, 60), model="other")
+    system.catalog.store.put(layout.manifest_key("broken"), b"{")
+    system.changes.announce(Change("broken", "collection"))
+    eventually(lambda: "broken" in system.replica_sync.faults)
+    found = across(system, "art", "photos", "broken", "gone", "maps", vector=system.vectors[0], k=5)
+    assert list(found.results) == ["art", "maps"]
+    assert left_out(found) == {"photos": LeftOut.OTHER_MODEL, "broken": LeftOut.FAILED, "gone": LeftOut.UNKNOWN}
+    assert any("other, version 1" in one.detail for one in found.left_out)
+    # The model is that of the collection that has the image.
+    found = across(system, "maps", "photos", image_id=rows.image_id(55), k=3)
+    assert found.embedding_set.model == "other"
+    assert (found.hits[0][0], found.hits[0][1].image_id) == ("photos", rows.image_id(55))
+    assert left_out(found) == {"maps": LeftOut.OTHER_MODEL}
+    with pytest.raises(Unavailable, match="none of the collections can be searched: broken"):
+        across(system, "broken", vector=system.vectors[0])
+    with pytest.raises(NotFound, match="gone"):
+        across(system, "gone", vector=system.vectors[0])
+
+
+def test_an_image_and_examples_may_lie_in_different_collections(make: MakeSystem) -> None:
+    system = make()
+    add(system, "maps", range(200, 210))
+    add(system, "prints", range(10))
+    whole = system.search(image_id=rows.image_id(3), like=[rows.image_id(205)], k=5)
+    found = across(system, "maps", "prints", "art", image_id=rows.image_id(3), like=[rows.image_id(205)], k=COUNT)
+    assert [hit.image_id for name, hit in found.hits if name == "art"][:5] == [hit.image_id for hit in whole.hits]
+    with pytest.raises(NotFound, match=f"no image {rows.image_id(50)} in any of the collections"):
+        across(system, "maps", "prints", image_id=rows.image_id(50))
