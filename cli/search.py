@@ -30,7 +30,7 @@ from shared.rpc.query import (
     SearchRequest,
     largest_first,
 )
-from shared.rpc.query.options import DEFAULTS, OPTIONS
+from shared.rpc.query.options import DEFAULTS, MAX_IMAGES, OPTIONS
 from shared.schemas.across import AcrossAnswer, across_answer
 from shared.schemas.images import ImagesAnswer, image_answer
 from shared.schemas.search import SearchAnswer, search_answer
@@ -56,7 +56,7 @@ def _limits(name: str) -> click.IntRange:
 
 
 @click.command()
-@click.argument("image", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("images", metavar="[IMAGE]...", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--id", "image_id", type=_IMAGE_ID, help="Search for an image of the collection instead of a file.")
 @click.option("--url", default="", help="Search for the picture at an address, which the system fetches.")
 @click.option("--box", default="", help="Search for a part of the picture: x,y,width,height in pixels, or pct:x,y,w,h.")
@@ -87,7 +87,7 @@ def _limits(name: str) -> click.IntRange:
 def search(  # noqa: PLR0913 -- its options
     system: QueriedSystem | RemoteSystem,
     *,
-    image: Path | None,
+    images: tuple[Path, ...],
     image_id: int | None,
     url: str,
     box: str,
@@ -111,15 +111,12 @@ def search(  # noqa: PLR0913 -- its options
 ) -> int | None:
     """Print the images of one or more collections that look most like IMAGE, or like the examples given.
 
+    Several IMAGE files are one query: their embeddings are combined, as those of examples are.
+
     With --text or --filter alone, print the images with these records, the latest added first.
     """
-    query = Query(image=image, image_id=image_id, url=url, box=box, proof=proof)
-    if query.number > 1:
-        raise click.UsageError("give an IMAGE file, --id or --url, one of them")
-    if box and not query.number:
-        raise click.UsageError("a --box is a part of a picture: give an IMAGE file, --id or --url")
-    if proof and not query.number:
-        raise click.UsageError("--proof compares pictures: give an IMAGE file, --id or --url")
+    query = Query(images=images, image_id=image_id, url=url, box=box, proof=proof)
+    _check(query)
     alone = not query.number and not like and not unlike
     if alone and not (text.strip() or wanted):
         raise click.UsageError("give an IMAGE file, --id, --url, examples (--like, --unlike), --text or --filter")
@@ -163,6 +160,26 @@ def search(  # noqa: PLR0913 -- its options
     return None
 
 
+def _check(query: Query) -> None:
+    """Make sure that what is given fits together.
+
+    Raises:
+        UsageError: It does not.
+    """
+    if len(query.images) > MAX_IMAGES:
+        raise click.UsageError(
+            f"{len(query.images)} files are given, and at most {MAX_IMAGES} are searched for as one query"
+        )
+    if len(query.images) > 1 and (query.box or query.proof):
+        raise click.UsageError("--box and --proof are for a single picture: give one IMAGE file")
+    if query.number > 1:
+        raise click.UsageError("give an IMAGE file, --id or --url, one of them")
+    if query.box and not query.number:
+        raise click.UsageError("a --box is a part of a picture: give an IMAGE file, --id or --url")
+    if query.proof and not query.number:
+        raise click.UsageError("--proof compares pictures: give an IMAGE file, --id or --url")
+
+
 def _search(system: QueriedSystem, collection: str, options: SearchOptions, query: Query) -> SearchAnswer:
     request = _request(system, collection, options, query)
     with system.query() as client:
@@ -192,8 +209,11 @@ def _search_across(
 def _request(system: QueriedSystem, collection: str, options: SearchOptions, query: Query) -> SearchRequest:
     request = options.to_request(collection)
     request.box = query.box
-    if query.image is not None:
-        request.image = query.image.read_bytes()
+    files = [file.read_bytes() for file in query.images]
+    if len(files) == 1:
+        request.image = files[0]
+    elif files:
+        request.images.extend(files)
     elif query.url:
         request.image = _fetched(system, query.url)
     elif query.image_id is not None:

@@ -16,13 +16,13 @@ _FIELDS: Final = {"labels": "label"}  # options that the API has under other nam
 
 @dataclass(frozen=True)
 class Query:
-    """What a search is made for: a file, an image of the collection, or the picture at an address; else, examples.
+    """What a search is made for: files, an image of the collection, or the picture at an address; else, examples.
 
     At most one of them is given. `box` names a part of its picture; empty: all of it is searched for. `proof`
     has the first hits compared with it.
     """
 
-    image: Path | None = None
+    images: Sequence[Path] = ()
     image_id: int | None = None
     url: str = ""
     box: str = ""
@@ -31,7 +31,7 @@ class Query:
     @property
     def number(self) -> int:
         """How many of them are given."""
-        return (self.image is not None) + (self.image_id is not None) + bool(self.url)
+        return bool(self.images) + (self.image_id is not None) + bool(self.url)
 
 
 def search(api: Api, collection: str, options: SearchOptions, query: Query) -> SearchAnswer:
@@ -67,7 +67,7 @@ def _ask(api: Api, path: str, options: SearchOptions, query: Query, given: Mappi
     if query.proof:
         given["proof"] = True
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
-    if query.image is None:
+    if not query.images:
         named = {"id": query.image_id} if query.image_id is not None else {"url": query.url} if query.url else {}
         return api.post(path, {**values, **named})
     texts = [
@@ -75,7 +75,7 @@ def _ask(api: Api, path: str, options: SearchOptions, query: Query, given: Mappi
         for name, value in values.items()
         for part in (value if isinstance(value, list) else [value])
     ]
-    return api.post_form(path, texts, [("image", query.image.name, query.image.read_bytes())])
+    return api.post_form(path, texts, [("image", file.name, file.read_bytes()) for file in query.images])
 
 
 def _text(value: object) -> str:

@@ -259,6 +259,7 @@ def _query(request: messages.SearchRequest) -> dict[str, Any]:
     kind = request.WhichOneof("query")
     return {
         "image": request.image if kind == "image" else None,
+        "images": tuple(request.images),
         "image_id": request.id if kind == "id" else None,
         "vector": _vector(request.vector) if kind == "vector" else None,
         "box": Region.parse(request.box) if request.box else None,

@@ -5,11 +5,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, cast
 
+from werkzeug.datastructures import FileStorage
+
 from services.web import metrics, quotas
 from services.web.access import authorize, seen_collections
 from services.web.api.search_inputs import SearchBatch
 from services.web.clients import WebClients
-from services.web.problems import Problem
+from services.web.problems import FieldError, Problem, invalid
+from services.web.uploads import size_of
 from shared.errors import NotFound
 from shared.proof.findings import Proof
 from shared.rpc.query import (
@@ -21,6 +24,7 @@ from shared.rpc.query import (
     SearchResponse,
     largest_first,
 )
+from shared.rpc.query.options import MAX_IMAGES
 
 _IN_MEMORY = 2**20  # bytes of a file that is fetched; more lies on the disk until all of it has come
 _COPIES = 3  # of an image's bytes while it is sent: as read, in the message, on the wire
@@ -31,21 +35,21 @@ def search(
     collection: str,
     options: SearchOptions,
     *,
-    image: bytes | None = None,
+    images: Sequence[bytes] = (),
     image_id: int = 0,
     vector: Sequence[float] = (),
     box: str = "",
 ) -> SearchResponse:
-    """Return the images most similar to an image's bytes, to an image of the collection, or to an embedding.
+    """Return the images most similar to image files, to an image of the collection, or to an embedding.
 
-    `box` names a part of the image that is searched for in place of all of it.
+    Several files are one query. `box` names a part of the image that is searched for in place of all of it.
 
     Raises:
         NotFound: There is no such collection or image.
         QueryRefused: The image cannot be decoded, or an option does not fit.
         Unavailable: The query service or a part that it needs does not answer, or too many images are waiting.
     """
-    request = _request(options, collection, image=image, image_id=image_id, vector=vector, box=box)
+    request = _request(options, collection, images=images, image_id=image_id, vector=vector, box=box)
     with _room(clients, request):
         found = clients.query.search(request)
     metrics.count_search(found)
@@ -57,13 +61,13 @@ def search_across(
     collections: Sequence[str],
     options: SearchOptions,
     *,
-    image: bytes | None = None,
+    images: Sequence[bytes] = (),
     image_id: int = 0,
     vector: Sequence[float] = (),
     box: str = "",
 ) -> SearchAcrossResponse:
     """Return the images of several collections most similar to one, ranked together; see `search`."""
-    asked = _request(options, "", image=image, image_id=image_id, vector=vector, box=box)
+    asked = _request(options, "", images=images, image_id=image_id, vector=vector, box=box)
     with _room(clients, asked):
         found = clients.query.search_across(SearchAcrossRequest(options=asked, collections=collections))
     for answer in found.answers:
@@ -94,15 +98,17 @@ def _request(
     options: SearchOptions,
     collection: str,
     *,
-    image: bytes | None,
+    images: Sequence[bytes],
     image_id: int,
     vector: Sequence[float],
     box: str,
 ) -> SearchRequest:
     request = options.to_request(collection)
     request.box = box
-    if image is not None:
-        request.image = image
+    if len(images) == 1:
+        request.image = images[0]
+    elif images:
+        request.images.extend(images)
     elif vector:
         request.vector.values.extend(vector)
     elif image_id:
@@ -113,9 +119,10 @@ def _request(
 @contextlib.contextmanager
 def _room(clients: WebClients, request: SearchRequest) -> Iterator[None]:
     """Hold the memory of a search, and a place at the decoders if it needs one, during the block."""
-    decodes = request.WhichOneof("query") == "image" or request.box
+    images = [*request.images, request.image]
+    decodes = any(images) or request.WhichOneof("query") == "image" or request.box
     with (
-        clients.memory.holding(_COPIES * len(request.image)),
+        clients.memory.holding(_COPIES * sum(map(len, images))),
         clients.decoder.place() if decodes else contextlib.nullcontext(),
     ):
         yield
@@ -172,16 +179,21 @@ def fetched(clients: WebClients, url: str) -> Iterator[bytes]:
             yield file.read()
 
 
-def check_size(clients: WebClients, size: int) -> None:
-    """Refuse a query image that has too many bytes, before it is read.
+def read_files(clients: WebClients, files: Sequence[FileStorage], *, box: str, proof: bool) -> list[bytes]:
+    """Return the bytes of the files of a search, one or several that are one query.
 
     Raises:
-        Problem: It has.
+        Problem: They are too many, or have too many bytes together; or the search is one that takes a single file.
     """
-    limit = clients.settings.max_query_bytes
+    if len(files) > MAX_IMAGES:
+        message = f"has {len(files)} files, at most {MAX_IMAGES} are searched for as one"
+        raise invalid([FieldError(field="body.image", message=message)])
+    if len(files) > 1 and (box or proof):
+        message = f"is for a single picture, and {len(files)} are given: leave one, or this out"
+        raise invalid([FieldError(field="body.box" if box else "body.proof", message=message)])
+    size, limit = sum(map(size_of, files)), clients.settings.max_query_bytes
     if size > limit:
-        raise Problem(
-            413,
-            "too-large",
-            f"the image has {size:,} bytes, at most {limit:,} are taken: save it smaller or compressed",
-        )
+        what = "the image has" if len(files) == 1 else "the images have together"
+        detail = f"{what} {size:,} bytes, at most {limit:,} are taken: save it smaller or compressed"
+        raise Problem(413, "too-large", detail)
+    return [file.stream.read() for file in files]

@@ -129,3 +129,19 @@ def test_all_collections_of_a_model_are_searched_together(page: Page, many: str,
     expect(page.locator("#found-title")).to_have_text(f"More like {name.strip()}")
     expect(page).to_have_url(re.compile(f"collection={many}&.*everywhere=true"))
     expect(works.first.locator(".place")).to_have_text(many)
+
+
+def test_several_files_are_one_search(page: Page, shown: dict[str, bytes]) -> None:
+    open_search_page(page)
+    names = ("work 405.jpg", "work 410.jpg")
+    page.set_input_files("#image", [jpeg(name, shown[name]) for name in names])
+    expect(page).to_have_url(re.compile("upload=[0-9a-f]{64}&upload=[0-9a-f]{64}"))
+    assert set(result_names(page)[:2]) == set(names)
+    expect(page.locator("#to-detail")).to_be_hidden()
+    found = result_names(page)
+    page.reload()
+    expect(page.locator("#found-title")).to_have_text("More like work 405.jpg and 1 other")
+    assert result_names(page) == found
+    page.get_by_role("link", name="Without the file work 405.jpg").click()
+    expect(page.locator("#found-title")).to_have_text("More like work 410.jpg")
+    assert result_names(page)[0] == "work 410.jpg"

@@ -15,6 +15,7 @@ from shared.errors import Invalid, ObjectNotFound
 from shared.images import Decoder, ImageRefused
 from shared.images.regions import Region
 from shared.index.derivatives import Derivatives
+from shared.rpc.query.options import MAX_IMAGES
 from shared.rpc.serving import ServingClient
 from shared.storage.catalog import EmbeddingSet
 from shared.storage.documents import fetched_page
@@ -80,8 +81,10 @@ class QueryVectors:
     def _query(
         self, search_query: SearchQuery, replica: Searched, timer: StageTimer, time_left_s: float | None
     ) -> Vectors | None:
-        """Return the vector of image, id or vector; None if the search has examples only."""
+        """Return the vector of image, images, id or vector; None if the search has examples only."""
         box = search_query.box
+        if search_query.images:
+            return self._of_images(search_query, replica, timer, time_left_s)
         if box is not None and search_query.image is None and search_query.image_id is None:
             raise Invalid("a box is a part of a picture: give an image or an id beside it")
         if search_query.image_id is not None and box is None:
@@ -101,6 +104,25 @@ class QueryVectors:
         with timer.stage("embed"):
             embedded: Vectors = model.embed(pixels[np.newaxis], timeout_s=time_left_s)[0]
             return embedded
+
+    def _of_images(
+        self, search_query: SearchQuery, replica: Searched, timer: StageTimer, time_left_s: float | None
+    ) -> Vectors:
+        """Return the vector of several image files, combined as examples are: float32 [dim]."""
+        images = search_query.images
+        if len(images) > MAX_IMAGES:
+            raise Invalid(f"number of images is {len(images)}, expected 1 to {MAX_IMAGES}")
+        if search_query.image_id is not None or search_query.vector is not None or search_query.image is not None:
+            raise Invalid("several images are given beside another query: one of the two is taken")
+        if search_query.box is not None:
+            raise Invalid("a box is a part of one picture, and several are given: leave one, or the box out")
+        model = self._model(replica.embedding_set.model, replica.embedding_set.version)
+        size = model.signature().input_size
+        with timer.stage("decode"):
+            pixels = np.stack([self._part(image, None, size) for image in images])
+        with timer.stage("embed"):
+            embedded: Vectors = model.embed(pixels, timeout_s=time_left_s)
+        return moved(None, embedded, embedded[:0])
 
     def _part(self, image: bytes, box: Region | None, size: int) -> Pixels:
         """Return the pixels of an image or a part of it, uint8 [size, size, 3]."""

@@ -1,6 +1,6 @@
 """What is searched for, and what is found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,11 +15,12 @@ from shared.rpc.query import SearchOptions
 
 @dataclass(frozen=True)
 class SearchQuery(SearchOptions):
-    """What is searched for: at most one of `image`, `image_id` and `vector`, or examples; and the search options.
+    """What is searched for: at most one of `image`, `images`, `image_id` and `vector`, or examples; and the options.
 
     Attributes:
         collection: Name of the collection.
         image: Bytes of an image file.
+        images: Bytes of several image files, which are one query.
         image_id: Id of an image of the collection.
         vector: An embedding, float32 [dim].
         box: Which part of the image is searched for; None: all of it.
@@ -29,6 +30,7 @@ class SearchQuery(SearchOptions):
 
     collection: str
     image: bytes | None = None
+    images: Sequence[bytes] = ()
     image_id: int | None = None
     vector: Vectors | None = None
     box: Region | None = None

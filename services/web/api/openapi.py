@@ -18,6 +18,7 @@ from services.web.access.rules import OPEN, GuardedBlueprint, Rule
 from services.web.api.inputs import checked, checked_texts
 from services.web.problems import ProblemAnswer
 from shared.images import MEDIA_TYPES
+from shared.rpc.query.options import MAX_IMAGES
 from shared.schemas.urls import API
 
 View = Callable[..., ResponseReturnValue]
@@ -131,8 +132,9 @@ class Api:
 
 
 def image_form(model: type[BaseModel]) -> Schema:
-    """Return the schema of a form with an image beside the fields of a model."""
-    properties = {"image": BINARY, **flat_schema(model)["properties"]}
+    """Return the schema of a form with one or several files in `image` beside the fields of a model."""
+    files = {"type": "array", "items": BINARY, "minItems": 1, "maxItems": MAX_IMAGES, "description": "Image files."}
+    properties = {"image": files, **flat_schema(model)["properties"]}
     return {"type": "object", "additionalProperties": False, "properties": properties, "required": ["image"]}
 
 

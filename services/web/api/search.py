@@ -1,7 +1,7 @@
 """Search: by an image's bytes, by an image of the collection, by an embedding or by examples; one, or many at once."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Generic, TypeVar
@@ -24,11 +24,11 @@ from services.web.api.search_inputs import (
 )
 from services.web.clients import web_clients
 from services.web.problems import FieldError, Problem, invalid
-from services.web.search_requests import check_size, chosen_collections, fetched, prove
+from services.web.search_requests import chosen_collections, fetched, prove, read_files
 from services.web.search_requests import search as run
 from services.web.search_requests import search_across as run_across
 from services.web.search_requests import search_batch as run_batch
-from services.web.uploads import files_of, size_of
+from services.web.uploads import files_of
 from shared.schemas.across import AcrossAnswer, across_answer
 from shared.schemas.search import SearchAnswer, SearchBatchAnswer, search_answer
 
@@ -71,15 +71,16 @@ def search(path: CollectionPath, given: PictureSearchInput) -> ResponseReturnVal
     """Find the images most similar to one.
 
     The one is a file, an image of the collection named by its id, the picture at an address, an embedding, or what the
-    examples have in common.
+    examples have in common. Several files in a form are one query: what they have in common.
     Options may stand in the query or in the body; those in the body count.
     """
     asked = _asked(given, SearchByJson)
-    with _image_of(asked) as image:
+    with _images_of(asked) as images:
         how, named = asked.how.to_options(), asked.named
         box, proof = asked.how.box, asked.how.proof
-        found = run(web_clients(), path.name, how, image=image, image_id=named.id, vector=named.vector, box=box)
+        found = run(web_clients(), path.name, how, images=images, image_id=named.id, vector=named.vector, box=box)
         if proof:
+            image = images[0] if images else None
             proofs = prove(web_clients(), path.name, found, how, image=image, image_id=named.id, box=box)
             return reply(search_answer(path.name, found, proofs))
     return reply(search_answer(path.name, found))
@@ -106,13 +107,13 @@ def search_across(given: AcrossInput) -> ResponseReturnValue:
     """
     asked = _asked(given, AcrossByJson)
     collections = chosen_collections(asked.how.collections)
-    with _image_of(asked) as image:
+    with _images_of(asked) as images:
         named = asked.named
         found = run_across(
             web_clients(),
             collections,
             asked.how.to_options(),
-            image=image,
+            images=images,
             image_id=named.id,
             vector=named.vector,
             box=asked.how.box,
@@ -151,10 +152,10 @@ Given = TypeVar("Given", PictureSearchInput, AcrossInput)
 
 @dataclass(frozen=True)
 class _Asked(Generic[Given]):
-    """A search as a request asks for it: a file, or what its JSON names."""
+    """A search as a request asks for it: files, or what its JSON names."""
 
     how: Given
-    image: bytes | None = None
+    images: Sequence[bytes] = ()
     named: NamedQuery = field(default_factory=NamedQuery)
 
 
@@ -180,20 +181,22 @@ def _asked(given: Given, by_json: type[SearchByJson] | type[AcrossByJson]) -> _A
     if request.mimetype == "multipart/form-data":
         request.max_content_length = clients.settings.max_query_bytes + _MARGIN
         how = _merged(given, checked_texts(type(given), request.form.to_dict(flat=False), "body"))
-        files = files_of(request.files, "image")
-        if len(files) > 1:
-            raise invalid([FieldError(field="body.image", message="is given more than once")])
-        check_size(clients, size_of(files[0]))
-        return _Asked(how, files[0].stream.read())
+        proof = isinstance(how, PictureSearchInput) and how.proof
+        return _Asked(how, read_files(clients, files_of(request.files, "image"), box=how.box, proof=proof))
     if request.mimetype in IMAGE_TYPES:
         request.max_content_length = clients.settings.max_query_bytes
-        return _Asked(given, request.get_data(cache=False))
+        return _Asked(given, [request.get_data(cache=False)])
     raise Problem(415, "unsupported-media-type", f"{request.mimetype[:80]!r} is not taken: {_TAKES}")
 
 
-def _image_of(asked: _Asked[Given]) -> AbstractContextManager[bytes | None]:
-    """Hold the bytes of the picture that is searched for, fetched where its address is given; None: there is none."""
-    return fetched(web_clients(), asked.named.url) if asked.named.url else nullcontext(asked.image)
+@contextmanager
+def _images_of(asked: _Asked[Given]) -> Iterator[Sequence[bytes]]:
+    """Hold the bytes of the pictures that are searched for; one that an address is given of is fetched."""
+    if asked.named.url:
+        with fetched(web_clients(), asked.named.url) as image:
+            yield [image]
+    else:
+        yield asked.images
 
 
 def _merged(query: Given, body: Input) -> Given:

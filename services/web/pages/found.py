@@ -9,6 +9,14 @@ from shared.schemas.proof import ProofAnswer, proof_answer
 
 
 @dataclass(frozen=True)
+class QueryFile:
+    """One of several files that were searched for as one query, and the address of the search without it."""
+
+    name: str
+    without: str
+
+
+@dataclass(frozen=True)
 class Found:
     """What a search found.
 
@@ -17,6 +25,7 @@ class Found:
         proofs: What comparisons of the first hits with the query found, by the ids of the images.
         kept_until: Until when the file that was searched for is kept, in seconds since 1970; None: there is none.
         no_address: Why the search has no address: its file is not kept.
+        files: The files that were searched for, where they are several.
         places: Of a search over several collections, that of each hit.
         searched: Which they are.
         left_out: Which were left out, and why.
@@ -26,6 +35,7 @@ class Found:
     proofs: Mapping[int, Proof] = field(default_factory=dict)
     kept_until: float | None = None
     no_address: str = ""
+    files: Sequence[QueryFile] = ()
     places: Sequence[str] = ()
     searched: Sequence[str] = ()
     left_out: Sequence[LeftOut] = ()

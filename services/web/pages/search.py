@@ -15,20 +15,20 @@ from services.web.access import GuardedBlueprint, authorize, each, of_view, seen
 from services.web.clients import web_clients
 from services.web.pages.facets import Facets, hit_groups, sort_choices
 from services.web.pages.fields import read_fields
-from services.web.pages.found import Found, found_across
+from services.web.pages.found import Found, QueryFile, found_across
 from services.web.pages.samples import sample_images
 from services.web.pages.search_form import K_CHOICES, SearchForm
 from services.web.problems import FieldError, invalid
 from services.web.query_keeping import keep, kept_query
 from services.web.search_requests import (
-    check_size,
     chosen_collections,
     fetched,
     prove,
+    read_files,
     search,
     search_across,
 )
-from services.web.uploads import files_of, size_of
+from services.web.uploads import files_of
 from shared.errors import NotFound, Unavailable
 from shared.file_names import clean_name
 from shared.proof.measured import FALSE_ALARMS
@@ -36,6 +36,7 @@ from shared.records.filters import filter_to_json
 from shared.records.model import LABEL
 from shared.rpc.query import METRICS, Collection, Image, ListImagesResponse
 from shared.rpc.query.options import MODE_DESCRIPTIONS
+from shared.storage.kept_queries import KeptQuery
 
 _SAMPLES = 12  # images shown before the first search
 _SHOWN = 1200  # pixels of either side of a fetched picture as the page shows it
@@ -146,7 +147,7 @@ def _search_by_name(form: SearchForm, collection: str) -> tuple[Image | None, Qu
         picture, found = _search_by_url(form, collection)
         return None, picture, found
     if form.upload:
-        picture, found = _search_by_kept_file(form, collection)
+        picture, found = _search_by_kept_files(form, collection)
         return None, picture, found
     query_image, found = _search_by_id(form, collection)
     return query_image, None, found
@@ -158,17 +159,18 @@ def _search_by_id(form: SearchForm, collection: str) -> tuple[Image | None, Foun
     return query_image, _found(form, collection, image_id=form.id or 0)
 
 
-def _found(form: SearchForm, collection: str, *, image: bytes | None = None, image_id: int = 0) -> Found:
-    """Search for a picture or an image, in the collection or in all that share its model."""
+def _found(form: SearchForm, collection: str, *, images: Sequence[bytes] = (), image_id: int = 0) -> Found:
+    """Search for pictures or an image, in the collection or in all that share its model."""
     clients, options = web_clients(), form.to_options()
     if form.everywhere:
         names = chosen_collections([], first=collection)
         options = replace(options, sort="", group="")
-        across = search_across(clients, names, options, image=image, image_id=image_id, box=form.box)
+        across = search_across(clients, names, options, images=images, image_id=image_id, box=form.box)
         return found_across(across)
-    response = search(clients, collection, options, image=image, image_id=image_id, box=form.box)
-    if not form.proof or not (image or image_id):
+    response = search(clients, collection, options, images=images, image_id=image_id, box=form.box)
+    if not form.proof or not (images or image_id):
         return Found(response)
+    image = images[0] if images else None
     return Found(response, prove(clients, collection, response, options, image=image, image_id=image_id, box=form.box))
 
 
@@ -182,29 +184,45 @@ def _search_by_file() -> tuple[SearchForm, Found]:
     if form.collection is None:
         raise invalid([FieldError(field="collection", message="choose a collection to search in")])
     authorize(form.collection)
-    file = files_of(request.files, "image")[0]
-    check_size(clients, size_of(file))
-    image = file.stream.read()
-    found = _found(form, form.collection, image=image)
+    files = files_of(request.files, "image")
+    images = read_files(clients, files, box=form.box, proof=form.proof)
+    found = _found(form, form.collection, images=images)
     days = clients.settings.kept_query_days
-    kept = keep(clients, form.collection, image, clean_name(file.filename))
-    if kept is None:
+    kept = [
+        keep(clients, form.collection, image, clean_name(file.filename))
+        for image, file in zip(images, files, strict=True)
+    ]
+    whole = [one for one in kept if one is not None]
+    if len(whole) < len(kept):
         return form, replace(found, no_address=_NOT_KEPT if days else _NONE_KEPT)
-    return form.model_copy(update={"upload": [kept.digest]}), replace(found, kept_until=kept.until(days))
+    return form.model_copy(update={"upload": [one.digest for one in whole]}), _with_files(form, found, whole)
 
 
 def _search_by_url(form: SearchForm, collection: str) -> tuple[QueryPicture, Found]:
     with fetched(web_clients(), form.url) as image:
-        found = _found(form, collection, image=image)
+        found = _found(form, collection, images=[image])
         name = urlsplit(form.url).path.rpartition("/")[2][:120] or urlsplit(form.url).netloc
         return _shown(image, name), found
 
 
-def _search_by_kept_file(form: SearchForm, collection: str) -> tuple[QueryPicture, Found]:
-    clients = web_clients()
-    kept, image = kept_query(clients, collection, form.upload[0])
-    found = _found(form, collection, image=image)
-    return _shown(image, kept.name), replace(found, kept_until=kept.until(clients.settings.kept_query_days))
+def _search_by_kept_files(form: SearchForm, collection: str) -> tuple[QueryPicture, Found]:
+    kept = [kept_query(web_clients(), collection, digest) for digest in form.upload]
+    if len(kept) > 1 and (form.box or form.proof):
+        message = "is for a single picture, and the address names several: leave one, or this out"
+        raise invalid([FieldError(field=f"query.{'box' if form.box else 'proof'}", message=message)])
+    found = _found(form, collection, images=[image for _, image in kept])
+    first, image = kept[0]
+    return _shown(image, first.name), _with_files(form, found, [one for one, _ in kept])
+
+
+def _with_files(form: SearchForm, found: Found, kept: Sequence[KeptQuery]) -> Found:
+    """Return what was found with the files that were searched for, and until when they all are kept."""
+    digests = [one.digest for one in kept]
+    files = [
+        QueryFile(one.name, form.link(upload=digests[:place] + digests[place + 1 :])) for place, one in enumerate(kept)
+    ]
+    days = web_clients().settings.kept_query_days
+    return replace(found, files=files if len(files) > 1 else [], kept_until=min(one.until(days) for one in kept))
 
 
 def _shown(image: bytes, name: str) -> QueryPicture:

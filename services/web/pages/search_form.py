@@ -13,10 +13,9 @@ from services.web.pages.facets import Facets, facets_of, with_labels
 from services.web.pages.query_parts import Example, examples_of
 from shared.records.filters import RecordFilter, parse_filter
 from shared.rpc.query import SearchResponse
-from shared.rpc.query.options import MAX_K
+from shared.rpc.query.options import MAX_IMAGES, MAX_K
 
 K_CHOICES = (12, 24, 48, 96)
-_MOST_UPLOADS = 1
 _QUERY = {"url": "", "box": "", "like": [], "unlike": [], "upload": []}
 _CITED = {"model": "", "model_version": 0, "generation": 0}
 
@@ -35,7 +34,7 @@ class SearchForm(PictureSearchInput):
     collection: CollectionName | None = None
     id: ImageId | None = None
     url: PictureUrl = ""
-    upload: Annotated[list[Digest], Field(max_length=_MOST_UPLOADS, default_factory=list)]
+    upload: Annotated[list[Digest], Field(max_length=MAX_IMAGES, default_factory=list)]
     everywhere: Annotated[bool, READ_FLAG] = False
     model: Annotated[str, Field(max_length=200)] = ""
     model_version: Annotated[int, Field(ge=0, le=2**53), READ_INTEGER] = 0

@@ -38,6 +38,7 @@ MAX_LABELS = 1000
 MAX_AMONG = 100_000
 MAX_EXAMPLES = 64  # of each kind
 MAX_BUDGET = 2**31 - 1  # what the message holds
+MAX_IMAGES = 16  # files that are searched for as one query
 MAX_FIELDS = 50  # that hits come with
 
 

@@ -201,6 +201,7 @@ class SearchRequest(_message.Message):
     SORT_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
     BOX_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     image: _builtins.bytes
@@ -255,6 +256,10 @@ class SearchRequest(_message.Message):
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """fields of the records that hits come with"""
 
+    @_builtins.property
+    def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """in place of `query`: 1 to 16 image files, whose vectors are combined as examples are"""
+
     def __init__(
         self,
         *,
@@ -278,11 +283,12 @@ class SearchRequest(_message.Message):
         sort: _builtins.str = ...,
         group: _builtins.str = ...,
         fields: _abc.Iterable[_builtins.str] | None = ...,
+        images: _abc.Iterable[_builtins.bytes] | None = ...,
         box: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "among", b"among", "id", b"id", "image", b"image", "min_score", b"min_score", "query", b"query", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "among", b"among", "box", b"box", "budget", b"budget", "collection", b"collection", "fields", b"fields", "filter", b"filter", "for_evaluation", b"for_evaluation", "group", b"group", "id", b"id", "image", b"image", "k", b"k", "labels", b"labels", "like", b"like", "metric", b"metric", "min_score", b"min_score", "mode", b"mode", "probes", b"probes", "query", b"query", "sort", b"sort", "text", b"text", "unlike", b"unlike", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "among", b"among", "box", b"box", "budget", b"budget", "collection", b"collection", "fields", b"fields", "filter", b"filter", "for_evaluation", b"for_evaluation", "group", b"group", "id", b"id", "image", b"image", "images", b"images", "k", b"k", "labels", b"labels", "like", b"like", "metric", b"metric", "min_score", b"min_score", "mode", b"mode", "probes", b"probes", "query", b"query", "sort", b"sort", "text", b"text", "unlike", b"unlike", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__among: _TypeAlias = _typing.Literal["among"]  # noqa: Y015
     _WhichOneofArgType__among: _TypeAlias = _typing.Literal["_among", b"_among"]  # noqa: Y015

@@ -161,7 +161,9 @@ def test_a_form_is_checked_as_strictly(client: Client, one: int) -> None:
     assert one
     cases: list[tuple[list[tuple[str, str | File]], str]] = [
         ([("k", "3")], "body.image"),
-        ([("image", file), ("image", file)], "body.image"),
+        ([("image", file)] * 17, "body.image"),
+        ([("image", file), ("image", file), ("box", "pct:0,0,50,50")], "body.box"),
+        ([("image", file), ("image", file), ("proof", "true")], "body.proof"),
         ([("image", file), ("picture", file)], "body.picture"),
         ([("image", file), ("k", "3"), ("k", "4")], "body.k"),
         ([("image", file), ("k", "3.5")], "body.k"),

@@ -24,6 +24,7 @@ function start() {
   const steps = new Map(); // what the page showed at each step of the history
   let step = 0;
   let file = null; // the query file; null if the query is an image of the collection, or has an address
+  let others = []; // files that are one query together with it
   let original = null; // the query picture as it is to be drawn on, with its own size in pixels
   let pending = null; // aborts the search in progress
 
@@ -44,12 +45,12 @@ function start() {
     return `${form.dataset.page}?${parameters}`;
   }
 
-  function showQuery(source, name) {
+  function showQuery(source, name, isOneOfMany = uploads().length > 1) {
     picture.src = source;
     picture.alt = name;
     picture.hidden = false;
     frame.classList.add("filled");
-    document.getElementById("to-detail").hidden = false;
+    document.getElementById("to-detail").hidden = isOneOfMany; // a part is one of a single picture
   }
 
   /** Show the query picture that the results name, and remember its original. */
@@ -75,6 +76,7 @@ function start() {
     steps.set(step, {
       html: results.innerHTML,
       file,
+      others,
       original,
       source: picture.hidden ? null : picture.src,
       name: picture.alt,
@@ -122,7 +124,7 @@ function start() {
     }
     const body = new FormData(form);
     body.delete("image");
-    body.set("image", file, file.name || "picture");
+    for (const one of [file, ...others]) body.append("image", one, one.name || "picture");
     if (k) body.set("k", k);
     return askUntilFree(() => fetch(form.dataset.results, { method: "POST", body, signal }), signal);
   }
@@ -157,7 +159,7 @@ function start() {
       return;
     }
     if (isNamed) {
-      if (!uploads().length) file = null;
+      if (!uploads().length) [file, others] = [null, []];
       input.value = "";
       showFound(section);
     }
@@ -206,13 +208,13 @@ function start() {
   }
 
   function searchByFile(files) {
-    [file] = files;
+    [file, ...others] = files;
     original = null;
     beginAnew();
     if (picture.src.startsWith("blob:") && ![...steps.values()].some((saved) => saved.source === picture.src)) {
       URL.revokeObjectURL(picture.src);
     }
-    showQuery(URL.createObjectURL(file), file.name);
+    showQuery(URL.createObjectURL(file), others.length ? `${file.name} and ${others.length} more` : file.name, others.length > 0);
     search(false, address());
   }
 
@@ -279,7 +281,7 @@ function start() {
     else if (event.target !== input) searchAgain();
   });
   watchDrops(document.getElementById("drop"), (files, hasFolder) => {
-    if (hasFolder && files.length !== 1) showNotice("A search takes one picture. Drop folders on the page of a collection to add them to it.");
+    if (hasFolder && files.length !== 1) showNotice("A search takes some pictures, and no folder. Drop folders on the page of a collection to add them to it.");
     else if (files.length) searchByFile(files);
   }, searchByAddress);
   watchPastes(searchByFile, (text) => {
@@ -337,7 +339,7 @@ function start() {
     step = event.state.step;
     results.setAttribute("aria-busy", "false");
     showResults(saved.html);
-    ({ file, original } = saved);
+    ({ file, others, original } = saved);
     restore(saved.options);
     if (saved.source) showQuery(saved.source, saved.name);
     else clearQuery();
