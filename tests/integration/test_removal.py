@@ -15,6 +15,7 @@ from shared.state import Client as Redis
 from shared.state import State
 from shared.state.locks import evaluation_lock
 from shared.storage import access_layout, layout
+from shared.storage.kept_queries import KeptQueries
 from shared.storage.object_store import ObjectStore
 from tests.support.evaluation_reports import a_report, a_run
 from tests.support.eventually import eventually
@@ -55,6 +56,7 @@ def test_a_deleted_collection_is_gone_with_what_no_other_holds(client: Client, o
     client.upload("web-drops", [("alone.png", alone), ("shared.png", shared)])
     client.upload("web-drops-not", [("shared.png", shared)])
     objects.put(access_layout.collection_access_key("web-drops"), b'{"visibility": "public", "originals": "public"}')
+    KeptQueries(objects).keep("web-drops", b"a picture that was searched for", "mine.jpg")
     reply = client.call("DELETE /collections/{name}", name="web-drops")
     if reply.status == 202:  # on a busy machine
         client.finished(reply.json["job"])

@@ -15,6 +15,7 @@ from shared.state.locks import segments_lock
 from shared.state.outcomes import REFUSED
 from shared.storage import layout
 from shared.storage.catalog import Catalog
+from shared.storage.kept_queries import KeptQueries
 from shared.storage.trash import Trash
 from shared.verification.verifier import Extent, Verifier
 from tests.support import rows
@@ -24,6 +25,7 @@ from tests.support.indexing import DIM, Died, Parts, parts_of
 from tests.support.servers import Servers
 
 TRASHED, LIVE = range(4, 6), [*range(4), *range(6, 12)]
+QUERY = b"a picture that was searched for"
 
 
 @pytest.fixture
@@ -33,6 +35,7 @@ def parts(servers: Servers) -> Parts:
 
 def make_ready(parts: Parts) -> None:
     """Make a collection with an index, tombstones, a trash, an evaluation and a merge that was left."""
+    KeptQueries(parts.store).keep("art", QUERY, "mine.jpg")
     art = parts.collection()
     parts.add(art, "s0", range(6))
     parts.add(art, "s1", range(6, 12))
@@ -68,6 +71,7 @@ def assert_moved(parts: Parts, old: str = "art", new: str = "prints") -> None:
     assert sorted(Trash(parts.store).digests(new)) == sorted(map(rows.digest, TRASHED))
     assert Evaluations(parts.store).ids() == [(new, "e1")]
     assert Evaluations(parts.store).get(new, "e1").collection.name == new
+    assert KeptQueries(parts.store).find(new, layout.digest_of(QUERY), days=1) is not None
     records = RecordStore(parts.store)
     for change in records.changes(new):
         with records.reading(new, change.name) as said:

@@ -45,6 +45,7 @@ def test_a_backup_holds_all_that_is_not_of_a_moment(parts: Parts, settings: Sett
     passing = {
         "evaluating/e2/part": b"x",
         "embedding-sets/art.1.json": b"{}",
+        f"kept-queries/art/{rows.digest(9)}/0123456789ab-01234567": b"9",
         "vectors/art.1/s.arrow": b"x",
         ".ready": b"",
         "system.json": b"{}",

@@ -67,8 +67,10 @@ def test_without_names_all_collections_are_searched_and_wrong_requests_are_told(
     found = client.call(ACROSS, value={"id": one, "k": 2}).json
     assert {*both} <= {part["name"] for part in found["collections"]}
     assert (found["hits"][0]["id"], found["hits"][0]["collection"]) == (one, "web-api")
+    found = client.call(ACROSS, value={"id": one, "collections": ["web-api", "nowhere"]}).json
+    assert [(left["name"], left["reason"]) for left in found["left_out"]] == [("nowhere", "unknown")]
     for value, status, words in (
-        ({"id": one, "collections": ["web-api", "nowhere"]}, 404, "nowhere"),
+        ({"id": one, "collections": ["nowhere"]}, 404, "nowhere"),
         ({"id": 77, "collections": both}, 404, "no image 77 in any of the collections"),
         ({"collections": both}, 422, "is missing"),
         ({"id": one, "collections": both, "sort": "name"}, 422, "sort"),
