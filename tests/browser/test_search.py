@@ -257,10 +257,10 @@ def test_a_detail_of_a_file_is_searched_for(page: Page, shown: dict[str, bytes])
     expect(page.locator("#found-title")).to_have_text("Most similar first")
     page.locator("#to-detail").click()
     page.get_by_role("button", name="Search this detail").click()
-    expect(page.locator("#found-title")).to_have_text("Most similar to the detail first")
+    expect(page.locator("#found-title")).to_have_text("More like a detail of mine.jpg")
     page.locator("#to-detail").click()
     page.get_by_role("button", name="Search the whole picture").click()
-    expect(page.locator("#found-title")).to_have_text("Most similar first")
+    expect(page.locator("#found-title")).to_have_text("More like mine.jpg")
     assert result_names(page)[0] == "work 405.jpg"
 
 
