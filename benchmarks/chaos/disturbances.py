@@ -123,10 +123,10 @@ class Disturber:
 
     def _cut_log(self, choice: random.Random) -> None:
         """Have the index come back as it was some seconds ago, as after a disk that lost its last writes."""
-        log = self._log()
-        moment, size = time.monotonic(), log.stat().st_size
         seconds = choice.uniform(*_LOST_OF_LOG_S)
         with self._whole:
+            log = self._log()
+            moment, size = time.monotonic(), log.stat().st_size
             time.sleep(seconds)
             if self._log() != log or self._run.over.is_set():
                 return  # it was written anew meanwhile
@@ -136,7 +136,8 @@ class Disturber:
                     send(processes, signal.SIGKILL)
                     wait_until_dead(processes)  # or it would go on writing behind the cut
                     lost = log.stat().st_size - size
-                    os.truncate(log, size)
+                    if lost > 0:  # a start after a crash may have cut off more
+                        os.truncate(log, size)
                     doubted = self._run.model.doubt_since(moment)
                 self._run.journal.disturbance(
                     "cut the log of valkey-index", f"by {lost} bytes, {seconds:.1f} s; {doubted} images are in doubt"
