@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 def keep(clients: WebClients, collection: str, image: bytes, name: str) -> KeptQuery | None:
     """Keep a picture that was searched for; None if the setting or the requester's quota has it not kept.
 
-    One that has been kept for less than half of its time is not kept anew.
+    One that has been kept under this name, for less than half of its time, is not kept anew.
     """
     days = clients.settings.kept_query_days
     if not days:
@@ -22,9 +22,9 @@ def keep(clients: WebClients, collection: str, image: bytes, name: str) -> KeptQ
     queries = KeptQueries(clients.store)
     try:
         kept = queries.find(collection, digest_of(image), days=days / 2)
-        if kept is not None or not may_keep_query(len(image)):
+        if kept is not None and kept.name == name:
             return kept
-        return queries.keep(collection, image, name)
+        return queries.keep(collection, image, name) if may_keep_query(len(image)) else kept
     except Unavailable as error:  # the answer is there, and needs no store
         _log.warning("%s: a picture that was searched for is not kept: %s", collection, error)
         return None

@@ -87,6 +87,13 @@ def test_more_hits_come_by_scrolling_and_by_the_keyboard(page: Page, many: str) 
     page.locator("#results [data-more-like-this]").first.click()
     more, count = page.locator("[data-more-hits]"), page.locator(".more-hits")
     expect(count).to_contain_text("12 of 30")
+    # The page itself scrolls to its results: whoever has not gone further has not asked for more.
+    page.locator("#results").evaluate(
+        "async (results) => { results.scrollIntoView({ behavior: 'instant' });"
+        " for (let frame = 0; frame < 5; frame++) await new Promise(requestAnimationFrame); }"
+    )
+    expect(more).not_to_have_attribute("aria-disabled", "true")
+    expect(count).to_contain_text("12 of 30")
     first = result_names(page)
     page.locator(".more-hits").scroll_into_view_if_needed()
     page.mouse.wheel(0, 4000)

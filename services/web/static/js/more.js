@@ -1,6 +1,7 @@
 // Further hits of a search: they come when the end of those shown comes near, or when they are asked for.
 
 const NEAR = "300px"; // of the end
+const BEYOND = 8; // pixels: the page itself scrolls to where the results begin
 
 /** Return where an image is: one that is in several collections is a hit in each of them. */
 const placeOf = (work) => work.querySelector("a.mount").getAttribute("href");
@@ -68,7 +69,7 @@ export function watchMore(results, ask, took) {
     observe();
   }).observe(results, { childList: true });
   addEventListener("scroll", () => {
-    if (scrolled || !scrollY) return;
+    if (scrolled || results.getBoundingClientRect().top > -BEYOND) return;
     scrolled = true;
     observe();
   }, { passive: true });
