@@ -115,7 +115,11 @@ def test_a_viewer_finds_no_fault_and_changes_nothing(stack: Stack, address: str)
     finally:
         access.revoke_key(key.id)
     changing = {name for name, count in answered.items() if count and not name.startswith("GET ")}
-    assert changing <= {"POST /collections/{name}/search", "POST /collections/{name}/search-batch"}
+    assert changing <= {
+        "POST /search",
+        "POST /collections/{name}/search",
+        "POST /collections/{name}/search-batch",
+    }
     assert sum(count > 0 for count in answered.values()) > 8  # what a viewer may, is not refused
 
 
