@@ -12,9 +12,11 @@ const placeOf = (work) => work.querySelector("a.mount").getAttribute("href");
  */
 export function watchMore(results, ask, took) {
   let loading = false;
+  let isAwaited = false; // by somebody who asked, and goes on at the first of them
   let scrolled = false; // since these results came: whoever has not looked at them wants no more
 
   async function load(asked, isAsked) {
+    isAwaited ||= isAsked; // also of those that just come by themselves
     if (loading) return;
     loading = true;
     asked.setAttribute("aria-disabled", "true");
@@ -26,13 +28,14 @@ export function watchMore(results, ask, took) {
     if (!section) {
       asked.removeAttribute("aria-disabled");
       asked.textContent = "Show more: the last try failed";
-      scrolled = false;
+      scrolled = isAwaited = false;
       return;
     }
     const known = new Set([...results.querySelectorAll(".work")].map(placeOf));
     const shown = asked.dataset.moreHits === "append" ? append(before, section, known) : replace(section);
     took(shown);
-    if (isAsked) [...results.querySelectorAll(".work")].find((work) => !known.has(placeOf(work)))?.querySelector("a")?.focus();
+    if (isAwaited) [...results.querySelectorAll(".work")].find((work) => !known.has(placeOf(work)))?.querySelector("a")?.focus();
+    isAwaited = false;
     observe();
   }
 
@@ -65,7 +68,7 @@ export function watchMore(results, ask, took) {
   }
 
   new MutationObserver(() => {
-    scrolled = false;
+    scrolled = isAwaited = false;
     observe();
   }).observe(results, { childList: true });
   addEventListener("scroll", () => {
