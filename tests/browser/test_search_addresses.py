@@ -18,7 +18,7 @@ MANY = "web-pages-many"
 
 @pytest.fixture(scope="module")
 def many(client: Client) -> Iterator[str]:
-    """A collection with more images than a page shows at first, and than the next ones add; one is like ``work 405``."""
+    """A collection with more images than a page shows at first, and than the next ones add; one is ``work 405``."""
     files = [(f"leaf {number}.jpg", picture(number, size=(60, 40))) for number in range(700, 729)]
     files.append(("leaf 405.png", picture(405, size=(200, 150), form="PNG")))
     client.upload(MANY, files)
