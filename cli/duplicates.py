@@ -140,7 +140,7 @@ def _of_remote(system: RemoteSystem, collection: str, report: str, threshold: fl
     offset = 0
     while found is None or offset < found["total"]:
         options = f"threshold={threshold}&limit={_PAGE}&offset={offset}"
-        page = cast("GroupsAnswer", system.api.get(f"/collections/{collection}/duplicates/{report}?{options}"))
+        page = cast("GroupsAnswer", system.api.get(f"/collections/{collection}/duplicates/reports/{report}?{options}"))
         report = page["report"]["id"]  # should another be written meanwhile
         groups = [*found["groups"], *page["groups"]] if found else page["groups"]
         found = {**page, "groups": groups, "offset": 0}

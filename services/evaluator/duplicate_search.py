@@ -16,13 +16,14 @@ import numpy.typing as npt
 
 from services.evaluator.duplicate_pairs import Candidate, ComparedPairs, PairComparer
 from services.evaluator.evaluator import failure
+from services.evaluator.job_attempts import attempt_at, check_deaths
 from services.evaluator.progress import Cancelled, Progress
 from services.evaluator.run_results import slices
 from shared.duplicates.grouping import missing_pairs
 from shared.duplicates.pairs import Pair, ordered
 from shared.duplicates.report import DuplicateReport
 from shared.duplicates.store import Duplicates
-from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
+from shared.errors import NotFound, ObjectNotFound
 from shared.messaging.worker import WorkerClients
 from shared.records.editing import all_images
 from shared.rpc.query import METRICS, MODES, QueryClient, SearchBatchRequest, SearchRequest
@@ -46,7 +47,6 @@ _SEARCHED: Final = 4096  # images whose neighbours are kept as one part
 _COMPARED: Final = 128  # pairs that are compared and kept as one part
 _ROUNDS: Final = 3  # of comparing images that have a duplicate in common
 _MOST_IN_COMMON: Final = 50  # duplicates of an image that are all compared with each other
-_DEATHS: Final = 4  # attempts that may die before the search is given up
 
 _PART: Final = StoredKind("part of a search for duplicates")
 _CANDIDATES: Final = np.dtype([("a", np.int64), ("b", np.int64), ("score", np.float32)])
@@ -68,23 +68,13 @@ class DuplicateSearch:
             Unavailable: A server is away, or another worker is at it; the same call may be made again.
             ArtseekError: It cannot be done; `give_up` is to be called.
         """
-        state = self._clients.state
-        if state.jobs.reported(job, 0):
-            return
-        with state.locks.hold(evaluation_lock(job), wait_s=LEASE_S + 1):
-            if state.jobs.reported(job, 0):
-                return
-            with state.attempts.hold(_task_name(job)) as attempt:
-                try:
-                    self._attempt(attempt, job, collection)
-                except Unavailable:
-                    attempt.pause()
-                    raise
+        with attempt_at(self._clients.state, job, task=_task_name(job)) as attempt:
+            if attempt is not None:
+                self._attempt(attempt, job, collection)
 
     def _attempt(self, attempt: Attempt, job: str, collection: str) -> None:
         jobs = self._clients.state.jobs
-        if attempt.deaths >= _DEATHS:
-            raise Invalid(f"its worker died {_DEATHS} times at it: is there enough memory? See the evaluator's log")
+        check_deaths(attempt)
         progress = Progress(jobs, job, attempt)
         found = 0
         try:

@@ -16,6 +16,7 @@ from services.evaluator.class_field import ClassField
 from services.evaluator.copies import CopiesFound, CopyFinder, queries_without_copies
 from services.evaluator.evaluation import Evaluation
 from services.evaluator.grid_evaluation import GridEvaluator
+from services.evaluator.job_attempts import attempt_at, check_deaths
 from services.evaluator.progress import Cancelled, Progress
 from services.evaluator.queries import Queries, QuerySource
 from services.evaluator.run_queries import request_count, run_queries
@@ -23,7 +24,7 @@ from services.evaluator.run_results import Run, RunResults, runs_of
 from services.evaluator.scores import score_run
 from services.evaluator.scratch import Scratch
 from services.evaluator.starting_over import until_unchanged
-from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
+from shared.errors import ArtseekError, NotFound, Unavailable
 from shared.evaluation.evaluations import Evaluations
 from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.redaction import EvaluationRedactor
@@ -43,8 +44,6 @@ from shared.state.outcomes import Outcome
 from shared.timestamps import rfc3339
 
 _log = logging.getLogger(__name__)
-
-_DEATHS = 4  # attempts that may die before the evaluation is given up
 
 
 class Evaluator:
@@ -69,25 +68,14 @@ class Evaluator:
             Unavailable: A server is away, or another worker is at it; the same call may be made again.
             ArtseekError: It cannot be done; `give_up` is to be called.
         """
-        state = self._clients.state
-        if state.jobs.reported(job, 0):
-            return
-        # The worker that holds the lock may have died, perhaps at this very task: then the lock is free soon.
-        with state.locks.hold(evaluation_lock(job), wait_s=LEASE_S + 1):
-            if state.jobs.reported(job, 0):
-                return
-            with state.attempts.hold(_task_name(job)) as attempt:
-                try:
-                    self._attempt(attempt, job, collection, request)
-                except Unavailable:
-                    attempt.pause()
-                    raise
+        with attempt_at(self._clients.state, job, task=_task_name(job)) as attempt:
+            if attempt is not None:
+                self._attempt(attempt, job, collection, request)
 
     def _attempt(self, attempt: Attempt, job: str, collection: str, request: EvaluationRequest) -> None:
         jobs = self._clients.state.jobs
         self._scratch.end(job)
-        if attempt.deaths >= _DEATHS:
-            raise Invalid(f"its worker died {_DEATHS} times at it: is there enough memory? See the evaluator's log")
+        check_deaths(attempt)
         try:
             progress = Progress(jobs, job, attempt)
             until_unchanged(

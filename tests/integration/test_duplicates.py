@@ -25,7 +25,7 @@ from tests.support.stack import Stack
 from tests.support.web_client import Client
 
 NAME = "attic"
-GROUPS = "GET /collections/{name}/duplicates/{id}"
+GROUPS = "GET /collections/{name}/duplicates/reports/{id}"
 JUDGE = "POST /collections/{name}/duplicates/verdicts"
 MERGE = "POST /collections/{name}/duplicates/merge"
 IMAGE = "GET /collections/{name}/images/{id}"

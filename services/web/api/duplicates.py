@@ -114,7 +114,7 @@ def list_duplicate_reports(path: CollectionPath) -> ResponseReturnValue:
 
 @api.operation(
     "GET",
-    "/collections/{name}/duplicates/{id}",
+    "/collections/{name}/duplicates/reports/{id}",
     rule=of_path("inspect"),
     path_model=DuplicateReportPath,
     query_model=GroupsListing,

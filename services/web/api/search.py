@@ -53,17 +53,22 @@ def _body(model: type[RankingInput], single: Sequence[str], *others: str) -> Bod
     return Body({**schema, "anyOf": needed, "not": both[0] if len(both) == 1 else {"anyOf": both}})
 
 
+def _bodies(form: type[RankingInput], by_json: type[RankingInput]) -> dict[str, Body]:
+    """Return the bodies of a search: a form with files, JSON that names what is searched for, or a file itself."""
+    return {
+        "multipart/form-data": Body(image_form(form), files=("image",)),
+        "application/json": _body(by_json, ("id", "url", "vector"), "like", "unlike"),
+        **{kind: Body(BINARY) for kind in IMAGE_TYPES},
+    }
+
+
 @api.operation(
     "POST",
     "/collections/{name}/search",
     rule=of_path("look"),
     path_model=CollectionPath,
     query_model=PictureSearchInput,
-    bodies={
-        "multipart/form-data": Body(image_form(PictureSearchInput), files=("image",)),
-        "application/json": _body(SearchByJson, ("id", "url", "vector"), "like", "unlike"),
-        **{kind: Body(BINARY) for kind in IMAGE_TYPES},
-    },
+    bodies=_bodies(PictureSearchInput, SearchByJson),
     answers={200: Answer("The images found.", SearchAnswer)},
     problems=(400, 404, 413, 415, 422, 503),
 )
@@ -91,11 +96,7 @@ def search(path: CollectionPath, given: PictureSearchInput) -> ResponseReturnVal
     "/search",
     rule=each("look"),
     query_model=AcrossInput,
-    bodies={
-        "multipart/form-data": Body(image_form(AcrossInput), files=("image",)),
-        "application/json": _body(AcrossByJson, ("id", "url", "vector"), "like", "unlike"),
-        **{kind: Body(BINARY) for kind in IMAGE_TYPES},
-    },
+    bodies=_bodies(AcrossInput, AcrossByJson),
     answers={200: Answer("The images found, those of all collections ranked together.", AcrossAnswer)},
     problems=(400, 404, 413, 415, 422, 503),
 )

@@ -66,7 +66,7 @@ ROUTES: Final = {
     "POST /api/v1/collections/<name>/proof": "look",
     "GET /api/v1/collections/<name>/duplicates": "look",
     "POST /api/v1/collections/<name>/duplicates": "change",
-    "GET /api/v1/collections/<name>/duplicates/<id>": "look",
+    "GET /api/v1/collections/<name>/duplicates/reports/<id>": "look",
     "POST /api/v1/collections/<name>/duplicates/verdicts": "change",
     "POST /api/v1/collections/<name>/duplicates/merge": "change",
     "GET /api/v1/collections/<name>/images": "look",
