@@ -170,6 +170,11 @@ def _fit(values: dict[str, Any]) -> None:
         "fields": ["title"] if isinstance(values.get("fields"), list) else {"title": "T"},
     }
     values.update({name: fit for name, fit in fitting.items() if name in values})
+    # The document cannot say that a pair has two images, nor that none is merged into itself.
+    if "verdict" in values and values.get("a") == values.get("b"):
+        values["b"] = values["a"] - 1 or 2
+    if isinstance(values.get("others"), list) and values.get("keep") in values["others"]:
+        values["others"] = [values["keep"] - 1 or 2]
     if "vector" in values:
         values["vector"] = _DIM * [0.5]
     if "vectors" in values:
