@@ -8,11 +8,13 @@ import base64
 import hashlib
 import hmac
 import json
+import sqlite3
 import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +40,10 @@ _TOKEN_LASTS_S = 60
 _CHANGES = "/topics/.system/log"
 _LEVELDB = "objects/filerldb2"
 _SQLITE = "objects/filer.db"
-_ERASING = "_pragma=secure_delete(1)&_pragma=journal_mode(DELETE)"
-"""Has SQLite overwrite what is deleted. A LevelDB keeps it until 64 MB of changes have come after."""
+_BUSY_S = 60
+_ERASING = f"_pragma=secure_delete(1)&_pragma=journal_mode(DELETE)&_pragma=busy_timeout({_BUSY_S * 1000})"
+"""Has SQLite overwrite what is deleted, and wait while its file is rewritten. A LevelDB keeps what is deleted until
+64 MB of changes have come after."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +125,26 @@ class StoreVacuum:
         self._filer_signing = filer_signing
 
     def run(self) -> None:
-        """Remove the log of changes, and rewrite every volume that has garbage.
+        """Remove the log of changes, and rewrite the names and every volume that has garbage.
 
         Raises:
-            OSError: The store does not answer.
+            OSError: The store does not answer, or its file of names stays locked.
         """
         self.remove_folder(_CHANGES)
+        self._rewrite_names()
         self._send("GET", f"https://{self._master}/vol/vacuum?garbageThreshold={_GARBAGE_SHARE:.9f}")
+
+    def _rewrite_names(self) -> None:
+        """Have SQLite write its file anew: a page that was split may hold copies that no deletion overwrites."""
+        file = self._folder / _SQLITE
+        if not file.exists():
+            return
+        try:
+            with closing(sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None)) as names:
+                names.execute("PRAGMA journal_mode = DELETE")
+                names.execute("VACUUM")
+        except sqlite3.OperationalError as error:
+            raise OSError(f"the file of names {file} could not be rewritten: {error}") from error
 
     def remove_folder(self, path: str) -> None:
         """Remove a folder of the filer, and whatever is in it, if there is one.

@@ -1,5 +1,9 @@
 """What was purged is gone from the files of the local servers: append-only files and volumes of the object store."""
 
+import hashlib
+import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from local.purge_follower import PurgeFollower
@@ -32,14 +36,30 @@ def test_a_vacuum_leaves_nothing_of_what_was_deleted_in_the_store_s_files(
     assert holding(servers.folder / "objects", DIGEST.encode()) == ["objects/filer.db"]
     store.delete([f"images/{DIGEST}"])
 
-    def gone() -> bool:
+    def held() -> list[str]:
         state.journal.note_purge()
         assert follower.follow()
-        return not any(holding(servers.folder / "objects", words) for words in (SECRET, DIGEST.encode()))
+        return [file for words in (SECRET, DIGEST.encode()) for file in holding(servers.folder / "objects", words)]
 
-    eventually(gone, trying=FileNotFoundError)
+    eventually(held, until=lambda files: not files, trying=FileNotFoundError)
     assert store.get("images/other") == b"which stays"
     assert not follower.follow()
+
+
+def test_names_leave_no_copies_where_pages_were_split(servers: Servers, store: ObjectStore) -> None:
+    names = [hashlib.sha256(number.to_bytes(2)).hexdigest()[:16] for number in range(300)]
+    store.ensure_bucket()
+    for name in names:
+        store.put(f"images/{name}", b"x")
+    gone = set(random.Random(1).sample(names, 210))
+    store.delete([f"images/{name}" for name in sorted(gone)])
+    servers.vacuum.run()
+    file = servers.folder / "objects" / "filer.db"
+    content = file.read_bytes()
+    assert [name for name in names if name.encode() in content] == [name for name in names if name not in gone]
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("PRAGMA freelist_count").fetchone() == (0,)  # written anew: it has no free page
+    assert store.get(f"images/{next(name for name in names if name not in gone)}") == b"x"
 
 
 def test_a_rewritten_append_only_file_does_not_remember_what_was_deleted(servers: Servers, redis: Client) -> None:

@@ -260,18 +260,21 @@ class ReplicaSync:
     def _list_store(self) -> None:
         if not self.listed.is_set() and not any(self._folder.glob(_COPIES)):
             self._catalog.store.ensure_bucket()  # of a new system; one that is lost with all it held is not made anew
+        # What a request begins to follow while the store is listed is not in the listing, and stays.
+        followed, in_use = self._replicas, self._in_use
         # The first embedding set of a collection has its name.
         embedding_sets = {*self._catalog.names(), *self._catalog.all_unused_embedding_sets()}
         for set_name in sorted(embedding_sets):
             self._synchronise(set_name)
-        for dropped in (
-            self._replicas.keys() - embedding_sets - {replica.embedding_set.name for replica in self._in_use.values()}
-        ):
-            self._remove(dropped)
+        used = {replica.embedding_set.name for replica in self._in_use.values()}
+        for dropped in followed.keys() - embedding_sets - used:
+            if self._replicas.get(dropped) is followed[dropped]:
+                self._remove(dropped)
         names = {layout.collection_of(set_name) for set_name in embedding_sets}
         self._faults = {name: reason for name, reason in self._faults.items() if name in names}
-        for name in self._in_use.keys() - names:
-            self._remove(self._in_use[name].embedding_set.name)
+        for name in in_use.keys() - names:
+            if self._in_use.get(name) is in_use[name]:
+                self._remove(in_use[name].embedding_set.name)
         if not self.listed.is_set():
             self._clear_away()
             self._distrust_indexes()  # before the first request: nobody knows what happened to Redis until now

@@ -81,6 +81,35 @@ def test_every_announced_change_is_in_the_next_answer(
     assert_holds(replica_sync.replica("art"), [70])
 
 
+def test_a_collection_that_begins_while_the_store_is_listed_stays(
+    follow: Callable[[], ReplicaSync], catalog: Catalog, redis: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica_sync = follow()
+    eventually(lambda: replica_sync.connected)
+    list_unused, listings, looked = (
+        catalog.all_unused_embedding_sets,
+        [threading.Event(), threading.Event()],
+        threading.Event(),
+    )
+
+    def all_unused_embedding_sets() -> list[str]:
+        if not listings[0].is_set():  # the collections' names have been read
+            catalog.create("art", model="lite", version=1, dim=DIM)
+            Changes(redis).announce(Change("art", "collection"))
+            assert size(replica_sync) == 0
+            listings[0].set()
+        else:
+            listings[1].set()
+            assert looked.wait(PATIENCE_S)
+        return list_unused()
+
+    monkeypatch.setattr(catalog, "all_unused_embedding_sets", all_unused_embedding_sets)
+    monkeypatch.setattr("services.query.replica.replica_sync._RELIST_S", 0.0)
+    assert listings[1].wait(PATIENCE_S)
+    assert size(replica_sync) == 0
+    looked.set()
+
+
 def test_merged_segments_and_deletions_from_them_are_in_the_next_answer(
     follow: Callable[[], ReplicaSync], catalog: Catalog, art: EmbeddingSet, redis: Client
 ) -> None:

@@ -66,7 +66,7 @@ def test_without_names_all_collections_are_searched_and_wrong_requests_are_told(
 ) -> None:
     found = client.call(ACROSS, value={"id": one, "k": 2}).json
     assert {*both} <= {part["name"] for part in found["collections"]}
-    assert (found["hits"][0]["id"], found["hits"][0]["collection"]) == (one, "web-api")
+    assert found["hits"][0]["id"] == one  # in whichever collection: others may hold it too
     found = client.call(ACROSS, value={"id": one, "collections": ["web-api", "nowhere"]}).json
     assert [(left["name"], left["reason"]) for left in found["left_out"]] == [("nowhere", "unknown")]
     for value, status, words in (
