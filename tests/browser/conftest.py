@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from tests.browser.evaluated import Report, make_report
 from tests.support.eventually import PATIENCE_S
 from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
@@ -79,6 +80,12 @@ def shown(client: Client) -> dict[str, bytes]:
     client.upload(COLLECTION, list(files.items())[8:], label="forms")
     client.wait_for(COLLECTION, len(files))
     return files
+
+
+@pytest.fixture(scope="session")
+def report(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The evaluation that the pages of quality show."""
+    return make_report(stack, tmp_path_factory.mktemp("evaluated"))
 
 
 @pytest.fixture

@@ -1,15 +1,11 @@
-"""The pages of quality in a browser: tables against the JSON, charts, pictures, judging, hostile names."""
+"""The pages of quality in a browser: tables against the JSON, charts, pictures, judging."""
 
 import json
 import re
 import time
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import pytest
-from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from shared.evaluation.evaluations import Evaluations
 from shared.evaluation.grids import grid_settings
@@ -21,54 +17,10 @@ from shared.storage import layout
 from shared.storage.object_store import ObjectStore
 from tests.browser.actions import all_pictures, drawn, row
 from tests.browser.conftest import Watch
+from tests.browser.evaluated import CLASSES, HOSTILE, NAME, PATHS, K, Report, address, figures
 from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.stack import Stack
-from tests.support.web_client import Client, picture
-
-NAME, K = "web-evaluated", 4
-HOSTILE = "'\"><img src=x onerror=document.title='owned'><script>document.title='owned'"
-CLASSES = (HOSTILE, "lines", "waves")
-GRID = [{"tables": [2, 4], "hashes": [2, 4, 6], "width": 0.6, "probes": 1}]
-PATHS = {"exact": "exact-cosine-all", "grid": "grid0-cosine-all"}
-Report = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def report(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """An evaluation with a grid, by queries one of which the collection holds, and a file that is none."""
-    folder = tmp_path_factory.mktemp("evaluated")
-    for place, label in enumerate(CLASSES):
-        for part, numbers in (("images", range(8)), ("queries", range(8, 12))):
-            (folder / part / label).mkdir(parents=True)
-            for number in numbers:
-                (folder / part / label / f"{HOSTILE}{number}.jpg").write_bytes(picture(20_000 + 100 * place + number))
-    twin = folder / "queries" / "waves" / "twin.jpg"
-    twin.write_bytes((folder / "images" / "waves" / f"{HOSTILE}0.jpg").read_bytes())
-    near = Image.open(folder / "images" / HOSTILE / f"{HOSTILE}0.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    near.save(folder / "queries" / HOSTILE / f"{HOSTILE}9.jpg", quality=40)  # in the place of another query
-    (folder / "queries" / HOSTILE / f"{HOSTILE}.jpg").write_bytes(picture(20_999)[:300])  # cut off
-    (folder / "noise").mkdir()
-    for number in range(8):
-        (folder / "noise" / f"{number}.jpg").write_bytes(picture(21_000 + number))
-    stack.artseek("ingest", str(folder / "images"), "--collection", NAME, "--labels-from-folders")
-    stack.artseek("ingest", str(folder / "noise"), "--collection", NAME)
-    (folder / "grid.json").write_text(json.dumps(GRID))
-    return evaluated(stack, folder / "queries", "--keep", NAME, "--grid", str(folder / "grid.json"))
-
-
-def evaluated(stack: Stack, queries: Path, *options: str) -> Report:
-    """Judge the collection; 3, its exit status, says that some files are no queries."""
-    arguments = ("evaluate", str(queries), "--collection", NAME, "-k", str(K), "--json", *options)
-    made: Report = json.loads(stack.artseek(*arguments, check=False))
-    return made
-
-
-def address(report: Report, run: str = "") -> str:
-    return f"/evaluations/{NAME}/{report['id']}" + (f"?run={run}" if run else "")
-
-
-def figures(one: dict[str, Any]) -> list[str]:
-    return [f"{one[name]:.3f}" for name in ("p_at_k", "ap_at_k", "recall_at_k")]
+from tests.support.web_client import Client
 
 
 def test_tables_and_charts_say_what_the_evaluation_found(page: Page, report: Report, client: Client) -> None:
@@ -356,102 +308,3 @@ def test_what_searches_really_get_is_a_line(page: Page, stack: Stack, report: Re
     newest = live["hours"][-1]
     assert cells[1:] == [str(newest["sampled"]), f"{newest['recall']:.3f}", str(newest["dropped"])]
     assert drawn(page)["live"] == len(live["hours"])
-
-
-def pages_of(report: Report) -> Sequence[str]:
-    return (
-        f"/collections/{NAME}/quality",
-        "/evaluations",
-        address(report),
-        f"/evaluations/compare?a={report['id']}&b={report['id']}&run_a={PATHS['exact']}&run_b={PATHS['grid']}",
-    )
-
-
-def test_nothing_is_wider_than_the_screen_or_the_paper(browser: Browser, stack: Stack, report: Report) -> None:
-    context = browser.new_context(base_url=stack.url)
-    page = context.new_page()
-    for path in pages_of(report):
-        page.set_viewport_size({"width": 1280, "height": 900})
-        page.emulate_media(media="screen")
-        page.goto(path)
-        for width in (360, 768):
-            page.set_viewport_size({"width": width, "height": 800})
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-            page.wait_for_function(
-                """() => [...document.querySelectorAll('.plot')].every((plot) =>
-                    Math.abs(plot.querySelector('svg').getBoundingClientRect().width - plot.clientWidth) <= 1)"""
-            )
-        page.set_viewport_size({"width": 794, "height": 1123})
-        page.emulate_media(media="print", color_scheme="dark")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 794, path
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-        expect(page.locator(".choose:visible, .judge:visible, .screen-only:visible")).to_have_count(0)
-        page.evaluate("dispatchEvent(new Event('beforeprint'))")
-        expect(page.locator("details:not([open])")).to_have_count(0)
-    context.close()
-
-
-def test_charts_are_read_by_the_keyboard_and_everything_has_a_name(page: Page, report: Report) -> None:
-    page.goto(address(report, PATHS["exact"]))
-    drawn(page)
-    page.locator("#by-run .plot").focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowLeft")
-    one = report["runs"][0]
-    low, high = one["interval"]["p_at_k"]
-    told = f"P@{K} {one['p_at_k']:.3f} ({low:.3f} to {high:.3f})"
-    expect(page.locator("#by-run [role=status]")).to_have_text(f"{told}, exact, cosine, all images")
-    expect(page.locator("#by-run .tip")).to_contain_text(told)
-    page.keyboard.press("Tab")
-    expect(page.locator("#by-run .tip")).to_be_hidden()
-    for path in pages_of(report):
-        page.goto(path)
-        nameless = page.evaluate(
-            """() => [...document.querySelectorAll(
-                  "a, button, input:not([type=hidden]), select, textarea, [tabindex='0']")]
-                .filter((element) => !(element.getAttribute("aria-label") || element.textContent.trim()
-                  || element.labels?.length || element.querySelector("img[alt]")))
-                .map((element) => element.outerHTML)"""
-        )
-        assert nameless == []
-
-
-def test_names_are_text_and_nothing_else(page: Page, report: Report) -> None:
-    for path in pages_of(report):
-        page.goto(path)
-        page.wait_for_load_state("networkidle")
-        assert "owned" not in page.title()
-        assert page.locator("main script, main img[src='x']").count() == 0
-    page.goto(address(report))
-    expect(page.locator("#by-class svg")).to_contain_text("'\"><img src=x onerror=")
-    page.locator("#confusion .plot").focus()
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("#confusion .tip")).to_contain_text(f"{sorted(CLASSES)[0]} → {sorted(CLASSES)[0]}")
-    assert page.locator("main script, main img[src='x']").count() == 0
-
-
-def test_what_is_not_there_is_said(page: Page, watch: Watch, report: Report) -> None:
-    for path, words in (
-        (f"/evaluations/{NAME}/none", f"the collection '{NAME}' has no evaluation 'none'"),
-        (f"{address(report)}?run=no-such-run", "has no run 'no-such-run'"),
-        (f"/evaluations/compare?a={report['id']}&b=none", "there is no evaluation 'none'"),
-        ("/collections/web-none-yet/quality", "web-none-yet"),
-    ):
-        answer = page.goto(path)
-        assert answer is not None
-        assert answer.status == 404
-        expect(page.locator("h1")).to_have_text("There is nothing here")
-        expect(page.locator(".lede")).to_contain_text(words)
-    watch.expect_status(404)
-
-
-def test_an_evaluation_is_deleted_from_its_page(page: Page, report: Report, client: Client) -> None:
-    assert report
-    job = client.call("POST /evaluations", value={"collection": NAME, "sample": 4, "k": 3}).json["job"]
-    client.finished(job)
-    page.goto(f"/evaluations/{NAME}/{job}")
-    page.get_by_text("Delete this evaluation").click()
-    page.get_by_role("button", name="Delete it for good").click()
-    expect(page.locator("h1")).to_have_text("Evaluations")
-    assert client.call("GET /evaluations/{id}", id=job).status == 404
