@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from shared.backup.contents import Contents, count_linked, count_originals
 from shared.backup.copying import ObjectCopier, OnProgress
-from shared.backup.leases import LeaseLost
+from shared.backup.leases import Lease, LeaseLost
 from shared.backup.model_files import copy_models
 from shared.backup.repository import Repository
 from shared.backup.snapshot import Entry, Header, Snapshot, total_bytes
@@ -82,13 +82,7 @@ def back_up(
             tuple(entries[key] for key in sorted(entries)),
             tuple(models),
         )
-        lease.ensure()
-        name = repository.write_snapshot(snapshot)
-        try:
-            lease.ensure()
-        except LeaseLost:
-            repository.delete_snapshots([name])
-            raise
+        name = _write(repository, snapshot, lease)
     return BackupResult(
         snapshot=name,
         header=snapshot.header,
@@ -98,6 +92,18 @@ def back_up(
         new_blobs=copier.new_blobs,
         new_bytes=copier.new_bytes,
     )
+
+
+def _write(repository: Repository, snapshot: Snapshot, lease: Lease) -> str:
+    """Write a snapshot and return its name, unless the repository may have been cleaned meanwhile."""
+    lease.ensure()
+    name = repository.write_snapshot(snapshot)
+    try:
+        lease.ensure()
+    except LeaseLost:
+        repository.delete_snapshots([name])
+        raise
+    return name
 
 
 def _earlier(repository: Repository) -> tuple[Entry, ...]:
