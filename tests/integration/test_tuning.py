@@ -42,9 +42,9 @@ def art(parts: Parts) -> EmbeddingSet:
     return made
 
 
-def tune(parts: Parts, wish: TuningRequest | None = None, *, apply: bool = True, job: str = "t") -> dict[str, Any]:
+def tune(parts: Parts, request: TuningRequest | None = None, *, apply: bool = True, job: str = "t") -> dict[str, Any]:
     name = parts.job(job, kind="tune")
-    parts.maintenance().tuner.tune(collection="art", job=name, request=wish or TuningRequest(), apply=apply)
+    parts.maintenance().tuner.tune(collection="art", job=name, request=request or TuningRequest(), apply=apply)
     result = parts.jobs.result(name)
     assert result is not None
     assert parts.jobs.get(name).done

@@ -24,7 +24,7 @@ _COOKIE: Final = "artseek_log_in"
 blueprint = GuardedBlueprint("single_sign_on", __name__)
 
 
-class Wanted(Input):
+class NextPage(Input):
     """The page to go on to."""
 
     next: Annotated[str, Field(max_length=2_000)] = "/"
@@ -34,10 +34,10 @@ class Wanted(Input):
 def go() -> ResponseReturnValue:
     """Send the browser to the provider. A cookie ties the log-in to this browser."""
     provider = openid_provider()
-    wanted = read_fields(Wanted, request.args.to_dict(flat=False))
+    next_page = read_fields(NextPage, request.args.to_dict(flat=False))
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
     address = provider.address(return_to=_return_address(), state=state, nonce=nonce, verifier=verifier)
-    web_clients().state.pending_log_ins.keep(state, PendingLogIn(verifier, nonce, wanted.next))
+    web_clients().state.pending_log_ins.keep(state, PendingLogIn(verifier, nonce, next_page.next))
     response = redirect(address, 303)
     signed = browser_sessions().signing.sign(state, salt=_COOKIE)
     response.set_cookie(

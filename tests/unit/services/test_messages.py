@@ -241,7 +241,7 @@ def test_while_the_job_cannot_be_ended_the_message_waits(monkeypatch: pytest.Mon
 def test_a_message_for_a_task_that_a_worker_does_not_know_ends_its_job(
     reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    message = SimpleNamespace(payload=([], {"job": "j", "batch": 4, "wish": 1}, {}))
+    message = SimpleNamespace(payload=([], {"job": "j", "batch": 4, "extra": 1}, {}))
     monkeypatch.setattr(worker, "connect_state", Mock(return_value=reports))
     task_unknown.send(sender=None, message=message, exc=KeyError("x"), name="embedder.dream", id="1")
     job, batch, outcome = reports.reports[0]  # each app that is loaded here has told it
