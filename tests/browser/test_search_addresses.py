@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from services.maintenance.kept_query_tidying import KeptQueryDuty
 from shared.storage.object_store import ObjectStore
@@ -115,6 +115,28 @@ def test_more_hits_come_by_scrolling_and_by_the_keyboard(page: Page, many: str) 
     more.press("Enter")
     expect(count).to_contain_text("24 of 30")
     expect(page.locator("#results .work").nth(12).locator("a").first).to_be_focused()
+
+
+def test_more_hits_do_not_come_in_the_way_of_another_search(page: Page, many: str) -> None:
+    page.goto(f"/?collection={many}")
+    page.locator("#results [data-more-like-this]").first.click()
+    expect(page.locator(".more-hits")).to_contain_text("12 of 30")
+    names, held = result_names(page), list[Route]()
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(re.compile(r"/results\?"), hold)
+    page.locator("#results .work").nth(1).locator("[data-more-like-this]").click()
+    expect(page.locator("#results")).to_have_attribute("aria-busy", "true")
+    page.locator(".more-hits").scroll_into_view_if_needed()
+    page.mouse.wheel(0, 4000)
+    page.locator("#results").evaluate(
+        "async () => { for (let frame = 0; frame < 5; frame++) await new Promise(requestAnimationFrame); }"
+    )
+    assert len(held) == 1
+    held[0].continue_()
+    expect(page.locator("#found-title")).to_have_text(f"More like {names[1]}")
 
 
 def test_all_collections_of_a_model_are_searched_together(page: Page, many: str, shown: dict[str, bytes]) -> None:

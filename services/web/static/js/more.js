@@ -15,7 +15,11 @@ export function watchMore(results, ask, took) {
   let isAwaited = false; // by somebody who asked, and goes on at the first of them
   let scrolled = false; // since these results came: whoever has not looked at them wants no more
 
+  /** Whether another search is on its way: its results take the place of these, and more of these would stop it. */
+  const isReplaced = () => results.getAttribute("aria-busy") === "true";
+
   async function load(asked, isAsked) {
+    if (isReplaced()) return;
     isAwaited ||= isAsked; // also of those that just come by themselves
     if (loading) return;
     loading = true;
@@ -24,7 +28,7 @@ export function watchMore(results, ask, took) {
     const before = results.firstElementChild;
     const section = await ask(asked.dataset.k);
     loading = false;
-    if (results.firstElementChild !== before || !asked.isConnected) return; // another search has come
+    if (results.firstElementChild !== before || !asked.isConnected || isReplaced()) return;
     if (!section) {
       asked.removeAttribute("aria-disabled");
       asked.textContent = "Show more: the last try failed";
