@@ -30,6 +30,7 @@ from services.web.pages import (
     jobs,
     links,
     search,
+    selection,
     single_sign_on,
     trash,
 )
@@ -75,6 +76,7 @@ def create_app(settings: Settings, *, gate: Gate | None = None) -> Flask:
     app.register_blueprint(accounts.blueprint)
     app.register_blueprint(audit.blueprint)
     app.register_blueprint(links.blueprint)
+    app.register_blueprint(selection.blueprint)
     app.register_blueprint(api)
     operations_routes.attach(app, settings)
     gating.gather_rules(app)

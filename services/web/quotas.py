@@ -22,12 +22,15 @@ from shared.state.rates import Allowance, Rate, Rates
 
 _NAME: Final = "artseek-quotas"
 _UNCOUNTED: Final = frozenset({"static", "ops.healthz", "ops.readyz", "ops.metrics"})
-_SEARCHES: Final = frozenset(
+_READING: Final = frozenset(  # which look and change nothing, though they are sent by POST
     {
         "api.search",
         "api.search_across",
         "api.search_batch",
         "api.prove",
+        "api.look_up_images",
+        "api.export_images",
+        "selection.export_selection",
         "search.search_by_file",
         "search.results_by_file",
     }
@@ -88,7 +91,7 @@ def _count() -> None:
     quotas = _quotas()
     if request.endpoint in _UNCOUNTED:
         return
-    changes = request.method not in _SAFE and request.endpoint not in _SEARCHES
+    changes = request.method not in _SAFE and request.endpoint not in _READING
     for rate in (quotas.requests, quotas.changes if changes else None):
         _take(rate)
 

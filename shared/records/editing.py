@@ -1,9 +1,10 @@
 """Edits of records, and imports into them: what people say of images of a collection that is there."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
-from shared.errors import Invalid
+from shared.errors import Invalid, NotFound
 from shared.records.importing import Import, Key, KnownImage, plan_import
 from shared.records.model import LABEL, STANDARD, FieldType, Value, checked_values, field_name, guess_type
 from shared.records.paths import KnownPath
@@ -102,6 +103,17 @@ def all_images(
         offset += len(page.images)
         if len(page.images) < _PAGE:
             return
+
+
+def named_images(query: QueryClient, collection: str, ids: Iterable[int]) -> Iterator[Image]:
+    """Yield the images with these ids, each once, in this order, with their records; those that are gone are left out.
+
+    Raises:
+        Unavailable: A server does not answer.
+    """
+    for image_id in dict.fromkeys(ids):
+        with suppress(NotFound):
+            yield query.image(collection, image_id)
 
 
 def _known_image(image: Image) -> KnownImage:

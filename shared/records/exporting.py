@@ -10,7 +10,7 @@ import pyarrow as pa
 from shared.clients import Clients
 from shared.index.segment_reader import SegmentReader
 from shared.records import vector_files
-from shared.records.editing import all_images
+from shared.records.editing import all_images, named_images
 from shared.records.importing import TECHNICAL
 from shared.records.tables import csv_lines, join
 from shared.rpc.query import Image, QueryClient
@@ -45,8 +45,9 @@ def export(
     *,
     filter: str = "",  # noqa: A002 -- as the API calls it
     text: str = "",
+    ids: Sequence[int] = (),
 ) -> Iterator[bytes]:
-    """Return the parts of a file with the images that pass a filter.
+    """Return the parts of a file with the images that pass a filter, or with those of `ids` that are there.
 
     Raises:
         NotFound: There is no such collection.
@@ -54,7 +55,7 @@ def export(
         Unavailable: A server does not answer.
     """
     types = dict(query.facets(collection, filter=filter, text=text, fields=["label"], limit=1).types)
-    images = all_images(query, collection, filter=filter, text=text)
+    images = named_images(query, collection, ids) if ids else all_images(query, collection, filter=filter, text=text)
     if kind == "csv":
         return _csv(images, types)
     if kind == "jsonl":

@@ -78,6 +78,13 @@ class ImagesAnswer(TypedDict):
     offset: int
 
 
+class NamedImagesAnswer(TypedDict):
+    """The images that were asked for by their ids, in that order; `gone` are ids that the collection does not have."""
+
+    images: list[ImageAnswer]
+    gone: list[int]
+
+
 class UploadAnswer(TypedDict):
     """An upload that was taken: the job that works it off, and the files that were refused at once."""
 

@@ -45,6 +45,7 @@ def test_no_page_is_wider_than_the_screen_nor_a_bar_to_anybody(
         f"/?collection={name}&like={image_id}",
         f"/?collection={name}&id={image_id}&everywhere=true&model=other",
         f"/collections/{name}/images/{image_id}",
+        f"/collections/{name}/selection?ids={image_id}",
         "/collections",
         f"/collections/{name}",
         f"/collections/{COLLECTION}",

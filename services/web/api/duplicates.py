@@ -9,8 +9,8 @@ from services.web import quotas
 from services.web.access import of_path, requester
 from services.web.access.auditing import note_images
 from services.web.api.inputs import (
-    MAX_DELETED,
     MAX_ID,
+    MAX_IDS,
     READ_FLOAT,
     READ_INTEGER,
     CollectionName,
@@ -76,7 +76,7 @@ class Merge(Input):
     """Which images are to be merged into which."""
 
     keep: Annotated[ImageId, Field(description="Id of the image that gets what is known of the others.")]
-    others: Annotated[list[ImageId], Field(min_length=1, max_length=MAX_DELETED, description="Ids of the others.")]
+    others: Annotated[list[ImageId], Field(min_length=1, max_length=MAX_IDS, description="Ids of the others.")]
     trash: Annotated[bool, Field(description="Whether the others then go to the trash.")] = False
 
 

@@ -27,7 +27,7 @@ from shared.storage.layout import ID_BITS
 
 MAX_ID = 2**ID_BITS - 1
 MAX_LABEL = 200  # characters
-MAX_DELETED = 10_000  # images of one request
+MAX_IDS = 10_000  # images of one request
 LONGEST_REASON = 1000  # characters of why a file is no query
 MAX_JSON = 4 * 2**20  # bytes: as many ids as a search takes
 MAX_BATCH_JSON = 16 * 2**20  # bytes: as many vectors as a batch takes
@@ -69,6 +69,7 @@ CollectionName = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Name of the collection.", examples=["default"])
 ]
 ImageId = Annotated[int, Field(ge=1, le=MAX_ID, description="Id of the image.", examples=[4503599627370496]), _READ]
+ImageIds = Annotated[list[ImageId], Field(min_length=1, max_length=MAX_IDS, description="Ids of the images.")]
 Page = Annotated[int, Field(ge=1, le=1_000_000), _READ]
 FileName = Annotated[str, Field(min_length=1, max_length=LONGEST_SENT)]
 Label = Annotated[str, Field(max_length=MAX_LABEL, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -139,7 +140,7 @@ class DeletionOptions(Input):
 class Deletion(Input):
     """Which images to delete."""
 
-    ids: Annotated[list[ImageId], Field(min_length=1, max_length=MAX_DELETED, description="Ids of the images.")]
+    ids: ImageIds
     purge: Annotated[
         bool, Field(description="Whether to remove them for good: they cannot be restored from the trash.")
     ] = False

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from services.web.access import of_path
 from services.web.access.auditing import note_images
-from services.web.api.inputs import MAX_DELETED, READ_INTEGER, CollectionPath, Input, Label, checked
+from services.web.api.inputs import MAX_IDS, READ_INTEGER, CollectionPath, Input, Label, checked
 from services.web.api.openapi import Answer, Body, flat_schema
 from services.web.api.operations import api, json_body, reply
 from services.web.clients import web_clients
@@ -50,8 +50,8 @@ class NotedPaths(Input):
     """What is to be noted of the files of a folder."""
 
     source: Annotated[str, Field(max_length=_LONGEST, pattern=r"^[^\x00]*$", description="The folder.")]
-    paths: Annotated[list[NotedPath], Field(max_length=MAX_DELETED)]
-    labels: list[FolderLabels] = Field(default_factory=list, max_length=MAX_DELETED)
+    paths: Annotated[list[NotedPath], Field(max_length=MAX_IDS)]
+    labels: list[FolderLabels] = Field(default_factory=list, max_length=MAX_IDS)
 
 
 @api.operation(

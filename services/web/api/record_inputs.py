@@ -5,10 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from services.web.api.inputs import (
-    MAX_DELETED,
     READ_FLAG,
     READ_INTEGER,
-    ImageId,
+    ImageIds,
     Input,
     Label,
     RecordField,
@@ -44,7 +43,7 @@ class RecordChanges(Input):
 class ManyRecordChanges(RecordChanges):
     """What is to be changed of the records of many images."""
 
-    ids: Annotated[list[ImageId], Field(min_length=1, max_length=MAX_DELETED, description="Ids of the images.")]
+    ids: ImageIds
 
 
 class RecordImport(Input):
@@ -57,9 +56,12 @@ class RecordImport(Input):
     dry_run: Annotated[bool, Field(description="Whether only to tell what would be done."), READ_FLAG] = False
 
 
+ExportFormat = Annotated[Literal["csv", "jsonl", "parquet", "vectors", "npy"], Field(description="Kind of file.")]
+
+
 class RecordExport(Input):
     """Which images to export, and how."""
 
-    format: Annotated[Literal["csv", "jsonl", "parquet", "vectors", "npy"], Field(description="Kind of file.")] = "csv"
+    format: ExportFormat = "csv"
     filter: RecordFilterText = ""
     text: RecordText = ""

@@ -15,6 +15,7 @@ from services.web.api.record_inputs import RecordChanges
 from services.web.api.records import edit_records
 from services.web.clients import WebClients, web_clients
 from services.web.pages.fields import read_fields
+from services.web.pages.selection import MOST_TICKED
 from services.web.problems import FieldError, Problem, invalid
 from services.web.search_requests import search
 from shared.errors import ArtseekError
@@ -44,7 +45,7 @@ class ShownValue:
 class ManyForm(Input):
     """An edit of the images that are ticked, or else of all that a filter finds: a field and its values, one a line."""
 
-    id: Annotated[list[ImageId], Field(max_length=1000, default_factory=list)]
+    id: Annotated[list[ImageId], Field(max_length=MOST_TICKED, default_factory=list)]
 
     filter: RecordFilterText = ""
     text: RecordText = ""

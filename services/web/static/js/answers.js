@@ -46,4 +46,17 @@ export const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms);
 /** Tell of an answer about a job whether asking again makes no sense. */
 export const isFinal = ({ status }) => status >= 400 && status < 500 && status !== 408 && status !== 429;
 
+/** Send a request that answers with a job, and wait for its end; returns what went wrong, "" for nothing. */
+export async function runJob(url, body) {
+  const headers = body ? { "Content-Type": "application/json" } : {};
+  const sent = await ask(url, { method: "POST", headers, body: body && JSON.stringify(body) });
+  if (!sent.ok) return sent.error;
+  for (;;) {
+    const found = await ask(sent.value.url);
+    if (!found.status || isFinal(found)) return found.error;
+    if (found.value?.state === "done") return found.value.rejected.map((item) => item.reason).join("; ");
+    await pause(200);
+  }
+}
+
 export { SILENCE };

@@ -187,6 +187,8 @@ if (form) { // which is there for those who may add images
 
 // Deletion
 
+document.addEventListener("artseek:deleted", refreshPage); // by the tray
+
 const confirm = document.getElementById("confirm");
 const problem = document.getElementById("confirm-problem");
 let deleteButton = null;

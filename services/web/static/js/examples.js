@@ -46,6 +46,10 @@ export function watchExamples(form, search) {
     hold([...wanted].filter(([name]) => name === "like" || name === "unlike"));
     search();
   });
+  document.addEventListener("artseek:examples", ({ detail: { mark, ids } }) => {
+    hold([...marks().filter(([, value]) => !ids.includes(value)), ...ids.map((id) => [mark, id])]);
+    search();
+  });
   document.getElementById("search-marked").addEventListener("click", search);
   document.getElementById("forget-marks").addEventListener("click", () => {
     hold(searched);

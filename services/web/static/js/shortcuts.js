@@ -1,11 +1,13 @@
-// Keys of the search page, for who has the hands on the keyboard. A sheet shows them, and turns them off.
+// Keys of pages that show images, for who has the hands on the keyboard. A sheet shows them, and turns them off.
+
+import { withStorage } from "./storage.js";
 
 const sheet = document.getElementById("shortcuts");
 const enabled = sheet.querySelector("input");
 const OFF = "artseek-shortcuts-off";
 
-const hits = () => [...document.querySelectorAll("#results .work .mount")];
-const current = () => document.activeElement?.closest("#results .work");
+const hits = () => [...document.querySelectorAll("main .work .mount")];
+const current = () => document.activeElement?.closest("main .work");
 
 /** Move the focus to another hit; from outside the hits, to the first. */
 function step(by) {
@@ -32,6 +34,12 @@ const actions = {
   "+": () => press("[data-mark=like]"),
   "=": () => press("[data-mark=like]"),
   "-": () => press("[data-mark=unlike]"),
+  x: () => press("[data-tick]"),
+  X: () => current()?.querySelector("[data-tick]")?.dispatchEvent(new MouseEvent("click", { shiftKey: true, bubbles: true })),
+  t: () => {
+    const open = document.getElementById("tray-open");
+    if (open?.checkVisibility()) open.click();
+  },
   s: () => {
     const again = document.getElementById("search-marked");
     if (again && !again.parentElement.hidden) again.click();
@@ -40,15 +48,6 @@ const actions = {
 
 const isTyping = (element) =>
   element?.isContentEditable || element?.matches?.("textarea, select, input:not([type=checkbox], [type=radio], [type=file], [type=range])");
-
-/** Do something with what the browser keeps for this site; it may keep nothing, and say so by an error. */
-function withStorage(act) {
-  try {
-    return act(localStorage);
-  } catch {
-    return null;
-  }
-}
 
 enabled.checked = withStorage((storage) => storage.getItem(OFF)) === null;
 enabled.addEventListener("change", () => {

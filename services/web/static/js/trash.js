@@ -1,24 +1,11 @@
 // The page of a trash: restores images, and removes them for good.
 
-import { ask, isFinal, pause } from "./answers.js";
+import { runJob } from "./answers.js";
 
 const confirm = document.getElementById("confirm");
 const problem = document.getElementById("trash-problem");
 const status = document.getElementById("trash-status");
 let asked = null; // the button that was pressed
-
-/** Send a request that answers with a job, and wait for its end; returns what went wrong, "" for nothing. */
-async function runJob(url, body) {
-  const headers = body ? { "Content-Type": "application/json" } : {};
-  const sent = await ask(url, { method: "POST", headers, body: body && JSON.stringify(body) });
-  if (!sent.ok) return sent.error;
-  for (;;) {
-    const found = await ask(sent.value.url);
-    if (!found.status || isFinal(found)) return found.error;
-    if (found.value?.state === "done") return found.value.rejected.map((item) => item.reason).join("; ");
-    await pause(200);
-  }
-}
 
 /** Do something to images while their buttons are off, and take them off the page. */
 async function act(works, doing, done, run) {

@@ -1,0 +1,65 @@
+"""A ZIP file of originals, made while it is sent: no more of it is held than a part of one file."""
+
+import time
+import zipfile
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from shared.errors import ObjectNotFound
+from shared.file_names import clean_path
+from shared.rpc.query import Image
+from shared.storage.original_files import OriginalFiles
+from shared.unique_names import UniqueNames
+
+LEFT_OUT: Final = "not in this archive.txt"
+
+
+class _Pieces:
+    """Takes what a ZIP file is written as, until it is taken away to be sent; it cannot be read or rewound."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._pieces.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: what was written is there."""
+
+    def take(self) -> bytes:
+        taken = b"".join(self._pieces)
+        self._pieces.clear()
+        return taken
+
+
+def zip_of(originals: OriginalFiles, images: Iterable[Image]) -> Iterator[bytes]:
+    """Yield the parts of a ZIP file with the originals of images, by their names; pages of a document are one file.
+
+    Originals are not compressed: hardly any could be. A text file in it names those that could not be had.
+    """
+    pieces, names, held, left_out = _Pieces(), UniqueNames(), set[str](), list[str]()
+    names.take(LEFT_OUT)
+    with zipfile.ZipFile(pieces, "w") as archive:  # type: ignore[call-overload]  # it needs to be written to alone
+        for image in images:
+            digest = image.document.digest or image.digest
+            if digest in held:
+                continue
+            held.add(digest)
+            try:
+                parts = originals.stream(digest)
+            except ObjectNotFound as error:
+                left_out.append(f"{image.id} {image.name}: {error}")
+                continue
+            with archive.open(_entry(names.take(clean_path(image.name)), image.added), "w", force_zip64=True) as file:
+                for part in filter(None, parts):
+                    file.write(part)
+                    yield pieces.take()
+        if left_out:
+            archive.writestr(LEFT_OUT, "\n".join(left_out) + "\n")
+    yield pieces.take()
+
+
+def _entry(name: str, seconds: float) -> zipfile.ZipInfo:
+    """Return the head of a file that was added at a time, which ZIP files know from 1980 on."""
+    return zipfile.ZipInfo(name, max(time.gmtime(seconds)[:6], (1980, 1, 1, 0, 0, 0)))
