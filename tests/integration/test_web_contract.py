@@ -173,6 +173,11 @@ def _fit(values: dict[str, Any]) -> None:
         "fields": ["title"] if isinstance(values.get("fields"), list) else {"title": "T"},
     }
     values.update({name: fit for name, fit in fitting.items() if name in values})
+    # The document cannot say that box and proof need a picture beside them, nor which addresses are asked for one.
+    for name in ("box", "proof"):
+        values.pop(name, None)
+    if values.pop("url", None) is not None:
+        values["id"] = KNOWN
     # The document cannot say that a pair has two images, nor that none is merged into itself.
     if "verdict" in values and values.get("a") == values.get("b"):
         values["b"] = values["a"] - 1 or 2
