@@ -6,6 +6,7 @@ import sqlite3  # noqa: F401 -- before TensorFlow, whose own SQLite has no FTS5 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +23,9 @@ _SLOW_FOLDERS = (ROOT / "tests" / "integration", ROOT / "tests" / "browser")
 # On a busy machine a deadline would fail, and generating examples seem slow. `make test-fast` takes the profile "fast".
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fast", settings.get_profile("default"), max_examples=20)
+
+# What hypothesis makes up is to depend on its seed alone, and not on which of our modules a process has imported.
+patch("hypothesis.internal.conjecture.providers.is_local_module_file", return_value=False).start()
 
 enable_onednn()  # before any test imports TensorFlow
 
