@@ -141,7 +141,6 @@ class StoreVacuum:
             return
         try:
             with closing(sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None)) as names:
-                names.execute("PRAGMA journal_mode = DELETE")
                 names.execute("VACUUM")
         except sqlite3.OperationalError as error:
             raise OSError(f"the file of names {file} could not be rewritten: {error}") from error

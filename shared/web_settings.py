@@ -1,13 +1,23 @@
 """What the environment may set about the page: its listening, limits, users and log-in; a part of `Settings`."""
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 
 from shared.addresses import PublicUrl, host_names, networks, origins, without_user
 from shared.fetching.admitted import places
 from shared.group_roles import parse_group_roles
+
+_LISTS: Final[Mapping[str, Callable[[str], Iterable[object]]]] = {
+    "cors_origins": origins,
+    "trusted_proxies": networks,
+    "fetch_allow": places,
+    "allowed_hosts": host_names,
+}
+"""How the settings are read that are lists with commas."""
 
 
 class WebSettings(BaseSettings):
@@ -151,28 +161,13 @@ class WebSettings(BaseSettings):
             raise ValueError("this is no API key: expected one word, as `artseek keys create` prints it")
         return SecretStr(text)
 
-    @field_validator("cors_origins")
-    @classmethod
-    def _are_origins(cls, text: str) -> str:
-        return ",".join(origins(text))
-
     @field_validator("group_roles")
     @classmethod
     def _are_group_roles(cls, text: str) -> str:
         parse_group_roles(text)
         return text
 
-    @field_validator("trusted_proxies")
+    @field_validator(*_LISTS)
     @classmethod
-    def _are_networks(cls, text: str) -> str:
-        return ",".join(map(str, networks(text)))
-
-    @field_validator("fetch_allow")
-    @classmethod
-    def _are_places(cls, text: str) -> str:
-        return ",".join(places(text))
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _are_host_names(cls, text: str) -> str:
-        return ",".join(host_names(text))
+    def _is_list(cls, text: str, info: ValidationInfo) -> str:
+        return ",".join(map(str, _LISTS[str(info.field_name)](text)))

@@ -11,7 +11,7 @@ from shared.rpc.query import Image
 from shared.storage.original_files import OriginalFiles
 from shared.unique_names import UniqueNames
 
-LEFT_OUT: Final = "not in this archive.txt"
+MISSING: Final = "not in this archive.txt"
 
 
 class _Pieces:
@@ -38,8 +38,8 @@ def zip_of(originals: OriginalFiles, images: Iterable[Image]) -> Iterator[bytes]
 
     Originals are not compressed: hardly any could be. A text file in it names those that could not be had.
     """
-    pieces, names, held, left_out = _Pieces(), UniqueNames(), set[str](), list[str]()
-    names.take(LEFT_OUT)
+    pieces, names, held, missing = _Pieces(), UniqueNames(), set[str](), list[str]()
+    names.take(MISSING)
     with zipfile.ZipFile(pieces, "w") as archive:  # type: ignore[call-overload]  # it needs to be written to alone
         for image in images:
             digest = image.document.digest or image.digest
@@ -49,14 +49,14 @@ def zip_of(originals: OriginalFiles, images: Iterable[Image]) -> Iterator[bytes]
             try:
                 parts = originals.stream(digest)
             except ObjectNotFound as error:
-                left_out.append(f"{image.id} {image.name}: {error}")
+                missing.append(f"{image.id} {image.name}: {error}")
                 continue
             with archive.open(_entry(names.take(clean_path(image.name)), image.added), "w", force_zip64=True) as file:
                 for part in filter(None, parts):
                     file.write(part)
                     yield pieces.take()
-        if left_out:
-            archive.writestr(LEFT_OUT, "\n".join(left_out) + "\n")
+        if missing:
+            archive.writestr(MISSING, "\n".join(missing) + "\n")
     yield pieces.take()
 
 

@@ -1,6 +1,7 @@
 """What a visitor does on the pages, and sees there: files to choose and drop, results, tables, charts, pictures."""
 
 import base64
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -82,17 +83,30 @@ def drag_address(page: Page, address: str) -> None:
 
 
 @contextmanager
-def script_held(page: Page, name: str) -> Iterator[None]:
-    """Have a script come only when the block ends, as on a slow machine."""
+def requests_held(page: Page, url: str | re.Pattern[str]) -> Iterator[list[Route]]:
+    """Have requests for a URL answered only when the block ends, as on a slow machine; yields those that have come."""
     held: list[Route] = []
+    is_over = False
 
     def hold(route: Route) -> None:
-        held.append(route)
+        if is_over:
+            route.continue_()
+        else:
+            held.append(route)
 
-    page.route(f"**/js/{name}", hold)
-    yield
-    (script,) = held
-    script.continue_()
+    page.route(url, hold)
+    yield held
+    is_over = True
+    for route in held:
+        route.continue_()
+
+
+@contextmanager
+def script_held(page: Page, name: str) -> Iterator[None]:
+    """Have a script come only when the block ends."""
+    with requests_held(page, f"**/js/{name}") as held:
+        yield
+        assert len(held) == 1
 
 
 def open_search_page(page: Page) -> None:

@@ -1,13 +1,14 @@
 """What holds on every page in a browser: narrow screens, accessible names, hostile file names, no layout shifts."""
 
 import re
+from functools import partial
 from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.browser.actions import jpeg
+from tests.browser.actions import jpeg, requests_held
 from tests.browser.conftest import COLLECTION, Watch
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
@@ -116,6 +117,12 @@ def test_names_and_labels_are_text_and_nothing_else(page: Page, watch: Watch, cl
     watch.expect_status(422)
 
 
+def seen(page: Page, requests: list[Route]) -> list[Route]:
+    """Return the requests that have come, once the page has answered: until then we are told of none."""
+    page.wait_for_timeout(20)
+    return requests
+
+
 def test_pictures_keep_their_place_while_they_load(page: Page, shown: dict[str, bytes]) -> None:
     assert shown
     page.add_init_script(
@@ -123,29 +130,16 @@ def test_pictures_keep_their_place_while_they_load(page: Page, shown: dict[str, 
         const observer = new PerformanceObserver((list) => window.shifts.push(...list.getEntries()));
         observer.observe({ type: "layout-shift" });"""
     )
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    def asked_for() -> list[Route]:
-        page.wait_for_timeout(20)
-        return held
-
     for path in (f"/?collection={COLLECTION}", f"/collections/{COLLECTION}", "/collections"):
-        held.clear()
-        page.route(re.compile("/thumbnail"), hold)
-        page.goto(path, wait_until="domcontentloaded")
-        # What the page does while it arrives itself is no matter of its pictures.
-        laid_out = page.evaluate(
-            """() => new Promise((done) => {
-                requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now())));
-            })"""
-        )
-        eventually(asked_for)
-        for route in held:
-            route.continue_()
-        page.unroute_all()
+        with requests_held(page, re.compile("/thumbnail")) as held:
+            page.goto(path, wait_until="domcontentloaded")
+            # What the page does while it arrives itself is no matter of its pictures.
+            laid_out = page.evaluate(
+                """() => new Promise((done) => {
+                    requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now())));
+                })"""
+            )
+            eventually(partial(seen, page, held))
         page.wait_for_load_state("networkidle")
         assert page.evaluate("[...document.images].some((image) => image.naturalWidth > 1)")
         moved = page.evaluate(

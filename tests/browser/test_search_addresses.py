@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, expect
 
 from services.maintenance.kept_query_tidying import KeptQueryDuty
 from shared.storage.object_store import ObjectStore
-from tests.browser.actions import jpeg, open_search_page, result_names
+from tests.browser.actions import jpeg, open_search_page, requests_held, result_names
 from tests.browser.conftest import COLLECTION, Watch
 from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
@@ -121,21 +121,16 @@ def test_more_hits_do_not_come_in_the_way_of_another_search(page: Page, many: st
     page.goto(f"/?collection={many}")
     page.locator("#results [data-more-like-this]").first.click()
     expect(page.locator(".more-hits")).to_contain_text("12 of 30")
-    names, held = result_names(page), list[Route]()
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    page.route(re.compile(r"/results\?"), hold)
-    page.locator("#results .work").nth(1).locator("[data-more-like-this]").click()
-    expect(page.locator("#results")).to_have_attribute("aria-busy", "true")
-    page.locator(".more-hits").scroll_into_view_if_needed()
-    page.mouse.wheel(0, 4000)
-    page.locator("#results").evaluate(
-        "async () => { for (let frame = 0; frame < 5; frame++) await new Promise(requestAnimationFrame); }"
-    )
-    assert len(held) == 1
-    held[0].continue_()
+    names = result_names(page)
+    with requests_held(page, re.compile(r"/results\?")) as held:
+        page.locator("#results .work").nth(1).locator("[data-more-like-this]").click()
+        expect(page.locator("#results")).to_have_attribute("aria-busy", "true")
+        page.locator(".more-hits").scroll_into_view_if_needed()
+        page.mouse.wheel(0, 4000)
+        page.locator("#results").evaluate(
+            "async () => { for (let frame = 0; frame < 5; frame++) await new Promise(requestAnimationFrame); }"
+        )
+        assert len(held) == 1
     expect(page.locator("#found-title")).to_have_text(f"More like {names[1]}")
 
 

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from services.web.originals_archive import LEFT_OUT, zip_of
+from services.web.originals_archive import MISSING, zip_of
 from shared.errors import ObjectNotFound
 from shared.rpc.query import Image
 
@@ -37,7 +37,7 @@ def test_names_are_safe_and_once_each_and_what_is_lost_is_told() -> None:
         image(4, "gone.jpg", "lost"),
         image(5, "book.pdf", "page 1", document="book"),
         image(6, "book.pdf", "page 2", document="book"),
-        image(7, LEFT_OUT, "seven"),
+        image(7, MISSING, "seven"),
     ]
     parts = list(zip_of(cast("OriginalFiles", Originals()), images))
     assert all(parts)
@@ -50,5 +50,5 @@ def test_names_are_safe_and_once_each_and_what_is_lost_is_told() -> None:
         "etc/Mühle.jpg": "three!",
         "book.pdf": "book!",
         "not in this archive (2).txt": "seven!",
-        LEFT_OUT: "4 gone.jpg: there is no original lost\n",
+        MISSING: "4 gone.jpg: there is no original lost\n",
     }
