@@ -30,7 +30,7 @@ from shared.records.model import field_name
 from shared.rpc.query import MAX_K
 from shared.state import Rejection
 from shared.state.jobs import new_job_id
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 
 _THREADS = 8
 _CANCEL_S = 60.0  # for the evaluator to end what was cancelled
@@ -216,7 +216,7 @@ def _send(system: System, sets: QuerySets, folder: Path, job: str, keep: str | N
         if isinstance(outcome, Rejection):
             return outcome
         query, data = outcome
-        system.store.put(layout.query_key(query.digest), data)
+        system.store.put(evaluation_layout.query_key(query.digest), data)
         return query
 
     with sets.changing(), ThreadPoolExecutor(_THREADS, thread_name_prefix="queries") as pool:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.storage import access_layout, layout
+from shared.storage import access_layout, evaluation_layout, layout
 
 OWN_COMMANDS = "+@all -@admin -@dangerous +info"
 _IDENTITY = ("system", "ready*")
@@ -39,13 +39,13 @@ _OBJECTS_OF_IMAGES = (
     "indexes/",
 )
 _OBJECTS_OF_EVALUATIONS = (
-    layout.EVALUATIONS,
-    layout.EVALUATING,
-    layout.DUPLICATES,
-    layout.DUPLICATING,
-    layout.QUERY_SETS,
-    layout.QUERIES,
-    layout.EMBEDDINGS,
+    evaluation_layout.EVALUATIONS,
+    evaluation_layout.EVALUATING,
+    evaluation_layout.DUPLICATES,
+    evaluation_layout.DUPLICATING,
+    evaluation_layout.QUERY_SETS,
+    evaluation_layout.QUERIES,
+    evaluation_layout.EMBEDDINGS,
 )
 _OBJECTS_OF_THE_SYSTEM = (layout.SYSTEM, layout.RESTORING, ".ready")
 _EVERY_OBJECT = ("",)
@@ -82,7 +82,7 @@ SERVICES: Mapping[str, Rights] = {
                 layout.COLLECTIONS,
                 layout.TRASH,
                 layout.RECORDS,
-                layout.KEPT_QUERIES,
+                evaluation_layout.KEPT_QUERIES,
                 access_layout.ACCESS,
                 access_layout.AUDIT,
             ),

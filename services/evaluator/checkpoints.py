@@ -12,7 +12,7 @@ from shared.errors import ObjectNotFound
 from shared.evaluation.report import SettingReport
 from shared.evaluation.rows import from_parquet, parquet
 from shared.rpc.query import Collection
-from shared.storage import layout
+from shared.storage import evaluation_layout
 from shared.storage.object_store import ObjectStore
 from shared.versioned import StoredKind
 
@@ -49,7 +49,7 @@ class Checkpoints:
 
     def __init__(self, store: ObjectStore, evaluation: str) -> None:
         self._store = store
-        self._prefix = layout.evaluating_prefix(evaluation)
+        self._prefix = evaluation_layout.evaluating_prefix(evaluation)
 
     def begin(self, state: CollectionState) -> None:
         """Note what is evaluated; parts that were made of another state are removed."""

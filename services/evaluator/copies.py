@@ -18,7 +18,7 @@ from shared.images import Decoder, ImageRefused
 from shared.images.likeness import NEAR_COPY, SIDE, Floats, descriptor, likeness
 from shared.index.derivatives import Derivatives, is_needed
 from shared.rpc.query import Image, QueryClient
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 from shared.storage.documents import fetched_page
 from shared.storage.object_store import ObjectStore
 
@@ -182,4 +182,4 @@ def _identical_copy(queries: Queries, place: int, image: Image) -> QueryCopy:
 
 def _original_key(queries: Queries, place: int) -> str:
     digest = queries.digests[place]
-    return layout.original_key(digest) if queries.in_collection[place] else layout.query_key(digest)
+    return layout.original_key(digest) if queries.in_collection[place] else evaluation_layout.query_key(digest)

@@ -31,7 +31,7 @@ from shared.rpc.query import query_pb2 as messages
 from shared.state.attempts import Attempt
 from shared.state.locks import LEASE_S, evaluation_lock
 from shared.state.outcomes import Outcome
-from shared.storage import layout
+from shared.storage import evaluation_layout
 from shared.storage.object_store import ObjectStore
 from shared.timestamps import rfc3339
 from shared.versioned import StoredKind
@@ -235,7 +235,7 @@ class _Parts:
 
     def __init__(self, store: ObjectStore, search: str) -> None:
         self._store = store
-        self._prefix = layout.duplicating_prefix(search)
+        self._prefix = evaluation_layout.duplicating_prefix(search)
 
     def array(self, name: str) -> npt.NDArray[Any] | None:
         """Return an array; None if it is not there."""

@@ -16,7 +16,7 @@ from shared.images import Decoder, ImageRefused
 from shared.rpc.query import Collection, Image, QueryClient
 from shared.rpc.serving import ModelNotFound, ServingClient
 from shared.state import Rejection
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 
 _THREADS = 8
 _BATCH = 32  # images embedded at a time
@@ -187,7 +187,7 @@ class QuerySource:
         return vectors, rejected
 
     def _earlier(self, query: LabelledQuery, collection: Collection) -> npt.NDArray[np.float32] | None:
-        key = layout.embedding_key(collection.model, collection.model_version, query.digest)
+        key = evaluation_layout.embedding_key(collection.model, collection.model_version, query.digest)
         try:
             vector = np.frombuffer(self._clients.store.get(key), dtype="<f4")
         except ObjectNotFound:
@@ -204,7 +204,7 @@ class QuerySource:
             for query in queries:
                 try:
                     pixels[query.digest], _ = self._decoder.decode(
-                        self._clients.store.get(layout.query_key(query.digest)), size=size
+                        self._clients.store.get(evaluation_layout.query_key(query.digest)), size=size
                     )
                 except ImageRefused as refusal:
                     rejected.append(Rejection(query.name, refusal.reason, str(refusal)))
@@ -217,7 +217,7 @@ class QuerySource:
         vectors = dict(zip(pixels, embeddings.astype("<f4", copy=False), strict=True))
 
         def keep(digest: str) -> None:
-            key = layout.embedding_key(collection.model, collection.model_version, digest)
+            key = evaluation_layout.embedding_key(collection.model, collection.model_version, digest)
             self._clients.store.put(key, vectors[digest].tobytes())
 
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="embeddings") as pool:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from shared.clients import Clients
 from shared.errors import ObjectNotFound
 from shared.index.unreported_segments import unreported_segments
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 from shared.storage.object_store import StoredObject
 from shared.storage.renames import Rename
 
@@ -44,11 +44,11 @@ class MovedObjects:
 
     def move_evaluations(self, rename: Rename) -> None:
         """Move the evaluations, of each its report last, which makes it whole."""
-        self._move(layout.evaluations_prefix(rename.old), layout.evaluations_prefix(rename.new))
+        self._move(evaluation_layout.evaluations_prefix(rename.old), evaluation_layout.evaluations_prefix(rename.new))
 
     def move_kept_queries(self, rename: Rename) -> None:
         """Move the pictures that were searched for, so that the addresses of these searches go on."""
-        self._move(layout.kept_queries_prefix(rename.old), layout.kept_queries_prefix(rename.new))
+        self._move(evaluation_layout.kept_queries_prefix(rename.old), evaluation_layout.kept_queries_prefix(rename.new))
 
     def _move(self, old: str, new: str) -> None:
         """Move objects, those of JSON last, which make the others whole."""
@@ -60,7 +60,7 @@ class MovedObjects:
 
     def move_duplicates(self, rename: Rename) -> None:
         """Move what is known of duplicates."""
-        self._move(layout.duplicates_prefix(rename.old), layout.duplicates_prefix(rename.new))
+        self._move(evaluation_layout.duplicates_prefix(rename.old), evaluation_layout.duplicates_prefix(rename.new))
 
     def remove_originals_of_copies(self, rename: Rename) -> None:
         """Remove what was copied; a segment that was written since, and is to be handed over, stays."""

@@ -28,7 +28,7 @@ from shared.backup.snapshot import Entry
 from shared.clients import Clients
 from shared.errors import Invalid, Locked, ObjectNotFound, Unavailable
 from shared.state.locks import segments_lock
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 from shared.storage.catalog import read_manifest
 from shared.storage.documents import Documents
 from shared.storage.object_store import StoredObject
@@ -39,8 +39,14 @@ _log = logging.getLogger(__name__)
 _ORIGINALS = layout.original_key("")
 _OF_SETS = ("vectors/", "tombstones/", "merges/", "indexes/")
 _LEFT_OUT = (layout.DERIVATIVES, layout.FEATURES)  # made again when they are asked for
-_PASSING = (layout.KEPT_QUERIES,)  # what is kept for some days only
-_UNDER_WAY = ("evaluating/", layout.DUPLICATING, layout.EMBEDDING_SETS, layout.RENAMING)  # begun anew after a restore
+_PASSING = (evaluation_layout.KEPT_QUERIES,)  # what is kept for some days only
+# What is begun anew after a restore.
+_UNDER_WAY = (
+    evaluation_layout.EVALUATING,
+    evaluation_layout.DUPLICATING,
+    layout.EMBEDDING_SETS,
+    layout.RENAMING,
+)
 _LITTLE = 500  # objects that may be copied while merges wait
 _ROUNDS = 5
 _ATTEMPTS = 30
@@ -162,7 +168,7 @@ class Contents:
         entries: dict[str, Entry] = {}
         special = {*_OF_SETS, _ORIGINALS, layout.LINKS, layout.TRASH, layout.COLLECTIONS, layout.RECORDS}
         # Query sets before the queries that they name; a set that goes meanwhile is left out.
-        roots = sorted(self._roots() - special, key=lambda root: (root != layout.QUERY_SETS, root))
+        roots = sorted(self._roots() - special, key=lambda root: (root != evaluation_layout.QUERY_SETS, root))
         for root in roots:
             entries |= self._copier.copy(self._store.list(root))
         # A merge of records is written before what it is made of is deleted, and listed behind it.
@@ -171,11 +177,11 @@ class Contents:
         if lost := records.keys() - copied.keys():
             raise _Changed(f"records were merged: {sorted(lost)[:3]}")
         entries |= copied
-        left = self._list(layout.QUERY_SETS).keys()
+        left = self._list(evaluation_layout.QUERY_SETS).keys()
         return {
             key: entry
             for key, entry in without_halves(entries).items()
-            if not key.startswith(layout.QUERY_SETS) or key in left
+            if not key.startswith(evaluation_layout.QUERY_SETS) or key in left
         }
 
     def _check_generations(self, entries: Mapping[str, Entry]) -> None:

@@ -7,14 +7,14 @@ from shared.backup.parallel import each
 from shared.backup.repository import Repository, Spooled, spool
 from shared.backup.snapshot import Entry, fits
 from shared.errors import ObjectNotFound
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 from shared.storage.object_store import ObjectStore, StoredObject
 
 _log = logging.getLogger(__name__)
 
 _THREADS = 8
 _EMPTY = layout.digest_of(b"")
-_BY_DIGEST = (layout.original_key(""), layout.QUERIES)
+_BY_DIGEST = (layout.original_key(""), evaluation_layout.QUERIES)
 """What the keys of objects start with that end with the SHA-256 of their bytes."""
 
 OnProgress = Callable[[int, int], None]
@@ -111,6 +111,6 @@ def without_halves(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     return {
         key: entry
         for key, entry in entries.items()
-        if not (key.startswith(layout.EVALUATIONS) and key.endswith(".json"))
+        if not (key.startswith(evaluation_layout.EVALUATIONS) and key.endswith(".json"))
         or f"{key.removesuffix('.json')}.parquet" in entries
     }

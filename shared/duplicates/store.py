@@ -12,7 +12,7 @@ from typing import Final, get_args
 from shared.duplicates.report import DuplicateReport
 from shared.duplicates.share import Verdict
 from shared.errors import Invalid, NotFound, ObjectNotFound
-from shared.storage import layout
+from shared.storage import evaluation_layout
 from shared.storage.object_store import ObjectStore
 from shared.versioned import StoredKind
 
@@ -39,7 +39,7 @@ class Duplicates:
 
     def ids(self, collection: str) -> list[str]:
         """Return the ids of the reports on a collection, the newest first."""
-        prefix = layout.duplicate_reports_prefix(collection)
+        prefix = evaluation_layout.duplicate_reports_prefix(collection)
         names = (item.key.removeprefix(prefix) for item in self._store.list(prefix))
         return sorted((name.removesuffix(".json") for name in names if name.endswith(".json")), reverse=True)
 
@@ -50,7 +50,7 @@ class Duplicates:
             NotFound: There is none of this id.
             Invalid: It cannot be read; `TooNew` where a newer version wrote it.
         """
-        key = layout.duplicate_report_key(collection, report)
+        key = evaluation_layout.duplicate_report_key(collection, report)
         try:
             data = self._store.get(key)
         except ObjectNotFound:
@@ -59,14 +59,14 @@ class Duplicates:
 
     def put(self, collection: str, report: DuplicateReport) -> None:
         """Write a report, and remove those before the newest few."""
-        key = layout.duplicate_report_key(collection, report.id)
+        key = evaluation_layout.duplicate_report_key(collection, report.id)
         self._store.put(key, _REPORT.dumps(report.to_json()), "application/json")
         for old in self.ids(collection)[KEPT_REPORTS:]:
             self.delete(collection, old)
 
     def delete(self, collection: str, report: str) -> None:
         """Remove a report."""
-        self._store.delete([layout.duplicate_report_key(collection, report)])
+        self._store.delete([evaluation_layout.duplicate_report_key(collection, report)])
 
     # Verdicts
 
@@ -83,7 +83,7 @@ class Duplicates:
         Raises:
             Unavailable: The store does not answer.
         """
-        prefix = layout.verdicts_prefix(collection, *pair)
+        prefix = evaluation_layout.verdicts_prefix(collection, *pair)
         before = [item.key for item in self._store.list(prefix)]
         last = max((int(key.removeprefix(prefix).partition("-")[0], 16) for key in before), default=0)
         name = f"{max(time.time_ns(), last + 1):016x}-{verdict or _OPEN}.json"
@@ -92,7 +92,7 @@ class Duplicates:
 
     def _judged(self, collection: str) -> Iterable[tuple[str, tuple[int, int], tuple[str, str]]]:
         """Yield key, pair, and moment and word of each verdict that is stored."""
-        prefix = layout.verdicts_prefix(collection)
+        prefix = evaluation_layout.verdicts_prefix(collection)
         for item in self._store.list(prefix):
             if found := _NAME.fullmatch(item.key.removeprefix(prefix)):
                 yield item.key, (int(found[1]), int(found[2])), (found[3], found[4])
@@ -122,4 +122,4 @@ class Duplicates:
 
     def drop(self, collection: str) -> None:
         """Remove all that is known of a collection's duplicates."""
-        self._store.delete([item.key for item in self._store.list(layout.duplicates_prefix(collection))])
+        self._store.delete([item.key for item in self._store.list(evaluation_layout.duplicates_prefix(collection))])

@@ -5,7 +5,7 @@ from operator import itemgetter
 
 from shared.errors import NotFound, ObjectNotFound
 from shared.evaluation.report import EvaluationReport
-from shared.storage import layout
+from shared.storage import evaluation_layout
 from shared.storage.object_store import ObjectStore
 from shared.versioned import StoredKind
 
@@ -20,8 +20,9 @@ class Evaluations:
 
     def ids(self, collection: str | None = None) -> list[tuple[str, str]]:
         """Return collection and id of all evaluations, or of those of a collection, the newest first."""
-        prefix = layout.EVALUATIONS if collection is None else layout.evaluations_prefix(collection)
-        keys = (item.key.removeprefix(layout.EVALUATIONS) for item in self._store.list(prefix))
+        whole = evaluation_layout.EVALUATIONS
+        prefix = whole if collection is None else evaluation_layout.evaluations_prefix(collection)
+        keys = (item.key.removeprefix(whole) for item in self._store.list(prefix))
         paths = [key.removesuffix(".json").partition("/") for key in keys if key.endswith(".json")]
         return sorted(((name, evaluation) for name, _, evaluation in paths), key=itemgetter(1), reverse=True)
 
@@ -43,7 +44,7 @@ class Evaluations:
             NotFound: There is no such evaluation.
             Invalid: It cannot be read; `TooNew` where a newer version wrote it.
         """
-        key = layout.evaluation_key(collection, evaluation)
+        key = evaluation_layout.evaluation_key(collection, evaluation)
         try:
             data = self._store.get(key)
         except ObjectNotFound:
@@ -54,14 +55,15 @@ class Evaluations:
 
     def put(self, collection: str, report: EvaluationReport, rows: bytes) -> None:
         """Write an evaluation: its rows as Parquet, then its JSON, which makes it whole."""
-        self._store.put(layout.evaluation_rows_key(collection, report.id), rows)
+        self._store.put(evaluation_layout.evaluation_rows_key(collection, report.id), rows)
         data = _EVALUATION.dumps(report.to_json())
-        self._store.put(layout.evaluation_key(collection, report.id), data, "application/json")
+        self._store.put(evaluation_layout.evaluation_key(collection, report.id), data, "application/json")
 
     def delete(self, collection: str, evaluation: str) -> None:
         """Remove an evaluation, or what was written of one that came to nothing."""
-        self._store.delete([layout.evaluation_rows_key(collection, evaluation)])
-        self._store.delete([layout.evaluation_key(collection, evaluation)])  # last: without it, nobody finds the rest
+        self._store.delete([evaluation_layout.evaluation_rows_key(collection, evaluation)])
+        # The report last: without it, nobody finds the rest.
+        self._store.delete([evaluation_layout.evaluation_key(collection, evaluation)])
 
 
 def unknown_evaluation(evaluation: str) -> NotFound:

@@ -15,7 +15,7 @@ from typing import Any
 from shared.errors import Invalid, NotFound, ObjectNotFound
 from shared.state import State
 from shared.state.locks import QUERY_SETS_LOCK
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 from shared.storage.object_store import ObjectStore
 from shared.versioned import StoredKind
 
@@ -84,7 +84,7 @@ class QuerySets:
     def add(self, queries: QuerySet, *, user: str | None = None, name: str | None = None) -> None:
         """Write a set whose originals are stored, for an evaluation or under a name; the caller holds the lock."""
         self._store.put(
-            layout.query_set_key(queries.digest),
+            evaluation_layout.query_set_key(queries.digest),
             _QUERY_SET.dumps({"queries": [asdict(query) for query in queries.queries]}),
             _JSON,
         )
@@ -99,7 +99,7 @@ class QuerySets:
         Raises:
             NotFound: There is no such set.
         """
-        key = layout.query_set_key(digest)
+        key = evaluation_layout.query_set_key(digest)
         try:
             data = self._store.get(key)
         except ObjectNotFound:
@@ -109,15 +109,15 @@ class QuerySets:
     def replace(self, digest: str, queries: Iterable[LabelledQuery]) -> None:
         """Write a set anew under the digest that it was named by; the caller holds the lock."""
         data = _QUERY_SET.dumps({"queries": [asdict(query) for query in queries]})
-        self._store.put(layout.query_set_key(digest), data, _JSON)
+        self._store.put(evaluation_layout.query_set_key(digest), data, _JSON)
 
     def use(self, digest: str, user: str) -> None:
         """Note that an evaluation uses a set."""
-        self._store.put(layout.query_set_users_prefix(digest) + user, b"")
+        self._store.put(evaluation_layout.query_set_users_prefix(digest) + user, b"")
 
     def used_by(self, user: str) -> list[str]:
         """Return the digests of the sets that an evaluation uses."""
-        keys = (item.key for item in self._store.list(layout.QUERY_SETS))
+        keys = (item.key for item in self._store.list(evaluation_layout.QUERY_SETS))
         return [key.split("/")[1] for key in keys if key.endswith(f"/users/{user}")]
 
     # Names
@@ -130,7 +130,7 @@ class QuerySets:
         """
         layout.collection_name(name)
         value = {"name": name, "set": digest, "created": time.time()}
-        self._store.put(layout.kept_set_key(name), _KEPT_SET.dumps(value), _JSON)
+        self._store.put(evaluation_layout.kept_set_key(name), _KEPT_SET.dumps(value), _JSON)
 
     def kept(self, name: str) -> str:
         """Return the digest of the set that is kept under a name.
@@ -140,7 +140,7 @@ class QuerySets:
             NotFound: There is none.
         """
         layout.collection_name(name)
-        key = layout.kept_set_key(name)
+        key = evaluation_layout.kept_set_key(name)
         try:
             data = self._store.get(key)
         except ObjectNotFound:
@@ -155,13 +155,13 @@ class QuerySets:
             NotFound: There is none.
         """
         digest = self.kept(name)
-        self._store.delete([layout.kept_set_key(name)])
+        self._store.delete([evaluation_layout.kept_set_key(name)])
         self.release(digest)
 
     def names(self) -> list[str]:
         """Return the names that sets are kept under, sorted."""
-        keys = (item.key for item in self._store.list(layout.KEPT_SETS))
-        return sorted(key.removeprefix(layout.KEPT_SETS).removesuffix(".json") for key in keys)
+        keys = (item.key for item in self._store.list(evaluation_layout.KEPT_SETS))
+        return sorted(key.removeprefix(evaluation_layout.KEPT_SETS).removesuffix(".json") for key in keys)
 
     # The end
 
@@ -172,8 +172,8 @@ class QuerySets:
         """
         with self.changing():
             if user is not None:
-                self._store.delete([layout.query_set_users_prefix(digest) + user])
-            if any(True for _ in self._store.list(layout.query_set_users_prefix(digest))):
+                self._store.delete([evaluation_layout.query_set_users_prefix(digest) + user])
+            if any(True for _ in self._store.list(evaluation_layout.query_set_users_prefix(digest))):
                 return
             if digest in {self.kept(name) for name in self.names()}:
                 return
@@ -181,7 +181,7 @@ class QuerySets:
                 digests = {query.digest for query in self.get(digest).queries}
             except NotFound:
                 return
-            self._store.delete([layout.query_set_key(digest)])
+            self._store.delete([evaluation_layout.query_set_key(digest)])
             self.forget(digests)
 
     def forget(self, digests: Iterable[str]) -> None:
@@ -189,11 +189,11 @@ class QuerySets:
         unused = set(digests)
         for set_digest in self.digests():
             unused -= {query.digest for query in self.get(set_digest).queries}
-        self._store.delete([layout.query_key(digest) for digest in sorted(unused)])
+        self._store.delete([evaluation_layout.query_key(digest) for digest in sorted(unused)])
 
     def digests(self) -> set[str]:
         """Return the digests of all sets."""
-        keys = (item.key for item in self._store.list(layout.QUERY_SETS))
+        keys = (item.key for item in self._store.list(evaluation_layout.QUERY_SETS))
         return {key.split("/")[1] for key in keys if key.endswith("/queries.json")}
 
 

@@ -11,7 +11,7 @@ from shared.evaluation.evaluations import Evaluations
 from shared.evaluation.query_sets import QuerySets
 from shared.evaluation.report import EvaluationReport
 from shared.evaluation.rows import parquet, rows_of
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 
 NO_DIGEST = "0" * 64
 
@@ -58,7 +58,7 @@ class EvaluationRedactor:
             layout.image_id(digest)
             for digest, holder in zip(named, holders, strict=True)
             if holder is None
-            and not self._store.exists(layout.query_key(digest))
+            and not self._store.exists(evaluation_layout.query_key(digest))
             and not self._store.exists(layout.trash_key(collection, digest))
         }
         if gone:
@@ -100,7 +100,7 @@ class EvaluationRedactor:
                 kept = tuple(query for query in queries.queries if not _is_of(query.digest, image_ids))
                 if len(kept) < len(queries.queries):
                     self._query_sets.replace(set_digest, kept)
-        for prefix in (layout.QUERIES, layout.EMBEDDINGS):
+        for prefix in (evaluation_layout.QUERIES, evaluation_layout.EMBEDDINGS):
             keys = [item.key for item in self._store.list(prefix)]
             self._store.delete([key for key in keys if _is_of(key.rpartition("/")[2], image_ids)])
         return unreadable

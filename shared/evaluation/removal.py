@@ -5,7 +5,7 @@ from shared.evaluation.evaluations import Evaluations
 from shared.evaluation.query_sets import QuerySets
 from shared.state import State
 from shared.state.locks import evaluation_lock
-from shared.storage import layout
+from shared.storage import evaluation_layout
 from shared.storage.object_store import ObjectStore
 
 _WAIT_S = 5.0  # for the lock, which the evaluator holds for a moment after its report
@@ -30,7 +30,7 @@ def remove_evaluation(store: ObjectStore, state: State, evaluation: str) -> None
     evaluations, sets = Evaluations(store), QuerySets(store, state)
     collection = evaluations.find(evaluation)
     with state.locks.hold(evaluation_lock(evaluation), wait_s=_WAIT_S):
-        store.delete([item.key for item in store.list(layout.evaluating_prefix(evaluation))])
+        store.delete([item.key for item in store.list(evaluation_layout.evaluating_prefix(evaluation))])
         for digest in sets.used_by(evaluation):
             sets.release(digest, evaluation)
         evaluations.delete(collection, evaluation)

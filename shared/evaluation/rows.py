@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared.errors import Invalid, NotFound, ObjectNotFound
-from shared.storage import layout
+from shared.storage import evaluation_layout
 from shared.storage.object_store import ObjectStore
 from shared.versioned import StoredKind
 
@@ -75,7 +75,7 @@ def rows_of(store: ObjectStore, collection: str, evaluation: str, *, run: str | 
         NotFound: There is no such evaluation.
     """
     try:
-        data = store.get(layout.evaluation_rows_key(collection, evaluation))
+        data = store.get(evaluation_layout.evaluation_rows_key(collection, evaluation))
     except ObjectNotFound:
         raise NotFound(f"the collection {collection!r} has no evaluation {evaluation[:80]!r}") from None
     return from_parquet(data, run=run)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.errors import ObjectNotFound
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 from shared.storage.object_store import ObjectStore
 from shared.versioned import StoredKind
 
@@ -50,16 +50,16 @@ class KeptQueries:
     def keep(self, collection: str, data: bytes, name: str) -> KeptQuery:
         """Keep a picture that was searched for in a collection."""
         digest, stored = layout.digest_of(data), self._clock()
-        key = layout.new_kept_query(collection, digest, stored)
+        key = evaluation_layout.new_kept_query(collection, digest, stored)
         self._store.put(key, data)
         self._store.put(f"{key}.json", _KIND.dumps({"name": name, "stored": stored}), "application/json")
         return KeptQuery(key, digest, name, stored)
 
     def find(self, collection: str, digest: str, *, days: float) -> KeptQuery | None:
         """Return the picture with a digest that was kept last; None if none was within so many days."""
-        keys = [item.key for item in self._store.list(layout.kept_query_prefix(collection, digest))]
+        keys = [item.key for item in self._store.list(evaluation_layout.kept_query_prefix(collection, digest))]
         for key in sorted(keys, reverse=True):
-            place = layout.kept_query_of(key)
+            place = evaluation_layout.kept_query_of(key)
             if place is None or not key.endswith(".json") or self._clock() > place[1] + days * _DAY_S:
                 continue
             try:
@@ -79,15 +79,15 @@ class KeptQueries:
 
     def drop(self, collection: str) -> None:
         """Delete what was searched for in a collection."""
-        self._store.delete([item.key for item in self._store.list(layout.kept_queries_prefix(collection))])
+        self._store.delete([item.key for item in self._store.list(evaluation_layout.kept_queries_prefix(collection))])
 
     def tidy(self, *, days: float) -> int:
         """Delete what was kept for so many days; returns how many objects."""
         last = self._clock() - days * _DAY_S - (_GRACE_S if days else 0.0)
         old = [
             item.key
-            for item in self._store.list(layout.KEPT_QUERIES)
-            if (place := layout.kept_query_of(item.key)) is not None and place[1] <= last
+            for item in self._store.list(evaluation_layout.KEPT_QUERIES)
+            if (place := evaluation_layout.kept_query_of(item.key)) is not None and place[1] <= last
         ]
         self._store.delete(sorted(old, reverse=True))  # the JSON first
         return len(old)

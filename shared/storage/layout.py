@@ -16,20 +16,9 @@ set-aside/<sha256>.json                               images that killed their w
 documents/<sha256>.json                               how many pages an original has, where it has several
 trash/<collection>/<sha256>.json                      images that were deleted, and can be restored for a while
 records/<collection>/<change>.jsonl.gz                what is known of the images: changes, and merges of changes
-evaluations/<collection>/<id>.json, .parquet          how good a collection's answers were found to be
-evaluating/<id>/<part>                                parts of an evaluation that is under way
-duplicates/<collection>/reports/<id>.json             which images of a collection show the same
-duplicates/<collection>/verdicts/<a>-<b>/<verdict>    what somebody judged of a pair of images
-duplicating/<id>/<part>                               parts of a search for duplicates that is under way
 renames/<name>.json                                   what a collection is called now that had this name
 renaming/<name>.json                                  which collection is just being given this name
-querysets/<digest>/queries.json                       a set of labelled queries, by its content
-querysets/<digest>/users/<id>                         empty markers: this evaluation used it
-querysets/names/<name>.json                           which set is kept under a name
-queries/<sha256>                                      originals of queries, shared by all sets
-embeddings/<model>/<version>/<sha256>                 embeddings of queries
-kept-queries/<collection>/<sha256>/<time>-<random>    pictures that were searched for, kept for a while
-kept-queries/<collection>/<sha256>/….json             what each was called, and when it was searched for
+evaluations/ … kept-queries/                          evaluations, duplicates, queries: see `evaluation_layout`
 access/, audit/                                       accounts and the like: see `access_layout`
 system.json                                           which system this store belongs to
 restoring.json                                        only while a backup is restored: which, and how far
@@ -45,7 +34,6 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 from shared.errors import Invalid
 
@@ -57,7 +45,6 @@ DERIVATIVES = "derivatives/"
 FEATURES = "features/"
 DOCUMENTS = "documents/"
 VECTORS = "vectors/"
-EVALUATING = "evaluating/"
 COLLECTIONS = "collections/"
 EMBEDDING_SETS = "embedding-sets/"
 SET_ASIDE = "set-aside/"
@@ -65,24 +52,13 @@ TRASH = "trash/"
 RECORDS = "records/"
 RENAMES = "renames/"
 RENAMING = "renaming/"
-EVALUATIONS = "evaluations/"
-DUPLICATES = "duplicates/"
-DUPLICATING = "duplicating/"
-QUERY_SETS = "querysets/"
-KEPT_SETS = "querysets/names/"
-QUERIES = "queries/"
-EMBEDDINGS = "embeddings/"
-KEPT_QUERIES = "kept-queries/"
 _MERGED = "merged-"
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_GENERATION = re.compile(rf"indexes/{_NAME.pattern}(?:\.\d+)?/(\d+)\.(?:npz|json)")
+DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_GENERATION = re.compile(rf"indexes/{NAME_PATTERN.pattern}(?:\.\d+)?/(\d+)\.(?:npz|json)")
 _TOMBSTONE = re.compile(r"tombstones/[^/]+/([^/]+)/([0-9]+)")
-_TRASH_ENTRY = re.compile(rf"trash/({_NAME.pattern})/({_DIGEST.pattern})\.json")
-_RECORD_CHANGE = re.compile(rf"records/({_NAME.pattern})/([0-9a-f]{{16}}-[0-9a-f]{{8}})\.jsonl\.gz")
-_KEPT_QUERY = re.compile(
-    rf"{KEPT_QUERIES}{_NAME.pattern}/({_DIGEST.pattern})/([0-9a-f]{{12}})-[0-9a-f]{{8}}(?:\.json)?"
-)
+_TRASH_ENTRY = re.compile(rf"trash/({NAME_PATTERN.pattern})/({DIGEST_PATTERN.pattern})\.json")
+_RECORD_CHANGE = re.compile(rf"records/({NAME_PATTERN.pattern})/([0-9a-f]{{16}}-[0-9a-f]{{8}})\.jsonl\.gz")
 ID_BITS = 53  # what a JSON number holds exactly in every language
 
 
@@ -92,7 +68,7 @@ def collection_name(name: str) -> str:
     Raises:
         Invalid: It is not 1 to 63 lower-case letters, digits, ``-`` and ``_``, starting with a letter or digit.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME_PATTERN.fullmatch(name):
         raise Invalid(
             f"{name[:80]!r} cannot name a collection: use 1 to 63 of a-z, 0-9, '-' and '_', "
             "starting with a letter or digit"
@@ -117,7 +93,7 @@ def digest_of_file(path: Path) -> str:
 
 def is_digest(text: str) -> bool:
     """Return whether a text is a SHA-256 in hexadecimal digits."""
-    return _DIGEST.fullmatch(text) is not None
+    return DIGEST_PATTERN.fullmatch(text) is not None
 
 
 def image_id(digest: str) -> int:
@@ -342,99 +318,3 @@ def record_change_of(key: str) -> tuple[str, str] | None:
     """Return the collection and the name of the change of records with this key; None for any other key."""
     found = _RECORD_CHANGE.fullmatch(key)
     return (found[1], found[2]) if found else None
-
-
-def evaluations_prefix(collection: str) -> str:
-    """Return what the keys of a collection's evaluations start with."""
-    return f"{EVALUATIONS}{collection}/"
-
-
-def evaluation_key(collection: str, evaluation: str) -> str:
-    """Return the key of an evaluation."""
-    return f"{evaluations_prefix(collection)}{evaluation}.json"
-
-
-def evaluation_rows_key(collection: str, evaluation: str) -> str:
-    """Return the key of an evaluation's rows, one for each query of each run."""
-    return f"{evaluations_prefix(collection)}{evaluation}.parquet"
-
-
-def evaluating_prefix(evaluation: str) -> str:
-    """Return what the keys of the parts of an evaluation under way start with."""
-    return f"{EVALUATING}{evaluation}/"
-
-
-def duplicates_prefix(collection: str) -> str:
-    """Return what the keys of all that is known of a collection's duplicates start with."""
-    return f"{DUPLICATES}{collection}/"
-
-
-def duplicate_reports_prefix(collection: str) -> str:
-    """Return what the keys of the reports on a collection's duplicates start with."""
-    return f"{duplicates_prefix(collection)}reports/"
-
-
-def duplicate_report_key(collection: str, report: str) -> str:
-    """Return the key of a report on a collection's duplicates."""
-    return f"{duplicate_reports_prefix(collection)}{report}.json"
-
-
-def verdicts_prefix(collection: str, a: int | None = None, b: int | None = None) -> str:
-    """Return what the keys of the verdicts on pairs of a collection start with, or of those on one pair."""
-    return f"{duplicates_prefix(collection)}verdicts/" + (f"{a}-{b}/" if a is not None else "")
-
-
-def duplicating_prefix(search: str) -> str:
-    """Return what the keys of the parts of a search for duplicates under way start with."""
-    return f"{DUPLICATING}{search}/"
-
-
-def query_set_prefix(digest: str) -> str:
-    """Return what the keys of a query set start with."""
-    return f"{QUERY_SETS}{digest}/"
-
-
-def query_set_key(digest: str) -> str:
-    """Return the key of a query set."""
-    return f"{query_set_prefix(digest)}queries.json"
-
-
-def query_set_users_prefix(digest: str) -> str:
-    """Return what the keys of the markers of a query set's users start with."""
-    return f"{query_set_prefix(digest)}users/"
-
-
-def kept_set_key(name: str) -> str:
-    """Return the key of the object that says which query set is kept under a name."""
-    return f"{KEPT_SETS}{name}.json"
-
-
-def query_key(digest: str) -> str:
-    """Return the key of a query's original."""
-    return f"{QUERIES}{digest}"
-
-
-def embedding_key(model: str, version: int, digest: str) -> str:
-    """Return the key of a query's embedding."""
-    return f"{EMBEDDINGS}{quote(model, safe='')}/{version}/{digest}"
-
-
-def kept_queries_prefix(collection: str) -> str:
-    """Return what the keys of the pictures start with that were searched for in a collection."""
-    return f"{KEPT_QUERIES}{collection}/"
-
-
-def kept_query_prefix(collection: str, digest: str) -> str:
-    """Return what the keys start with under which a picture is kept that was searched for in a collection."""
-    return f"{kept_queries_prefix(collection)}{digest}/"
-
-
-def new_kept_query(collection: str, digest: str, stored: float) -> str:
-    """Return a key for a picture that was searched for, never given twice; `stored` in seconds since 1970."""
-    return f"{kept_query_prefix(collection, digest)}{int(1000 * stored):012x}-{secrets.token_hex(4)}"
-
-
-def kept_query_of(key: str) -> tuple[str, float] | None:
-    """Return the digest of a kept query and when it was stored, by its key or that of its JSON; None for another."""
-    found = _KEPT_QUERY.fullmatch(key)
-    return (found[1], int(found[2], 16) / 1000) if found else None

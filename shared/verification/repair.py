@@ -12,7 +12,7 @@ from shared.index.bucket_surplus import remove_surplus
 from shared.index.originals import Originals
 from shared.messaging.worker import WorkerClients
 from shared.state import Change
-from shared.storage import layout, segments
+from shared.storage import evaluation_layout, layout, segments
 from shared.storage.catalog import EmbeddingSet
 from shared.storage.original_files import OriginalFiles
 from shared.verification.findings import OF_LINKS, REBUILT, TOLD_BY_REPAIR, Finding, Kind, Report
@@ -58,7 +58,7 @@ class Repairer:
             Originals(self._clients, self._clients.queue).delete_unheld(sorted(loose["original-unheld"].keys))
         if "evaluation-leftover" in loose:
             for job in loose["evaluation-leftover"].keys:
-                for prefix in (layout.evaluating_prefix(job), layout.duplicating_prefix(job)):
+                for prefix in (evaluation_layout.evaluating_prefix(job), evaluation_layout.duplicating_prefix(job)):
                     self._store.delete([item.key for item in self._store.list(prefix)])
         return lost
 

@@ -4,7 +4,7 @@ from shared.clients import Clients
 from shared.errors import Invalid, NotFound
 from shared.evaluation.evaluations import Evaluations
 from shared.evaluation.query_sets import QuerySets
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 from shared.storage.catalog import EmbeddingSet
 from shared.verification.findings import Damage
 
@@ -45,8 +45,8 @@ class StoreCheck:
             except Invalid:
                 damage.add("evaluation-unreadable", name, [evaluation])
         if only is None:
-            begun = {item.key.split("/")[1] for item in self._store.list(layout.EVALUATING)}
-            begun |= {item.key.split("/")[1] for item in self._store.list(layout.DUPLICATING)}
+            begun = {item.key.split("/")[1] for item in self._store.list(evaluation_layout.EVALUATING)}
+            begun |= {item.key.split("/")[1] for item in self._store.list(evaluation_layout.DUPLICATING)}
             damage.add("evaluation-leftover", None, (job for job in begun if not self._is_under_way(job)))
 
     def _is_under_way(self, job: str) -> bool:
@@ -57,7 +57,9 @@ class StoreCheck:
 
     def query_sets(self, damage: Damage) -> None:
         """Check that query sets can be read, and have the originals of their queries."""
-        stored = {item.key.removeprefix(layout.QUERIES) for item in self._store.list(layout.QUERIES)}
+        stored = {
+            item.key.removeprefix(evaluation_layout.QUERIES) for item in self._store.list(evaluation_layout.QUERIES)
+        }
         for digest in self._query_sets.digests():
             try:
                 queries = self._query_sets.get(digest).queries

@@ -13,7 +13,7 @@ from shared.messaging.celery_app import make_app
 from shared.messaging.task_queue import EVALUATE
 from shared.state import connect
 from shared.state.recall_log import HourOfRecall, RecallLog, hour_of
-from shared.storage import layout
+from shared.storage import evaluation_layout
 from shared.storage.object_store import ObjectStore
 from tests.browser.actions import all_pictures, drawn, row
 from tests.browser.conftest import Watch
@@ -143,12 +143,15 @@ def test_an_evaluation_from_before_copies_were_looked_for_is_shown(
 ) -> None:
     store = ObjectStore.from_settings(stack.settings)
     evaluations, old = Evaluations(store), "0" * 20
-    made = json.loads(store.get(layout.evaluation_key(NAME, report["id"]))) | {"id": old}
+    made = json.loads(store.get(evaluation_layout.evaluation_key(NAME, report["id"]))) | {"id": old}
     del made["query_set"]["copies"], made["query_set"]["unchecked"], made["format"]
     for run in [*made["runs"], *(run for setting in made["grid"] for run in setting["runs"])]:
         del run["without_copies"]
-    store.put(layout.evaluation_rows_key(NAME, old), store.get(layout.evaluation_rows_key(NAME, report["id"])))
-    store.put(layout.evaluation_key(NAME, old), json.dumps(made).encode(), "application/json")
+    store.put(
+        evaluation_layout.evaluation_rows_key(NAME, old),
+        store.get(evaluation_layout.evaluation_rows_key(NAME, report["id"])),
+    )
+    store.put(evaluation_layout.evaluation_key(NAME, old), json.dumps(made).encode(), "application/json")
     try:
         page.goto(f"/evaluations/{NAME}/{old}")
         expect(page.locator("#queries")).to_have_text("13")

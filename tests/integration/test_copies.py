@@ -19,7 +19,7 @@ from shared.messaging.messages import EvaluationRequest
 from shared.messaging.worker import connect_worker
 from shared.state import Jobs, connect
 from shared.state.jobs import new_job_id
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 from shared.storage.object_store import ObjectStore
 from tests.support.stack import Stack
 from tests.support.web_client import picture
@@ -137,7 +137,7 @@ def test_originals_that_are_gone_are_counted_and_nothing_fails(stack: Stack, rep
     store = ObjectStore.from_settings(stack.settings)
     request = EvaluationRequest(k=K, query_set=report["query_set"]["digest"], kept=NAME)
     names = {one["name"]: one["digest"] for one in report["query_set"]["copies"]}
-    gone = layout.query_key(names[f"{CLASSES[0]}/half.jpg"])
+    gone = evaluation_layout.query_key(names[f"{CLASSES[0]}/half.jpg"])
     data = store.get(gone)
     store.delete([gone])
     try:
@@ -201,5 +201,5 @@ def test_an_evaluation_is_cancelled_while_it_compares(
     evaluator.evaluate(job=job, collection=NAME, request=request)
     assert jobs.get(job).done
     store = ObjectStore.from_settings(stack.settings)
-    assert not [item.key for item in store.list(layout.evaluating_prefix(job))]
+    assert not [item.key for item in store.list(evaluation_layout.evaluating_prefix(job))]
     assert (NAME, job) not in Evaluations(store).ids(NAME)

@@ -17,7 +17,7 @@ from shared.errors import NotFound
 from shared.messaging.worker import connect_worker
 from shared.state import Jobs, connect
 from shared.state.jobs import new_job_id
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 from shared.storage.object_store import ObjectStore
 from tests.support.eventually import eventually
 from tests.support.pictures import detailed
@@ -166,7 +166,7 @@ def test_a_search_whose_worker_dies_goes_on_where_it_was(
     attempt(None)
     assert len(compared) == len(set(compared)) == found["report"]["compared"]
     assert duplicates.get(NAME, job).pairs == duplicates.get(NAME, found["report"]["id"]).pairs
-    assert not list(ObjectStore.from_settings(stack.settings).list(layout.duplicating_prefix(job)))
+    assert not list(ObjectStore.from_settings(stack.settings).list(evaluation_layout.duplicating_prefix(job)))
 
 
 def test_a_search_that_is_cancelled_leaves_nothing(
@@ -186,7 +186,7 @@ def test_a_search_that_is_cancelled_leaves_nothing(
     search.search(job=job, collection=NAME)
     assert jobs.get(job).state == "cancelled"
     assert job not in duplicates.ids(NAME)
-    assert not list(ObjectStore.from_settings(stack.settings).list(layout.duplicating_prefix(job)))
+    assert not list(ObjectStore.from_settings(stack.settings).list(evaluation_layout.duplicating_prefix(job)))
 
 
 def test_a_pair_that_is_judged_to_be_different_is_not_shown_again(

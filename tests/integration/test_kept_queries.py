@@ -5,8 +5,9 @@ import pytest
 from shared.errors import ObjectNotFound, TooNew
 from shared.state import Client
 from shared.state.rates import Allowance, Rates
+from shared.storage.evaluation_layout import KEPT_QUERIES
 from shared.storage.kept_queries import KeptQueries
-from shared.storage.layout import KEPT_QUERIES, digest_of
+from shared.storage.layout import digest_of
 from shared.storage.object_store import ObjectStore
 
 DAY = 24 * 3600.0

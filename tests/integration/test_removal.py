@@ -14,7 +14,7 @@ from shared.evaluation.removal import remove_evaluation
 from shared.state import Client as Redis
 from shared.state import State
 from shared.state.locks import evaluation_lock
-from shared.storage import access_layout, layout
+from shared.storage import access_layout, evaluation_layout, layout
 from shared.storage.kept_queries import KeptQueries
 from shared.storage.object_store import ObjectStore
 from tests.support.evaluation_reports import a_report, a_run
@@ -183,18 +183,18 @@ def test_query_sets_go_with_the_last_evaluation_that_used_them(
     state = State.of(redis)
     sets, evaluations = QuerySets(store, state), Evaluations(store)
     queries = QuerySet.of([LabelledQuery("1" * 64, "a.png", "forms", 3)])
-    store.put(layout.query_key("1" * 64), b"png")
+    store.put(evaluation_layout.query_key("1" * 64), b"png")
     for evaluation in ("first", "second"):
         sets.add(queries, user=evaluation)
         evaluations.put("art", a_report([a_run("exact-cosine-all")], id=evaluation), b"rows")
-        store.put(layout.evaluating_prefix(evaluation) + "copies0.json", b"{}")
+        store.put(evaluation_layout.evaluating_prefix(evaluation) + "copies0.json", b"{}")
     remove_evaluation(store, state, "first")
     assert not [item.key for item in store.list("") if "first" in item.key]
     assert sets.get(queries.digest) == queries
     monkeypatch.setattr(removal, "_WAIT_S", 0.0)
     with state.locks.hold(evaluation_lock("second")), pytest.raises(Locked):
         remove_evaluation(store, state, "second")
-    store.put(layout.evaluation_key("art", "second"), b'{"format": 99}')  # one that cannot be read goes too
+    store.put(evaluation_layout.evaluation_key("art", "second"), b'{"format": 99}')  # one that cannot be read goes too
     remove_evaluation(store, state, "second")
     assert [item.key for item in store.list("") if not item.key.startswith(".")] == []
     with pytest.raises(NotFound):

@@ -13,7 +13,7 @@ from shared.records.model import Value
 from shared.records.record_store import RecordStore
 from shared.state.locks import segments_lock
 from shared.state.outcomes import REFUSED
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 from shared.storage.catalog import Catalog
 from shared.storage.kept_queries import KeptQueries
 from shared.storage.trash import Trash
@@ -206,7 +206,7 @@ def test_a_collection_that_is_deleted_in_the_middle_of_its_rename_is_gone(
     parts.maintenance().dropper.drop(job=parts.job("d", kind="drop"), collection="art")
     assert "no collection 'art'" in renamed(parts, "art", "prints")[0]
     left = {item.key for item in parts.store.list("")}
-    assert not [key for key in left if not key.startswith(layout.EVALUATIONS)]
+    assert not [key for key in left if not key.startswith(evaluation_layout.EVALUATIONS)]
 
 
 def test_the_query_service_follows_a_rename_with_the_files_that_it_has(parts: Parts, tmp_path: Path) -> None:

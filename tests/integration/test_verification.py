@@ -11,7 +11,7 @@ from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
 from shared.index.generations import Generation
 from shared.index.originals import Originals
 from shared.state import IndexState
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 from shared.storage.catalog import EmbeddingSet
 from shared.storage.trash import Trash
 from shared.verification import verifier
@@ -44,7 +44,7 @@ def art(parts: Parts) -> EmbeddingSet:
     other = parts.collection("other")
     parts.add(other, "o", range(3))
     query = b"a query"
-    parts.store.put(layout.query_key(layout.digest_of(query)), query)
+    parts.store.put(evaluation_layout.query_key(layout.digest_of(query)), query)
     queries = QuerySets(parts.store, parts.state)
     with queries.changing():
         queries.add(QuerySet((LabelledQuery(layout.digest_of(query), "q.jpg", "x", len(query)),)), name="kept")
@@ -168,20 +168,20 @@ def delete_manifest(parts: Parts, _: EmbeddingSet) -> None:
 
 
 def damage_evaluation(parts: Parts, _: EmbeddingSet) -> None:
-    parts.store.put(layout.evaluation_key("art", "1"), b"{")
+    parts.store.put(evaluation_layout.evaluation_key("art", "1"), b"{")
 
 
 def leave_evaluation(parts: Parts, _: EmbeddingSet) -> None:
-    parts.store.put(layout.evaluating_prefix("ended") + "run", b"")
+    parts.store.put(evaluation_layout.evaluating_prefix("ended") + "run", b"")
 
 
 def damage_query_set(parts: Parts, _: EmbeddingSet) -> None:
     (digest,) = QuerySets(parts.store, parts.state).digests()
-    parts.store.put(layout.query_set_key(digest), b"{}")
+    parts.store.put(evaluation_layout.query_set_key(digest), b"{}")
 
 
 def delete_query(parts: Parts, _: EmbeddingSet) -> None:
-    parts.store.delete([layout.query_key(layout.digest_of(b"a query"))])
+    parts.store.delete([evaluation_layout.query_key(layout.digest_of(b"a query"))])
 
 
 DAMAGE: list[tuple[Callable[[Parts, EmbeddingSet], None], Kind, tuple[str | None, int], bool]] = [

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from shared.evaluation.rows import rows_of
-from shared.storage import layout, segments
+from shared.storage import evaluation_layout, layout, segments
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
 from tests.support.stack import Stack
@@ -38,7 +38,7 @@ class Kept:
         if row["in_collection"]:
             found: Vectors = self.vectors[self.ids == row["id"]][0]
             return found
-        key = layout.embedding_key(self.collection.model, self.collection.version, row["digest"])
+        key = evaluation_layout.embedding_key(self.collection.model, self.collection.version, row["digest"])
         return np.frombuffer(self.store.get(key), "<f4").astype(np.float64)
 
     def distances(self, query: Vectors, metric: str) -> Vectors:

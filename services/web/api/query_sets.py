@@ -19,7 +19,7 @@ from services.web.uploads import FILE_FIELDS, Upload, files_of, require_form, so
 from shared.errors import Invalid, NotFound
 from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
 from shared.schemas.refusals import Refusal
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 
 
 class QuerySetPath(Input):
@@ -163,5 +163,5 @@ def _store(clients: WebClients, upload: Upload, label: str) -> LabelledQuery:
     with clients.memory.holding(upload.size):
         data = upload.read()
         query = LabelledQuery(layout.digest_of(data), upload.name, label, len(data))
-        clients.store.put(layout.query_key(query.digest), data)
+        clients.store.put(evaluation_layout.query_key(query.digest), data)
     return query

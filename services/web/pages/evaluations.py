@@ -25,7 +25,7 @@ from shared.records.model import LABEL, PROSE
 from shared.rpc.query import MAX_K, Collection
 from shared.schemas.recall import RecallAnswer, recall_answer
 from shared.state.recall_log import hour_of
-from shared.storage import layout
+from shared.storage import evaluation_layout
 
 _PAGE = 50  # evaluations of one page
 _OTHERS = 20  # evaluations to compare with, to choose from
@@ -308,10 +308,10 @@ def query_thumbnail(collection: str, evaluation: str, digest: str) -> ResponseRe
     if path.digest not in _digests(name, evaluated):
         raise NotFound(f"there is no query {path.digest[:16]}…")
     # Asked for every time: of a query that was purged, nothing is shown.
-    if not clients.store.exists(layout.query_key(path.digest)):
+    if not clients.store.exists(evaluation_layout.query_key(path.digest)):
         raise NotFound(f"there is no query {path.digest[:16]}…")
     try:
-        return thumbnail_of(clients, path.digest, _ORIGINAL_BYTES, key=layout.query_key(path.digest))
+        return thumbnail_of(clients, path.digest, _ORIGINAL_BYTES, key=evaluation_layout.query_key(path.digest))
     except ObjectNotFound:
         raise NotFound(f"there is no query {path.digest[:16]}…") from None
 

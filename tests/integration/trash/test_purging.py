@@ -13,7 +13,7 @@ from shared.evaluation.evaluations import Evaluations
 from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
 from shared.evaluation.redaction import NO_DIGEST, EvaluationRedactor
 from shared.evaluation.rows import ROWS, parquet, rows_of
-from shared.storage import layout
+from shared.storage import evaluation_layout, layout
 from shared.storage.object_store import ObjectStore
 from tests.support import rows
 from tests.support.evaluation_reports import a_query_set, a_report
@@ -55,8 +55,8 @@ def evaluate(parts: Parts, numbers: Sequence[int]) -> None:
     queries = QuerySet.of(LabelledQuery(rows.digest(number), f"{number}.jpg", "a", 1) for number in numbers)
     QuerySets(parts.store, parts.state).add(queries, name="kept")
     for number in numbers:
-        parts.store.put(layout.query_key(rows.digest(number)), b"%d" % number)
-        parts.store.put(layout.embedding_key("lite", 1, rows.digest(number)), b"vector")
+        parts.store.put(evaluation_layout.query_key(rows.digest(number)), b"%d" % number)
+        parts.store.put(evaluation_layout.embedding_key("lite", 1, rows.digest(number)), b"vector")
 
 
 @pytest.mark.parametrize("first", ["collection", "trash"])
