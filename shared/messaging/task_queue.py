@@ -36,6 +36,8 @@ REBUILD = "maintenance.rebuild"
 TUNE = "maintenance.tune"
 COMPACT = "maintenance.compact"
 CHANGE_MODEL = "maintenance.change_model"
+SWITCH_REGIONS = "maintenance.switch_regions"
+MAKE_REGIONS = "maintenance.make_regions"
 PURGE = "maintenance.purge"
 CLEAN_TRASH = "maintenance.clean_trash"
 TIDY_RECORDS = "maintenance.tidy_records"
@@ -164,6 +166,14 @@ class TaskQueue:
     def change_model(self, *, collection: str, job: str, model: str, version: int | None) -> None:
         """Have a collection embedded anew with another model, by default with its latest version, and changed to it."""
         self._send(CHANGE_MODEL, collection=collection, job=job, model=model, version=version)
+
+    def switch_regions(self, *, job: str, collection: str, on: bool) -> None:
+        """Have the regions of a collection's images indexed, or their index removed; the job ends when it is done."""
+        self._send(SWITCH_REGIONS, job=job, collection=collection, on=on)
+
+    def make_regions(self, *, collection: str) -> None:
+        """Have the regions indexed of those images that have none yet, where the collection's regions are indexed."""
+        self._send(MAKE_REGIONS, collection=collection)
 
     def waiting(self) -> dict[str, int]:
         """Return the number of messages that wait in each queue.

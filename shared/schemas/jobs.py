@@ -33,7 +33,8 @@ class JobAnswer(JobFields):
     `damaged` names images that were added though a part of their file was lost.
 
     `open`: more images may come; `running`: they are being worked off; `done`: each is accounted for; `cancelled`: it
-    ended before. Of an evaluation, `total` and `finished` count searches; of a change of model, images to embed.
+    ended before. Of an evaluation, `total` and `finished` count searches; of a change of model, images to embed; of
+    regions, images that are to have windows.
     """
 
     labels_kept: int
@@ -102,7 +103,7 @@ def job_fields(job: Job) -> JobFields:
 
 
 def _finished(job: Job) -> int:
-    return job.steps if job.kind in {"evaluate", "duplicates", "change-model"} else job.outcome.images
+    return job.steps if job.kind in {"evaluate", "duplicates", "change-model", "regions"} else job.outcome.images
 
 
 def refusal(rejection: Rejection) -> Refusal:

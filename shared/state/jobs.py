@@ -30,6 +30,7 @@ Kind = Literal[
     "compact",
     "tune",
     "change-model",
+    "regions",
     "evaluate",
     "duplicates",
 ]
@@ -57,8 +58,8 @@ class Job:
     """A job as it stands: `total` images are known so far, and all of them once `closed`.
 
     For an evaluation, `total` and `steps` count the searches to make and those made; for a change of model, the images
-    to embed and those embedded. `cancelled`: the job is to end before it is done. `page_batches` are those that were
-    found behind the first pages of documents.
+    to embed and those embedded; for regions, the images that are to have windows and those that have them. `cancelled`:
+    the job is to end before it is done. `page_batches` are those that were found behind the first pages of documents.
     """
 
     id: str

@@ -87,7 +87,7 @@ class Catalog(CollectionNames):
             Invalid: The name does not fit.
             Locked: Another collection is just being given the name.
         """
-        layout.collection_name(name)
+        layout.stored_name(name)
         try:
             return self.get(name)
         except NotFound:
@@ -107,7 +107,7 @@ class Catalog(CollectionNames):
             NotFound: There is no such collection.
             Invalid: The name does not fit, or the manifest cannot be read.
         """
-        layout.collection_name(name)
+        layout.stored_name(name)
         found = self._active(name)
         if found is None:
             raise self.missing(name)
@@ -142,7 +142,11 @@ class Catalog(CollectionNames):
         self._write(layout.manifest_key(embedding_set.collection), embedding_set)
 
     def names(self) -> list[str]:
-        """Return the names of all collections, sorted."""
+        """Return the names of all collections, sorted; those of their regions are not among them."""
+        return [name for name in self.stored_names() if not layout.is_regions(name)]
+
+    def stored_names(self) -> list[str]:
+        """Return the names of all collections and of those regions that are indexed, sorted."""
         keys = (item.key for item in self.store.list(layout.COLLECTIONS))
         return sorted(key.removeprefix(layout.COLLECTIONS).removesuffix(".json") for key in keys)
 
@@ -151,7 +155,7 @@ class Catalog(CollectionNames):
 
         What is being copied to a new name has a manifest under the old one.
         """
-        names = set(self.names())
+        names = set(self.stored_names())
         unknown = [name for name in self.store.folders(layout.VECTORS) if layout.collection_of(name) not in names]
         manifests = {item.key for item in self.store.list(layout.EMBEDDING_SETS)} if unknown else set()
         return [

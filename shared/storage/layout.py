@@ -26,6 +26,10 @@ restoring.json                                        only while a backup is res
 An embedding set is what one model version makes of a collection. The first has the collection's name, each
 later set a number behind a dot, which no name of a collection holds. Numbers are not used again when a name is: the
 first set of a collection that has the name of a renamed one has the number behind the last.
+
+The windows of a collection's images, where its regions are indexed, are a collection of their own for all that works
+on manifests, segments, tombstones, merges and generations. It is called <name>~regions, as no user can call one. A row
+of it is a window: its digest is that of the image's original, its name says where in the image the window is.
 """
 
 import hashlib
@@ -55,7 +59,8 @@ RENAMING = "renaming/"
 _MERGED = "merged-"
 DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_GENERATION = re.compile(rf"indexes/{NAME_PATTERN.pattern}(?:\.\d+)?/(\d+)\.(?:npz|json)")
+_OF_REGIONS = "~regions"
+_GENERATION = re.compile(rf"indexes/{NAME_PATTERN.pattern}(?:{_OF_REGIONS})?(?:\.\d+)?/(\d+)\.(?:npz|json)")
 _TOMBSTONE = re.compile(r"tombstones/[^/]+/([^/]+)/([0-9]+)")
 _TRASH_ENTRY = re.compile(rf"trash/({NAME_PATTERN.pattern})/({DIGEST_PATTERN.pattern})\.json")
 _RECORD_CHANGE = re.compile(rf"records/({NAME_PATTERN.pattern})/([0-9a-f]{{16}}-[0-9a-f]{{8}})\.jsonl\.gz")
@@ -74,6 +79,31 @@ def collection_name(name: str) -> str:
             "starting with a letter or digit"
         )
     return name
+
+
+def stored_name(name: str) -> str:
+    """Return `name` if a manifest may be stored under it: the name of a collection, or of a collection's regions.
+
+    Raises:
+        Invalid: It is neither.
+    """
+    collection_name(collection_with(name))
+    return name
+
+
+def regions_of(collection: str) -> str:
+    """Return the name under which the windows of a collection's images are stored."""
+    return f"{collection}{_OF_REGIONS}"
+
+
+def is_regions(name: str) -> bool:
+    """Return whether the name of a collection, or of an embedding set, is that of the regions of another."""
+    return collection_of(name).endswith(_OF_REGIONS)
+
+
+def collection_with(name: str) -> str:
+    """Return the name of the collection whose regions have a name; that of any other collection is its own."""
+    return name.removesuffix(_OF_REGIONS)
 
 
 def digest_of(data: bytes) -> str:
@@ -103,6 +133,11 @@ def image_id(digest: str) -> int:
     Among a million images two share an id with probability 6e-5; the second then counts as a duplicate of the first.
     """
     return max(1, int(digest[:16], 16) >> (64 - ID_BITS))
+
+
+def window_id(digest: str, number: int) -> int:
+    """Return the integer id of a window of the image with this SHA-256; the numbers count from 0."""
+    return image_id(digest_of(f"{digest}/{number}".encode()))
 
 
 def original_key(digest: str) -> str:

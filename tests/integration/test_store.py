@@ -6,6 +6,7 @@ import pytest
 
 from shared.errors import Invalid, NotFound, ObjectNotFound, StoreMisconfigured, StoreUnavailable
 from shared.settings import Settings
+from shared.storage import layout
 from shared.storage.catalog import Catalog, CurrentIndex, EmbeddingSet
 from shared.storage.object_store import ObjectStore
 from tests.support import rows
@@ -122,6 +123,10 @@ def test_a_collection_is_created_once(store: ObjectStore) -> None:
     assert len(bytes.fromhex(made.tag)) == 4
     assert catalog.create("music", model="lite", version=2, dim=8).tag != made.tag
     assert catalog.names() == ["art", "music"]
+    regions = catalog.create(layout.regions_of("art"), model="lite", version=2, dim=8)
+    assert catalog.get("art~regions") == regions == catalog.embedding_set("art~regions")
+    assert catalog.names() == ["art", "music"]
+    assert catalog.stored_names() == ["art", "art~regions", "music"]
 
 
 def test_a_name_that_does_not_fit_is_refused_before_the_store_is_asked(store: ObjectStore) -> None:

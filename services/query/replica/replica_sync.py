@@ -263,7 +263,7 @@ class ReplicaSync:
         # What a request begins to follow while the store is listed is not in the listing, and stays.
         followed, in_use = self._replicas, self._in_use
         # The first embedding set of a collection has its name.
-        embedding_sets = {*self._catalog.names(), *self._catalog.all_unused_embedding_sets()}
+        embedding_sets = {*self._catalog.stored_names(), *self._catalog.all_unused_embedding_sets()}
         for set_name in sorted(embedding_sets):
             self._synchronise(set_name)
         used = {replica.embedding_set.name for replica in self._in_use.values()}

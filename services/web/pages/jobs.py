@@ -26,6 +26,7 @@ KIND_TITLES: dict[str, str] = {
     "compact": "Compaction",
     "tune": "Tuning",
     "change-model": "Change of model",
+    "regions": "Index of regions",
     "evaluate": "Evaluation",
     "duplicates": "Search for duplicates",
 }

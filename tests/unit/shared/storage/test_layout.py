@@ -17,6 +17,36 @@ def test_a_collection_may_have_any_name_of_the_characters_that_are_told(name: st
     assert layout.collection_name(name) == name
 
 
+@given(NAMES, st.integers(0, 2**40))
+def test_the_regions_of_a_collection_have_a_name_that_no_collection_can_have(name: str, number: int) -> None:
+    regions = layout.regions_of(name)
+    with pytest.raises(Invalid):
+        layout.collection_name(regions)
+    assert layout.stored_name(regions) == regions
+    assert layout.collection_with(regions) == name == layout.collection_with(name)
+    set_name = layout.embedding_set_name(regions, number)
+    assert layout.collection_of(set_name) == regions
+    assert layout.number_of(set_name) == number
+    assert layout.is_regions(set_name)
+    assert layout.is_regions(regions)
+    assert not layout.is_regions(name)
+    assert layout.generation_of(layout.generation_key(set_name, 7)) == 7
+
+
+@pytest.mark.parametrize("name", ["", "~regions", "art~regions~regions", "art~", "A~regions"])
+def test_nothing_is_stored_under_another_name(name: str) -> None:
+    with pytest.raises(Invalid):
+        layout.stored_name(name)
+
+
+def test_windows_of_an_image_have_ids_of_their_own_that_follow_from_its_digest() -> None:
+    digest = layout.digest_of(b"a picture")
+    ids = [layout.window_id(digest, number) for number in range(38)]
+    assert len({*ids, layout.image_id(digest)}) == 39
+    assert ids[3] == layout.image_id(hashlib.sha256(f"{digest}/3".encode()).hexdigest())
+    assert all(0 < window < 2**53 for window in ids)
+
+
 @pytest.mark.parametrize(
     "name", ["", "A", "-a", "_a", "a b", "a/b", "../a", "a.json", "ä", "a\n", "a\x00", "a" * 64, "a:b"]
 )
