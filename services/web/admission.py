@@ -41,6 +41,7 @@ _MOST: Final[Mapping[str, Callable[[str, Settings], int]]] = {
     "api.make_share_link": lambda _kind, _settings: MAX_JSON,
     "api.add_user": lambda _kind, _settings: MAX_JSON,
     "api.change_user": lambda _kind, _settings: MAX_JSON,
+    "languages.choose": lambda _kind, _settings: _NO_BODY,
 }
 
 

@@ -17,6 +17,7 @@ from services.web.access import gate as gating
 from services.web.access.gate import Gate
 from services.web.access.setting_up import from_clients
 from services.web.api import blueprint as api
+from services.web.languages import templates
 from services.web.pages import (
     access,
     account,
@@ -28,6 +29,7 @@ from services.web.pages import (
     formatting,
     images,
     jobs,
+    languages,
     links,
     search,
     selection,
@@ -62,6 +64,7 @@ def create_app(settings: Settings, *, gate: Gate | None = None) -> Flask:
     renaming.attach(app)
     gating.attach(app, gate or from_clients(app, settings))
     quotas.attach(app, settings, app.extensions[clients.EXTENSION])
+    templates.attach(app)
     formatting.attach(app)
     app.register_blueprint(search.blueprint)
     app.register_blueprint(collections.blueprint)
@@ -77,6 +80,7 @@ def create_app(settings: Settings, *, gate: Gate | None = None) -> Flask:
     app.register_blueprint(audit.blueprint)
     app.register_blueprint(links.blueprint)
     app.register_blueprint(selection.blueprint)
+    app.register_blueprint(languages.blueprint)
     app.register_blueprint(api)
     operations_routes.attach(app, settings)
     gating.gather_rules(app)

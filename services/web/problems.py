@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from services.web.http.request import REFUSAL, Overloaded, TooLarge
+from services.web.languages import is_translated, marked, told, translated
 from shared.errors import IndexLost, Invalid, NotFound, StoreUnavailable, Unavailable
 from shared.fetching.fetcher import FetchRefused
 from shared.images import ImageRefused
@@ -72,7 +73,9 @@ def invalid(errors: list[FieldError]) -> Problem:
 def too_large(limit: int) -> Problem:
     """Return the problem of a body or file of more than `limit` bytes."""
     return Problem(
-        413, "too-large", f"the request is larger than the {limit:,} bytes that are taken: send less at a time"
+        413,
+        "too-large",
+        told("the request is larger than the %(most)s bytes that are taken: send less at a time", most=f"{limit:,}"),
     )
 
 
@@ -112,9 +115,13 @@ def _from_http(error: HTTPException) -> Problem:
     headers = {name: value for name, value in error.get_headers() if name in {"Allow", "Location", "Retry-After"}}
     detail = error.description or status.description
     if status == HTTPStatus.NOT_FOUND:
-        detail = f"there is nothing at {request.path[:200]!r}"
+        detail = told("there is nothing at %(path)s", path=repr(request.path[:200]))
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"{request.method} is not possible here, only {headers.get('Allow', 'other methods')}"
+        detail = told(
+            "%(method)s is not possible here, only %(methods)s",
+            method=request.method,
+            methods=headers.get("Allow", "other methods"),
+        )
     return Problem(status, status.phrase.lower().replace(" ", "-"), detail, headers=headers)
 
 
@@ -136,7 +143,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem(503, code, str(error), headers={"Retry-After": str(_RETRY_S)})
         case _:
             _log.error("%s %s failed", request.method, request.path, exc_info=error)
-            return Problem(500, "error", "this is a fault of Artseek; its log says more")
+            return Problem(500, "error", marked("this is a fault of Artseek; its log says more"))
 
 
 def wants_problem() -> bool:
@@ -158,10 +165,18 @@ def problem_response(problem: Problem) -> Response:
         response = Response(json.dumps(body), problem.status, mimetype=MEDIA_TYPE)
     else:
         template = "_problem.html" if request.path == "/results" else "problem.html"
-        detail = problem.detail.encode("utf-8", "replace").decode()
+        detail = translated(problem.detail).encode("utf-8", "replace").decode()
         again = problem.headers.get("Retry-After") if request.method == "GET" else None
         response = Response(
-            render_template(template, status=problem.status, title=title, detail=detail, again=again), problem.status
+            render_template(
+                template,
+                status=problem.status,
+                title=title,
+                detail=detail,
+                is_translated=is_translated(problem.detail),
+                again=again,
+            ),
+            problem.status,
         )
         if again is not None:
             response.headers["Refresh"] = again  # a page that only waits is not to need somebody who asks again

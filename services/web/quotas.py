@@ -30,6 +30,7 @@ _READING: Final = frozenset(  # which look and change nothing, though they are s
         "api.prove",
         "api.look_up_images",
         "api.export_images",
+        "languages.choose",
         "selection.export_selection",
         "search.search_by_file",
         "search.results_by_file",

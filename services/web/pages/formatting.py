@@ -3,71 +3,92 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from babel.dates import format_date
 from flask import Flask
 
+from services.web.languages import gettext
+from services.web.languages.choice import language
 from services.web.pages.facets import shown_fields
 from shared.rpc.query import METRIC_NAMES, MODE_NAMES, STAGES, SearchResponse
 
 _STAGES = [stage for stage in STAGES if stage != "total"]
-_UNITS = ("bytes", "KB", "MB", "GB", "TB")
+_UNITS = ("KB", "MB", "GB", "TB")
 
 
-def count(number: int) -> str:
-    """Return a number with thousands separators."""
-    return f"{number:,}"
+def written(text: str) -> str:
+    """Return a number, given as Python's formats have it, as the language of whoever asks writes it."""
+    return language().number(text)
+
+
+def count(number: float) -> str:
+    """Return a whole number with thousands separators."""
+    return written(f"{number:,.0f}")
 
 
 def share(part: int, whole: int) -> str:
     """Return the share of a part in a whole, in percent."""
     value = 100 * part / whole if whole else 0.0
-    return f"{value:.0f} %" if value >= 10 or not value else f"{value:.1f} %"
+    return written(f"{value:.0f} %" if value >= 10 or not value else f"{value:.1f} %")
 
 
 def percent(fraction: float | None) -> str:
     """Return a fraction in percent, with about three digits."""
     if fraction is None:
         return "–"
-    return f"{100 * fraction:.1f} %" if fraction >= 0.001 or not fraction else f"{100 * fraction:.2g} %"
+    return written(f"{100 * fraction:.1f} %" if fraction >= 0.001 or not fraction else f"{100 * fraction:.2g} %")
+
+
+def decimal(value: float, digits: int = 1) -> str:
+    """Return a number with so many digits behind the point."""
+    return written(f"{value:.{digits}f}")
 
 
 def figure(value: float | None) -> str:
     """Return a precision, recall or the like, to three digits."""
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else decimal(value, 3)
 
 
-def difference(value: float) -> str:
+def difference(value: float, digits: int = 3) -> str:
     """Return by how much a figure rose, with its sign."""
-    return f"{value:+.3f}".replace("-", "−")
+    return written(f"{value:+,.{digits}f}".replace("-", "−"))
 
 
 def span(interval: Sequence[float]) -> str:
     """Return an interval of figures."""
-    return f"{interval[0]:.3f} to {interval[1]:.3f}"
+    return gettext("%(low)s to %(high)s", low=figure(interval[0]), high=figure(interval[1]))
 
 
 def milliseconds(number: float | None) -> str:
     """Return milliseconds with about three digits."""
     if number is None:
         return "–"
-    return f"{number:.0f} ms" if number >= 100 else f"{number:.1f} ms"
+    return written(f"{number:.0f} ms" if number >= 100 else f"{number:.1f} ms")
 
 
 def size(number: int) -> str:
     """Return a number of bytes in the largest unit that fits."""
-    value, unit = float(number), 0
+    if number < 1000:
+        return gettext("%(number)s bytes", number=number)
+    value, unit = number / 1000, 0
     while value >= 1000 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1
-    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_UNITS[unit]}"
+    return written(f"{value:.0f} {_UNITS[unit]}" if value >= 100 else f"{value:.1f} {_UNITS[unit]}")
+
+
+def day(time: datetime, *, short: bool = False) -> str:
+    """Return the day of a time, in UTC, with the name of the month."""
+    return format_date(time.astimezone(UTC), "medium" if short else "long", locale=language().locale)
 
 
 def date(seconds: float) -> str:
     """Return the day of a time in seconds since 1970, in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%d %B %Y").lstrip("0")
+    return day(datetime.fromtimestamp(seconds, UTC))
 
 
 def moment(text: str) -> str:
     """Return an RFC 3339 time, to the minute, in UTC."""
-    return datetime.fromisoformat(text).astimezone(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0")
+    time = datetime.fromisoformat(text).astimezone(UTC)
+    return f"{day(time)}, {time:%H:%M} UTC"
 
 
 def stages(response: SearchResponse) -> list[tuple[str, float, float, float]]:
@@ -88,7 +109,7 @@ def sentence(text: str) -> str:
 
 def attach(app: Flask) -> None:
     """Add the formats to the templates as filters and functions."""
-    for filter_ in (count, percent, figure, difference, span, milliseconds, size, date, moment, sentence):
+    for filter_ in (count, percent, decimal, figure, difference, span, milliseconds, size, date, moment, sentence):
         app.add_template_filter(filter_)
     for function in (share, stages, shown_fields):
         app.add_template_global(function)

@@ -110,6 +110,7 @@ ROUTES: Final = {
     "POST /api/v1/querysets": "query sets",
     "DELETE /api/v1/querysets/<name>": "query sets",
     "GET /": "list",
+    "POST /language": "open",
     "POST /search": "look by body",
     "GET /results": "look by body",
     "POST /results": "look by body",
