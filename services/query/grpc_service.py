@@ -13,7 +13,9 @@ from services.query.records.selection import Selections
 from services.query.replica.mapped_segment import MappedSegment, Vectors
 from services.query.replica.replica import Replica
 from services.query.replica.replica_sync import ReplicaSync
+from services.query.replica.window_filter import WindowCounts
 from services.query.search.across import AcrossSearcher
+from services.query.search.ranking import Hit
 from services.query.search.search_query import SearchQuery, SearchResult
 from services.query.search.searcher import Searcher
 from shared.errors import Invalid, NotFound, Unavailable
@@ -47,6 +49,7 @@ class QueryService(QueryServicer):
         self._replica_sync = replica_sync
         self._selections = selections
         self._descriptions = Descriptions(selections)
+        self._window_counts = WindowCounts()
 
     def Search(self, request: messages.SearchRequest, context: grpc.ServicerContext) -> messages.SearchResponse:
         """Return the images most similar to the query."""
@@ -106,7 +109,7 @@ class QueryService(QueryServicer):
         hits = [
             messages.AcrossHit(
                 collection=name,
-                hit=messages.Hit(image=_image(hit.segment, hit.row), score=hit.score, distance=hit.distance),
+                hit=_hit(hit, _image(hit.segment, hit.row)),
             )
             for name, hit in found.hits
         ]
@@ -167,6 +170,14 @@ class QueryService(QueryServicer):
         collection.classes.update({facet.value: facet.count for facet in facets[LABEL]})
         collection.labelled = collection.images - len(unlabelled)
 
+    def _count_windows(self, collection: messages.Collection, replica: Replica) -> None:
+        """Count the windows of images, where they are indexed."""
+        collection.regions = self._replica_sync.has_regions(collection.name)
+        if (windows := self._replica_sync.windows(replica)) is not None:
+            collection.with_regions, collection.windows = self._window_counts.of(
+                collection.name, windows.view, replica.view
+            )
+
     def _get(self, request: messages.GetImageRequest) -> messages.Image:
         image = _image(*self._replica_sync.replica(request.collection).find(request.id))
         self._descriptions.add(request.collection, [image], whole=True)
@@ -216,10 +227,7 @@ class QueryService(QueryServicer):
     ) -> messages.SearchResponse:
         images = [_image(hit.segment, hit.row) for hit in result.hits]
         self._descriptions.add(options.collection, images, fields=options.fields)
-        hits = [
-            messages.Hit(image=image, score=hit.score, distance=hit.distance)
-            for image, hit in zip(images, result.hits, strict=True)
-        ]
+        hits = [_hit(hit, image) for image, hit in zip(images, result.hits, strict=True)]
         if options.sort or options.group:
             hits = self._descriptions.arrange(options.collection, hits, sort=options.sort, group=options.group)
         response = _response(result, hits, replica, options.metric)
@@ -238,6 +246,7 @@ class QueryService(QueryServicer):
         found = {}
         for replica in replicas:
             collection = _collection(replica, self._replica_sync.filling(replica.embedding_set))
+            self._count_windows(collection, replica)
             self._count_classes(collection, replica)
             found[collection.name] = collection
         for name, fault in faults.items():
@@ -287,7 +296,16 @@ def _response(
         truncated_buckets=result.truncated_buckets,
         seen=result.seen,
         index_fault=result.index_fault or "",
+        windows=result.windows,
     )
+
+
+def _hit(hit: Hit, image: messages.Image) -> messages.Hit:
+    box = None
+    if (region := hit.region) is not None:
+        left, top, right, bottom = region.within(image.width, image.height)
+        box = messages.Box(x=left, y=top, width=right - left, height=bottom - top)
+    return messages.Hit(image=image, score=hit.score, distance=hit.distance, region=box)
 
 
 def _image(segment: MappedSegment, row: int) -> messages.Image:

@@ -19,7 +19,8 @@ import numpy as np
 from services.query.metrics import Metrics
 from services.query.replica.mapped_segment import Vectors
 from services.query.replica.view import RowFilter
-from services.query.search.ranking import Hit, rank, with_score
+from services.query.replica.window_filter import WindowFilter
+from services.query.search.ranking import Hit, best_of_images, rank, with_score
 from shared.errors import Unavailable
 from shared.evaluation.retrieval_metrics import recall_at_k
 from shared.rpc.query import Metric
@@ -38,13 +39,13 @@ class AnsweredSearch:
 
     Attributes:
         query: float32 [dim].
-        row_filter: The images that the search could find at the moment of the answer.
+        searched: The images, and windows of images, that the search could find at the moment of the answer.
         hits: The answer, at most k.
     """
 
     collection: str
     query: Vectors
-    row_filter: RowFilter
+    searched: Sequence[RowFilter | WindowFilter]
     k: int
     metric: Metric
     min_score: float | None
@@ -135,13 +136,16 @@ def recall_of(answered: AnsweredSearch) -> float | None:
 
 def _nearest(answered: AnsweredSearch) -> list[Hit]:
     """Return the hits of an exact scan; after each block, it rests for as long as it worked."""
-    row_filter, query = answered.row_filter, answered.query[np.newaxis]
-    rows = row_filter.rows()
+    query = answered.query[np.newaxis]
     step = max(1, _BLOCK // query.shape[1])
     best: list[Hit] = []
-    for start in range(0, len(rows), step):
-        began = time.perf_counter()
-        (block,) = rank(row_filter.view, query, rows[start : start + step], k=answered.k, metric=answered.metric)
-        best = sorted([*best, *block], key=lambda hit: hit.distance)[: answered.k]
-        time.sleep(time.perf_counter() - began)
+    for row_filter in answered.searched:
+        rows = row_filter.rows()
+        for start in range(0, len(rows), step):
+            began = time.perf_counter()
+            block = rows[start : start + step]
+            images = row_filter.images_of(block)
+            (hits,) = rank(row_filter.view, query, block, k=answered.k, metric=answered.metric, images=images)
+            best = best_of_images([*best, *hits])[: answered.k]
+            time.sleep(time.perf_counter() - began)
     return with_score(best, answered.min_score)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from shared.errors import Invalid
+from shared.storage.layout import ID_BITS
 from shared.storage.documents import DocumentPage, packed, unpacked
 from shared.versioned import StoredKind
 
@@ -25,6 +26,7 @@ _TYPES = {np.dtype(np.float32): pa.float32(), np.dtype(np.float16): pa.float16()
 _CHECKSUM, _INPUTS, _PLACES = b"crc32", b"inputs", b"places"
 _FLAGS = pa.field("flags", pa.string(), nullable=False)  # words behind each other
 _DOCUMENT = pa.field("document", pa.string(), nullable=False)  # a page of a document as a word
+DIGEST_BYTES = 32
 _PREFACE = 8  # bytes of an Arrow IPC file before its schema
 _NO_PLACES = " ".join(["0" * 12] * 4)  # of the same width as all others: what is written there moves nothing
 
@@ -352,6 +354,15 @@ def ids_of(rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """Return the ids of a segment, int64 [n], as a view of its bytes."""
     ids: npt.NDArray[np.int64] = rows.column("id").to_numpy(zero_copy_only=True)
     return ids
+
+
+def image_ids_of(rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Return the ids of the images of a segment by their digests, int64 [n]; see `layout.image_id`."""
+    column = rows.column("digest")
+    start = column.offset * DIGEST_BYTES
+    digests = np.frombuffer(column.buffers()[1], np.uint8, len(column) * DIGEST_BYTES, start).reshape(-1, DIGEST_BYTES)
+    heads = np.ascontiguousarray(digests[:, :8]).view(">u8")[:, 0].astype(np.uint64)
+    return np.maximum(1, heads >> np.uint64(64 - ID_BITS)).astype(np.int64)
 
 
 def flags_of(rows: pa.RecordBatch) -> list[tuple[str, ...]]:

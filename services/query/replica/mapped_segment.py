@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,11 @@ class MappedSegment:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def image_ids(self) -> Ids:
+        """The ids of the images by their digests, int64 [n]: those of `ids`, unless the rows are windows of images."""
+        return segments.image_ids_of(self.rows)
 
     def origin(self, row: int) -> str | None:
         """Return the segment that a row was merged from; None if the segment is as it was written first."""

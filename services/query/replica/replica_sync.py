@@ -4,11 +4,11 @@ import logging
 import threading
 import time
 from collections import defaultdict, deque
-from contextlib import suppress
 from pathlib import Path
 
 from services.query.replica.index_watch import CHECKING, IndexWatch
 from services.query.replica.replica import Replica, replica_folder
+from services.query.replica.replica_files import COPIES, clear_away, link_files
 from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
 from shared.state import Change, State
 from shared.storage import layout
@@ -20,7 +20,6 @@ _log = logging.getLogger(__name__)
 _BLOCK_MS = 500
 _PAUSE_S = 0.5
 _STOP_S = 10.0
-_COPIES = "*-????????"  # folders of replicas
 _RELIST_S = 60.0  # lists the store anew, should an announcement ever be lost
 
 
@@ -60,13 +59,13 @@ class ReplicaSync:
 
     @property
     def replicas(self) -> dict[str, Replica]:
-        """The replicas in use by the names of their collections."""
-        return self._in_use
+        """The replicas in use by the names of their collections; those of windows of images are not among them."""
+        return {name: replica for name, replica in self._in_use.items() if not layout.is_regions(name)}
 
     @property
     def faults(self) -> dict[str, str]:
         """Why collections cannot be followed, by their names."""
-        return dict(self._faults)
+        return {name: fault for name, fault in self._faults.items() if not layout.is_regions(name)}
 
     def replica(self, collection: str) -> Replica:
         """Return the replica of a collection that is in use, in step.
@@ -75,6 +74,8 @@ class ReplicaSync:
             NotFound: There is no such collection.
             Unavailable: The collection cannot be read, and there is no replica of it.
         """
+        if layout.is_regions(collection):  # what is known of windows is told of their images alone
+            raise NotFound(f"there is no collection {collection!r}")
         self.catch_up(collection)
         try:
             return self._in_use[collection]
@@ -82,6 +83,22 @@ class ReplicaSync:
             if collection in self._faults:
                 raise Unavailable(f"the collection {collection!r}: {self._faults[collection]}") from None
             raise self._missing(collection) from None
+
+    def has_regions(self, collection: str) -> bool:
+        """Return whether the windows of a collection's images are indexed, or are about to be."""
+        return layout.regions_of(collection) in self._in_use
+
+    def windows(self, replica: Replica) -> Replica | None:
+        """Return the replica of the windows of the images of a replica, in step; None if its model has made none."""
+        name, images = layout.regions_of(replica.embedding_set.collection), replica.embedding_set
+        if name not in self._in_use and name not in map(layout.collection_of, list(self._pending)):
+            return None
+        self.catch_up(name)
+        windows = self._in_use.get(name)
+        if windows is None:
+            return None
+        made = windows.embedding_set
+        return windows if (made.model, made.version) == (images.model, images.version) else None
 
     def _missing(self, collection: str) -> NotFound:
         """Return the error that says that there is no such collection, or what it is called now."""
@@ -258,7 +275,7 @@ class ReplicaSync:
         self._position = position
 
     def _list_store(self) -> None:
-        if not self.listed.is_set() and not any(self._folder.glob(_COPIES)):
+        if not self.listed.is_set() and not any(self._folder.glob(COPIES)):
             self._catalog.store.ensure_bucket()  # of a new system; one that is lost with all it held is not made anew
         # What a request begins to follow while the store is listed is not in the listing, and stays.
         followed, in_use = self._replicas, self._in_use
@@ -276,20 +293,11 @@ class ReplicaSync:
             if self._in_use.get(name) is in_use[name]:
                 self._remove(in_use[name].embedding_set.name)
         if not self.listed.is_set():
-            self._clear_away()
+            clear_away(self._folder, {replica.folder for replica in self._replicas.values()})
             self._distrust_indexes()  # before the first request: nobody knows what happened to Redis until now
         self._unchecked.update(names)
         self._listed_at = time.monotonic()
         self.listed.set()
-
-    def _clear_away(self) -> None:
-        """At the start, remove the files of collections that were dropped while no query service ran."""
-        followed = {replica.folder for replica in self._replicas.values()}
-        for folder in set(self._folder.glob(_COPIES)) - followed:
-            for file in (*folder.glob("*.arrow"), *folder.glob("*.lengths"), *folder.glob("*.part")):
-                file.unlink()
-            with suppress(OSError):  # not empty: it is no replica of ours
-                folder.rmdir()
 
     def _synchronise(self, set_name: str) -> None:
         """Bring the replica of an embedding set, or of the set that its collection uses, in step with the store.
@@ -348,17 +356,11 @@ class ReplicaSync:
                 self._replicas = {**self._replicas, set_name: replica}
 
     def _link_files(self, embedding_set: EmbeddingSet) -> None:
-        """Have the files of a collection that was renamed under its new name too, so that they are not fetched again.
-
-        The tag of an embedding set tells that it is the same. Files are replaced, never changed.
-        """
+        """Link the files of a collection that was renamed; the tag of its embedding set tells that it is the same."""
         folder = replica_folder(self._folder, embedding_set)
         for replica in list(self._replicas.values()):
-            if replica.embedding_set.tag == embedding_set.tag and replica.folder != folder and not folder.exists():
-                folder.mkdir(parents=True)
-                for file in replica.folder.glob("*.arrow"):
-                    with suppress(OSError):  # replaced at this moment, or a file system without links
-                        (folder / file.name).hardlink_to(file)
+            if replica.embedding_set.tag == embedding_set.tag and replica.folder != folder:
+                link_files(folder, replica.folder)
 
     def _activate(self, set_name: str) -> None:
         """Use the replica of the embedding set that was activated."""

@@ -140,6 +140,10 @@ class RowFilter:
         rows = np.flatnonzero(self.view.live) if self._among is None else self._among
         return rows if self._labels is None else rows[self._labels[self.view.labels[rows]]]
 
+    def images_of(self, rows: Rows) -> Ids | None:  # noqa: ARG002 -- as a `WindowFilter` has it
+        """Return None: the ids of rows are those of their images."""
+        return None
+
     def passing(self, rows: Rows) -> Bools:
         """Return which of these live rows pass, bool [n]; -1, which is no row, does not."""
         passing = rows >= 0

@@ -58,7 +58,7 @@ class CandidateFetcher:
                 with timer.stage("fetch"):
                     candidates = self._buckets.candidates_of(buckets)
                     # The generation may have been replaced, and its buckets dropped, while they were read.
-                    self._replica_sync.catch_up(search_query.collection)
+                    self._replica_sync.catch_up(replica.embedding_set.collection)
                 if not self._replica_sync.is_in_use(replica):
                     raise ReplicaSuperseded
                 if replica.generation is not None and replica.generation.number == generation.number:

@@ -1,21 +1,24 @@
 """Ranking: rows of a view by their similarity to queries, exactly."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
-from services.query.replica.mapped_segment import MappedSegment, Rows, StoredVectors, Vectors
+from services.query.replica.mapped_segment import Ids, MappedSegment, Rows, StoredVectors, Vectors
 from services.query.replica.view import View
+from services.query.search.best_rows import BestImages, BestRows
 from services.query.search.parallel import THREADS, run_in_parallel
+from shared.images.regions import Region
 from shared.rpc.query import Metric
 from shared.similarity import distances_and_scores
 
 # What single precision may be off by, relative to the terms added: thousands of roundings, most of which cancel
 # out. Rows that lie within it of the last hit are ranked again in double precision.
 _ROUNDING = 32 * float(np.finfo(np.float32).eps)
+_EQUAL_DIGITS = 11  # behind the point, of distances of different searches that are those of equal images
 _EQUAL = 1e-12  # distances in float64 that differ by less are those of equal images
 _EXACT = 2**20  # numbers converted to float64 at a time: 8 MB
 _GATHERED = 2**17  # numbers gathered at a time: 512 kB, which a core's cache holds while they are multiplied
@@ -27,40 +30,53 @@ _DENSE = 2  # gather rows of which there are fewer than one in so many; compute 
 
 @dataclass(frozen=True)
 class Hit:
-    """A row of a segment with its score (higher is better) and distance (lower is better)."""
+    """A row of a segment with its score (higher is better) and distance (lower is better).
+
+    Attributes:
+        image_id: The id of the image.
+        region: The part of the image that the embedding is of, in pixels of the upright original; None: all of it.
+    """
 
     segment: MappedSegment
     row: int
+    image_id: int
     score: float
     distance: float
-
-    @property
-    def image_id(self) -> int:
-        """The image's id."""
-        return int(self.segment.ids[self.row])
+    region: Region | None = None
 
 
 def rank(
-    view: View, queries: Vectors, rows: Rows, *, k: int, metric: Metric, own_rows: Sequence[int | None] | None = None
+    view: View,
+    queries: Vectors,
+    rows: Rows,
+    *,
+    k: int,
+    metric: Metric,
+    own_rows: Sequence[int | None] | None = None,
+    images: Ids | None = None,
 ) -> list[list[Hit]]:
     """Return for each query, float32 [q, dim], the `k` of these rows most similar to it, the best first.
 
     Rows are ascending, int64 [n]. Images at the same distance come in the order of their ids, but the row in
     `own_rows`, whose image the query is, comes first among its equals. Memory is bounded, whatever n and q are: neither
     all embeddings nor all products are held at a time.
+
+    `images`, int64 [n], are the ids of the rows' images where these are not the ids of the rows, since several rows
+    are windows of one image: only the closest row of an image is ranked.
     """
-    best = [_BestRows(k) for _ in queries]
+    best = [BestRows(k) if images is None else BestImages(k) for _ in queries]
     lengths = np.linalg.norm(queries, axis=1).astype(np.float32)
     span = max(1, _PRODUCTS // len(queries))
     for start in range(0, len(rows), span):
         block = rows[start : start + span]
+        images_of_block = None if images is None else images[start : start + span]
         closeness, error = _closeness(
             _products(view, queries, block), view.norms[block], view.squares[block], lengths[:, np.newaxis], metric
         )
         for best_rows, query_closeness, query_error in zip(best, closeness, error, strict=True):
-            best_rows.add(block, query_closeness, query_error)
+            best_rows.add(block, query_closeness, query_error, images_of_block)
     return [
-        _rank_in_double_precision(view, query, best_rows.rows, k, metric, own_row)
+        _rank_in_double_precision(view, query, best_rows, k, metric, own_row)
         for query, best_rows, own_row in zip(queries, best, own_rows or [None] * len(queries), strict=True)
     ]
 
@@ -68,6 +84,18 @@ def rank(
 def with_score(hits: list[Hit], min_score: float | None) -> list[Hit]:
     """Return the hits whose score is at least `min_score`; None: all."""
     return hits if min_score is None else [hit for hit in hits if hit.score >= min_score]
+
+
+def best_of_images(hits: Iterable[Hit], own_id: int | None = None) -> list[Hit]:
+    """Return the best hit of each image, the best first; among equals the whole image, and the image with `own_id`."""
+
+    def order(hit: Hit) -> tuple[float, bool, int, bool]:
+        return round(hit.distance, _EQUAL_DIGITS), hit.image_id != own_id, hit.image_id, hit.region is not None
+
+    best: dict[int, Hit] = {}
+    for hit in sorted(hits, key=order):
+        best.setdefault(hit.image_id, hit)
+    return list(best.values())
 
 
 def _products(view: View, queries: Vectors, rows: Rows) -> Vectors:
@@ -132,37 +160,15 @@ def _closeness(
     return 2 * products - squares, np.float32(_ROUNDING) * (squares + 2 * lengths * norms)
 
 
-class _BestRows:
-    """The rows that may be among the `k` closest to a query, of those seen so far."""
-
-    def __init__(self, k: int) -> None:
-        self._k = k
-        self._closeness = self._error = np.empty(0, dtype=np.float32)
-        self._least = -np.inf  # the k-th best is at least as close
-        self.rows: Rows = np.empty(0, dtype=np.int64)
-
-    def add(self, rows: Rows, closeness: Vectors, error: Vectors) -> None:
-        # Not `>=`, which is false where single precision overflowed: such rows are ranked again too.
-        possible = np.flatnonzero(~(closeness + error < self._least))
-        if not len(possible):
-            return
-        self.rows = np.concatenate([self.rows, rows[possible]])
-        self._closeness = np.concatenate([self._closeness, closeness[possible]])
-        self._error = np.concatenate([self._error, error[possible]])
-        if len(self.rows) > self._k:
-            last = len(self.rows) - self._k
-            self._least = np.partition(self._closeness - self._error, last)[last]
-            kept = ~(self._closeness + self._error < self._least)
-            self.rows, self._closeness, self._error = self.rows[kept], self._closeness[kept], self._error[kept]
-
-
 def _rank_in_double_precision(
-    view: View, query: Vectors, rows: Rows, k: int, metric: Metric, own_row: int | None
+    view: View, query: Vectors, best: BestRows, k: int, metric: Metric, own_row: int | None
 ) -> list[Hit]:
     """Return the `k` best of these ascending rows, in the order of their distances in float64, then of their ids.
 
-    The query's own row comes first among rows at the least distance.
+    Of an image, only the best row is returned. The query's own row comes first among rows at the least distance.
     """
+    rows = best.rows
+    images = view.ids[rows] if best.images is None else best.images
     distances, scores = np.empty(len(rows)), np.empty(len(rows))
     step = max(1, _EXACT // len(query))
     for start in range(0, len(rows), step):
@@ -174,11 +180,13 @@ def _rank_in_double_precision(
     is_own = rows == (-1 if own_row is None else own_row)
     if is_own.any() and distances[is_own][0] - distances.min() < _EQUAL:
         distances[is_own] = distances.min()  # copies may seem nearer by a rounding
-    order = np.lexsort((view.ids[rows], ~is_own, distances))[:k]
+    order = np.lexsort((view.ids[rows], images, ~is_own, distances))
+    first = np.unique(images[order], return_index=True)[1]
+    order = order[np.sort(first)[:k]]
     places = [view.place(row) for row in rows[order].tolist()]
     return [
-        Hit(segment, row, score, distance)
-        for (segment, row), score, distance in zip(
-            places, scores[order].tolist(), distances[order].tolist(), strict=True
+        Hit(segment, row, image_id, score, distance)
+        for (segment, row), image_id, score, distance in zip(
+            places, images[order].tolist(), scores[order].tolist(), distances[order].tolist(), strict=True
         )
     ]

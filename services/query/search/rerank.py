@@ -4,6 +4,7 @@ import numpy as np
 
 from services.query.replica.mapped_segment import Vectors
 from services.query.replica.view import RowFilter
+from services.query.replica.window_filter import WindowFilter
 from services.query.search.candidates import FetchedCandidates
 from services.query.search.ranking import rank, with_score
 from services.query.search.search_query import SearchQuery, SearchResult
@@ -16,7 +17,7 @@ def rerank(
     fetched: FetchedCandidates,
     place: int,
     search_query: SearchQuery,
-    row_filter: RowFilter,
+    row_filter: RowFilter | WindowFilter,
 ) -> SearchResult:
     """Return the best of the candidates of a query, float32 [dim], whose place among the fetched ones is `place`.
 
@@ -37,6 +38,7 @@ def rerank(
             kept = most_seen(candidates.counts[passing], candidates.first[passing], fetched.budget - 1)
         rows = rows[kept]
     rows = np.union1d(rows, own)
+    images = row_filter.images_of(rows)
     (hits,) = rank(
         row_filter.view,
         query[np.newaxis],
@@ -44,6 +46,7 @@ def rerank(
         k=search_query.k,
         metric=search_query.metric,
         own_rows=[own_row],
+        images=images,
     )
     return SearchResult(
         hits=with_score(hits, search_query.min_score),
@@ -54,4 +57,6 @@ def rerank(
         probed_buckets=fetched.probed_buckets[place],
         truncated_buckets=candidates.truncated,
         seen=len(candidates.ids),
+        searched=[row_filter],
+        ranked=row_filter.view.ids[rows] if images is None else images,
     )

@@ -6,8 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from services.query.replica.mapped_segment import Rows, Vectors
-from services.query.replica.view import Filter, View
+from services.query.replica.mapped_segment import Ids, Rows, Vectors
+from services.query.replica.view import Filter, RowFilter, View
+from services.query.replica.window_filter import WindowFilter
 from services.query.search.ranking import Hit
 from shared.images.regions import Region
 from shared.rpc.query import SearchOptions
@@ -50,12 +51,15 @@ class SearchResult:
 
     Attributes:
         candidates: Images that were ranked.
+        ranked: The ids of these images, some of them more than once; None: all that passed the filters.
         passed: Candidates that passed the filters; more than `candidates` if there were more than the budget.
         generation: The number of the index generation that was asked, 0 for none.
         probed_buckets: Buckets that were looked into.
         truncated_buckets: Probed buckets that hold more ids than they gave.
         seen: Distinct ids in the probed buckets, before filters and budget.
         timings_ms: Milliseconds by stage.
+        windows: Windows of images that were ranked beside the images.
+        searched: The rows that could be found, as they were then.
         index_fault: Why the index was not asked: Redis has lost a part of it. None if it has not.
     """
 
@@ -67,5 +71,8 @@ class SearchResult:
     probed_buckets: int = 0
     truncated_buckets: int = 0
     seen: int = 0
+    ranked: Ids | None = field(default=None, repr=False)
+    windows: int = 0
+    searched: list[RowFilter | WindowFilter] = field(default_factory=list, repr=False)
     timings_ms: dict[str, float] = field(default_factory=dict)
     index_fault: str | None = None

@@ -12,11 +12,13 @@ from services.query.replica.mapped_segment import Vectors
 from services.query.replica.replica import Replica
 from services.query.replica.replica_sync import ReplicaSync
 from services.query.replica.view import RowFilter
+from services.query.replica.window_filter import WindowFilter
 from services.query.search.candidates import CandidateFetcher, ReplicaSuperseded
 from services.query.search.exact_scan import exact_scan, needs_scan
 from services.query.search.query_vectors import QueryVectors, Searched
 from services.query.search.rerank import rerank
 from services.query.search.search_query import SearchQuery, SearchResult
+from services.query.search.region_hits import with_windows
 from services.query.search.stage_timer import StageTimer
 from shared.clients import Clients
 from shared.errors import Invalid
@@ -149,12 +151,52 @@ class Searcher:
     ) -> list[SearchResult]:
         """Return the result for each query vector, float32 [q, dim], and the image's id where it is one of them."""
         row_filter = RowFilter(replica.view, search_query.criteria())
+        results = self._search_rows(queries, own_ids, search_query, replica, row_filter, timer)
+        windows = self._replica_sync.windows(replica) if search_query.regions else None
+        if windows is not None:
+            row_filter = row_filter.of(replica.view)
+            of_windows = self._search_windows(queries, search_query, windows, row_filter, timer)
+            with timer.stage("rank"):
+                results = [
+                    with_windows(*pair, row_filter.view, search_query.k, own_id)
+                    for *pair, own_id in zip(results, of_windows, own_ids, strict=True)
+                ]
+        for query, result in zip(queries, results, strict=True):
+            self._offer(query, search_query, result)
+        return results
+
+    def _search_windows(
+        self, queries: Vectors, search_query: SearchQuery, windows: Replica, images: RowFilter, timer: StageTimer
+    ) -> list[SearchResult]:
+        """Return what is found for each query among the windows of the images that pass a filter."""
+        no_ids = [None] * len(queries)
+        try:
+            return self._search_rows(
+                queries, no_ids, search_query, windows, WindowFilter(windows.view, images), timer
+            )
+        except ReplicaSuperseded:  # they were dropped or made anew at this moment: what is whole is found without them
+            return [SearchResult() for _ in queries]
+
+    def _search_rows(
+        self,
+        queries: Vectors,
+        own_ids: Sequence[int | None],
+        search_query: SearchQuery,
+        replica: Replica,
+        row_filter: RowFilter | WindowFilter,
+        timer: StageTimer,
+    ) -> list[SearchResult]:
+        """Return what is found for each query among the rows of a replica: images, or windows of images."""
         results: list[SearchResult | None] = [None] * len(queries)
         if self._uses_index(search_query, replica, row_filter):
             results = self._search_index(queries, own_ids, search_query, replica, row_filter, timer)
         with timer.stage("rank"):
             # A query with too few candidates is unlike anything in the collection, so it is scanned too.
-            rest = [place for place, result in enumerate(results) if result is None or needs_scan(result, search_query)]
+            rest = [
+                place
+                for place, result in enumerate(results)
+                if result is None or needs_scan(result, search_query, row_filter)
+            ]
             if rest:
                 own_of_rest = [own_ids[place] for place in rest]
                 scanned = exact_scan(queries[rest], own_of_rest, search_query, row_filter.of(replica.view))
@@ -162,7 +204,7 @@ class Searcher:
                     results[place] = result
         return [result for result in results if result is not None]
 
-    def _uses_index(self, search_query: SearchQuery, replica: Replica, row_filter: RowFilter) -> bool:
+    def _uses_index(self, search_query: SearchQuery, replica: Replica, row_filter: RowFilter | WindowFilter) -> bool:
         """Return whether the index is asked; otherwise all images that pass the filter are scanned."""
         if search_query.mode == "exact" or replica.generation is None or replica.index_fault is not None:
             return False
@@ -174,7 +216,7 @@ class Searcher:
         own_ids: Sequence[int | None],
         search_query: SearchQuery,
         replica: Replica,
-        row_filter: RowFilter,
+        row_filter: RowFilter | WindowFilter,
         timer: StageTimer,
     ) -> list[SearchResult | None]:
         """Return for each query what the index yields, None if there is no index."""
@@ -190,19 +232,17 @@ class Searcher:
                 for place in range(len(fetched.candidates)):
                     result = rerank(rest[place], own_of_rest[place], fetched, place, search_query, row_filter)
                     results.append(result)
-                    if not needs_scan(result, search_query):
-                        self._offer(rest[place], search_query, row_filter, result)
         return results
 
-    def _offer(self, query: Vectors, search_query: SearchQuery, row_filter: RowFilter, result: SearchResult) -> None:
+    def _offer(self, query: Vectors, search_query: SearchQuery, result: SearchResult) -> None:
         """Offer an answer of the index to live recall, unless the search is made to evaluate the index."""
-        if self._live_recall is None or search_query.for_evaluation:
+        if self._live_recall is None or search_query.for_evaluation or result.mode == "exact":
             return
         self._live_recall.offer(
             AnsweredSearch(
                 collection=search_query.collection,
                 query=query,
-                row_filter=row_filter,
+                searched=result.searched,
                 k=search_query.k,
                 metric=search_query.metric,
                 min_score=search_query.min_score,

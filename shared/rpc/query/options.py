@@ -132,6 +132,9 @@ class SearchOptions:
             of_value="Field of the records to print",
         ),
     ] = ()
+    regions: Annotated[
+        bool, Option(description="Also find images by a part of them, where the regions of a collection are indexed")
+    ] = True
 
     def check(self) -> None:
         """Check the limits. A score may be any finite number: one outside the limits finds all or nothing.
@@ -169,6 +172,7 @@ class SearchOptions:
             sort=self.sort,
             group=self.group,
             fields=self.fields,
+            regions=self.regions,
         )
 
     @classmethod
@@ -196,6 +200,7 @@ class SearchOptions:
             sort=request.sort,
             group=request.group,
             fields=request.fields,
+            regions=request.regions if request.HasField("regions") else DEFAULTS.regions,
         )
 
 

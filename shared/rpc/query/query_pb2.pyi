@@ -203,6 +203,7 @@ class SearchRequest(_message.Message):
     FIELDS_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     BOX_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     image: _builtins.bytes
     """bytes of an image file"""
@@ -230,6 +231,8 @@ class SearchRequest(_message.Message):
     """hits with the same value of this field stand together; empty: they do not"""
     box: _builtins.str
     """the part of the image that is searched for: `x,y,w,h` in pixels of the upright image, or `pct:x,y,w,h`"""
+    regions: _builtins.bool
+    """also find images by their windows, where those are indexed; absent: true"""
     @_builtins.property
     def vector(self) -> Global___Vector:
         """an embedding of the collection's model"""
@@ -285,21 +288,26 @@ class SearchRequest(_message.Message):
         fields: _abc.Iterable[_builtins.str] | None = ...,
         images: _abc.Iterable[_builtins.bytes] | None = ...,
         box: _builtins.str = ...,
+        regions: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "among", b"among", "id", b"id", "image", b"image", "min_score", b"min_score", "query", b"query", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "_regions", b"_regions", "among", b"among", "id", b"id", "image", b"image", "min_score", b"min_score", "query", b"query", "regions", b"regions", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "among", b"among", "box", b"box", "budget", b"budget", "collection", b"collection", "fields", b"fields", "filter", b"filter", "for_evaluation", b"for_evaluation", "group", b"group", "id", b"id", "image", b"image", "images", b"images", "k", b"k", "labels", b"labels", "like", b"like", "metric", b"metric", "min_score", b"min_score", "mode", b"mode", "probes", b"probes", "query", b"query", "sort", b"sort", "text", b"text", "unlike", b"unlike", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "_regions", b"_regions", "among", b"among", "box", b"box", "budget", b"budget", "collection", b"collection", "fields", b"fields", "filter", b"filter", "for_evaluation", b"for_evaluation", "group", b"group", "id", b"id", "image", b"image", "images", b"images", "k", b"k", "labels", b"labels", "like", b"like", "metric", b"metric", "min_score", b"min_score", "mode", b"mode", "probes", b"probes", "query", b"query", "regions", b"regions", "sort", b"sort", "text", b"text", "unlike", b"unlike", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__among: _TypeAlias = _typing.Literal["among"]  # noqa: Y015
     _WhichOneofArgType__among: _TypeAlias = _typing.Literal["_among", b"_among"]  # noqa: Y015
     _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
     _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
+    _WhichOneofReturnType__regions: _TypeAlias = _typing.Literal["regions"]  # noqa: Y015
+    _WhichOneofArgType__regions: _TypeAlias = _typing.Literal["_regions", b"_regions"]  # noqa: Y015
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["image", "id", "vector"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__among) -> _WhichOneofReturnType__among | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_score) -> _WhichOneofReturnType__min_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__regions) -> _WhichOneofReturnType__regions | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
 
@@ -408,6 +416,7 @@ class Hit(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     DISTANCE_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """cosine: similarity; euclidean: 1 / (1 + distance)"""
     distance: _builtins.float
@@ -416,6 +425,10 @@ class Hit(_message.Message):
     """the value of the field by which hits are grouped; absent: the image has none"""
     @_builtins.property
     def image(self) -> Global___Image: ...
+    @_builtins.property
+    def region(self) -> Global___Box:
+        """the window of the image that matched best; absent: the whole image did"""
+
     def __init__(
         self,
         *,
@@ -423,16 +436,47 @@ class Hit(_message.Message):
         score: _builtins.float = ...,
         distance: _builtins.float = ...,
         group: _builtins.str | None = ...,
+        region: Global___Box | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "group", b"group", "image", b"image"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "group", b"group", "image", b"image", "region", b"region"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "distance", b"distance", "group", b"group", "image", b"image", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "distance", b"distance", "group", b"group", "image", b"image", "region", b"region", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
     _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
 
 Global___Hit: _TypeAlias = Hit  # noqa: Y015
+
+@_typing.final
+class Box(_message.Message):
+    """A part of an image, in pixels of the upright original."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    x: _builtins.int
+    y: _builtins.int
+    width: _builtins.int
+    height: _builtins.int
+    def __init__(
+        self,
+        *,
+        x: _builtins.int = ...,
+        y: _builtins.int = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "width", b"width", "x", b"x", "y", b"y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Box: _TypeAlias = Box  # noqa: Y015
 
 @_typing.final
 class SearchResponse(_message.Message):
@@ -472,6 +516,7 @@ class SearchResponse(_message.Message):
     SEEN_FIELD_NUMBER: _builtins.int
     INDEX_FAULT_FIELD_NUMBER: _builtins.int
     GROUPED_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
     mode: Global___Mode.ValueType
     """the one that was used: LSH or EXACT"""
     metric: Global___Metric.ValueType
@@ -492,6 +537,8 @@ class SearchResponse(_message.Message):
     """why the index was not asked: what Redis has lost of it; empty: nothing"""
     grouped: _builtins.bool
     """hits of a group stand together"""
+    windows: _builtins.int
+    """windows of images that were ranked exactly beside the images themselves"""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]: ...
     @_builtins.property
@@ -515,10 +562,11 @@ class SearchResponse(_message.Message):
         seen: _builtins.int = ...,
         index_fault: _builtins.str = ...,
         grouped: _builtins.bool = ...,
+        windows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "collection_size", b"collection_size", "generation", b"generation", "grouped", b"grouped", "hits", b"hits", "index_fault", b"index_fault", "metric", b"metric", "mode", b"mode", "model", b"model", "model_version", b"model_version", "probed_buckets", b"probed_buckets", "seen", b"seen", "timings_ms", b"timings_ms", "truncated_buckets", b"truncated_buckets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "collection_size", b"collection_size", "generation", b"generation", "grouped", b"grouped", "hits", b"hits", "index_fault", b"index_fault", "metric", b"metric", "mode", b"mode", "model", b"model", "model_version", b"model_version", "probed_buckets", b"probed_buckets", "seen", b"seen", "timings_ms", b"timings_ms", "truncated_buckets", b"truncated_buckets", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1000,6 +1048,9 @@ class Collection(_message.Message):
     CHANGE_FIELD_NUMBER: _builtins.int
     INDEX_FAULT_FIELD_NUMBER: _builtins.int
     FAULT_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
+    WITH_REGIONS_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     images: _builtins.int
     labelled: _builtins.int
@@ -1016,6 +1067,11 @@ class Collection(_message.Message):
     """what Redis has lost of the index, which is not asked meanwhile; empty: nothing"""
     fault: _builtins.str
     """why the collection's manifest cannot be read; empty: it can"""
+    regions: _builtins.bool
+    """windows of its images are indexed, or are about to be"""
+    with_regions: _builtins.int
+    """images of which there are windows"""
+    windows: _builtins.int
     @_builtins.property
     def classes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """label to number of images; unlabelled ones are not in it"""
@@ -1045,10 +1101,13 @@ class Collection(_message.Message):
         change: Global___Change | None = ...,
         index_fault: _builtins.str = ...,
         fault: _builtins.str = ...,
+        regions: _builtins.bool = ...,
+        with_regions: _builtins.int = ...,
+        windows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "change", b"change", "classes", b"classes", "created", b"created", "damaged", b"damaged", "dim", b"dim", "fault", b"fault", "generation", b"generation", "images", b"images", "index_fault", b"index_fault", "labelled", b"labelled", "model", b"model", "model_version", b"model_version", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "change", b"change", "classes", b"classes", "created", b"created", "damaged", b"damaged", "dim", b"dim", "fault", b"fault", "generation", b"generation", "images", b"images", "index_fault", b"index_fault", "labelled", b"labelled", "model", b"model", "model_version", b"model_version", "name", b"name", "regions", b"regions", "windows", b"windows", "with_regions", b"with_regions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
