@@ -302,9 +302,9 @@ def _response(
 
 def _hit(hit: Hit, image: messages.Image) -> messages.Hit:
     box = None
-    if (region := hit.region) is not None:
-        left, top, right, bottom = region.within(image.width, image.height)
-        box = messages.Box(x=left, y=top, width=right - left, height=bottom - top)
+    if hit.region is not None:
+        x, y, width, height = hit.region
+        box = messages.Box(x=x, y=y, width=width, height=height)
     return messages.Hit(image=image, score=hit.score, distance=hit.distance, region=box)
 
 

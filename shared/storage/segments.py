@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from shared.errors import Invalid
-from shared.storage.layout import ID_BITS
 from shared.storage.documents import DocumentPage, packed, unpacked
+from shared.storage.layout import ID_BITS
 from shared.versioned import StoredKind
 
 _SEGMENT = StoredKind("segment of")
@@ -362,7 +362,8 @@ def image_ids_of(rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
     start = column.offset * DIGEST_BYTES
     digests = np.frombuffer(column.buffers()[1], np.uint8, len(column) * DIGEST_BYTES, start).reshape(-1, DIGEST_BYTES)
     heads = np.ascontiguousarray(digests[:, :8]).view(">u8")[:, 0].astype(np.uint64)
-    return np.maximum(1, heads >> np.uint64(64 - ID_BITS)).astype(np.int64)
+    ids: npt.NDArray[np.int64] = np.maximum(1, heads >> np.uint64(64 - ID_BITS)).astype(np.int64)
+    return ids
 
 
 def flags_of(rows: pa.RecordBatch) -> list[tuple[str, ...]]:

@@ -11,7 +11,6 @@ from services.query.replica.mapped_segment import Ids, MappedSegment, Rows, Stor
 from services.query.replica.view import View
 from services.query.search.best_rows import BestImages, BestRows
 from services.query.search.parallel import THREADS, run_in_parallel
-from shared.images.regions import Region
 from shared.rpc.query import Metric
 from shared.similarity import distances_and_scores
 
@@ -34,7 +33,8 @@ class Hit:
 
     Attributes:
         image_id: The id of the image.
-        region: The part of the image that the embedding is of, in pixels of the upright original; None: all of it.
+        region: The window of the image that the embedding is of: x, y, width and height in pixels of the upright
+            original. None: it is of the whole image.
     """
 
     segment: MappedSegment
@@ -42,7 +42,7 @@ class Hit:
     image_id: int
     score: float
     distance: float
-    region: Region | None = None
+    region: tuple[int, int, int, int] | None = None
 
 
 def rank(

@@ -11,12 +11,10 @@ from services.query.replica.id_index import distinct
 from services.query.replica.view import View
 from services.query.search.ranking import Hit, best_of_images
 from services.query.search.search_query import SearchResult
-from shared.images.regions import Region
+from shared.images.windows import box_of
 
 
-def with_windows(
-    images: SearchResult, windows: SearchResult, view: View, k: int, own_id: int | None
-) -> SearchResult:
+def with_windows(images: SearchResult, windows: SearchResult, view: View, k: int, own_id: int | None) -> SearchResult:
     """Return the `k` best images of two results for one query: that of the images of a view, and that of windows.
 
     An image whose window is as close as the whole of it is found as a whole. `own_id` is the image that the query is.
@@ -45,4 +43,4 @@ def _of_image(hit: Hit, view: View) -> Hit:
     if row is None:
         raise LookupError(f"the image {hit.image_id} of a window that passed the filter is not in the view")
     segment, place = view.place(row)
-    return replace(hit, segment=segment, row=place, region=Region.parse(hit.segment.entry(hit.row).name))
+    return replace(hit, segment=segment, row=place, region=box_of(hit.segment.entry(hit.row).name))

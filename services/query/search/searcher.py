@@ -16,9 +16,9 @@ from services.query.replica.window_filter import WindowFilter
 from services.query.search.candidates import CandidateFetcher, ReplicaSuperseded
 from services.query.search.exact_scan import exact_scan, needs_scan
 from services.query.search.query_vectors import QueryVectors, Searched
+from services.query.search.region_hits import with_windows
 from services.query.search.rerank import rerank
 from services.query.search.search_query import SearchQuery, SearchResult
-from services.query.search.region_hits import with_windows
 from services.query.search.stage_timer import StageTimer
 from shared.clients import Clients
 from shared.errors import Invalid
@@ -158,8 +158,8 @@ class Searcher:
             of_windows = self._search_windows(queries, search_query, windows, row_filter, timer)
             with timer.stage("rank"):
                 results = [
-                    with_windows(*pair, row_filter.view, search_query.k, own_id)
-                    for *pair, own_id in zip(results, of_windows, own_ids, strict=True)
+                    with_windows(of_images, found, row_filter.view, search_query.k, own_id)
+                    for of_images, found, own_id in zip(results, of_windows, own_ids, strict=True)
                 ]
         for query, result in zip(queries, results, strict=True):
             self._offer(query, search_query, result)
@@ -171,9 +171,7 @@ class Searcher:
         """Return what is found for each query among the windows of the images that pass a filter."""
         no_ids = [None] * len(queries)
         try:
-            return self._search_rows(
-                queries, no_ids, search_query, windows, WindowFilter(windows.view, images), timer
-            )
+            return self._search_rows(queries, no_ids, search_query, windows, WindowFilter(windows.view, images), timer)
         except ReplicaSuperseded:  # they were dropped or made anew at this moment: what is whole is found without them
             return [SearchResult() for _ in queries]
 
