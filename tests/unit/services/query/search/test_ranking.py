@@ -11,7 +11,7 @@ import pytest
 from services.query.replica.mapped_segment import MappedSegment
 from services.query.replica.row_table import RowTable
 from services.query.replica.view import Filter, RowFilter, View
-from services.query.search import ranking
+from services.query.search import best_rows, ranking
 from services.query.search.ranking import Hit
 from shared.rpc.query import Metric
 from shared.storage import segments
@@ -166,6 +166,30 @@ def test_all_as_candidates_is_the_scan(tmp_path: Path, metric: Metric) -> None:
     view = make_view(tmp_path, vectors)
     by_candidates = rerank(view, vectors[3], rows.ids(range(COUNT)), k=20, metric=metric)
     assert by_candidates == scan(view, vectors[3], k=20, metric=metric)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("near", [1, 64])
+@pytest.mark.parametrize("k", [1, 5, 12, COUNT])
+def test_of_the_rows_of_an_image_the_best_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, metric: Metric, near: int, k: int
+) -> None:
+    monkeypatch.setattr(best_rows, "_NEAR", near)
+    vectors = make_vectors(kind)
+    view = make_view(tmp_path, vectors, half=())
+    images = np.random.default_rng(4).permutation(COUNT) % 30 + 1  # seven rows of each lie anywhere
+    for query in (vectors[17], vectors[60], -vectors[3]):
+        every = expected(vectors, query, metric, range(COUNT), COUNT)
+        image_of = dict(zip(rows.ids(range(COUNT)), images.tolist(), strict=True))
+        best: dict[int, float] = {}
+        for row_id, distance in every:
+            best.setdefault(image_of[row_id], distance)
+        found = ranking.rank(
+            view, query[np.newaxis], RowFilter(view, Filter()).rows(), k=k, metric=metric, images=images
+        )[0]
+        assert_same(found, list(best.items())[:k], metric)
+        assert all(image_of[int(hit.segment.ids[hit.row])] == hit.image_id for hit in found)
 
 
 @pytest.mark.parametrize("metric", METRICS)
