@@ -71,8 +71,8 @@ class SearchResult:
     probed_buckets: int = 0
     truncated_buckets: int = 0
     seen: int = 0
-    ranked: Ids | None = field(default=None, repr=False)
+    ranked: Ids | None = field(default=None, repr=False, compare=False)
     windows: int = 0
-    searched: list[RowFilter | WindowFilter] = field(default_factory=list, repr=False)
+    searched: list[RowFilter | WindowFilter] = field(default_factory=list, repr=False, compare=False)
     timings_ms: dict[str, float] = field(default_factory=dict)
     index_fault: str | None = None
