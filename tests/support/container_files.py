@@ -142,6 +142,7 @@ def copied(target: str) -> list[str]:
     return [path for paths in sources for path in paths if path.startswith(PACKAGES)]
 
 
+@cache
 def file_of(module: str) -> Path | None:
     """The file of a module of ours; None if it is none."""
     path = ROOT.joinpath(*module.split("."))
@@ -155,15 +156,22 @@ def imports_of(node: ast.AST, module: str) -> Iterator[str]:
     elif isinstance(node, ast.ImportFrom):
         assert node.level == 0, f"{module} imports relatively"
         yield from (f"{node.module}.{name.name}" for name in node.names)
-    elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+    elif isinstance(node, ast.If) and "TYPE_CHECKING" in map(_last_name, ast.walk(node.test)):
         for statement in node.orelse:
             yield from imports_of(statement, module)
     else:
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"import_quietly", "import_without_keras"}:
+        if isinstance(node, ast.Call) and _last_name(node.func) in {"import_quietly", "import_without_keras"}:
             assert isinstance(node.args[0], ast.Constant), f"{module} imports what only its running tells"
             yield str(node.args[0].value)
         for child in ast.iter_child_nodes(node):
             yield from imports_of(child, module)
+
+
+def _last_name(node: ast.AST) -> str | None:
+    """The name that stands in an expression, or behind its last dot."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None
 
 
 @cache

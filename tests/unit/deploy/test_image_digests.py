@@ -62,7 +62,7 @@ def digest(content: bytes) -> str:
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     with Registry() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         monkeypatch.setattr(image_digests, "DOCKER_HUB", server.address)
         monkeypatch.setenv("no_proxy", "127.0.0.1")

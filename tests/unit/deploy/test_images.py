@@ -7,6 +7,8 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -24,6 +26,7 @@ OPTIONAL = set(LIBRARIES) - {TENSORFLOW}
 """What a user may install to train with, and what is imported only where it is in use."""
 
 
+@cache
 def locked(name: str) -> set[str]:
     """The distributions that a lock file installs into an image."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text("utf-8")
@@ -47,9 +50,15 @@ def declared(extra: str) -> set[str]:
     return {canonicalize_name(Requirement(text).name) for text in named}
 
 
+@cache
+def all_carriers() -> Mapping[str, list[str]]:
+    """The distributions that carry each name that can be imported here."""
+    return packages_distributions()
+
+
 def distributions(names: set[str]) -> dict[str, set[str]]:
     """The distributions that may carry each imported name."""
-    carriers = packages_distributions()
+    carriers = all_carriers()
     # A namespace that several distributions share.
     special = {"google": {"protobuf"}}
     return {

@@ -255,10 +255,12 @@ def test_memory_does_not_grow_with_the_rows_and_the_queries(tmp_path: Path, monk
     view = make_view(tmp_path, vectors, sizes=(5000, 7000), half=(0, 1))
     everything = RowFilter(view, Filter()).rows()
     for some in (everything, everything[::5]):
-        tracemalloc.start()
-        try:
-            ranking.rank(view, vectors[:50], some, k=10, metric="cosine")
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-        assert peak < 700_000 < 4 * count * DIM < 4 * len(some) * 50 * 4
+        peaks = []
+        for _ in range(3):  # what other threads of this process hold is counted too: the least is ours
+            tracemalloc.start()
+            try:
+                ranking.rank(view, vectors[:50], some, k=10, metric="cosine")
+                peaks.append(tracemalloc.get_traced_memory()[1])
+            finally:
+                tracemalloc.stop()
+        assert min(peaks) < 700_000 < 4 * count * DIM < 4 * len(some) * 50 * 4
