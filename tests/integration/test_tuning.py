@@ -31,7 +31,7 @@ COUNT = 300
 def parts(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Parts:
     """What is chosen does not depend on how busy the machine is."""
     monkeypatch.setattr("services.maintenance.cost_measurement.measure", lambda *_: TYPICAL)
-    return parts_of(servers.settings)
+    return parts_of(servers.settings, originals=False)
 
 
 @pytest.fixture

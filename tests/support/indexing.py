@@ -57,13 +57,17 @@ class Mortal:
 
 @dataclass
 class Parts:
-    """The servers' clients, and indexers and maintenance workers that use them."""
+    """The servers' clients, and indexers and maintenance workers that use them.
+
+    Most of what is stored are originals: `originals` is False where nobody reads them.
+    """
 
     store: Any
     redis: Client
     queue: Any
 
     connect_model: ConnectModel = lambda model, version: ServingClient("127.0.0.1:1", model, version=version)
+    originals: bool = True
 
     def __post_init__(self) -> None:
         self.catalog = Catalog(self.store)
@@ -100,7 +104,7 @@ class Parts:
 
     def write(self, embedding_set: EmbeddingSet, segment: str, numbers: Sequence[int]) -> Outcome:
         """Store originals and a segment, claimed; returns the outcome that the indexer is to report."""
-        for number in numbers:
+        for number in numbers if self.originals else ():
             self.store.put(layout.original_key(rows.digest(number)), b"%d" % number)
         self.state.claims.claim(embedding_set.collection, segment, rows.ids(numbers))
         self.store.put(layout.segment_key(embedding_set.collection, segment), rows.segment(numbers, embedding_set))
@@ -182,9 +186,10 @@ class Parts:
         }
 
 
-def parts_of(settings: Settings) -> Parts:
+def parts_of(settings: Settings, *, originals: bool = True) -> Parts:
     """Return the parts on the servers of some settings."""
     store = ObjectStore.from_settings(settings)
     store.ensure_bucket()
     redis = connect(settings.index_url.get_secret_value())
-    return Parts(store, redis, TaskQueue(make_app(settings, name="test"), Jobs(redis).sent))
+    queue = TaskQueue(make_app(settings, name="test"), Jobs(redis).sent)
+    return Parts(store, redis, queue, originals=originals)

@@ -10,7 +10,7 @@ from tests.support.servers import Servers
 
 @pytest.fixture
 def parts(servers: Servers) -> Parts:
-    return parts_of(servers.settings)
+    return parts_of(servers.settings, originals=False)
 
 
 @pytest.fixture

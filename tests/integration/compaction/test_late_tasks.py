@@ -212,10 +212,11 @@ def test_inserts_deletions_and_compactions_at_the_same_time_end_in_order(parts: 
         return count
 
     starts = (0, 200, 400)
+    own = functools.partial(parts_of, servers.settings, originals=False)
     with ThreadPoolExecutor(5) as threads:
-        background = [threads.submit(task, parts_of(servers.settings)) for task in (compact, read)]
+        background = [threads.submit(task, own()) for task in (compact, read)]
         try:
-            for inserted in [threads.submit(insert_and_delete, parts_of(servers.settings), start) for start in starts]:
+            for inserted in [threads.submit(insert_and_delete, own(), start) for start in starts]:
                 inserted.result(timeout=PATIENCE_S)
         finally:
             stop.append(True)

@@ -216,6 +216,7 @@ def test_a_segment_that_cannot_be_read_is_named_and_left_and_the_rest_merged(
 
 
 def test_images_of_a_merged_segment_that_is_cut_off_can_be_deleted(parts: Parts) -> None:
+    parts.originals = True  # whose sizes go to the trash
     art = parts.collection()
     for place in range(16):
         parts.add(art, f"s{place:02}", range(20 * place, 20 * place + 20))
@@ -234,6 +235,7 @@ def test_images_of_a_merged_segment_that_is_cut_off_can_be_deleted(parts: Parts)
 
 @pytest.mark.parametrize("how", ["damaged", "missing"])
 def test_images_of_a_segment_that_cannot_be_read_can_be_deleted(parts: Parts, how: str) -> None:
+    parts.originals = True  # whose sizes go to the trash
     art = parts.collection()
     parts.add(art, "a", range(10))
     parts.add(art, "b", range(10, 20))
