@@ -122,7 +122,7 @@ class QueryService(QueryServicer):
                 messages.CollectionAnswer(collection=name, found=_response(result, [], replica, options.metric))
                 for name, (result, replica) in found.results.items()
             ],
-            left_out=found.left_out,
+            skipped=found.skipped,
             timings_ms=found.timings_ms,
             model=found.embedding_set.model,
             model_version=found.embedding_set.version,

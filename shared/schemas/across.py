@@ -4,15 +4,15 @@ from typing import Final, Literal
 
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from shared.rpc.query import METRIC_NAMES, MODE_NAMES, LeftOut, SearchAcrossResponse
+from shared.rpc.query import METRIC_NAMES, MODE_NAMES, SearchAcrossResponse, SkippedCollection
 from shared.schemas.search import HitAnswer, hit_answer
 
 Reason = Literal["failed", "other-model", "unknown"]
 
 _REASONS: Final[dict[int, Reason]] = {
-    LeftOut.FAILED: "failed",
-    LeftOut.OTHER_MODEL: "other-model",
-    LeftOut.UNKNOWN: "unknown",
+    SkippedCollection.FAILED: "failed",
+    SkippedCollection.OTHER_MODEL: "other-model",
+    SkippedCollection.UNKNOWN: "unknown",
 }
 
 
@@ -33,7 +33,7 @@ class SearchedCollection(TypedDict):
     index_fault: str | None
 
 
-class LeftOutCollection(TypedDict):
+class SkippedCollectionAnswer(TypedDict):
     """A collection that was not searched.
 
     Its model is another one (`other-model`), it cannot be searched at the moment (`failed`), or it is gone (`unknown`);
@@ -57,7 +57,7 @@ class AcrossAnswer(TypedDict):
     model_version: int
     timings_ms: dict[str, float]
     collections: list[SearchedCollection]
-    left_out: list[LeftOutCollection]
+    left_out: list[SkippedCollectionAnswer]
 
 
 def across_answer(found: SearchAcrossResponse) -> AcrossAnswer:
@@ -80,7 +80,7 @@ def across_answer(found: SearchAcrossResponse) -> AcrossAnswer:
             for one in found.answers
         ],
         left_out=[
-            LeftOutCollection(name=one.collection, reason=_REASONS[one.reason], detail=one.detail)
-            for one in found.left_out
+            SkippedCollectionAnswer(name=one.collection, reason=_REASONS[one.reason], detail=one.detail)
+            for one in found.skipped
         ],
     )

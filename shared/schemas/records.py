@@ -95,5 +95,5 @@ def import_answer(planned: Import, *, dry_run: bool) -> RecordImportAnswer:
     )
 
 
-def _row(left_out: Unmatched) -> UnmatchedAnswer:
-    return UnmatchedAnswer(row=left_out.row, key=left_out.key, reason=left_out.reason)
+def _row(unmatched: Unmatched) -> UnmatchedAnswer:
+    return UnmatchedAnswer(row=unmatched.row, key=unmatched.key, reason=unmatched.reason)

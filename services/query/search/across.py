@@ -18,7 +18,7 @@ from services.query.search.search_query import SearchQuery, SearchResult
 from services.query.search.searcher import Searcher
 from services.query.search.stage_timer import StageTimer
 from shared.errors import Invalid, NotFound, Unavailable
-from shared.rpc.query.query_pb2 import LeftOut
+from shared.rpc.query.query_pb2 import SkippedCollection
 from shared.storage.catalog import EmbeddingSet
 
 MAX_COLLECTIONS: Final = 1000
@@ -34,14 +34,14 @@ class AcrossResult:
     Attributes:
         hits: The best `k` of all, the best first, each with the name of its collection.
         results: How each collection was searched, with its own hits, and the replica.
-        left_out: Why the other collections were not searched.
+        skipped: Why the other collections were not searched.
         timings_ms: Milliseconds by stage, of all together.
     """
 
     embedding_set: EmbeddingSet
     hits: Sequence[tuple[str, Hit]]
     results: Mapping[str, tuple[SearchResult, Replica]]
-    left_out: Sequence[LeftOut]
+    skipped: Sequence[SkippedCollection]
     timings_ms: Mapping[str, float]
 
 
@@ -93,37 +93,37 @@ class AcrossSearcher:
         """
         if not 1 <= len(collections) <= MAX_COLLECTIONS:
             raise Invalid(f"number of collections is {len(collections)}, expected 1 to {MAX_COLLECTIONS}")
-        timer, left_out = StageTimer(), list[LeftOut]()
+        timer, skipped = StageTimer(), list[SkippedCollection]()
         with timer.stage("total"):
-            replicas, queries = self._prepared(collections, query_of, left_out)
+            replicas, queries = self._prepared(collections, query_of, skipped)
             if not replicas:
-                raise _none_left(left_out)
+                raise _none_left(skipped)
             one = next(iter(queries.values()))
             together = _of_one_model(list(replicas.values()), one)
             vector = self._searcher.vector(one, together, timer, time_left_s)
             results = {}
             for name, replica in replicas.items():
                 if replica not in together.replicas:
-                    left_out.append(_of_other_model(replica, together.embedding_set))
+                    skipped.append(_of_other_model(replica, together.embedding_set))
                     continue
                 try:
                     result = self._searcher.search_by_vector(vector, queries[name], replica, timer)
                 except (ReplicaSuperseded, NotFound):
-                    left_out.append(_failed(name, "it has just changed to another model, or was renamed: search again"))
+                    skipped.append(_failed(name, "it has just changed to another model, or was renamed: search again"))
                 except Unavailable as error:
-                    left_out.append(_failed(name, str(error)))
+                    skipped.append(_failed(name, str(error)))
                 else:
                     results[name] = (result, replica)
             if not results:
-                raise _none_left(left_out)
+                raise _none_left(skipped)
         place = {name: at for at, name in enumerate(results)}
         hits = [(name, hit) for name, (result, _) in results.items() for hit in result.hits]
         own = None if one.box else one.image_id
         hits.sort(key=lambda it: (round(it[1].distance, _EQUAL), it[1].image_id != own, it[1].image_id, place[it[0]]))
-        return AcrossResult(together.embedding_set, hits[: one.k], results, left_out, timer.timings_ms)
+        return AcrossResult(together.embedding_set, hits[: one.k], results, skipped, timer.timings_ms)
 
     def _prepared(
-        self, collections: Sequence[str], query_of: Callable[[str], SearchQuery], left_out: list[LeftOut]
+        self, collections: Sequence[str], query_of: Callable[[str], SearchQuery], skipped: list[SkippedCollection]
     ) -> tuple[dict[str, Replica], dict[str, SearchQuery]]:
         """Return replica and query of each collection that can be searched, in their order."""
         replicas, queries = {}, {}
@@ -131,9 +131,9 @@ class AcrossSearcher:
             try:
                 replica, query = self._replica_sync.replica(name), query_of(name)
             except NotFound as error:
-                left_out.append(LeftOut(collection=name, reason=LeftOut.UNKNOWN, detail=str(error)))
+                skipped.append(SkippedCollection(collection=name, reason=SkippedCollection.UNKNOWN, detail=str(error)))
             except Unavailable as error:
-                left_out.append(_failed(name, str(error)))
+                skipped.append(_failed(name, str(error)))
             else:
                 query.check()
                 replicas[name], queries[name] = replica, query
@@ -154,22 +154,22 @@ def _model_of(embedding_set: EmbeddingSet) -> tuple[str, int]:
     return embedding_set.model, embedding_set.version
 
 
-def _of_other_model(replica: Replica, searched: EmbeddingSet) -> LeftOut:
+def _of_other_model(replica: Replica, searched: EmbeddingSet) -> SkippedCollection:
     own = replica.embedding_set
     detail = (
         f"its model is {own.model}, version {own.version}, and the search is by {searched.model}, version "
         f"{searched.version}: their embeddings do not compare"
     )
-    return LeftOut(collection=own.collection, reason=LeftOut.OTHER_MODEL, detail=detail)
+    return SkippedCollection(collection=own.collection, reason=SkippedCollection.OTHER_MODEL, detail=detail)
 
 
-def _failed(collection: str, detail: str) -> LeftOut:
+def _failed(collection: str, detail: str) -> SkippedCollection:
     _log.warning("%s is left out of a search over several collections: %s", collection, detail)
-    return LeftOut(collection=collection, reason=LeftOut.FAILED, detail=detail)
+    return SkippedCollection(collection=collection, reason=SkippedCollection.FAILED, detail=detail)
 
 
-def _none_left(left_out: Sequence[LeftOut]) -> NotFound | Unavailable:
-    said = "; ".join(f"{one.collection}: {one.detail}" for one in left_out)
-    if all(one.reason == LeftOut.UNKNOWN for one in left_out):
+def _none_left(skipped: Sequence[SkippedCollection]) -> NotFound | Unavailable:
+    said = "; ".join(f"{one.collection}: {one.detail}" for one in skipped)
+    if all(one.reason == SkippedCollection.UNKNOWN for one in skipped):
         return NotFound(f"none of the collections is there: {said}")
     return Unavailable(f"none of the collections can be searched: {said}")

@@ -73,9 +73,9 @@ def job_page(id: str) -> ResponseReturnValue:  # noqa: A002 -- as the API calls 
     path = checked(JobPath, {"id": id}, "job")
     job = web_clients().state.jobs.get(path.id)
     answer = job_answer(job)
-    left_out = answer["rejected"]
+    rejected = answer["rejected"]
     return render_template(
-        "job.html", job=answer, summary=job_summary(job), left_out=left_out[:_REASONS], more=len(left_out[_REASONS:])
+        "job.html", job=answer, summary=job_summary(job), rejected=rejected[:_REASONS], more=len(rejected[_REASONS:])
     )
 
 

@@ -15,7 +15,7 @@ from services.web.access import GuardedBlueprint, authorize, each, of_view, seen
 from services.web.clients import web_clients
 from services.web.pages.facets import Facets, hit_groups, sort_choices
 from services.web.pages.fields import read_fields
-from services.web.pages.found import Found, QueryFile, found_across
+from services.web.pages.result_view import QueryFile, ResultView, view_across
 from services.web.pages.samples import sample_images
 from services.web.pages.search_form import K_CHOICES, SearchForm
 from services.web.problems import FieldError, invalid
@@ -109,7 +109,7 @@ def results_by_file() -> ResponseReturnValue:
 
 
 def _render_results(
-    form: SearchForm, found: Found, query_image: Image | None, picture: QueryPicture | None = None
+    form: SearchForm, found: ResultView, query_image: Image | None, picture: QueryPicture | None = None
 ) -> str:
     return render_template(
         "_results.html",
@@ -137,7 +137,7 @@ def _listing(form: SearchForm, collection: str) -> ListImagesResponse:
     )
 
 
-def _search_by_name(form: SearchForm, collection: str) -> tuple[Image | None, QueryPicture | None, Found]:
+def _search_by_name(form: SearchForm, collection: str) -> tuple[Image | None, QueryPicture | None, ResultView]:
     """Search for what an address names; returns the image of the collection or the picture too, if it names one."""
     named = [name for name in ("id", "url", "upload") if getattr(form, name)]
     if len(named) > 1:
@@ -153,28 +153,30 @@ def _search_by_name(form: SearchForm, collection: str) -> tuple[Image | None, Qu
     return query_image, None, found
 
 
-def _search_by_id(form: SearchForm, collection: str) -> tuple[Image | None, Found]:
+def _search_by_id(form: SearchForm, collection: str) -> tuple[Image | None, ResultView]:
     """Search for an image of the collection, or for what the examples have in common; returns the image too."""
     query_image = None if form.id is None else web_clients().query.image(collection, form.id)
     return query_image, _found(form, collection, image_id=form.id or 0)
 
 
-def _found(form: SearchForm, collection: str, *, images: Sequence[bytes] = (), image_id: int = 0) -> Found:
+def _found(form: SearchForm, collection: str, *, images: Sequence[bytes] = (), image_id: int = 0) -> ResultView:
     """Search for pictures or an image, in the collection or in all that share its model."""
     clients, options = web_clients(), form.to_options()
     if form.everywhere:
         names = chosen_collections([], first=collection)
         options = replace(options, sort="", group="")
         across = search_across(clients, names, options, images=images, image_id=image_id, box=form.box)
-        return found_across(across)
+        return view_across(across)
     response = search(clients, collection, options, images=images, image_id=image_id, box=form.box)
     if not form.proof or not (images or image_id):
-        return Found(response)
+        return ResultView(response)
     image = images[0] if images else None
-    return Found(response, prove(clients, collection, response, options, image=image, image_id=image_id, box=form.box))
+    return ResultView(
+        response, prove(clients, collection, response, options, image=image, image_id=image_id, box=form.box)
+    )
 
 
-def _search_by_file() -> tuple[SearchForm, Found]:
+def _search_by_file() -> tuple[SearchForm, ResultView]:
     """Search for the file of a form, and keep it; returns the form, which names it then, too."""
     clients = web_clients()
     request.max_content_length = clients.settings.max_query_bytes + _FORM_MARGIN
@@ -198,14 +200,14 @@ def _search_by_file() -> tuple[SearchForm, Found]:
     return form.model_copy(update={"upload": [one.digest for one in whole]}), _with_files(form, found, whole)
 
 
-def _search_by_url(form: SearchForm, collection: str) -> tuple[QueryPicture, Found]:
+def _search_by_url(form: SearchForm, collection: str) -> tuple[QueryPicture, ResultView]:
     with fetched(web_clients(), form.url) as image:
         found = _found(form, collection, images=[image])
         name = urlsplit(form.url).path.rpartition("/")[2][:120] or urlsplit(form.url).netloc
         return _shown(image, name), found
 
 
-def _search_by_kept_files(form: SearchForm, collection: str) -> tuple[QueryPicture, Found]:
+def _search_by_kept_files(form: SearchForm, collection: str) -> tuple[QueryPicture, ResultView]:
     kept = [kept_query(web_clients(), collection, digest) for digest in form.upload]
     if len(kept) > 1 and (form.box or form.proof):
         message = "is for a single picture, and the address names several: leave one, or this out"
@@ -215,7 +217,7 @@ def _search_by_kept_files(form: SearchForm, collection: str) -> tuple[QueryPictu
     return _shown(image, first.name), _with_files(form, found, [one for one, _ in kept])
 
 
-def _with_files(form: SearchForm, found: Found, kept: Sequence[KeptQuery]) -> Found:
+def _with_files(form: SearchForm, found: ResultView, kept: Sequence[KeptQuery]) -> ResultView:
     """Return what was found with the files that were searched for, and until when they all are kept."""
     digests = [one.digest for one in kept]
     files = [
@@ -238,7 +240,7 @@ def _render(
     *,
     query_image: Image | None = None,
     picture: QueryPicture | None = None,
-    found: Found | None = None,
+    found: ResultView | None = None,
     samples: Sequence[Image] = (),
     listing: ListImagesResponse | None = None,
 ) -> str:

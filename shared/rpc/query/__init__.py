@@ -19,13 +19,13 @@ from shared.rpc.query.query_pb2 import (
     Hit,
     Ids,
     Image,
-    LeftOut,
     ListImagesResponse,
     SearchAcrossRequest,
     SearchAcrossResponse,
     SearchBatchRequest,
     SearchRequest,
     SearchResponse,
+    SkippedCollection,
 )
 from shared.similarity import Metric
 
@@ -48,7 +48,6 @@ __all__ = [
     "Hit",
     "Ids",
     "Image",
-    "LeftOut",
     "ListImagesResponse",
     "Metric",
     "Mode",
@@ -61,5 +60,6 @@ __all__ = [
     "SearchOptions",
     "SearchRequest",
     "SearchResponse",
+    "SkippedCollection",
     "largest_first",
 ]

@@ -649,41 +649,41 @@ class CollectionAnswer(_message.Message):
 Global___CollectionAnswer: _TypeAlias = CollectionAnswer  # noqa: Y015
 
 @_typing.final
-class LeftOut(_message.Message):
+class SkippedCollection(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     class _Reason:
         ValueType = _typing.NewType("ValueType", _builtins.int)
         V: _TypeAlias = ValueType  # noqa: Y015
 
-    class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[LeftOut._Reason.ValueType], _builtins.type):
+    class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SkippedCollection._Reason.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
-        FAILED: LeftOut._Reason.ValueType  # 0
+        FAILED: SkippedCollection._Reason.ValueType  # 0
         """it cannot be searched at the moment"""
-        OTHER_MODEL: LeftOut._Reason.ValueType  # 1
+        OTHER_MODEL: SkippedCollection._Reason.ValueType  # 1
         """its embeddings do not compare with those of the others"""
-        UNKNOWN: LeftOut._Reason.ValueType  # 2
+        UNKNOWN: SkippedCollection._Reason.ValueType  # 2
         """there is no such collection, or not any more"""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper): ...
-    FAILED: LeftOut.Reason.ValueType  # 0
+    FAILED: SkippedCollection.Reason.ValueType  # 0
     """it cannot be searched at the moment"""
-    OTHER_MODEL: LeftOut.Reason.ValueType  # 1
+    OTHER_MODEL: SkippedCollection.Reason.ValueType  # 1
     """its embeddings do not compare with those of the others"""
-    UNKNOWN: LeftOut.Reason.ValueType  # 2
+    UNKNOWN: SkippedCollection.Reason.ValueType  # 2
     """there is no such collection, or not any more"""
 
     COLLECTION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
-    reason: Global___LeftOut.Reason.ValueType
+    reason: Global___SkippedCollection.Reason.ValueType
     detail: _builtins.str
     def __init__(
         self,
         *,
         collection: _builtins.str = ...,
-        reason: Global___LeftOut.Reason.ValueType = ...,
+        reason: Global___SkippedCollection.Reason.ValueType = ...,
         detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -692,7 +692,7 @@ class LeftOut(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___LeftOut: _TypeAlias = LeftOut  # noqa: Y015
+Global___SkippedCollection: _TypeAlias = SkippedCollection  # noqa: Y015
 
 @_typing.final
 class SearchAcrossResponse(_message.Message):
@@ -720,7 +720,7 @@ class SearchAcrossResponse(_message.Message):
 
     HITS_FIELD_NUMBER: _builtins.int
     ANSWERS_FIELD_NUMBER: _builtins.int
-    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     TIMINGS_MS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
@@ -735,7 +735,7 @@ class SearchAcrossResponse(_message.Message):
         """in the order of the request"""
 
     @_builtins.property
-    def left_out(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeftOut]: ...
+    def skipped(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkippedCollection]: ...
     @_builtins.property
     def timings_ms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]: ...
     def __init__(
@@ -743,14 +743,14 @@ class SearchAcrossResponse(_message.Message):
         *,
         hits: _abc.Iterable[Global___AcrossHit] | None = ...,
         answers: _abc.Iterable[Global___CollectionAnswer] | None = ...,
-        left_out: _abc.Iterable[Global___LeftOut] | None = ...,
+        skipped: _abc.Iterable[Global___SkippedCollection] | None = ...,
         timings_ms: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         model: _builtins.str = ...,
         model_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "hits", b"hits", "left_out", b"left_out", "model", b"model", "model_version", b"model_version", "timings_ms", b"timings_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "hits", b"hits", "model", b"model", "model_version", b"model_version", "skipped", b"skipped", "timings_ms", b"timings_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,7 +8,7 @@ import pytest
 from services.query.search.across import AcrossResult, AcrossSearcher
 from services.query.search.search_query import SearchQuery
 from shared.errors import NotFound, Unavailable
-from shared.rpc.query import METRICS, LeftOut, Metric
+from shared.rpc.query import METRICS, Metric, SkippedCollection
 from shared.state import Change, IndexState
 from shared.storage import layout
 from tests.support import rows
@@ -34,8 +34,8 @@ def across(system: System, *names: str, **wanted: object) -> AcrossResult:
     return AcrossSearcher(system.searcher, system.replica_sync).search(names, query_of)
 
 
-def left_out(found: AcrossResult) -> dict[str, int]:
-    return {one.collection: one.reason for one in found.left_out}
+def skipped(found: AcrossResult) -> dict[str, int]:
+    return {one.collection: one.reason for one in found.skipped}
 
 
 @pytest.mark.parametrize("metric", list(METRICS))
@@ -57,7 +57,7 @@ def test_hits_of_all_collections_are_ranked_together(make: MakeSystem, metric: M
     assert {name: result.candidates for name, (result, _) in found.results.items()} == {
         name: len(numbers) for name, numbers in parts.items()
     }
-    assert left_out(found) == {}
+    assert skipped(found) == {}
 
 
 def test_who_cannot_be_searched_with_the_others_is_named(make: MakeSystem) -> None:
@@ -69,13 +69,17 @@ def test_who_cannot_be_searched_with_the_others_is_named(make: MakeSystem) -> No
     eventually(lambda: "broken" in system.replica_sync.faults)
     found = across(system, "art", "photos", "broken", "gone", "maps", vector=system.vectors[0], k=5)
     assert list(found.results) == ["art", "maps"]
-    assert left_out(found) == {"photos": LeftOut.OTHER_MODEL, "broken": LeftOut.FAILED, "gone": LeftOut.UNKNOWN}
-    assert any("other, version 1" in one.detail for one in found.left_out)
+    assert skipped(found) == {
+        "photos": SkippedCollection.OTHER_MODEL,
+        "broken": SkippedCollection.FAILED,
+        "gone": SkippedCollection.UNKNOWN,
+    }
+    assert any("other, version 1" in one.detail for one in found.skipped)
     # The model is that of the collection that has the image.
     found = across(system, "maps", "photos", image_id=rows.image_id(55), k=3)
     assert found.embedding_set.model == "other"
     assert (found.hits[0][0], found.hits[0][1].image_id) == ("photos", rows.image_id(55))
-    assert left_out(found) == {"maps": LeftOut.OTHER_MODEL}
+    assert skipped(found) == {"maps": SkippedCollection.OTHER_MODEL}
     with pytest.raises(Unavailable, match="none of the collections can be searched: broken"):
         across(system, "broken", vector=system.vectors[0])
     with pytest.raises(NotFound, match="gone"):

@@ -1,10 +1,10 @@
-"""What a search found, as the search page shows it: in one collection, or in several."""
+"""The result of a search as the search page shows it: of one collection, or of several."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.proof.findings import Proof
-from shared.rpc.query import MODES, LeftOut, SearchAcrossResponse, SearchResponse
+from shared.rpc.query import MODES, SearchAcrossResponse, SearchResponse, SkippedCollection
 from shared.schemas.proof import ProofAnswer, proof_answer
 
 
@@ -17,8 +17,8 @@ class QueryFile:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search found.
+class ResultView:
+    """The result of a search, and what the page says of it.
 
     Attributes:
         response: The answer of the query service.
@@ -28,7 +28,7 @@ class Found:
         files: The files that were searched for, where they are several.
         places: Of a search over several collections, that of each hit.
         searched: Which they are.
-        left_out: Which were left out, and why.
+        skipped: Which others were not searched, and why.
     """
 
     response: SearchResponse
@@ -38,7 +38,7 @@ class Found:
     files: Sequence[QueryFile] = ()
     places: Sequence[str] = ()
     searched: Sequence[str] = ()
-    left_out: Sequence[LeftOut] = ()
+    skipped: Sequence[SkippedCollection] = ()
 
     @property
     def same(self) -> dict[int, ProofAnswer]:
@@ -51,8 +51,8 @@ class Found:
         return len(self.proofs)
 
 
-def found_across(across: SearchAcrossResponse) -> Found:
-    """Return what a search over several collections found as one of all of them together."""
+def view_across(across: SearchAcrossResponse) -> ResultView:
+    """Return the result of a search over several collections as one of all of them together."""
     answers = [one.found for one in across.answers]
     exact = all(answer.mode == MODES["exact"] for answer in answers)
     response = SearchResponse(
@@ -65,9 +65,9 @@ def found_across(across: SearchAcrossResponse) -> Found:
         model=across.model,
         model_version=across.model_version,
     )
-    return Found(
+    return ResultView(
         response,
         places=[one.collection for one in across.hits],
         searched=[one.collection for one in across.answers],
-        left_out=list(across.left_out),
+        skipped=list(across.skipped),
     )
