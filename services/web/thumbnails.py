@@ -12,7 +12,9 @@ from shared.storage.documents import fetched_page
 from shared.storage.large_objects import fetched
 from shared.storage.object_store import ObjectStore
 
-BOX = 256  # pixels of the longer side
+SIDE = 256
+"""Pixels of the longer side. It is a part of the tag by which browsers keep thumbnails."""
+
 MEDIA_TYPE = "image/jpeg"
 _CACHE_BYTES = 32 * 2**20
 
@@ -49,10 +51,10 @@ class Thumbnails:
         """
         derivative = self._derivatives.get(digest) if key is None else None
         if derivative is not None:
-            data = self._decoder.thumbnail(derivative.data, box=BOX)
+            data = self._decoder.thumbnail(derivative.data, box=SIDE)
         else:
             with self._original(digest, key, size) as (original, page):
-                data = self._decoder.thumbnail(original, box=BOX, page=page)
+                data = self._decoder.thumbnail(original, box=SIDE, page=page)
         with self._lock:
             if digest not in self._cache:
                 self._cache[digest] = data

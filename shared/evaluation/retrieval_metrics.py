@@ -160,7 +160,7 @@ def bootstrap_means(values: Floats, *, seed: Sequence[int], resamples: int = _RE
 
 
 def interval(means: Floats, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the percentile interval of the means of resamples, [resamples]: the mean lies in it so surely."""
+    """Return the interval in which the mean lies with this confidence, by the means of resamples, [resamples]."""
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)

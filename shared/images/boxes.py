@@ -7,7 +7,7 @@ _MAX_BOXES = 4096
 
 
 def boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield kind and body of the boxes that lie behind each other, until one does not hold together."""
+    """Yield kind and body of consecutive boxes, until one is malformed."""
     position = 0
     for _ in range(_MAX_BOXES):
         if position + 8 > len(data):

@@ -20,7 +20,7 @@ NEAR_COPY = 0.9
 """The least likeness of copies.
 
 Measured on 249 art images against 12,026 others: of three million pairs, those 3,869 were compared in full whose whole
-pictures correlate by 0.35 or more. The likest that show different things have 0.83 and 0.82 (icons in like frames); two
+pictures correlate by 0.35 or more. The most alike of different things have 0.83 and 0.82 (icons in like frames); two
 scans of one woodcut have 0.95. Copies of the 249 have at least 0.987 as JPEG of quality 40, 0.995 at half the size,
 0.998 grey or mirrored, 0.939 without 5 % at two sides, 0.929 mirrored besides, and 0.873 without 5 % at all four sides,
 where 99 of 100 have 0.914.

@@ -76,7 +76,7 @@ class Intake:
     """Takes images one by one and hands them to the embedder in batches; use it as a context manager.
 
     Leaving the block in good order closes the job. Leaving it by an exception leaves the job open; what was sent is
-    still worked off, and the sweeper of the maintenance worker closes the job. `wait` follows the job to its end.
+    still taken in, and the sweeper of the maintenance worker closes the job. `wait` follows the job to its end.
     """
 
     def __init__(self, collection: str, clients: WorkerClients, options: IntakeOptions) -> None:

@@ -23,7 +23,7 @@ LEAST_INNER_AGREEMENT: Final = 0.72
 LEAST_SPREAD: Final = 0.05
 """The least part of the shared region that the inliers span: else only a mark or a strip is alike."""
 
-_RATIO: Final = 0.85  # of the distance to the likest feature and to the next
+_RATIO: Final = 0.85  # of the distances to the nearest feature and to the next
 _TOLERANCE: Final = 0.012  # of the longer side
 _UNIT: Final = 512.0  # length of a descriptor
 _ITERATIONS: Final = 5000
@@ -207,7 +207,7 @@ def mirror(features: LocalFeatures) -> LocalFeatures:
 
 
 def _matches(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Return the pairs of descriptors of which each is the other's likest, and clearly so: int64 [n, 2]."""
+    """Return the pairs of descriptors of which each is the other's nearest, and clearly so: int64 [n, 2]."""
     if len(first) < 2 or len(second) < 2:
         return np.empty((0, 2), np.int64)
     alike = (first.astype(np.float32) / _UNIT) @ (second.astype(np.float32) / _UNIT).T
@@ -219,7 +219,7 @@ def _matches(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt
 
 
 def _clearest(alike: Floats) -> npt.NDArray[np.int64]:
-    """Return the likest of each row by the ratio of distances; -1 where another is nearly as like: int64 [n]."""
+    """Return the nearest of each row by the ratio of distances; -1 where another is nearly as near: int64 [n]."""
     best = np.argmax(alike, axis=1)
     rest = alike.copy()
     rest[np.arange(len(alike)), best] = -1

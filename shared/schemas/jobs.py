@@ -32,7 +32,7 @@ class JobAnswer(JobFields):
 
     `damaged` names images that were added though a part of their file was lost.
 
-    `open`: more images may come; `running`: they are being worked off; `done`: each is accounted for; `cancelled`: it
+    `open`: more images may come; `running`: they are being taken in; `done`: each is accounted for; `cancelled`: it
     ended before. Of an evaluation, `total` and `finished` count searches; of a change of model, images to embed; of
     regions, images that are to have windows.
     """

@@ -29,8 +29,11 @@ def segments_lock(collection: str) -> Lock:
 
 
 def claims_lock(collection: str) -> Lock:
-    """Return the lock of workers that move or remove claims of a collection: a deletion, the end of a merge."""
-    return Lock(f"claims:{collection}", f"a merge or a deletion goes on in {collection!r}")
+    """Return the lock of workers that move or remove claims of a collection.
+
+    They are a deletion, a purge, a change of labels, a rename, the end of a merge and the end of a change of model.
+    """
+    return Lock(f"claims:{collection}", f"images of {collection!r} are just being deleted, merged or moved")
 
 
 def creation_lock(collection: str) -> Lock:

@@ -70,7 +70,7 @@ class ModelChangeState:
         model: The model that the collection changes to.
         version: Its version.
         job: The job that asked for the change.
-        resume_after: The segment behind which the first passes go on; None once all but the last images is embedded.
+        resume_after: The segment after which the first passes go on; None once only the images that came last are left.
         sent: Images that this pass has sent to the embedder.
         changed_at: When the collection left the embedding set it used before, in seconds since 1970.
         previous: What the collection used before, once it has changed.

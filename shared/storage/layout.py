@@ -24,8 +24,8 @@ system.json                                           which system this store be
 restoring.json                                        only while a backup is restored: which, and how far
 
 An embedding set is what one model version makes of a collection. The first has the collection's name, each
-later set a number behind a dot, which no name of a collection holds. Numbers are not used again when a name is: the
-first set of a collection that has the name of a renamed one has the number behind the last.
+later set a dot and a number after it; no name of a collection holds a dot. Numbers are not used again when a name is:
+the first set of a collection that has the name of a renamed one has the next number after the last.
 
 The windows of a collection's images, where its regions are indexed, are a collection of their own for all that works
 on manifests, segments, tombstones, merges and generations. It is called <name>~regions, as no user can call one. A row

@@ -24,7 +24,7 @@ Vectors = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 _TYPES = {np.dtype(np.float32): pa.float32(), np.dtype(np.float16): pa.float16()}
 _CHECKSUM, _INPUTS, _PLACES = b"crc32", b"inputs", b"places"
-_FLAGS = pa.field("flags", pa.string(), nullable=False)  # words behind each other
+_FLAGS = pa.field("flags", pa.string(), nullable=False)  # words, joined by spaces
 _DOCUMENT = pa.field("document", pa.string(), nullable=False)  # a page of a document as a word
 DIGEST_BYTES = 32
 _PREFACE = 8  # bytes of an Arrow IPC file before its schema
@@ -301,7 +301,7 @@ def origins_of(rows: pa.RecordBatch) -> npt.NDArray[np.int32] | None:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the parts of a merged segment's file lie: offsets in bytes, for who wants one row of many."""
+    """Where the parts of a merged segment's file lie: offsets in bytes, to read one row without the others."""
 
     rows: int
     dim: int

@@ -183,7 +183,7 @@ def test_a_command_that_is_stopped_and_run_again_adds_the_rest(
 
 
 def wait_for_size(stack: Stack, name: str) -> None:
-    """Wait until what an earlier command had sent is worked off."""
+    """Wait until what an earlier command had sent is taken in."""
 
     def images() -> int:
         with connect_query(stack.settings) as query:

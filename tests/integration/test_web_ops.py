@@ -81,7 +81,7 @@ def test_a_part_that_is_down_is_the_one_that_is_named(stack: Stack) -> None:
 
 
 def test_large_uploads_leave_the_process_small(client: Client) -> None:
-    """Files are worked off one after the other where they are large, whatever many clients send at once."""
+    """Files are taken in one after the other where they are large, whatever many clients send at once."""
     large = picture(1, form="BMP", size=(2400, 2400))  # 17 MB
     client.call("POST /collections/{name}/search", name="default", fields=[("image", ("large.bmp", large))])
     for _ in range(3):

@@ -104,9 +104,8 @@ class RowTable:
         self._squares: Vectors = np.empty(self._room, dtype=np.float32)
         self._labels: npt.NDArray[np.int32] = np.empty(self._room, dtype=np.int32)
         self._sizes: Ids = np.empty(self._room, dtype=np.int64)
-        self._alive: Bools = np.zeros(
-            self._room, dtype=np.bool_
-        )  # neither deleted nor gone; for one image, many may be
+        # Rows neither deleted nor gone: an image may have several of them, of which one is live.
+        self._alive: Bools = np.zeros(self._room, dtype=np.bool_)
 
     @property
     def _columns(self) -> list[npt.NDArray[Any]]:
@@ -177,7 +176,7 @@ class RowTable:
         self._show()
 
     def _tally(self, were: Rows, are: Rows) -> None:
-        """Bring the sizes up to date: the rows `before` were live, the rows `after` are live now."""
+        """Bring the sizes up to date: the rows `were` were live, the rows `are` are live now."""
         labels = len(self._names)
         counted = np.zeros(labels, dtype=np.int64)
         counted[: len(self._per_label)] = self._per_label

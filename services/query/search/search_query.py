@@ -41,7 +41,7 @@ class SearchQuery(SearchOptions):
     def criteria(self) -> Filter:
         """Return which images may be found."""
         among = None if self.among is None else np.fromiter(self.among, np.int64, len(self.among))
-        labels = None if self.chosen is not None else frozenset(self.labels) or None  # else they are chosen by
+        labels = None if self.chosen is not None else frozenset(self.labels) or None  # `chosen` has looked at labels
         return Filter(labels, among, self.chosen)
 
 

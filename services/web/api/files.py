@@ -14,7 +14,7 @@ from services.web.api.inputs import ImagePath
 from services.web.api.openapi import Answer
 from services.web.api.operations import api
 from services.web.clients import WebClients, web_clients
-from services.web.thumbnails import MEDIA_TYPE
+from services.web.thumbnails import MEDIA_TYPE, SIDE
 from shared.file_names import clean_name
 from shared.images import MEDIA_TYPES
 from shared.index.derivatives import SHOWN_BY_BROWSERS, is_needed
@@ -101,7 +101,7 @@ def get_preview(path: ImagePath) -> ResponseReturnValue:
     rule=of_path("look"),
     path_model=ImagePath,
     answers={
-        200: Answer("A JPEG of at most 256 by 256 pixels.", bytes, (MEDIA_TYPE,), TAG),
+        200: Answer(f"A JPEG of at most {SIDE} by {SIDE} pixels.", bytes, (MEDIA_TYPE,), TAG),
         304: Answer("As you have it.", headers=TAG),
     },
     problems=(404, 503),
@@ -118,7 +118,7 @@ def thumbnail_of(clients: WebClients, digest: str, size: int, *, key: str | None
 
     `key` is the key of the original in the object store, if it is not the usual one.
     """
-    tag = f"{digest}-thumbnail"
+    tag = f"{digest}-thumbnail-{SIDE}"
     if request.if_none_match.contains(tag):
         return tagged(Response(status=304), tag)
     data = clients.thumbnails.get(digest)

@@ -10,7 +10,7 @@ from services.web.api.inputs import CollectionPath, Deletion, ImagePath, TrashLi
 from services.web.api.openapi import Answer, Body, flat_schema
 from services.web.api.operations import api, json_body, reply
 from services.web.clients import web_clients
-from services.web.thumbnails import MEDIA_TYPE
+from services.web.thumbnails import MEDIA_TYPE, SIDE
 from shared.index.restoring import restore, trash_page
 from shared.messaging.job_submission import submit
 from shared.schemas.images import DeletionAnswer
@@ -93,7 +93,7 @@ def restore_image(path: ImagePath) -> ResponseReturnValue:
     rule=of_path("change"),
     path_model=ImagePath,
     answers={
-        200: Answer("A JPEG of at most 256 by 256 pixels.", bytes, (MEDIA_TYPE,), TAG),
+        200: Answer(f"A JPEG of at most {SIDE} by {SIDE} pixels.", bytes, (MEDIA_TYPE,), TAG),
         304: Answer("As you have it.", headers=TAG),
     },
     problems=(404, 503),

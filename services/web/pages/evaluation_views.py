@@ -296,7 +296,7 @@ def twins(rows: pa.Table) -> list[QueryRow]:
 class Leakage:
     """Which queries the collection has copies of: how many queries, how many of them byte for byte, and the copies.
 
-    `near` are the copies that are no twins, the likest first.
+    `near` are the copies that are no twins, the most alike first.
     """
 
     queries: int
