@@ -2,7 +2,7 @@
 
 from shared.images.contract import DEFAULT_LIMITS, MEDIA_TYPES, REASONS, ImageInfo, ImageRefused, Limits
 from shared.images.decoder import Decoder, DirectDecoder
-from shared.images.decoding import decode, grey, identify, thumbnail
+from shared.images.decoding import decode, grey, identify, thumbnail, tile
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -17,4 +17,5 @@ __all__ = [
     "grey",
     "identify",
     "thumbnail",
+    "tile",
 ]

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, Self
 from shared.images.contract import FLAGS, MEDIA_TYPES, REASONS, ImageInfo, ImageRefused, Limits
 from shared.images.regions import Rectangle
 
-Want = Literal["probe", "pixels", "thumbnail", "grey", "metadata", "features", "comparisons"]
+Want = Literal["probe", "pixels", "thumbnail", "tile", "grey", "metadata", "features", "comparisons"]
 
 LENGTH = struct.Struct(">I")
 READY = b"ready"
@@ -52,16 +52,18 @@ class Request:
     """What is wanted of an image.
 
     Attributes:
-        want: What: nothing but its facts, pixels for the model, a thumbnail, shades of grey, what its metadata say
-            (then the blocks of metadata follow instead of the file), its local features, or what comparisons of such
-            features find (then a list of them follows). The last two are for `shared.proof.child`.
-        side: Pixels of the square, of the thumbnail's box, or of the longer side; 0 for a probe, metadata, comparisons.
+        want: What: nothing but its facts, pixels for the model, a thumbnail, a tile, shades of grey, what its metadata
+            say (then the blocks of metadata follow instead of the file), its local features, or what comparisons of
+            such features find (then a list of them follows). The last two are for `shared.proof.child`.
+        side: Pixels of the square, of the box of thumbnail or tile, or of the longer side; 0 for a probe, metadata or
+            comparisons.
         size: Bytes of the file, which follow; or, of one `by_file`, a single byte follows with its descriptor.
         processor_s: Seconds of processor time that the image may take.
         limits: What the image may be.
         by_file: Whether the file comes as a descriptor.
         page: Which page of a document.
-        part: Which part of the picture pixels are wanted of; None: all of it.
+        part: Which part of the picture is wanted; None: all of it.
+        shrink: How many times smaller than the part a tile of it is.
     """
 
     want: Want
@@ -72,6 +74,7 @@ class Request:
     by_file: bool = False
     page: int = 1
     part: Rectangle | None = None
+    shrink: int = 1
 
     def pack(self) -> bytes:
         """Return the head of the message."""
@@ -95,6 +98,7 @@ class Request:
             "probe": 0,
             "pixels": 3 * self.side**2,
             "thumbnail": 4 * self.side**2 + 65_536,
+            "tile": 4 * self.side**2 + 65_536,
             "grey": self.side**2,
             "metadata": MOST_METADATA,
             "features": MOST_FEATURES,

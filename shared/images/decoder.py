@@ -29,6 +29,9 @@ class Decoder(Protocol):
     def thumbnail(self, data: bytes | BinaryIO, *, box: int, page: int = 1) -> bytes:
         """Return a JPEG of the whole image, at most `box` pixels on either side."""
 
+    def tile(self, data: bytes | BinaryIO, *, part: Rectangle, shrink: int, page: int = 1) -> bytes:
+        """Return a JPEG of a part of the image, at 1/`shrink` of its size."""
+
     def grey(self, data: bytes | BinaryIO, *, side: int, page: int = 1) -> NDArray[np.uint8]:
         """Return the whole image in shades of grey, squeezed into a square: uint8 [side, side]."""
 
@@ -55,6 +58,10 @@ class DirectDecoder:
     def thumbnail(self, data: bytes | BinaryIO | mmap.mmap, *, box: int, page: int = 1) -> bytes:
         """See `decoding.thumbnail`."""
         return decoding.thumbnail(_opened(data), box=box, limits=self.limits, page=page)
+
+    def tile(self, data: bytes | BinaryIO | mmap.mmap, *, part: Rectangle, shrink: int, page: int = 1) -> bytes:
+        """See `decoding.tile`."""
+        return decoding.tile(_opened(data), part=part, shrink=shrink, limits=self.limits, page=page)
 
     def grey(self, data: bytes | BinaryIO | mmap.mmap, *, side: int, page: int = 1) -> NDArray[np.uint8]:
         """See `decoding.grey`."""

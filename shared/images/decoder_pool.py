@@ -169,6 +169,11 @@ class DecoderPool:
         """Return a JPEG of the whole image, at most `box` pixels on either side."""
         return bytes(self._ask("thumbnail", box, data, page)[1])
 
+    def tile(self, data: bytes | BinaryIO, *, part: Rectangle, shrink: int, page: int = 1) -> bytes:
+        """Return a JPEG of a part of the image, at 1/`shrink` of its size."""
+        side = -(-max(part[2] - part[0], part[3] - part[1]) // shrink)
+        return bytes(self._ask("tile", side, data, page, part, shrink)[1])
+
     def grey(self, data: bytes | BinaryIO, *, side: int, page: int = 1) -> NDArray[np.uint8]:
         """Return the whole image in shades of grey, squeezed into a square: uint8 [side, side]."""
         return np.frombuffer(self._ask("grey", side, data, page)[1], dtype=np.uint8).reshape(side, side)
@@ -224,12 +229,19 @@ class DecoderPool:
         self._turn.close()
 
     def _ask(
-        self, want: Want, side: int, data: bytes | BinaryIO, page: int = 1, part: Rectangle | None = None
+        self,
+        want: Want,
+        side: int,
+        data: bytes | BinaryIO,
+        page: int = 1,
+        part: Rectangle | None = None,
+        shrink: int = 1,
     ) -> tuple[Answer, bytearray]:
         size = len(data) if isinstance(data, bytes) else os.fstat(data.fileno()).st_size
         self.limits.check_bytes(size)
         by_file = not isinstance(data, bytes) and size > 0
-        request = Request(want, side, size, self._work.processor_s, self.limits, by_file=by_file, page=page, part=part)
+        limits, seconds = self.limits, self._work.processor_s
+        request = Request(want, side, size, seconds, limits, by_file=by_file, page=page, part=part, shrink=shrink)
         sent: bytes | int = b"" if not size else data if isinstance(data, bytes) else data.fileno()
         with self.place(), self._seat() as seat:
             process = self._process(seat)

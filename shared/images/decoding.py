@@ -134,9 +134,19 @@ def thumbnail(data: File, *, box: int, limits: Limits = DEFAULT_LIMITS, page: in
     scale = min(1.0, box / max(header.width, header.height))
     target = max(1, round(header.width * scale)), max(1, round(header.height * scale))
     image, _ = _picture(data, header, _Plan((0, 0, header.width, header.height), target), limits)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=85, optimize=True)
-    return file.getvalue()
+    return _jpeg(image)
+
+
+def tile(data: File, *, part: Rectangle, shrink: int, limits: Limits = DEFAULT_LIMITS, page: int = 1) -> bytes:
+    """A JPEG of a part of the upright image, at 1/`shrink` of its size, rounded up.
+
+    Raises:
+        ImageRefused: see `REASONS`.
+    """
+    header = _admit(data, limits, page)
+    box = stored_part(part, header)
+    target = -((box[0] - box[2]) // shrink), -((box[1] - box[3]) // shrink)
+    return _jpeg(_picture(data, header, _Plan(box, target, is_detail=True), limits)[0])
 
 
 def grey(data: File, *, side: int, limits: Limits = DEFAULT_LIMITS, page: int = 1) -> NDArray[np.uint8]:
@@ -184,6 +194,12 @@ def take_turns(turn: contextlib.AbstractContextManager[object]) -> None:
     """Have this process decode large pictures in `turn` alone, which other processes may share."""
     global _large_turn  # noqa: PLW0603 -- set once, when a process of a pool starts
     _large_turn = turn
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85, optimize=True)
+    return file.getvalue()
 
 
 def _info(header: Header) -> ImageInfo:

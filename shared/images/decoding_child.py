@@ -49,8 +49,11 @@ def answer(request: Request, data: File) -> tuple[Answer, bytes | memoryview]:
             case "pixels":
                 pixels, info = decoder.decode(data, size=request.side, page=request.page, part=request.part)
                 return Answer(pixels.nbytes, info), pixels.data.cast("B")
-            case "thumbnail":
-                file = decoder.thumbnail(data, box=request.side, page=request.page)
+            case "thumbnail" | "tile":
+                if request.part is None:
+                    file = decoder.thumbnail(data, box=request.side, page=request.page)
+                else:
+                    file = decoder.tile(data, part=request.part, shrink=request.shrink, page=request.page)
                 return Answer(len(file)), file
             case "grey":
                 shades = decoder.grey(data, side=request.side, page=request.page)

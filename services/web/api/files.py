@@ -1,6 +1,6 @@
-"""The files of an image: the original as it came, and its thumbnail.
+"""The files of an image: the original as it came, its preview, its tiles, and its thumbnail.
 
-Both follow from the content and never change. A browser asks all the same whether they are still there before it shows
+All follow from the content and never change. A browser asks all the same whether they are still there before it shows
 what it has kept: of an image that was purged, nothing is shown.
 """
 
@@ -10,14 +10,15 @@ from flask import Response, request
 from flask.typing import ResponseReturnValue
 
 from services.web.access import of_path
-from services.web.api.inputs import ImagePath
+from services.web.api.inputs import ImagePath, TilePath
 from services.web.api.openapi import Answer
 from services.web.api.operations import api
 from services.web.clients import WebClients, web_clients
 from services.web.thumbnails import MEDIA_TYPE, SIDE
 from shared.file_names import clean_name
-from shared.images import MEDIA_TYPES
+from shared.images import MEDIA_TYPES, tiles
 from shared.index.derivatives import SHOWN_BY_BROWSERS, is_needed
+from shared.storage.documents import fetched_page
 from shared.storage.large_objects import LARGE
 from shared.storage.original_files import OriginalFiles
 
@@ -93,6 +94,33 @@ def get_preview(path: ImagePath) -> ResponseReturnValue:
         else:
             data, kind = OriginalFiles(clients.store).get(entry.digest), entry.media_type
     return tagged(Response(data, content_type=kind), tag)
+
+
+@api.operation(
+    "GET",
+    "/collections/{name}/images/{id}/tiles/{level}/{x}_{y}",
+    rule=of_path("originals"),
+    path_model=TilePath,
+    answers={
+        200: Answer(f"A JPEG of at most {tiles.SIDE} by {tiles.SIDE} pixels.", bytes, (MEDIA_TYPE,), TAG),
+        304: Answer("As you have it.", headers=TAG),
+    },
+    problems=(404, 422, 503),
+)
+def get_tile(path: TilePath) -> ResponseReturnValue:
+    """Return a tile of an image, upright and in sRGB, at a level of Deep Zoom: the last level has all pixels."""
+    clients = web_clients()
+    entry = clients.query.image(path.name, path.id)
+    tag = f"{entry.digest}-tile-{path.level}-{path.x}-{path.y}"
+    if request.if_none_match.contains(tag):
+        return tagged(Response(status=304), tag)
+    part, shrink = tiles.part_of(entry.width, entry.height, level=path.level, x=path.x, y=path.y)
+    with (
+        clients.memory.holding(min(entry.size, LARGE)),
+        fetched_page(clients.store, entry.digest, entry.size) as (original, page),
+    ):
+        data = clients.decoder.tile(original, part=part, shrink=shrink, page=page)
+    return tagged(Response(data, content_type=MEDIA_TYPE), tag)
 
 
 @api.operation(

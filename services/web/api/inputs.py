@@ -27,6 +27,8 @@ from shared.storage.layout import ID_BITS
 
 MAX_ID = 2**ID_BITS - 1
 MAX_LABEL = 200  # characters
+MAX_LEVEL = 31  # of tiles: no picture has as many
+MAX_PLACE = 2**20 - 1  # of a tile
 MAX_IDS = 10_000  # images of one request
 LONGEST_REASON = 1000  # characters of why a file is no query
 MAX_JSON = 4 * 2**20  # bytes: as many ids as a search takes
@@ -127,6 +129,14 @@ class ImagePath(CollectionPath):
     """Path of an image."""
 
     id: ImageId
+
+
+class TilePath(ImagePath):
+    """Path of a tile of an image."""
+
+    level: Annotated[int, Field(ge=0, le=MAX_LEVEL, description="Level; the last has all pixels."), _READ]
+    x: Annotated[int, Field(ge=0, le=MAX_PLACE, description="Column of the tile, from 0."), _READ]
+    y: Annotated[int, Field(ge=0, le=MAX_PLACE, description="Row of the tile, from 0."), _READ]
 
 
 class DeletionOptions(Input):

@@ -1,8 +1,11 @@
 """Images by the REST API: their entries, lists, originals and uploads."""
 
 import hashlib
+import io
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from shared.storage.layout import image_id
 from tests.support.web_client import ADD, Client, picture
@@ -48,6 +51,24 @@ def test_an_original_comes_back_as_it_was_and_harmless(client: Client, known: di
         assert (again.status, again.body) == (304, b"")
         other = client.call(operation, name="web-api", id=image, headers={"If-None-Match": '"other"'})
         assert other.status == 200
+
+
+def test_a_tile_is_a_part_of_the_original(client: Client, known: dict[int, tuple[str, bytes]]) -> None:
+    image, (_, data) = next(iter(known.items()))
+    tile = "GET /collections/{name}/images/{id}/tiles/{level}/{x}_{y}"
+    reply = client.call(tile, name="web-api", id=image, level=8, x=0, y=0)
+    assert reply.kind == "image/jpeg"
+    found, wanted = (np.asarray(Image.open(io.BytesIO(file))).astype(int) for file in (reply.body, data))
+    assert found.shape == wanted.shape == (120, 160, 3)
+    assert np.abs(found - wanted).mean() < 3
+    assert Image.open(io.BytesIO(client.call(tile, name="web-api", id=image, level=6, x=0, y=0).body)).size == (40, 30)
+    again = {"If-None-Match": reply.headers["ETag"]}
+    assert client.call(tile, name="web-api", id=image, level=8, x=0, y=0, headers=again).status == 304
+    assert client.call(tile, name="web-api", id=image, level=7, x=0, y=0, headers=again).status == 200
+    for place, word in (((9, 0, 0), "its last is 8"), ((8, 1, 0), "1 x 1 tiles"), ((8, 0, 1), "1 x 1 tiles")):
+        missing = client.call(tile, name="web-api", id=image, level=place[0], x=place[1], y=place[2])
+        assert (missing.status, word in missing.json["detail"]) == (404, True)
+    assert client.call(tile, name="web-api", id=image, level=32, x=0, y=0).status == 422
 
 
 def test_every_file_is_added_or_counted_or_refused_with_its_reason(client: Client) -> None:

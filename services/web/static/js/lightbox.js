@@ -1,12 +1,14 @@
 // The lightbox: shows an original on a dark ground; arrow keys turn to other images, Escape closes it.
 
+import { zoom } from "./zoom.js";
+
 const box = document.getElementById("lightbox");
 const picture = box.querySelector("img");
 let current = null;
 
 function show(link) {
   current = link;
-  const { name, label, size, more, score, preview } = link.dataset;
+  const { name, label, size, more, score, preview, tiles } = link.dataset;
   const thumbnail = link.querySelector("img").src;
   picture.onerror = () => {
     picture.onerror = null;
@@ -23,6 +25,7 @@ function show(link) {
   box.querySelector(".more").href = more;
   box.querySelector(".original").href = link.href;
   box.querySelector(".original").hidden = !link.href.endsWith("/original");
+  box.querySelector(".enlarge").hidden = tiles === undefined;
   for (const button of box.querySelectorAll("[data-turn]")) {
     button.disabled = !neighbour(Number(button.dataset.turn));
   }
@@ -47,7 +50,8 @@ document.addEventListener("click", (event) => {
 });
 box.addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (button?.dataset.turn) turn(Number(button.dataset.turn));
+  if (button?.classList.contains("enlarge")) zoom(current.dataset);
+  else if (button?.dataset.turn) turn(Number(button.dataset.turn));
   else if (button || event.target === box || event.target.closest(".more")) box.close();
 });
 box.addEventListener("keydown", (event) => {

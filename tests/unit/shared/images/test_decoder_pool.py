@@ -87,6 +87,7 @@ def test_a_process_decodes_as_we_do(pool: DecoderPool) -> None:
         assert info == expected_info == pool.identify(data)
         assert pixels.flags.writeable
         assert pool.thumbnail(data, box=16) == direct.thumbnail(data, box=16)
+        assert pool.tile(data, part=(0, 0, 20, 16), shrink=2) == direct.tile(data, part=(0, 0, 20, 16), shrink=2)
         assert np.array_equal(pool.grey(data, side=8), direct.grey(data, side=8))
     first = child().pid
     with pytest.raises(ImageRefused, match="web page") as refused:
@@ -224,7 +225,7 @@ def test_a_process_dies_with_its_parent() -> None:
 
 
 def test_no_service_decodes_in_its_own_process() -> None:
-    own = {"decode", "grey", "identify", "thumbnail", "DirectDecoder", "decoding"}
+    own = {"decode", "grey", "identify", "thumbnail", "tile", "DirectDecoder", "decoding"}
     for path in (ROOT / "services").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("shared.images"):
