@@ -9,6 +9,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from services.model_server.config import read_config
+from services.model_server.status import StatusError
 from shared.tensorflow_runtime import import_without_keras
 
 log = logging.getLogger("services.model_server")
@@ -58,10 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    server = import_without_keras("services.model_server.server")
     try:
+        read_config(options.model_config_file)  # what is wrong with it is told before TensorFlow is loaded
+        server = import_without_keras("services.model_server.server")
         server.ModelServer(server.Options(**vars(options))).run(stop)
-    except (server.StatusError, RuntimeError) as error:
+    except (StatusError, RuntimeError) as error:
         log.error("%s", error)
         return 1
     log.info("stopped")

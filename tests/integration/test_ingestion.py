@@ -5,8 +5,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -326,14 +324,7 @@ def test_wrong_use_is_named(stack: Stack, tmp_path: Path) -> None:
 
 
 def _error(stack: Stack, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
-        env={**os.environ, "ARTSEEK_DATA": str(stack.data), "COLUMNS": "500"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_S,
-    )
-    assert done.returncode in {1, 2}
-    assert "Traceback" not in done.stderr
-    return done.stderr
+    status, _, told = stack.run(*arguments, COLUMNS="500")
+    assert status in {1, 2}
+    assert "Traceback" not in told
+    return told

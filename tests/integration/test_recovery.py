@@ -26,8 +26,8 @@ from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.model_changes import models_with_a_small_one
 from tests.support.stack import Stack, start_stack
 
-IMAGES = 160
-BATCH = 8
+IMAGES = 80
+BATCH = 4
 PARTS = ("embedder", "indexer", "maintenance", "valkey-index", "valkey-broker", "objects", "model-server", "query")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.maintenance import cost_measurement
+from services.maintenance.cost_measurement import measure
 from shared.errors import Invalid, Unavailable
 from shared.index.generations import Generation, collection_prefix
 from shared.index.tuning_due import is_tuning_due
@@ -17,7 +17,6 @@ from shared.state import BucketStore, IndexState
 from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
 from shared.tuning import FAMILIES
-from shared.tuning.cost_model import TYPICAL
 from tests.support import rows
 from tests.support.indexing import DIM, Parts, parts_of
 from tests.support.servers import Servers
@@ -28,9 +27,7 @@ COUNT = 300
 
 
 @pytest.fixture
-def parts(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Parts:
-    """What is chosen does not depend on how busy the machine is."""
-    monkeypatch.setattr("services.maintenance.cost_measurement.measure", lambda *_: TYPICAL)
+def parts(servers: Servers) -> Parts:
     return parts_of(servers.settings, originals=False)
 
 
@@ -254,7 +251,7 @@ def test_a_job_that_goes_on_has_the_index_tuned_as_soon_as_it_is_to_answer(serve
 
 def test_costs_are_measured_on_the_store_and_leave_nothing_there(servers: Servers) -> None:
     parts = parts_of(servers.settings)
-    model = cost_measurement.measure(parts.buckets, 64)
+    model = measure(parts.buckets, 64)
     assert list(parts.redis.scan_iter()) == []
     assert model.candidate_ms > 0
     assert model.hash_ms > 0

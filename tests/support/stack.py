@@ -35,11 +35,15 @@ class Stack:
 
     def artseek(self, *arguments: str, check: bool = True) -> str:
         """Run the command against the system; returns what it printed to standard output."""
-        environment = bare_environment(ARTSEEK_DATA=str(self.data), **(self.environment or {}))
-        status, printed, told = run_command(arguments, environment, timeout_s=PATIENCE_S)
+        status, printed, told = self.run(*arguments)
         if check and status:
             raise AssertionError(f"artseek {' '.join(arguments)} ended with {status}:\n{printed}\n{told}")
         return printed
+
+    def run(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
+        """Run the command against the system; returns its exit status, and what it wrote to both outputs."""
+        own = bare_environment(ARTSEEK_DATA=str(self.data), **(self.environment or {}), **environment)
+        return run_command(arguments, own, timeout_s=PATIENCE_S)
 
     def popen(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start the command against the system, with pipes for what it prints."""

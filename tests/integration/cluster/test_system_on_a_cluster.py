@@ -20,7 +20,8 @@ from shared.state import State, connect
 from shared.stopping import StopSignal
 from tests.support.cluster_servers import ClusterServers, buckets_of
 from tests.support.eventually import PATIENCE_S, eventually
-from tests.support.processes import bare_environment, free_port, run_module
+from tests.support.forked_command import run_command
+from tests.support.processes import bare_environment, free_port
 from tests.support.stack import exported_models
 
 
@@ -58,8 +59,9 @@ def test_the_system_runs_on_a_cluster_also_through_the_loss_of_a_node(
     index = connect(cluster.url, retries=0)
 
     def asked(*arguments: str, check: bool = True) -> dict[str, Any]:
-        command = ["-m", "cli", *arguments, "--json"]
-        return dict(json.loads(run_module(command, environment=system, check=check)))
+        status, printed, told = run_command((*arguments, "--json"), bare_environment(**system), timeout_s=PATIENCE_S)
+        assert not check or status == 0, told
+        return dict(json.loads(printed))
 
     def found_by_index() -> bool:
         try:

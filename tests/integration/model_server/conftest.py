@@ -1,13 +1,12 @@
 """Model servers that several tests ask."""
 
-import subprocess
-import sys
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.model_servers import ModelServerProcess, save_tiny, serving
-from tests.support.paths import ROOT
+from tests.support.stack import exported_models
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +22,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerProces
 
 @pytest.fixture(scope="session")
 def default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerProcess]:
-    """A server of the default model, exported on the spot by the command that users run."""
-    models = tmp_path_factory.mktemp("default")
-    subprocess.run([sys.executable, "-m", "training.export", "--out", str(models)], cwd=ROOT, check=True)
+    """A server of the default model, as the command exports it that users run."""
+    models = tmp_path_factory.mktemp("default") / "models"
+    shutil.copytree(exported_models(), models)
     with serving(models, "efficientnet-lite0") as server:
         yield server
