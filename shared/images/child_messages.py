@@ -12,8 +12,9 @@ from typing import Any, Literal, Protocol, Self
 
 from shared.images.contract import FLAGS, MEDIA_TYPES, REASONS, ImageInfo, ImageRefused, Limits
 from shared.images.regions import Rectangle
+from shared.windows import MOST_WINDOWS, windows
 
-Want = Literal["probe", "pixels", "thumbnail", "tile", "grey", "metadata", "features", "comparisons"]
+Want = Literal["probe", "pixels", "windows", "thumbnail", "tile", "grey", "metadata", "features", "comparisons"]
 
 LENGTH = struct.Struct(">I")
 READY = b"ready"
@@ -52,9 +53,10 @@ class Request:
     """What is wanted of an image.
 
     Attributes:
-        want: What: nothing but its facts, pixels for the model, a thumbnail, a tile, shades of grey, what its metadata
-            say (then the blocks of metadata follow instead of the file), its local features, or what comparisons of
-            such features find (then a list of them follows). The last two are for `shared.proof.child`.
+        want: What: nothing but its facts, pixels for the model, those of its windows, a thumbnail, a tile, shades of
+            grey, what its metadata say (then the blocks of metadata follow instead of the file), its local features, or
+            what comparisons of such features find (then a list of them follows). The last two are for
+            `shared.proof.child`.
         side: Pixels of the square, of the box of thumbnail or tile, or of the longer side; 0 for a probe, metadata or
             comparisons.
         size: Bytes of the file, which follow; or, of one `by_file`, a single byte follows with its descriptor.
@@ -64,6 +66,7 @@ class Request:
         page: Which page of a document.
         part: Which part of the picture is wanted; None: all of it.
         shrink: How many times smaller than the part a tile of it is.
+        of: Width and height of the original whose windows are wanted; None: those of the file's own picture.
     """
 
     want: Want
@@ -75,6 +78,7 @@ class Request:
     page: int = 1
     part: Rectangle | None = None
     shrink: int = 1
+    of: tuple[int, int] | None = None
 
     def pack(self) -> bytes:
         """Return the head of the message."""
@@ -88,8 +92,8 @@ class Request:
             EOFError: The other side has closed the connection.
         """
         fields = _head(source)
-        part = fields["part"] and tuple(fields["part"])
-        return cls(**fields | {"limits": Limits(**fields["limits"]), "part": part})
+        places = {name: fields[name] and tuple(fields[name]) for name in ("part", "of")}
+        return cls(**fields | {"limits": Limits(**fields["limits"]), **places})
 
     @property
     def greatest_answer(self) -> int:
@@ -97,6 +101,7 @@ class Request:
         most: dict[Want, int] = {
             "probe": 0,
             "pixels": 3 * self.side**2,
+            "windows": MOST_WINDOWS * 3 * self.side**2,
             "thumbnail": 4 * self.side**2 + 65_536,
             "tile": 4 * self.side**2 + 65_536,
             "grey": self.side**2,
@@ -136,11 +141,21 @@ class Answer:
         exact = request.want in {"pixels", "grey"} and answer.refused is None
         if not (request.greatest_answer if exact else 0) <= answer.size <= request.greatest_answer:
             raise Malformed(f"a decoding process answered with {answer.size} bytes where {request.want} were wanted")
+        if request.want == "windows" and answer.size != _size_of_windows(request, answer):
+            raise Malformed(f"a decoding process answered with {answer.size} bytes of windows, expected others")
         if answer.info is None and answer.refused is None and request.want in {"probe", "pixels"}:
             raise Malformed(
                 f"a decoding process answered without the facts of the image where {request.want} were wanted"
             )
         return answer
+
+
+def _size_of_windows(request: Request, answer: Answer) -> int:
+    """Return how many bytes the windows have that were asked for; 0 if the image is refused."""
+    if answer.info is None:
+        return 0 if answer.refused else -1
+    width, height = request.of or (answer.info.width, answer.info.height)
+    return len(windows(width, height)) * 3 * request.side**2
 
 
 def send_file(connection: socket.socket, head: bytes, file: int) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from shared.images import decoding
 from shared.images.contract import DEFAULT_LIMITS, File, ImageInfo, Limits
 from shared.images.regions import Rectangle
+from shared.images.window_cutting import Size, cut
 
 
 class Decoder(Protocol):
@@ -25,6 +26,14 @@ class Decoder(Protocol):
         self, data: bytes | BinaryIO, *, size: int, page: int = 1, part: Rectangle | None = None
     ) -> tuple[NDArray[np.uint8], ImageInfo]:
         """Return the middle square of an image or a part of it, uint8 [size, size, 3], and what `identify` says."""
+
+    def windows(
+        self, data: bytes | BinaryIO, *, size: int, of: Size | None = None, page: int = 1
+    ) -> tuple[NDArray[np.uint8], ImageInfo]:
+        """Return the middle squares of the windows of an image, uint8 [n, size, size, 3], and what `identify` says.
+
+        `of`: the size of the original whose windows are meant, if the image is a smaller copy of it.
+        """
 
     def thumbnail(self, data: bytes | BinaryIO, *, box: int, page: int = 1) -> bytes:
         """Return a JPEG of the whole image, at most `box` pixels on either side."""
@@ -54,6 +63,12 @@ class DirectDecoder:
     ) -> tuple[NDArray[np.uint8], ImageInfo]:
         """See `decoding.decode`."""
         return decoding.decode(_opened(data), size=size, limits=self.limits, page=page, part=part)
+
+    def windows(
+        self, data: bytes | BinaryIO | mmap.mmap, *, size: int, of: Size | None = None, page: int = 1
+    ) -> tuple[NDArray[np.uint8], ImageInfo]:
+        """See `window_cutting.cut`."""
+        return cut(_opened(data), size=size, of=of, limits=self.limits, page=page)
 
     def thumbnail(self, data: bytes | BinaryIO | mmap.mmap, *, box: int, page: int = 1) -> bytes:
         """See `decoding.thumbnail`."""

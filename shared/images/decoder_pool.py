@@ -25,6 +25,7 @@ from shared.images.child_messages import Answer, Request, Want
 from shared.images.contract import DEFAULT_LIMITS, MIB, ImageInfo, ImageRefused, Limits
 from shared.images.decoding_process import CHILD, DecodingProcess, Died
 from shared.images.regions import Rectangle
+from shared.images.window_cutting import Size
 
 _log = logging.getLogger(__name__)
 
@@ -165,6 +166,13 @@ class DecoderPool:
         answer, body = self._ask("pixels", size, data, page, part)
         return np.frombuffer(body, dtype=np.uint8).reshape(size, size, 3), _known(answer)
 
+    def windows(
+        self, data: bytes | BinaryIO, *, size: int, of: Size | None = None, page: int = 1
+    ) -> tuple[NDArray[np.uint8], ImageInfo]:
+        """Return the middle squares of the windows of an image, uint8 [n, size, size, 3]: see `Decoder.windows`."""
+        answer, body = self._ask("windows", size, data, page, of=of)
+        return np.frombuffer(body, dtype=np.uint8).reshape(-1, size, size, 3), _known(answer)
+
     def thumbnail(self, data: bytes | BinaryIO, *, box: int, page: int = 1) -> bytes:
         """Return a JPEG of the whole image, at most `box` pixels on either side."""
         return bytes(self._ask("thumbnail", box, data, page)[1])
@@ -236,12 +244,23 @@ class DecoderPool:
         page: int = 1,
         part: Rectangle | None = None,
         shrink: int = 1,
+        of: Size | None = None,
     ) -> tuple[Answer, bytearray]:
         size = len(data) if isinstance(data, bytes) else os.fstat(data.fileno()).st_size
         self.limits.check_bytes(size)
         by_file = not isinstance(data, bytes) and size > 0
-        limits, seconds = self.limits, self._work.processor_s
-        request = Request(want, side, size, seconds, limits, by_file=by_file, page=page, part=part, shrink=shrink)
+        request = Request(
+            want,
+            side,
+            size,
+            self._work.processor_s,
+            self.limits,
+            by_file=by_file,
+            page=page,
+            part=part,
+            shrink=shrink,
+            of=of,
+        )
         sent: bytes | int = b"" if not size else data if isinstance(data, bytes) else data.fileno()
         with self.place(), self._seat() as seat:
             process = self._process(seat)

@@ -130,11 +130,23 @@ def thumbnail(data: File, *, box: int, limits: Limits = DEFAULT_LIMITS, page: in
     Raises:
         ImageRefused: see `REASONS`.
     """
+    return _jpeg(picture(data, shorter=box, longest=box, limits=limits, page=page)[0])
+
+
+def picture(
+    data: File, *, shorter: int, longest: int, limits: Limits = DEFAULT_LIMITS, page: int = 1
+) -> tuple[Image.Image, ImageInfo]:
+    """The whole image, RGB and upright, its sides so long at most; and what `identify` says.
+
+    Raises:
+        ImageRefused: see `REASONS`.
+    """
     header = _admit(data, limits, page)
-    scale = min(1.0, box / max(header.width, header.height))
+    sides = header.width, header.height
+    scale = min(1.0, shorter / min(sides), longest / max(sides))
     target = max(1, round(header.width * scale)), max(1, round(header.height * scale))
-    image, _ = _picture(data, header, _Plan((0, 0, header.width, header.height), target), limits)
-    return _jpeg(image)
+    image, header = _picture(data, header, _Plan((0, 0, *sides), target), limits)
+    return image, _info(header)
 
 
 def tile(data: File, *, part: Rectangle, shrink: int, limits: Limits = DEFAULT_LIMITS, page: int = 1) -> bytes:

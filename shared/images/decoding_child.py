@@ -48,7 +48,8 @@ def answer(request: Request, data: File) -> tuple[Answer, bytes | memoryview]:
                 return Answer(info=decoder.identify(data, page=request.page)), b""
             case "pixels":
                 pixels, info = decoder.decode(data, size=request.side, page=request.page, part=request.part)
-                return Answer(pixels.nbytes, info), pixels.data.cast("B")
+            case "windows":
+                pixels, info = decoder.windows(data, size=request.side, of=request.of, page=request.page)
             case "thumbnail" | "tile":
                 if request.part is None:
                     file = decoder.thumbnail(data, box=request.side, page=request.page)
@@ -66,6 +67,7 @@ def answer(request: Request, data: File) -> tuple[Answer, bytes | memoryview]:
                 raise ValueError(msg)
     except ImageRefused as refused:
         return Answer(refused=refused), b""
+    return Answer(pixels.nbytes, info), pixels.reshape(-1).data
 
 
 _NO_MEMORY = "decoding the image takes too much memory: scale it down, or raise ARTSEEK_DECODE_MEMORY"

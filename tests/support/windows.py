@@ -7,13 +7,13 @@ import numpy as np
 
 from services.query.search.search_query import SearchResult
 from shared import tuning
-from shared.images.windows import windows, written
 from shared.index.generations import Generation
 from shared.rpc.query import Metric
 from shared.state import Change, IndexState
 from shared.storage import layout, segments
 from shared.storage.catalog import CurrentIndex
 from shared.storage.segments import Entry
+from shared.windows import windows, written
 from tests.support import rows
 from tests.support.query_system import DIM, System
 from tests.support.rows import Vectors

@@ -5,7 +5,7 @@ import numpy as np
 from services.query.replica.id_index import Bools
 from services.query.replica.mapped_segment import Ids, Rows
 from services.query.replica.view import RowFilter, View
-from shared.images.windows import MOST_WINDOWS
+from shared.windows import MOST_WINDOWS
 
 
 class WindowFilter:

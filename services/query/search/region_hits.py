@@ -11,7 +11,7 @@ from services.query.replica.id_index import distinct
 from services.query.replica.view import View
 from services.query.search.ranking import Hit, best_of_images
 from services.query.search.search_query import SearchResult
-from shared.images.windows import box_of
+from shared.windows import box_of
 
 
 def with_windows(images: SearchResult, windows: SearchResult, view: View, k: int, own_id: int | None) -> SearchResult:

@@ -8,7 +8,9 @@ import math
 from typing import Final
 
 from shared.errors import Invalid
-from shared.images.regions import Rectangle
+
+Window = tuple[int, int, int, int]
+"""Left, top, right and bottom of a window, in pixels of the upright original."""
 
 MOST_WINDOWS: Final = 38
 """Windows that a picture has at most."""
@@ -23,7 +25,7 @@ _GRIDS: Final = ((0.7, 2), (1 / 2, 3), (1 / 3, 5))  # the share of the sides, an
 _ROWS: Final = 3  # of the half-side squares of a long picture
 
 
-def windows(width: int, height: int) -> list[Rectangle]:
+def windows(width: int, height: int) -> list[Window]:
     """Return the windows of an upright picture in pixels, in an order that is always the same.
 
     A picture has 38 of them: 2 x 2 of 0.7 of its sides, 3 x 3 of half, and 5 x 5 of a third. One that is more than
@@ -39,7 +41,7 @@ def windows(width: int, height: int) -> list[Rectangle]:
     ]
 
 
-def written(window: Rectangle) -> str:
+def written(window: Window) -> str:
     """Return a window as the name of its row says it: x, y, width and height in pixels of the upright original."""
     left, top, right, bottom = window
     return f"{left},{top},{right - left},{bottom - top}"
@@ -58,7 +60,7 @@ def box_of(name: str) -> tuple[int, int, int, int]:
     return x, y, width, height
 
 
-def _along(width: int, height: int) -> list[Rectangle]:
+def _along(width: int, height: int) -> list[Window]:
     """Return the square windows of a long picture."""
     longer, shorter = max(width, height), min(width, height)
     whole = min(MOST_WINDOWS, math.ceil(2 * longer / shorter) - 1)
@@ -70,7 +72,7 @@ def _along(width: int, height: int) -> list[Rectangle]:
     return found
 
 
-def _grid(width: int, height: int, window: tuple[int, int], counts: tuple[int, int]) -> list[Rectangle]:
+def _grid(width: int, height: int, window: tuple[int, int], counts: tuple[int, int]) -> list[Window]:
     """Return windows of one size, spread evenly from edge to edge, row by row."""
     across, down = window
     if min(across, down) < LEAST_SIDE:

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.errors import Invalid
-from shared.images.windows import LEAST_SIDE, MOST_WINDOWS, box_of, windows, written
+from shared.windows import LEAST_SIDE, MOST_WINDOWS, box_of, windows, written
 
 SIDES = st.integers(1, 20_000)
 
