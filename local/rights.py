@@ -16,7 +16,7 @@ _WORK = ("heartbeats", "lock:*", "once:*", "attempt:*", "job:*", "jobs", "jobs:*
 _IMAGES = ("pin:*", "deleting:*", "set-aside:*")
 _INDEX = (
     *("b:*", "claims:*", "indexed:*", "index:*", "since-compaction:*", "changes", "suspect", "model-change:*"),
-    *("pending-deletes:*", "failed:*", "record-changes"),
+    *("pending-deletes:*", "failed:*", "regions:*", "record-changes"),
 )
 _VISITORS = ("access:*", "session:*", "log-in:*", "rate:*", "in-flight:*")
 

@@ -1,4 +1,4 @@
-"""A decoded image on its way into a segment."""
+"""A decoded image, and the windows of one, on their way into a segment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from shared.records.model import Cell, Cells, Origin
 from shared.storage import layout
 from shared.storage.documents import DocumentPage
 from shared.storage.segments import Entry
+from shared.windows import windows, written
 
 
 @dataclass(frozen=True)
@@ -53,3 +54,35 @@ class Decoded:
             flags=info.flags,
             document=self.document,
         )
+
+
+@dataclass(frozen=True)
+class DecodedWindows:
+    """The windows of an image: its item, their pixels uint8 [n, size, size, 3], and what the image's header says.
+
+    `document`: which page the image is, of a document of several.
+    """
+
+    item: BatchImage
+    pixels: npt.NDArray[np.uint8]
+    info: ImageInfo
+    document: DocumentPage | None = None
+
+    def entries(self, now: float) -> list[Entry]:
+        """Return the rows of the windows but for their embeddings; `now` is when they were made."""
+        item, info = self.item, self.info
+        return [
+            Entry(
+                id=layout.window_id(item.digest, number),
+                digest=item.digest,
+                name=written(window),
+                label=None,
+                size=item.size,
+                media_type=info.media_type,
+                width=info.width,
+                height=info.height,
+                added=now,
+                document=self.document,
+            )
+            for number, window in enumerate(windows(info.width, info.height))
+        ]

@@ -3,7 +3,7 @@
 import logging
 from typing import BinaryIO
 
-from services.embedder.decoded import Decoded
+from services.embedder.decoded import Decoded, DecodedWindows
 from shared.images import Decoder, ImageInfo, ImageRefused
 from shared.index.derivatives import Derivatives, is_needed
 from shared.messaging.messages import BatchImage
@@ -40,3 +40,16 @@ class DerivedImages:
             _log.warning("the derivative of %s is of no use: %s", item.name, refusal)
             return None
         return Decoded(item, pixels, derivative.info)
+
+    def windows(self, item: BatchImage, *, size: int) -> DecodedWindows | None:
+        """Cut the windows of an image out of its derivative; None if there is none of use."""
+        derivative = self._derivatives.get(item.digest)
+        if derivative is None:
+            return None
+        info = derivative.info
+        try:
+            pixels, _ = self._decoder.windows(derivative.data, size=size, of=(info.width, info.height))
+        except ImageRefused as refusal:
+            _log.warning("the derivative of %s is of no use: %s", item.name, refusal)
+            return None
+        return DecodedWindows(item, pixels, info)

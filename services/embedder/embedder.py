@@ -16,6 +16,7 @@ import numpy as np
 from services.embedder.decoded import Decoded
 from services.embedder.document_pages import DocumentPages, FoundDocument
 from services.embedder.image_decoding import ImageDecoding
+from services.embedder.window_embedding import WindowEmbedding
 from shared.errors import IndexLost, Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.images import Decoder
 from shared.index.originals import Originals
@@ -90,6 +91,7 @@ class Embedder:
         self._models: dict[tuple[str, int | None], ServingClient] = {}
         self._pages = DocumentPages(clients)
         self._decoding = ImageDecoding(clients, options.decoder, program=options.program, pages=self._pages)
+        self._windows = WindowEmbedding(clients, self._decoding, vector_type=options.vector_type)
 
     def embed(
         self,
@@ -127,11 +129,13 @@ class Embedder:
                 collection = self._current_name(task, collection)
             embedding_set = self._collection(collection) if set_name is None else self._embedding_set(set_name)
             if embedding_set is None:
-                reason = f"the change of {collection!r} to another model was given up"
+                reason = f"the embedding set {set_name!r} is not filled any more"
                 rejected = tuple(Rejection(item.title, "dropped", reason) for item in items)
                 self._report(task, task.outcome(rejected=rejected))
             elif not task.moving and self._is_cancelled(task, embedding_set):
                 self._leave_out(task, embedding_set, items)
+            elif layout.is_regions(embedding_set.name):
+                self._embed_windows(task, embedding_set, items)
             else:
                 self._embed(task, embedding_set, items)
         except Unavailable:
@@ -218,6 +222,16 @@ class Embedder:
             self._originals.delete_unheld([item.digest for item in lost], job=task.job)
         names = () if task.moving else tuple(item.title for item in added if item.digest in damaged)
         self._hand_on(task, set_name, task.outcome(labels, duplicates, tuple(rejected.values()), names))
+
+    def _embed_windows(self, task: "_Task", regions: EmbeddingSet, items: Sequence[BatchImage]) -> None:
+        """Embed the windows of images that the collection has."""
+        self._decoding.count_strike(task.attempt, items)
+        refused = self._decoding.set_aside_earlier(items)
+        wanted = [item for item in items if item.digest not in refused]
+        serving = self._model(regions.model, regions.version)
+        images, more = self._windows.write(task.attempt, task.segment, regions, wanted, serving)
+        added = {"": images} if images else {}
+        self._hand_on(task, regions.name, task.outcome(added, rejected=tuple((refused | more).values())))
 
     def _send_pages(
         self, task: "_Task", collection: str, items: Sequence[BatchImage], decoded: Sequence[Decoded]

@@ -3,13 +3,13 @@
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
-from services.embedder.decoded import Decoded
+from services.embedder.decoded import Decoded, DecodedWindows
 from services.embedder.derived_images import DerivedImages
 from services.embedder.document_pages import DocumentPages
 from services.embedder.metadata import embedded_metadata
@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 _STRIKES = 2  # times a decoder, or a task that waits for it, may die of an image
 _VANISHED = 10  # times a whole worker may vanish while an image is in its decoder: that may have other reasons
 _THREADS = 2  # as many as there are decoders; each also waits for the store
+
+_Made = TypeVar("_Made")
 
 
 class ImageDecoding:
@@ -99,6 +101,27 @@ class ImageDecoding:
         }
         return [outcome for outcome in outcomes if isinstance(outcome, Decoded)], refused
 
+    def decode_windows(
+        self, attempt: Attempt, items: Sequence[BatchImage], *, size: int
+    ) -> Iterator[tuple[BatchImage, DecodedWindows | Rejection]]:
+        """Yield each image with its windows, or why it has none; decoded from its derivative where there is one.
+
+        After an attempt that died, they are decoded one by one, with a note of the image at work.
+        """
+        noted = attempt.deaths > 0
+
+        def decode(item: BatchImage) -> DecodedWindows | Rejection:
+            def cut(data: bytes | BinaryIO) -> DecodedWindows:
+                return DecodedWindows(item, *self._decoder.windows(data, size=size, page=item.page))
+
+            derived = self._derived.windows(item, size=size)
+            found = self._fetched(attempt, item, cut, noted=noted) if derived is None else derived
+            if isinstance(found, DecodedWindows):
+                return replace(found, document=self._pages.place_of(item, found.info.pages))
+            return found
+
+        yield from zip(items, map(decode, items) if noted else self._threads.map(decode, items), strict=True)
+
     def decode_one(
         self, attempt: Attempt, item: BatchImage, *, size: int, noted: bool = False, new: bool = False
     ) -> Decoded | Rejection:
@@ -106,6 +129,20 @@ class ImageDecoding:
 
         If it is `new`, its derivative is made and its metadata are read.
         """
+
+        def decode(data: bytes | BinaryIO) -> Decoded:
+            pixels, info = self._decoder.decode(data, size=size, page=item.page)
+            if not new:
+                return Decoded(item, pixels, info)
+            self._derived.derive(item, data, info)
+            return Decoded(item, pixels, info, embedded_metadata(self._decoder, item.name, data))
+
+        return self._fetched(attempt, item, decode, noted=noted)
+
+    def _fetched(
+        self, attempt: Attempt, item: BatchImage, decode: Callable[[bytes | BinaryIO], _Made], *, noted: bool
+    ) -> _Made | Rejection:
+        """Fetch an image and decode it; returns why it is not taken, if it is not."""
         try:
             # A file is what it is; that it is a page file of ours, the message says.
             opened = fetched_page if item.page > 1 else _fetched_file
@@ -115,7 +152,7 @@ class ImageDecoding:
                 if noted:
                     attempt.note_item(item.digest)
                 try:
-                    return self._decode_fetched(attempt, item, data, size=size, new=new)
+                    return self._decode_fetched(attempt, item, data, decode)
                 finally:
                     if noted:
                         attempt.clear_item()
@@ -133,8 +170,12 @@ class ImageDecoding:
             )
 
     def _decode_fetched(
-        self, attempt: Attempt, item: BatchImage, data: bytes | BinaryIO, *, size: int, new: bool
-    ) -> Decoded | Rejection:
+        self,
+        attempt: Attempt,
+        item: BatchImage,
+        data: bytes | BinaryIO,
+        decode: Callable[[bytes | BinaryIO], _Made],
+    ) -> _Made | Rejection:
         """Decode an image; one whose decoder dies again is set aside.
 
         Raises:
@@ -142,16 +183,11 @@ class ImageDecoding:
         """
         while True:
             try:
-                pixels, info = self._decoder.decode(data, size=size, page=item.page)
+                return decode(data)
             except DecoderDied:
                 if attempt.strike(item.digest) >= _STRIKES:
                     self._set_aside(attempt, item)
                     return self._set_aside_rejection(item)
-            else:
-                if not new:
-                    return Decoded(item, pixels, info)
-                self._derived.derive(item, data, info)
-                return Decoded(item, pixels, info, embedded_metadata(self._decoder, item.name, data))
 
 
 @contextmanager

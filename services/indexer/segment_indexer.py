@@ -28,6 +28,7 @@ from shared.storage.renames import Rename
 
 _WAIT_S = 5.0  # for a deletion or a merge, while other tasks wait behind this one
 _TUNING_ASKED_S = 30.0  # between two requests to tune a collection that goes on growing
+_REGIONS_ASKED_S = 10.0  # between two requests to embed the windows of new images
 
 
 class SegmentIndexer:
@@ -53,6 +54,10 @@ class SegmentIndexer:
         except (NotFound, SetSuperseded) as gone:
             if (rename := self._catalog.rename_of(set_name)) is not None:
                 self._hand_over(rename, set_name, segment, job, batch, outcome)
+            elif layout.is_regions(set_name):  # what is missing is embedded for the set in use in any case
+                self._report_dropped(job, batch, set_name, outcome)
+                self._catalog.remove_segments(set_name, [segment])
+                self._active_sets.forget_if_gone(set_name)
             elif isinstance(gone, SetSuperseded):
                 self._embed_again(gone.active, set_name, segment, job, batch, outcome)
             else:
@@ -64,6 +69,9 @@ class SegmentIndexer:
                 rows = self._segments.read(embedding_set, segment)
             except ObjectNotFound:
                 self._report_dropped(job, batch, set_name, outcome)
+                return
+            if layout.is_regions(set_name) and self._withdrawn(embedding_set, state, segment, rows):
+                self._state.jobs.report(job, batch, Outcome())
                 return
             try:
                 outcome = self._add(
@@ -80,6 +88,7 @@ class SegmentIndexer:
         if fresh:
             self._compaction.segment_added(embedding_set)
         self._ask_for_tuning(embedding_set, state, job_done=job_done)
+        self._ask_for_regions(embedding_set.collection, job_done=job_done)
 
     def _ask_for_tuning(self, embedding_set: EmbeddingSet, state: IndexState, *, job_done: bool) -> None:
         collection = embedding_set.collection
@@ -88,6 +97,37 @@ class SegmentIndexer:
             job_done or self._state.locks.once(f"maintain:{collection}", seconds=_TUNING_ASKED_S)
         ):
             self._queue.maintain(collection=collection)
+
+    def _ask_for_regions(self, collection: str, *, job_done: bool) -> None:
+        """Have the new images' windows embedded, where the collection's regions are indexed."""
+        if layout.is_regions(collection) or not self._catalog.is_there(layout.regions_of(collection)):
+            return
+        if job_done or self._state.locks.once(f"regions:{collection}", seconds=_REGIONS_ASKED_S):
+            self._queue.make_regions(collection=collection)
+
+    def _withdrawn(self, regions: EmbeddingSet, state: IndexState, segment: str, rows: pa.RecordBatch) -> bool:
+        """Remove a segment of windows if one of their images was deleted meanwhile; returns whether it was removed.
+
+        No embedding of a deleted image may stay. The windows of the other images are embedded once more. What was
+        indexed before is left: the deletion has found it.
+        """
+        if self._state.indexed_segments.contains(regions.name, segment):
+            return False
+        try:
+            images = self._active_sets.active(layout.collection_with(regions.collection), fresh=True).name
+        except NotFound:
+            return False  # all of it is about to be dropped, or renamed
+        digests = {digest.hex() for digest in rows.column("digest").to_pylist()}
+        if None not in self._state.claims.holders(images, [layout.image_id(digest) for digest in sorted(digests)]):
+            return False
+        ids = segments.ids_of(rows)
+        # A deletion that has found the segment may not write tombstones for it once it is gone.
+        with self._state.locks.hold(claims_lock(regions.collection), wait_s=_WAIT_S):
+            for number in state.generations:  # an attempt that died may have added some
+                self._generations.get(regions, number).remove(self._state.buckets, ids, float32(rows))
+            self._state.claims.release(regions.name, segment, ids.tolist())
+            self._catalog.remove_segments(regions.name, [segment])
+        return True
 
     def _embed_again(
         self, active: EmbeddingSet, set_name: str, segment: str, job: str, batch: int, outcome: Outcome

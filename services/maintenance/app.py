@@ -9,6 +9,7 @@ from services.maintenance.kept_query_tidying import KeptQueryDuty
 from services.maintenance.maintenance import Maintenance
 from services.maintenance.orphan_collecting import OrphanDuty
 from services.maintenance.record_tidying import RecordDuty
+from services.maintenance.region_making import RegionDuty
 from services.maintenance.renaming import RenameDuty
 from services.maintenance.schedule import Duty, Schedule, SuspectRebuild, VerificationDuty
 from services.maintenance.trash_cleaning import TrashDuty
@@ -24,10 +25,12 @@ from shared.messaging.task_queue import (
     COMPACT,
     DROP_COLLECTION,
     MAINTAIN,
+    MAKE_REGIONS,
     PURGE,
     REBUILD,
     RELABEL_IMAGES,
     RENAME_COLLECTION,
+    SWITCH_REGIONS,
     TIDY_RECORDS,
     TUNE,
     VERIFY,
@@ -69,6 +72,7 @@ def _start_schedule(**_: object) -> None:
         SuspectRebuild(clients.state, clients.queue),
         JobSweeper(clients),
         RenameDuty(clients),
+        RegionDuty(clients),
         TrashDuty(clients.queue),
         OrphanDuty(clients.queue),
         VerificationDuty(clients.queue),
@@ -117,6 +121,18 @@ def compact(*, collection: str, job: str | None = None) -> None:
 def change_model(*, collection: str, job: str, model: str, version: int | None = None) -> None:
     """Take a turn at changing a collection to another model."""
     maintenance().model_changer.change(collection=_current_name(collection), job=job, model=model, version=version)
+
+
+@task(app, SWITCH_REGIONS, give_up=_give_up)
+def switch_regions(*, job: str, collection: str, on: bool) -> None:
+    """Switch the index of a collection's regions on or off."""
+    maintenance().region_maker.switch(job=job, collection=_current_name(collection), on=on)
+
+
+@task(app, MAKE_REGIONS, give_up=_give_up)
+def make_regions(*, collection: str, job: str | None = None) -> None:
+    """Take a turn at embedding the windows that are missing."""
+    maintenance().region_maker.make(collection=_current_name(collection), job=job)
 
 
 @task(app, VERIFY, give_up=_give_up)

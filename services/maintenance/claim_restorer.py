@@ -50,7 +50,7 @@ class ClaimRestorer:
         deleted_before = self._catalog.tombstones(set_name)
         gone = self._gone_segments(set_name)
         rows = self._read(embedding_set)
-        if gone:
+        if gone and not layout.is_regions(set_name):  # windows are embedded again
             self._lost_images.put_into_trash(embedding_set, self._claimed_for(set_name, gone, rows))
         self._state.indexed_segments.remove(set_name, sorted(gone))
         images = self._assign(set_name, rows)

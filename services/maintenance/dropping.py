@@ -11,9 +11,9 @@ from shared.index.originals import Originals
 from shared.index.segment_reader import SegmentReader
 from shared.records.record_store import RecordStore
 from shared.state import Change, Rejection
-from shared.state.locks import segments_lock
+from shared.state.locks import regions_lock, segments_lock
 from shared.state.outcomes import REFUSED, Outcome
-from shared.storage import segments
+from shared.storage import layout, segments
 from shared.storage.catalog import EmbeddingSet
 from shared.storage.kept_queries import KeptQueries
 from shared.storage.trash import Trash
@@ -56,6 +56,7 @@ class Dropper:
             self._duplicates.drop(collection)
             self._kept_queries.drop(collection)
             self._access.forget_collection(collection)
+            self._drop_regions_too(collection)
             self._state.jobs.report(job, 0, Outcome())
             return
         with self._state.locks.hold(segments_lock(collection), wait_s=_WAIT_S):
@@ -63,6 +64,7 @@ class Dropper:
             for unused in self._catalog.unused_embedding_sets(collection):
                 self.drop_embedding_set(unused)
             removed = self._drop_active(active)
+            self._drop_regions_too(collection)
             self._records.drop(collection)
             self._duplicates.drop(collection)
             self._kept_queries.drop(collection)
@@ -94,6 +96,30 @@ class Dropper:
         trashed = self._trash.digests(collection)
         self._originals.delete_unheld(sorted({*digests, *trashed}), leaving=collection, emptying=collection)
         self._trash.remove(collection, trashed)
+
+    def _drop_regions_too(self, collection: str) -> None:
+        """Remove the index of a dropped collection's regions; a worker at it finds that the collection is gone."""
+        if self._catalog.is_there(layout.regions_of(collection)):
+            with self._state.locks.hold(regions_lock(collection), wait_s=_WAIT_S):
+                self.drop_regions(collection)
+
+    def drop_regions(self, collection: str) -> int:
+        """Remove the index of a collection's regions, if there is one; returns how many windows it had.
+
+        The caller holds the lock on the regions.
+
+        Raises:
+            Locked: Another worker reads or rewrites all segments of it.
+        """
+        name, windows = layout.regions_of(collection), 0
+        if not self._catalog.is_there(name):
+            return 0
+        with self._state.locks.hold(segments_lock(name), wait_s=_WAIT_S):
+            regions = self._catalog.get(name)
+            windows = self._state.claims.count(regions.name)
+            self.drop_embedding_set(regions)
+        self._state.changes.announce(Change(name, "collection"))
+        return windows
 
     def drop_embedding_set(self, embedding_set: EmbeddingSet) -> None:
         """Remove an embedding set: index, segments, manifest. The caller holds the lock on the segments."""

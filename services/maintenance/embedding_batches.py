@@ -1,4 +1,4 @@
-"""Batches of images on their way into an embedding set that is being filled."""
+"""Batches of images on their way into an embedding set that is being filled, or into the regions of a collection."""
 
 import time
 from collections.abc import Callable
@@ -8,8 +8,9 @@ from shared.messaging.messages import BatchImage
 from shared.messaging.task_queue import TaskQueue
 from shared.state import State
 from shared.state.jobs import new_job_id
+from shared.state.outcomes import Outcome
 from shared.storage import layout
-from shared.storage.catalog import EmbeddingSet
+from shared.storage.catalog import Catalog, EmbeddingSet
 
 BATCH_SIZE = 32
 _OUTSTANDING = 8  # batches
@@ -84,8 +85,16 @@ class EmbeddingBatches:
         image_ids = [layout.image_id(item.digest) for item in items]
         holders = self._state.claims.holders(self._embedding_set.name, image_ids)
         failed = {
-            image_id: rejections[item.name]
+            image_id: rejections[item.title]
             for item, image_id, holder in zip(items, image_ids, holders, strict=True)
-            if holder is None and item.name in rejections
+            if holder is None and item.title in rejections
         }
         self._state.model_changes.add_failed(self._embedding_set.name, failed)
+
+
+def index_written(embedding_set: EmbeddingSet, catalog: Catalog, state: State, queue: TaskQueue) -> None:
+    """Have the segments indexed that are written but not indexed: the message for it may have been lost."""
+    written = set(catalog.segments(embedding_set.name))
+    for segment in sorted(written - state.indexed_segments.all(embedding_set.name)):
+        if (batch := layout.batch_of(segment)) is not None:
+            queue.index(set_name=embedding_set.name, segment=segment, job=batch[0], batch=batch[1], outcome=Outcome())

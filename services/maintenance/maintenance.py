@@ -14,6 +14,7 @@ from services.maintenance.orphan_collecting import OrphanCollector
 from services.maintenance.purging import Purger
 from services.maintenance.rebuilding import IndexRebuilder
 from services.maintenance.record_tidying import RecordTidier
+from services.maintenance.region_making import RegionMaker
 from services.maintenance.relabelling import Relabeller
 from services.maintenance.renaming import Renamer
 from services.maintenance.trash_cleaning import TrashCleaner
@@ -37,6 +38,7 @@ class Maintenance:
     rebuilder: IndexRebuilder
     compactor: Compactor
     model_changer: ModelChanger
+    region_maker: RegionMaker
     dropper: Dropper
     renamer: Renamer
     purger: Purger
@@ -74,6 +76,7 @@ class Maintenance:
                 dropper=dropper,
                 exact_below=exact_below,
             ),
+            region_maker=RegionMaker(clients, rebuilder=rebuilder, deleter=deleter, dropper=dropper),
             dropper=dropper,
             renamer=Renamer(clients, access=access, rebuilder=rebuilder, dropper=dropper),
             purger=Purger(clients, compactor=compactor, deleter=deleter, originals=originals),

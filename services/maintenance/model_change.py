@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from services.maintenance.compaction import Compactor
 from services.maintenance.dropping import Dropper
-from services.maintenance.embedding_batches import BATCH_SIZE, EmbeddingBatches
+from services.maintenance.embedding_batches import BATCH_SIZE, EmbeddingBatches, index_written
 from services.maintenance.generation_builder import GenerationBuilder
 from services.maintenance.missing_images import MissingImages
 from services.maintenance.rebuilding import IndexRebuilder
@@ -186,7 +186,7 @@ class ModelChanger:
         self._compactor.recover(filling.name)
         self._compactor.merge_some(filling)
         if state.resume_after == "":
-            self._index_written(filling)
+            index_written(filling, self._catalog, self._state, self._queue)
         if state.resume_after is not None:
             state, complete = self._pass(active, filling, state, until)
             if not complete:
@@ -298,7 +298,7 @@ class ModelChanger:
             deleted = [image_id for image_id, holder in zip(image_ids, holders, strict=True) if holder is None]
             self._check_lock(active.collection)  # once another worker has dropped the old set, it holds nothing
             self._deleter.delete(filling, deleted)
-        self._index_written(filling)
+        index_written(filling, self._catalog, self._state, self._queue)
         while time.monotonic() < until:
             batches = self._batches(active, filling, job)
             for segment, image_ids in self._missing.by_segment(active, filling).items():
@@ -309,15 +309,6 @@ class ModelChanger:
             if not batches.sent:
                 return True
         return False
-
-    def _index_written(self, filling: EmbeddingSet) -> None:
-        """Have the segments indexed that are written but not indexed: the message for it may have been lost."""
-        written = set(self._catalog.segments(filling.name))
-        for segment in sorted(written - self._state.indexed_segments.all(filling.name)):
-            if (batch := layout.batch_of(segment)) is not None:
-                self._queue.index(
-                    set_name=filling.name, segment=segment, job=batch[0], batch=batch[1], outcome=Outcome()
-                )
 
     # Clearing away
 
@@ -350,6 +341,8 @@ class ModelChanger:
         for unused in self._catalog.unused_embedding_sets(active.collection):
             self._dropper.drop_embedding_set(unused)
         self._store.delete([layout.embedding_set_key(active.name)])
+        if self._catalog.is_there(layout.regions_of(active.collection)):  # of the other model
+            self._queue.make_regions(collection=active.collection)
         state = self._state.model_changes.get(active.collection)
         previous = None if state is None else state.previous
         images = 0 if state is None else state.images

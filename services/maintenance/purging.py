@@ -7,7 +7,7 @@ from services.maintenance.compaction import Compactor
 from shared.duplicates.store import Duplicates
 from shared.errors import NotFound, Renamed, Unavailable
 from shared.evaluation.redaction import EvaluationRedactor
-from shared.index.deletion import ImageDeleter
+from shared.index.deletion import ImageDeleter, windows_of
 from shared.index.originals import Originals
 from shared.index.segment_ids import SegmentIds
 from shared.messaging.worker import WorkerClients
@@ -52,6 +52,7 @@ class Purger:
         with self._state.locks.hold(segments_lock(collection), wait_s=LEASE_S + 1):
             purged, left = self._remove_rows(collection, wanted)
             digests = self._digests(collection, wanted)
+            left |= self._remove_windows(collection, digests)
             purged |= {layout.image_id(digest) for digest in digests}
             kept = self._originals.delete_unheld(digests, emptying=collection)
             self._state.locks.check(segments_lock(collection))
@@ -91,17 +92,40 @@ class Purger:
             if embedding_set is not active:  # it was left behind: nothing deletes from it
                 with self._state.locks.hold(claims_lock(collection), wait_s=LEASE_S):
                     self._deleter.delete(embedding_set, image_ids)
-            found = self._segment_ids.find(set_name, image_ids)
-            self._compactor.rewrite(embedding_set, sorted(found.by_segment))
-            purged |= {image_id for ids in found.by_segment.values() for image_id in ids}
-            left |= self._left(embedding_set, image_ids)
-            idle = self._idle_tombstones(set_name, image_ids)
-            # Another worker's merge may need them by now: it carries them over after it has deleted its inputs.
-            self._state.locks.check(segments_lock(collection))
-            self._catalog.remove_tombstones(set_name, idle)
-            # The replicas drop the files of what was rewritten.
-            self._state.changes.announce(Change(set_name, "rebuilt"))
+            found, more = self._rewrite(embedding_set, image_ids)
+            purged |= found
+            left |= more
         return purged, left
+
+    def _remove_windows(self, collection: str, digests: Sequence[str]) -> dict[int, str]:
+        """Remove what is left of the windows of images; returns the images of which some are left, and why."""
+        name = layout.regions_of(collection)
+        if not digests or not self._catalog.is_there(name):
+            return {}
+        self._deleter.delete_windows(collection, digests)
+        with self._state.locks.hold(segments_lock(name), wait_s=LEASE_S + 1):
+            regions = self._catalog.get(name)
+            self._compactor.recover(regions.name)
+            _, left = self._rewrite(regions, windows_of(digests))
+        return {
+            layout.image_id(digest): next(left[window] for window in windows_of([digest]) if window in left)
+            for digest in digests
+            if not left.keys().isdisjoint(windows_of([digest]))
+        }
+
+    def _rewrite(self, embedding_set: EmbeddingSet, image_ids: Sequence[int]) -> tuple[set[int], dict[int, str]]:
+        """Rewrite the segments of a set that have deleted rows of images; returns the images, and why some are left."""
+        set_name = embedding_set.name
+        found = self._segment_ids.find(set_name, image_ids)
+        self._compactor.rewrite(embedding_set, sorted(found.by_segment))
+        left = self._left(embedding_set, image_ids)
+        idle = self._idle_tombstones(set_name, image_ids)
+        # Another worker's merge may need them by now: it carries them over after it has deleted its inputs.
+        self._state.locks.check(segments_lock(embedding_set.collection))
+        self._catalog.remove_tombstones(set_name, idle)
+        # The replicas drop the files of what was rewritten.
+        self._state.changes.announce(Change(set_name, "rebuilt"))
+        return {image_id for ids in found.by_segment.values() for image_id in ids}, left
 
     def _left(self, embedding_set: EmbeddingSet, image_ids: Sequence[int]) -> dict[int, str]:
         """Return the images that may still have a deleted row, and why; an image that came back has a live one."""

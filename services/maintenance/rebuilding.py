@@ -13,6 +13,7 @@ from shared.messaging.messages import TuningRequest
 from shared.state import Change, IndexState
 from shared.state.locks import segments_lock
 from shared.state.outcomes import Outcome
+from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ class IndexRebuilder:
     def rebuild(self, *, collection: str, job: str | None = None, fit: bool = False) -> None:
         """Restore the index of a collection from the object store alone; `fit` makes a new generation.
 
-        Without a job, a worker found the index lost; other workers may have found so too, and asked before.
+        With a job, the index of its regions is restored too. Without, a worker found the index lost; other workers may
+        have found so too, and asked before.
         """
         try:
             active = self._catalog.get(collection)
@@ -45,8 +47,18 @@ class IndexRebuilder:
             with self._access.hold(active):
                 self._restore(active, fit=fit)
         if job:
+            self._restore_regions(collection, fit=fit)
             restored = self._state.claims.count(active.name) if active else 0
             self._state.jobs.report(job, 0, Outcome(affected=restored))
+
+    def _restore_regions(self, collection: str, *, fit: bool) -> None:
+        try:
+            regions = self._catalog.get(layout.regions_of(layout.collection_with(collection)))
+        except NotFound:
+            return
+        if regions.collection != collection:
+            with self._access.hold(regions):
+                self._restore(regions, fit=fit)
 
     def _is_whole(self, active: EmbeddingSet) -> bool:
         known = self._state.index_states.get(active.name) is not None
@@ -65,6 +77,7 @@ class IndexRebuilder:
     def _restore(self, embedding_set: EmbeddingSet, *, fit: bool) -> None:
         set_name, lock = embedding_set.name, segments_lock(embedding_set.collection)
         images = self._claims.restore(embedding_set)
+        self._state.region_coverage.forget(set_name)  # some windows may be lost
         current = self._catalog.current_index(set_name)
         generation = None if current is None or fit else self._readable(embedding_set, current.generation)
         if current is not None and generation is not None:

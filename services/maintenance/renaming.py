@@ -22,7 +22,7 @@ from shared.errors import ArtseekError, Locked, NotFound, Unavailable
 from shared.messaging.job_submission import submit
 from shared.messaging.worker import WorkerClients
 from shared.state import Change, IndexState, Rejection
-from shared.state.locks import LEASE_S, claims_lock, creation_lock, segments_lock
+from shared.state.locks import LEASE_S, claims_lock, creation_lock, regions_lock, segments_lock
 from shared.state.outcomes import REFUSED, Outcome
 from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
@@ -48,7 +48,8 @@ class RenameDuty:
         for rename in self._catalog.renames.under_way():
             if not self._is_under_way(rename.job):
                 _log.warning("the rename of %s to %s goes on", rename.old, rename.new)
-                submit(self._jobs, "rename", rename.old, lambda job, rename=rename: self._send(job, rename))  # type: ignore[misc]
+                collection = layout.collection_with(rename.old)
+                submit(self._jobs, "rename", collection, lambda job, rename=rename: self._send(job, rename))  # type: ignore[misc]
 
     def _send(self, job: str, rename: Rename) -> None:
         self._queue.rename(job=job, collection=rename.old, new=rename.new)
@@ -86,12 +87,28 @@ class Renamer:
         if self._state.jobs.reported(job, 0):
             return
         try:
-            images = self._rename(job, collection, new)
+            images = 0
+            if not layout.is_regions(collection):
+                images = self._rename(job, collection, new)
+                collection, new = layout.regions_of(collection), layout.regions_of(new)
+            self._rename_regions(job, collection, new)
         except _Refused as refusal:
             _log.warning("%s is not renamed to %s: %s", collection, new, refusal)
             self._state.jobs.report(job, 0, Outcome(rejected=(Rejection("", REFUSED, str(refusal)),)))
         else:
             self._state.jobs.report(job, 0, Outcome(affected=images))
+
+    def _rename_regions(self, job: str, old: str, new: str) -> None:
+        """Have the index of the regions follow its collection, whose name has changed by now."""
+        if self._catalog.stored_manifest(old) is None and self._renames.taking(new) is None:
+            return
+        # Whoever has windows embedded goes on under the new name.
+        with self._state.locks.hold(regions_lock(layout.collection_with(old)), wait_s=LEASE_S + 1):
+            try:
+                self._rename(job, old, new)
+            except _Refused as refusal:  # they were switched on under the new name already
+                _log.warning("%s is removed: %s", old, refusal)
+                self._dropper.drop_regions(layout.collection_with(old))
 
     def _rename(self, job: str, old: str, new: str) -> int:
         """Rename a collection; returns how many images it has."""
@@ -249,6 +266,21 @@ class Renamer:
     def _finish(self, rename: Rename) -> None:
         """Remove what is left under the old name."""
         self._state.changes.announce(Change(rename.new_set, "collection"))
+        if not layout.is_regions(rename.new):
+            self._move_what_people_made(rename)
+        self._check(rename)
+        self._retire(rename.old_set)
+        self._objects.remove_originals_of_copies(rename)
+        self._check(rename)
+        self._store.delete([layout.manifest_key(rename.old)])
+        self._state.changes.announce(Change(rename.old_set, "dropped"))
+        if not layout.is_regions(rename.old):
+            self._state.record_changes.announce(Change(rename.old, "records"))
+        self._renames.end(rename)
+        _log.info("%s: renamed to %s", rename.old, rename.new)
+
+    def _move_what_people_made(self, rename: Rename) -> None:
+        """Have roles, records, evaluations and the like follow the collection."""
         self._access.rename_collection(rename.old, rename.new)
         self._objects.copy_late_records(rename)
         self._state.record_changes.announce(Change(rename.new, "records"))
@@ -256,15 +288,6 @@ class Renamer:
         self._objects.move_duplicates(rename)
         self._objects.move_kept_queries(rename)
         self._state.recall_log.move(rename.old, rename.new)
-        self._check(rename)
-        self._retire(rename.old_set)
-        self._objects.remove_originals_of_copies(rename)
-        self._check(rename)
-        self._store.delete([layout.manifest_key(rename.old)])
-        self._state.changes.announce(Change(rename.old_set, "dropped"))
-        self._state.record_changes.announce(Change(rename.old, "records"))
-        self._renames.end(rename)
-        _log.info("%s: renamed to %s", rename.old, rename.new)
 
     def _retire(self, set_name: str) -> None:
         """Forget the old set, but that nothing is to be indexed in it."""
@@ -275,6 +298,7 @@ class Renamer:
         state.indexed_segments.retire(set_name)
         state.since_compaction.reset(set_name)
         state.model_changes.forget_set(set_name)
+        state.region_coverage.forget(set_name)
 
 
 class _Refused(ArtseekError):

@@ -133,4 +133,5 @@ def _set_settings(settings: Settings, *, with_secrets: bool) -> dict[str, str]:
 def _collections(entries: dict[str, Entry]) -> tuple[str, ...]:
     """Return the names of the collections whose manifests are among objects."""
     keys = sorted(key for key in entries if key.startswith(layout.COLLECTIONS))
-    return tuple(key.removeprefix(layout.COLLECTIONS).removesuffix(".json") for key in keys)
+    names = (key.removeprefix(layout.COLLECTIONS).removesuffix(".json") for key in keys)
+    return tuple(name for name in names if not layout.is_regions(name))

@@ -83,7 +83,7 @@ class Restorer:
         A run that dies here leaves a system that only a restore of the same snapshot goes on with.
         """
         self._put_mark("clearing")
-        for name in self._catalog.names():
+        for name in self._catalog.stored_names():
             try:
                 embedding_sets = [self._catalog.get(name), *self._catalog.unused_embedding_sets(name)]
             except (Invalid, NotFound) as error:
@@ -126,7 +126,8 @@ class Restorer:
                 f"an earlier snapshot, or this one --without-damaged.\n  {named}"
             )
         collections = self._put_manifests(manifests)
-        return Restored(tuple(collections), copied, tuple(damaged), self._snapshot.header.linked)
+        shown = tuple(name for name in collections if not layout.is_regions(name))  # a rebuild restores both
+        return Restored(shown, copied, tuple(damaged), self._snapshot.header.linked)
 
     def finish(self) -> None:
         """Note that all is restored, the indexes too."""

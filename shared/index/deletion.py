@@ -8,22 +8,27 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Collection as Container
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from shared.clients import Clients
-from shared.errors import Invalid, ObjectNotFound
+from shared.errors import Closed, Invalid, ObjectNotFound
 from shared.index.generations import GenerationCache
 from shared.index.row_lookup import RowLookup, StoredRow
 from shared.index.segment_ids import SegmentIds
 from shared.state import Change, IndexState
+from shared.state.locks import claims_lock
 from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
 from shared.storage.trash import Trash, TrashEntry
+from shared.windows import MOST_WINDOWS
 
 _log = logging.getLogger(__name__)
+
+_WAIT_S = 5.0  # for a merge
+_IMAGES_AT_ONCE = 64  # whose windows are deleted
 
 Place = tuple[str, int]
 """Segment and image id of a row."""
@@ -44,6 +49,11 @@ class _Found:
         return live | self.holders.keys()
 
 
+def windows_of(digests: Iterable[str]) -> list[int]:
+    """Return the ids of all windows that images may have, whatever their sizes."""
+    return [layout.window_id(digest, number) for digest in digests for number in range(MOST_WINDOWS)]
+
+
 class ImageDeleter:
     """Deletes images; every call may run twice. The caller holds the lock on the collection's claims."""
 
@@ -57,6 +67,7 @@ class ImageDeleter:
         """Delete images from an embedding set, with every row of them; returns how many there were.
 
         Their originals stay. With `into_trash`, the collection's trash gets them before anything else happens.
+        Their windows go last: until its image is gone, a window may be on its way.
         """
         set_name = embedding_set.name
         found = self._find(embedding_set, image_ids, with_entries=into_trash)
@@ -74,7 +85,25 @@ class ImageDeleter:
             by_holder[segment].append(image_id)
         for segment, ids in by_holder.items():
             self._state.claims.release(set_name, segment, ids)
+        if not layout.is_regions(set_name):
+            self.delete_windows(embedding_set.collection, sorted({row.digest for row in found.rows.values()}))
         return len(present)
+
+    def delete_windows(self, collection: str, digests: Sequence[str]) -> None:
+        """Delete the windows of images, where the collection's regions are indexed.
+
+        Raises:
+            Unavailable: A merge or another deletion goes on in the regions, or they are being renamed.
+        """
+        name = layout.regions_of(collection)
+        if not digests or not self._catalog.is_there(name):
+            return
+        with self._state.locks.hold(claims_lock(name), wait_s=_WAIT_S):
+            regions = self._catalog.get(name)
+            if self._state.indexed_segments.is_closed(regions.name):
+                raise Closed(f"{name!r} is about to change its name")
+            for start in range(0, len(digests), _IMAGES_AT_ONCE):
+                self.delete(regions, windows_of(digests[start : start + _IMAGES_AT_ONCE]))
 
     def _remove_from_buckets(self, embedding_set: EmbeddingSet, rows: dict[int, StoredRow]) -> None:
         # Read after the tombstones: a generation that begins to be filled later is filled without these rows.

@@ -171,9 +171,9 @@ class TaskQueue:
         """Have the regions of a collection's images indexed, or their index removed; the job ends when it is done."""
         self._send(SWITCH_REGIONS, job=job, collection=collection, on=on)
 
-    def make_regions(self, *, collection: str) -> None:
-        """Have the regions indexed of those images that have none yet, where the collection's regions are indexed."""
-        self._send(MAKE_REGIONS, collection=collection)
+    def make_regions(self, *, collection: str, job: str | None = None) -> None:
+        """Have the windows embedded of those images that have none, where the collection's regions are indexed."""
+        self._send(MAKE_REGIONS, collection=collection, job=job)
 
     def waiting(self) -> dict[str, int]:
         """Return the number of messages that wait in each queue.

@@ -41,6 +41,11 @@ def creation_lock(collection: str) -> Lock:
     return Lock(f"create:{collection}", f"another worker is creating the collection {collection!r}")
 
 
+def regions_lock(collection: str) -> Lock:
+    """Return the lock of the worker that has the windows of a collection's images embedded."""
+    return Lock(f"regions:{collection}", f"another worker is at the regions of {collection!r}")
+
+
 def evaluation_lock(evaluation: str) -> Lock:
     """Return the lock of the worker that makes an evaluation."""
     return Lock(f"evaluate:{evaluation}", f"another worker is at the evaluation {evaluation}")

@@ -19,6 +19,7 @@ from shared.state.model_changes import ModelChanges
 from shared.state.pending_log_ins import PendingLogIns
 from shared.state.pins import Pins
 from shared.state.recall_log import RecallLog
+from shared.state.region_coverage import RegionCoverage
 from shared.state.sessions import Sessions
 from shared.state.since_compaction import SinceCompaction
 from shared.state.suspects import Suspects
@@ -37,6 +38,7 @@ class State:
     verifications: Verifications
     since_compaction: SinceCompaction
     model_changes: ModelChanges
+    region_coverage: RegionCoverage
     attempts: Attempts
     journal: Journal
     pins: Pins
@@ -62,6 +64,7 @@ class State:
             verifications=Verifications(client),
             since_compaction=SinceCompaction(client),
             model_changes=ModelChanges(client),
+            region_coverage=RegionCoverage(client),
             attempts=Attempts(client),
             journal=Journal(client),
             pins=Pins(client),
@@ -84,3 +87,4 @@ class State:
         self.indexed_segments.forget(set_name)
         self.since_compaction.reset(set_name)
         self.model_changes.forget_set(set_name)
+        self.region_coverage.forget(set_name)

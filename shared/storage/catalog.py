@@ -80,8 +80,10 @@ class Catalog(CollectionNames):
 
     # Manifests
 
-    def create(self, name: str, *, model: str, version: int, dim: int) -> EmbeddingSet:
+    def create(self, name: str, *, model: str, version: int, dim: int, number: int | None = None) -> EmbeddingSet:
         """Return the collection's manifest, written now if there is none.
+
+        Its first embedding set has a `number` that no other had under the name; None: none had any but by a rename.
 
         Raises:
             Invalid: The name does not fit.
@@ -93,7 +95,8 @@ class Catalog(CollectionNames):
         except NotFound:
             if (rename := self.renames.taking(name)) is not None:
                 raise Locked(f"the collection {rename.old!r} is just being renamed to {name!r}") from None
-            number = layout.number_of(self.first_set_name(name))
+            if number is None:
+                number = layout.number_of(self.first_set_name(name))
             made = EmbeddingSet(name, secrets.token_hex(4), model, version, dim, time.time(), number)
             self._write(layout.manifest_key(name), made)
             # Two creators may have met: whoever wrote last is the one everybody reads.

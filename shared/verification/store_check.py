@@ -21,7 +21,7 @@ class StoreCheck:
         """Return all embedding sets that can be read, and whether these are all that have segments."""
         found: list[EmbeddingSet] = []
         complete = True
-        for name in self._catalog.names():
+        for name in self._catalog.stored_names():
             try:
                 active = self._catalog.get(name)
                 found += [active, *self._catalog.unused_embedding_sets(name)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from shared.clients import Clients
 from shared.errors import NotFound, Unavailable
 from shared.rpc.query import QueryClient
+from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
 from shared.verification.findings import Damage, Report
 from shared.verification.originals_check import HeldOriginals, OriginalsCheck
@@ -106,12 +107,14 @@ class Verifier:
                 count += 1
                 self._on_progress(f"{name}: {count} segments read")
 
-            wanted = only in {None, name} and in_use[name] == embedding_set.number
+            regions = layout.is_regions(name)
+            wanted = only in {None, layout.collection_with(name)} and in_use[name] == embedding_set.number
             found = set_check.check(embedding_set, damage if wanted else Damage(), on_segment=on_segment)
             complete = complete and found.complete
-            held.append(HeldOriginals(name, found.sizes))
+            if not regions:
+                held.append(HeldOriginals(name, found.sizes))
             if wanted:
-                images += len(found.held)
+                images += 0 if regions else len(found.held)
                 self._check_replica(embedding_set, found, damage)
         self._on_progress("comparing originals")
         stored = self._originals_check.check(held, damage, complete=complete, only=only)
@@ -119,8 +122,9 @@ class Verifier:
         if only is None:
             self._store_check.query_sets(damage)
         else:
-            damage = Damage({place: keys for place, keys in damage.found.items() if place[1] == only})
-        counted = Report(collections=len(in_use) if only is None else int(only in in_use), images=images)
+            damage = Damage({place: keys for place, keys in damage.found.items() if _is_of(place[1], only)})
+        collections = [name for name in in_use if not layout.is_regions(name)]
+        counted = Report(collections=len(collections) if only is None else int(only in in_use), images=images)
         return damage, counted, held, stored
 
     @staticmethod
@@ -142,3 +146,8 @@ class Verifier:
             return
         if served.images != len(found.held):
             damage.add("replica-differs", embedding_set.collection, ["number of images"])
+
+
+def _is_of(place: str | None, collection: str) -> bool:
+    """Return whether damage at a place is that of a collection, or of the index of its regions."""
+    return place is not None and layout.collection_with(place) == collection

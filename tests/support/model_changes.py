@@ -4,7 +4,7 @@ import io
 import itertools
 import shutil
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,8 @@ PICTURES = {number: picture(number) for number in range(2 * IMAGES)}
 IDS = {number: layout.image_id(layout.digest_of(data)) for number, data in PICTURES.items()}
 
 
-def item(number: int, label: str = "a") -> BatchImage:
-    return BatchImage(layout.digest_of(PICTURES[number]), f"{number}.png", label, len(PICTURES[number]))
+def item(number: int, label: str = "a", pictures: Mapping[int, bytes] = PICTURES) -> BatchImage:
+    return BatchImage(layout.digest_of(pictures[number]), f"{number}.png", label, len(pictures[number]))
 
 
 class Line:
@@ -115,6 +115,18 @@ class Line:
     def compact(self, *, collection: str, job: str | None = None) -> None:
         self.later.append(lambda: self.maintenance.compactor.compact(collection=collection, job=job))
 
+    def make_regions(self, **message: Any) -> None:
+        self.later.append(lambda: self.maintenance.region_maker.make(**message))
+
+    def rename(self, **message: Any) -> None:
+        self.later.append(lambda: self.maintenance.renamer.rename(**message))
+
+    def purge(self, **message: Any) -> None:
+        self.later.append(lambda: self.maintenance.purger.purge(**message))
+
+    def rewrite_journal(self) -> None:
+        """Do nothing: there is no broker whose journal remembers a message."""
+
     def maintain(self, *, collection: str, job: str | None = None) -> None:
         self.later.append(lambda: self.maintenance.tuner.maintain(collection=collection, job=job))
 
@@ -130,7 +142,10 @@ class Line:
 class System:
     """Workers and a query service in this process, on real servers."""
 
-    def __init__(self, servers: Servers, model_server: ModelServerProcess) -> None:
+    def __init__(
+        self, servers: Servers, model_server: ModelServerProcess, pictures: Mapping[int, bytes] = PICTURES
+    ) -> None:
+        self.pictures = pictures
         self.settings = servers.settings
         self.line = Line()
         self.parts = parts_of(self.settings)
@@ -155,16 +170,19 @@ class System:
         self.jobs.extend(job, batches=len(batches), total=len(numbers), closed=True)
         for batch, some in enumerate(batches):
             for number in some:
-                self.parts.store.put(layout.original_key(layout.digest_of(PICTURES[number])), PICTURES[number])
-            self.line.embedder.embed(
-                job=job, batch=batch, collection="art", items=[item(number, label) for number in some]
-            )
+                data = self.pictures[number]
+                self.parts.store.put(layout.original_key(layout.digest_of(data)), data)
+            items = [item(number, label, self.pictures) for number in some]
+            self.line.embedder.embed(job=job, batch=batch, collection="art", items=items)
         return job
 
-    def delete(self, numbers: Sequence[int]) -> None:
+    def delete(self, numbers: Sequence[int], *, purge: bool = False) -> str:
+        """Delete images as a job; returns the job."""
         job = f"del{next(self._numbers):04}"
         self.jobs.create(job, "art", kind="delete")
-        self.line.indexer.deletion.delete(job=job, collection="art", image_ids=[IDS[number] for number in numbers])
+        image_ids = [layout.image_id(layout.digest_of(self.pictures[number])) for number in numbers]
+        self.line.indexer.deletion.delete(job=job, collection="art", image_ids=image_ids, purge=purge)
+        return job
 
     def begin(self, model: str = "new", version: int | None = None, job: str = "change") -> str:
         """Begin a change of model; `line.run` does it."""

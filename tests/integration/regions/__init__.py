@@ -1,0 +1,1 @@
+"""The index of regions: the windows of images that are made, kept in step, and removed."""

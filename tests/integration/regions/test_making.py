@@ -1,0 +1,147 @@
+"""Windows are made for all images of a collection, and for those that come later; whoever dies, none is there twice."""
+
+from contextlib import suppress
+
+import pytest
+
+from shared.errors import NotFound, Unavailable
+from shared.storage import layout
+from tests.support.deaths import moments
+from tests.support.indexing import Died
+from tests.support.regions import DIGESTS, RegionSystem
+
+
+def test_all_images_get_their_windows_and_the_job_tells_how_many(system: RegionSystem) -> None:
+    system.switched_on(range(20))
+    system.assert_windows(range(20))
+    job = system.jobs.get("regions")
+    assert job.done
+    assert (job.total, job.steps) == (20, 20)
+    assert job.outcome.affected == system.state.claims.count(system.catalog.get("art~regions").name)
+    assert job.outcome.rejected == ()
+    assert system.catalog.names() == ["art"]
+    assert system.state.claims.count("art") == 20
+
+
+def test_images_that_come_later_get_windows_too_and_nothing_is_embedded_twice(system: RegionSystem) -> None:
+    system.switched_on(range(3))
+    batches = []
+    system.line.before_embed = lambda: batches.append(1)
+    system.add([3, 4])
+    system.line.run()
+    system.assert_windows(range(5))
+    assert len(batches) == 1
+    system.switch(on=True, job="again")
+    system.line.run()
+    assert system.jobs.get("again").done
+    assert len(batches) == 1
+    system.assert_windows(range(5))
+
+
+def test_a_merge_of_the_collection_or_of_its_regions_changes_nothing(system: RegionSystem) -> None:
+    system.switched_on(range(3))
+    system.add([3])
+    system.line.run()
+    compactor = system.line.maintenance.compactor
+    for collection in ("art", "art~regions"):
+        system.jobs.create(f"merge-{collection}", collection, kind="compact")
+        compactor.compact(collection=collection, job=f"merge-{collection}")
+        assert len(system.catalog.segments(system.catalog.get(collection).name)) == 1
+    batches = []
+    system.line.before_embed = lambda: batches.append(1)
+    system.line.make_regions(collection="art")
+    system.line.run()
+    assert batches == []
+    system.assert_windows(range(4))
+
+
+def test_an_image_that_cannot_be_read_is_named_and_the_others_get_windows(system: RegionSystem) -> None:
+    system.add(range(4))
+    system.parts.store.delete([layout.original_key(DIGESTS[1])])
+    system.switch(on=True)
+    system.line.run()
+    (refusal,) = system.jobs.get("regions").outcome.rejected
+    assert (refusal.name, refusal.code) == ("1.png", "original-missing")
+    system.assert_windows([0, 2, 3])
+    system.parts.store.put(layout.original_key(DIGESTS[1]), system.pictures[1])
+    system.switch(on=True, job="again")
+    system.line.run()
+    assert system.jobs.get("again").outcome.rejected == ()
+    system.assert_windows(range(4))
+
+
+def test_a_collection_that_is_not_there_has_no_regions(system: RegionSystem) -> None:
+    system.switch(on=True)
+    (refusal,) = system.jobs.get("regions").outcome.rejected
+    assert "'art'" in refusal.reason
+    assert system.catalog.stored_names() == []
+
+
+def test_an_index_of_regions_can_be_tuned_and_holds_all_windows(system: RegionSystem) -> None:
+    system.switched_on(range(12))
+    system.jobs.create("tune", "art~regions", kind="maintain")
+    regions = system.catalog.get("art~regions")
+    system.line.maintenance.rebuilder.rebuild(collection="art~regions", fit=True)
+    current = system.catalog.current_index(regions.name)
+    assert current is not None
+    assert current.trained_on == system.state.claims.count(regions.name)
+    held = set[int]().union(*system.parts.held(regions).values())
+    assert held == {window for windows in system.rows().values() for window in windows}
+    system.delete([3])
+    held = set[int]().union(*system.parts.held(regions).values())
+    assert held == {window for windows in system.rows().values() for window in windows}
+
+
+def test_regions_that_are_switched_off_leave_nothing_and_end_a_job_that_makes_them(system: RegionSystem) -> None:
+    system.add(range(20))
+    system.line.run()
+    before = {stored.key for stored in system.parts.store.list("")}
+    keys = set(system.parts.redis.scan_iter(match="*regions*"))
+    system.switch(on=True)
+    system.line.embedder.embed = unavailable
+    with pytest.raises(Unavailable):
+        system.line.run()
+    del system.line.embedder.embed
+    system.switch(on=False, job="off")
+    assert system.jobs.get("off").done
+    system.line.make_regions(collection="art", job="regions")  # as its message comes back
+    system.line.run()
+    (refusal,) = system.jobs.get("regions").outcome.rejected
+    assert "removed meanwhile" in refusal.reason
+    assert {stored.key for stored in system.parts.store.list("")} == before
+    left = set(system.parts.redis.scan_iter(match="*regions*")) - keys
+    assert {key for key in left if not key.startswith((b"job", b"sent:", b"once:", b"lock:"))} == set()
+    with pytest.raises(NotFound):
+        system.catalog.get("art~regions")
+
+
+def unavailable(**_: object) -> None:
+    raise Unavailable("the embedder is away")
+
+
+def test_a_worker_that_dies_at_any_call_leaves_no_window_missing_or_double(system: RegionSystem) -> None:
+    system.add(range(6))
+    system.line.run()
+    real = system.line.indexer, system.line.maintenance
+    life = [1_000_000]
+    system.line.indexer, system.line.maintenance = system.parts.indexer(life), system.parts.maintenance(life)
+    system.switch(on=True, job="counted")
+    system.line.run()
+    calls = 1_000_000 - life[0]
+    for moment in moments(calls, 12):
+        system.line.indexer, system.line.maintenance = real
+        system.switch(on=False, job=f"off-{moment}")
+        left = [moment]
+        system.line.indexer, system.line.maintenance = system.parts.indexer(left), system.parts.maintenance(left)
+        job = f"on-{moment}"
+        with suppress(Died):
+            system.switch(on=True, job=job)
+            system.line.run()
+        for key in system.parts.redis.scan_iter(match="lock:*"):  # they free themselves in seconds
+            system.parts.redis.delete(key)
+        system.line.indexer, system.line.maintenance = real
+        system.line.later.clear()
+        system.line.maintenance.region_maker.switch(job=job, collection="art", on=True)
+        system.line.run()
+        assert system.jobs.get(job).done
+        system.assert_windows(range(6))
