@@ -34,7 +34,6 @@ from shared.images import pdf, pixels, profiles, streaming
 from shared.images.contract import DEFAULT_LIMITS, MEDIA_TYPES, MIB, File, ImageInfo, ImageRefused, Limits
 from shared.images.header import Header, not_read
 from shared.images.orientation import stored_part, upright
-from shared.images.pixels import Box
 from shared.images.readers import read_header
 from shared.images.regions import Rectangle
 from shared.images.splicing import spliced
@@ -114,7 +113,7 @@ def decode(
     width, height = (min(side, _MAX_ASPECT * shorter) for side in (right - left, bottom - top))
     scale = size / shorter
     plan = _Plan(
-        _middle((left, top, right, bottom), width, height),
+        pixels.middle((left, top, right, bottom), width, height),
         (round(width * scale), round(height * scale)),
         is_detail=part is not None,
     )
@@ -142,10 +141,10 @@ def picture(
         ImageRefused: see `REASONS`.
     """
     header = _admit(data, limits, page)
-    sides = header.width, header.height
-    scale = min(1.0, shorter / min(sides), longest / max(sides))
-    target = max(1, round(header.width * scale)), max(1, round(header.height * scale))
-    image, header = _picture(data, header, _Plan((0, 0, *sides), target), limits)
+    width, height = header.width, header.height
+    scale = min(1.0, shorter / min(width, height), longest / max(width, height))
+    target = max(1, round(width * scale)), max(1, round(height * scale))
+    image, header = _picture(data, header, _Plan((0, 0, width, height), target), limits)
     return image, _info(header)
 
 
@@ -302,7 +301,7 @@ def _picture(data: File, header: Header, plan: _Plan, limits: Limits) -> tuple[I
 
 
 def _by_vips(data: File, header: Header, plan: _Plan, shrink: int) -> tuple[Image.Image, Header]:
-    box = _shrunk(plan.box, shrink)
+    box = pixels.shrunk(plan.box, shrink)
 
     def small(*, strict: bool) -> Image.Image:
         kept: list[object] = []
@@ -333,7 +332,7 @@ def _of_another_kind(data: File, header: Header, plan: _Plan, error: Exception) 
 def _by_pillow(data: File, header: Header, plan: _Plan, shrink: int) -> Image.Image:
     stored = header.width, header.height
     if header.coding == "pdf":
-        return pixels.bring_down(pdf.rendered(data, header, shrink), _shrunk(plan.box, shrink), plan.target)
+        return pixels.bring_down(pdf.rendered(data, header, shrink), pixels.shrunk(plan.box, shrink), plan.target)
     whole = header.parts == ((0, len(data)),)
     file = io.BytesIO(data) if whole and isinstance(data, bytes) else spliced(data, header.parts)
     image = _DECODERS[header.coding](file)
@@ -345,7 +344,7 @@ def _by_pillow(data: File, header: Header, plan: _Plan, shrink: int) -> Image.Im
     elif shrink > 1:
         image.draft(None, (stored[0] // shrink, stored[1] // shrink))
     image.load()
-    box = _shrunk(plan.box, shrink)
+    box = pixels.shrunk(plan.box, shrink)
     if image.mode.startswith(("I", "F")):
         return streaming.bring_down(lambda: streaming.from_pillow(image), header, box, plan.target)
     return pixels.bring_down(image, box, plan.target)
@@ -361,18 +360,6 @@ def _finest(data: File, header: Header, limits: Limits, shrink: int, *, coarsen:
             if not coarsen or header.coding not in _SCALED or shrink == _COARSEST:
                 raise
         shrink *= 2
-
-
-def _middle(box: Rectangle, width: int, height: int) -> Rectangle:
-    """The middle of a part, so wide and high."""
-    left, top = box[0] + (box[2] - box[0] - width) // 2, box[1] + (box[3] - box[1] - height) // 2
-    return left, top, left + width, top + height
-
-
-def _shrunk(box: Rectangle, shrink: int) -> Box:
-    """Where a part lies in a picture decoded at 1/shrink."""
-    left, top, right, bottom = box
-    return left / shrink, top / shrink, right / shrink, bottom / shrink
 
 
 @contextlib.contextmanager

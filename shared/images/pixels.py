@@ -70,6 +70,18 @@ def outer(box: Box) -> tuple[int, int, int, int]:
     return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
 
 
+def middle(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
+    """The middle of a part, so wide and high."""
+    left, top = box[0] + (box[2] - box[0] - width) // 2, box[1] + (box[3] - box[1] - height) // 2
+    return left, top, left + width, top + height
+
+
+def shrunk(box: tuple[int, int, int, int], shrink: int) -> Box:
+    """Where a part lies in a picture decoded at 1/shrink."""
+    left, top, right, bottom = box
+    return left / shrink, top / shrink, right / shrink, bottom / shrink
+
+
 def resized(small: Image.Image, box: Box, factor: int, target: tuple[int, int]) -> Image.Image:
     """What was averaged over squares of `outer(box)`, at its final size."""
     left, top, right, bottom = box
