@@ -2,8 +2,8 @@
 
 Exit status: 0 success; 1 an error, or an answer that says no (`status`: a part is down; `delete`, `trash restore`: some
 images were not there; `models check`: a version is not served as it was trained; `compare`: the two are not the same;
-`verify`: there is damage; `sync`: too much has vanished); 2 wrong usage; 3 `ingest`, `sync`, `evaluate`, `models use`
-or `records import` did its work but left some images or rows out; 130 interrupted.
+`verify`: there is damage; `sync`: too much has vanished); 2 wrong usage; 3 `ingest`, `sync`, `evaluate`, `models use`,
+`regions on` or `records import` did its work but left some images or rows out; 130 interrupted.
 """
 
 from typing import Final
@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "models": CommandPlace("cli.models:models", "List models, or change that of a collection."),
     "rebuild": CommandPlace("cli.index:rebuild", "Restore the index from the object store alone."),
     "records": CommandPlace("cli.records:records", "Import what is known of the images."),
+    "regions": CommandPlace("cli.regions:regions", "Index regions of images, to find them by details."),
     "report": CommandPlace("cli.training:report", "Reproduce the university report's tables."),
     "restore": CommandPlace("cli.backup:restore", "Restore a backup into an empty system."),
     "search": CommandPlace("cli.search:search", "Print the images that look most like one."),

@@ -81,6 +81,7 @@ def _limits(name: str) -> click.IntRange:
 @click.option("--group", default="", help=_help("group"))
 @click.option("--field", "fields", multiple=True, help=_help("fields"))
 @click.option("--min-score", type=float, help=_help("min_score"))
+@click.option("--no-regions", is_flag=True, help="Find whole images only, where their regions are indexed too.")
 @click.option("--budget", type=_limits("budget"), help=_help("budget"))
 @as_json_option
 @query_command
@@ -106,6 +107,7 @@ def search(  # noqa: PLR0913 -- its options
     group: str,
     fields: tuple[str, ...],
     min_score: float | None,
+    no_regions: bool,
     budget: int | None,
     as_json: bool,
 ) -> int | None:
@@ -143,6 +145,7 @@ def search(  # noqa: PLR0913 -- its options
         sort=sort,
         group=group,
         fields=fields,
+        regions=not no_regions,
     )
     if alone:
         _print_list(_listed(system, collection, options), as_json=as_json)

@@ -6,10 +6,10 @@ from rich.table import Table
 
 from cli.printing.console import out, plain
 from shared.rpc.query import STAGES
-from shared.schemas.across import AcrossAnswer
+from shared.schemas.across import AcrossAnswer, SearchedCollection
 from shared.schemas.images import FieldValue, ImagesAnswer, value_text
 from shared.schemas.proof import ProofAnswer
-from shared.schemas.search import SearchAnswer
+from shared.schemas.search import HitAnswer, SearchAnswer
 
 
 def print_hits(answer: SearchAnswer) -> None:
@@ -17,9 +17,11 @@ def print_hits(answer: SearchAnswer) -> None:
     fields = list(dict.fromkeys(name for hit in answer["hits"] for name in hit["fields"]))
     grouped = any("group" in hit for hit in answer["hits"])
     proved = any("proof" in hit for hit in answer["hits"])
+    by_region = any("region" in hit for hit in answer["hits"])
     table = Table(
         "",
         "score",
+        *(["region"] if by_region else []),
         *(["same"] if proved else []),
         *(["group"] if grouped else []),
         "labels",
@@ -31,6 +33,7 @@ def print_hits(answer: SearchAnswer) -> None:
         table.add_row(
             str(rank),
             f"{hit['score']:.4f}",
+            *([_region(hit)] if by_region else []),
             *([same_text(hit.get("proof"))] if proved else []),
             *([plain(hit.get("group") or "")] if grouped else []),
             plain(" | ".join(hit["labels"])),
@@ -41,7 +44,7 @@ def print_hits(answer: SearchAnswer) -> None:
     out.print(table)
     stages = _stages(answer["timings_ms"])
     out.print(
-        f"{answer['mode']}: {answer['candidates']} of {answer['collection_size']} images ranked; {stages}",
+        f"{answer['mode']}: {_ranked(answer)}; {stages}",
         style="dim",
     )
 
@@ -62,11 +65,21 @@ def print_across(answer: AcrossAnswer) -> None:
         )
     out.print(table)
     for one in answer["collections"]:
-        ranked = f"{one['candidates']} of {one['collection_size']} images ranked"
-        out.print(f"{one['name']}: {one['mode']}: {ranked}", style="dim")
+        out.print(f"{one['name']}: {one['mode']}: {_ranked(one)}", style="dim")
     out.print(f"{answer['model']}, version {answer['model_version']}; {_stages(answer['timings_ms'])}", style="dim")
     for left in answer["left_out"]:
         out.print(f"{left['name']} was left out: {plain(left['detail'])}", style="yellow")
+
+
+def _region(hit: HitAnswer) -> str:
+    """Return the region of an image that is more like the query than the whole, as `--box` takes it; empty: none."""
+    box = hit.get("region")
+    return f"{box['x']},{box['y']},{box['w']},{box['h']}" if box else ""
+
+
+def _ranked(answer: SearchAnswer | SearchedCollection) -> str:
+    windows = f" and {answer['windows']} of their windows" if answer["windows"] else ""
+    return f"{answer['candidates']} of {answer['collection_size']} images{windows} ranked"
 
 
 def _stages(timings: Mapping[str, float]) -> str:

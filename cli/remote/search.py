@@ -79,4 +79,4 @@ def _ask(api: Api, path: str, options: SearchOptions, query: Query, given: Mappi
 
 
 def _text(value: object) -> str:
-    return "true" if value is True else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -177,6 +177,7 @@ class DuplicateSearch:
             metric=METRICS["cosine"],
             min_score=_LEAST_SCORE,
             for_evaluation=True,
+            regions=False,
         )
         for part in slices(len(images), _BATCH):
             ids = images[part].tolist()

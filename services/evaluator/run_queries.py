@@ -75,6 +75,7 @@ def _options(run: Run, collection: Collection, classes: ClassField, k: int) -> S
         filter="" if run.distractors else filter_to_json(classed),
         fields=classes.shown,
         for_evaluation=True,
+        regions=False,
     )
 
 

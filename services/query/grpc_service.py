@@ -10,6 +10,7 @@ import numpy as np
 
 from services.query.records.descriptions import Descriptions
 from services.query.records.selection import Selections
+from services.query.replica.embedding_rate import images_per_second
 from services.query.replica.mapped_segment import MappedSegment, Vectors
 from services.query.replica.replica import Replica
 from services.query.replica.replica_sync import ReplicaSync
@@ -248,6 +249,8 @@ class QueryService(QueryServicer):
             collection = _collection(replica, self._replica_sync.filling(replica.embedding_set))
             self._count_windows(collection, replica)
             self._count_classes(collection, replica)
+            if request.name:
+                collection.images_per_second = images_per_second(replica.view)
             found[collection.name] = collection
         for name, fault in faults.items():
             found.setdefault(name, messages.Collection(name=name)).fault = fault

@@ -37,6 +37,7 @@ _MOST: Final[Mapping[str, Callable[[str, Settings], int]]] = {
     "api.look_up_images": lambda _kind, _settings: MAX_JSON,
     "api.export_images": lambda _kind, _settings: MAX_JSON,
     "api.get_originals": lambda _kind, _settings: MAX_JSON,
+    "api.put_regions": lambda _kind, _settings: MAX_JSON,
     "api.rename_collection": lambda _kind, _settings: MAX_JSON,
     "api.make_share_link": lambda _kind, _settings: MAX_JSON,
     "api.add_user": lambda _kind, _settings: MAX_JSON,

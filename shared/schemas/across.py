@@ -31,6 +31,7 @@ class SearchedCollection(TypedDict):
     collection_size: int
     generation: int
     index_fault: str | None
+    windows: int
 
 
 class SkippedCollectionAnswer(TypedDict):
@@ -76,6 +77,7 @@ def across_answer(found: SearchAcrossResponse) -> AcrossAnswer:
                 collection_size=one.found.collection_size,
                 generation=one.found.generation,
                 index_fault=one.found.index_fault or None,
+                windows=one.found.windows,
             )
             for one in found.answers
         ],

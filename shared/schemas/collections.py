@@ -22,6 +22,7 @@ class CollectionAnswer(TypedDict):
     `damaged` names the segments that cannot be read or are missing: their images are left out. `change` is null unless
     the collection is being embedded with another model; until that is done, it answers by the one it has. `fault` says
     why the collection's manifest cannot be read, null if it can: what is not known of it then is 0 or empty.
+    `regions`: whether regions of its images are indexed too; `with_regions` of them have windows, `windows` in all.
     `index_fault` says what Redis has lost of the index, null if nothing: until it is rebuilt, searches scan exactly.
     """
 
@@ -36,6 +37,9 @@ class CollectionAnswer(TypedDict):
     generation: int
     created: str
     damaged: list[str]
+    regions: bool
+    with_regions: int
+    windows: int
     change: ChangeAnswer | None
     fault: str | None
     index_fault: str | None
@@ -61,6 +65,9 @@ def collection_answer(collection: Collection) -> CollectionAnswer:
         generation=collection.generation,
         created=rfc3339(collection.created),
         damaged=list(collection.damaged),
+        regions=collection.regions,
+        with_regions=collection.with_regions,
+        windows=collection.windows,
         change=ChangeAnswer(
             model=collection.change.model,
             model_version=collection.change.model_version,

@@ -13,9 +13,19 @@ from shared.schemas.proof import ProofAnswer, proof_answer
 from shared.schemas.urls import image_url
 
 
+class BoxAnswer(TypedDict):
+    """A part of an image, in pixels of the upright original: left, top, width and height."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+
+
 class HitAnswer(TypedDict):
     """An image found. `score` is the cosine similarity, or 1 / (1 + distance) for the Euclidean metric.
 
+    `region` is there where a part of the image is more like the query than the whole, whose score it then is.
     `flags` and `document` are those of the image, `fields` the fields of its record that were asked for. `group` is
     there in a grouped search: the value that the hits of its group share, null where an image has none. `proof` is
     there where the search asked for it, of its first hits.
@@ -30,6 +40,7 @@ class HitAnswer(TypedDict):
     flags: list[str]
     document: DocumentAnswer | None
     fields: dict[str, list[FieldValue]]
+    region: NotRequired[BoxAnswer]
     group: NotRequired[str | None]
     proof: NotRequired[ProofAnswer]
     image: str
@@ -41,7 +52,8 @@ class SearchAnswer(TypedDict):
 
     Of an LSH search: the index's `generation`, the buckets that were looked into, how many of them hold more than is
     taken from one, and the images seen in them before filters and budget. `index_fault` says why the index was not
-    asked although the mode allows it: Redis has lost a part of it, which is being rebuilt.
+    asked although the mode allows it: Redis has lost a part of it, which is being rebuilt. `windows` of images were
+    compared beside the images themselves, where the regions of the collection are indexed.
     """
 
     hits: list[HitAnswer]
@@ -57,6 +69,7 @@ class SearchAnswer(TypedDict):
     truncated_buckets: int
     seen: int
     index_fault: str | None
+    windows: int
 
 
 class SearchBatchAnswer(TypedDict):
@@ -83,6 +96,7 @@ def search_answer(
         truncated_buckets=found.truncated_buckets,
         seen=found.seen,
         index_fault=found.index_fault or None,
+        windows=found.windows,
     )
 
 
@@ -101,6 +115,9 @@ def hit_answer(collection: str, hit: Hit, proof: Proof | None = None, *, grouped
         image=image_url(collection, hit.image.id, "/original"),
         thumbnail=image_url(collection, hit.image.id, "/thumbnail"),
     )
+    if hit.HasField("region"):
+        box = hit.region
+        answer["region"] = BoxAnswer(x=box.x, y=box.y, w=box.width, h=box.height)
     if grouped:
         answer["group"] = hit.group if hit.HasField("group") else None
     if proof is not None:

@@ -119,6 +119,12 @@ class CollectionChanges(Input):
     name: Annotated[CollectionName, Field(description="The name that it is to have.")]
 
 
+class RegionsSwitch(Input):
+    """Whether regions of a collection's images are to be indexed."""
+
+    regions: Annotated[bool, Field(description="Whether the regions of its images are to be indexed.")]
+
+
 class RecallListing(Input):
     """Which days of live recall to list."""
 

@@ -57,6 +57,7 @@ class RankingInput(Input):
     filter: RecordFilterText = ""
     text: RecordText = ""
     fields: Annotated[list[RecordName], _option("fields")] = []
+    regions: Annotated[bool, _option("regions"), READ_FLAG] = DEFAULTS.regions
 
     def to_options(self) -> SearchOptions:
         """Return the options of the search."""
@@ -74,6 +75,7 @@ class RankingInput(Input):
             filter=self.filter,
             text=self.text,
             fields=self.fields,
+            regions=self.regions,
         )
 
 

@@ -7,10 +7,10 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 
-from services.web import renaming
+from services.web import regions, renaming
 from services.web.access import GuardedBlueprint, each, may, of_path, seen_collections
 from services.web.access.gate import new_name
-from services.web.api.inputs import CollectionPath, Input, checked
+from services.web.api.inputs import READ_FLAG, CollectionPath, Input, checked
 from services.web.clients import web_clients
 from services.web.pages.facets import CollectionView, facets_of, page_address
 from services.web.pages.fields import read_fields
@@ -19,6 +19,7 @@ from services.web.problems import Problem
 from services.web.removal import drop_collection
 from shared.errors import Invalid, NotFound
 from shared.passed_over import passed_over_rules
+from shared.schemas.regions import regions_answer
 from shared.storage.layout import collection_name
 
 _PAGE_SIZE = 48  # images of one page of a collection
@@ -45,6 +46,12 @@ class Refused:
 
     name: str
     reason: str
+
+
+class RegionsForm(Input):
+    """Whether regions of the images are to be indexed."""
+
+    regions: Annotated[bool, READ_FLAG]
 
 
 class CollectionsView(Input):
@@ -104,6 +111,15 @@ def rename_collection(name: str) -> ResponseReturnValue:
     return redirect(url_for("collections.collection_page", name=wanted), 303)
 
 
+@blueprint.post("/collections/<name>/regions", access=of_path("change"))
+def switch_regions(name: str) -> ResponseReturnValue:
+    """Have regions of a collection's images indexed, or no longer; works without scripts."""
+    path = checked(CollectionPath, {"name": name}, "collection")
+    form = read_fields(RegionsForm, request.form.to_dict(flat=False))
+    job = regions.switch_regions(web_clients(), path.name, on=form.regions)
+    return redirect(url_for("jobs.job_page", id=job), 303)
+
+
 def _render_collection(
     path: CollectionPath, view: CollectionView, *, typed: str | None = None, refused: Refused | None = None
 ) -> str:
@@ -148,6 +164,7 @@ def _render_collection(
         "collection.html",
         name=path.name,
         collection=collection,
+        regions=regions_answer(collection, settings),
         index=web_clients().catalog.current_report(path.name),
         damage=[] if verification is None else verification.of(path.name),
         classes=sorted(collection.classes.items(), key=lambda item: (-item[1], item[0])),

@@ -65,6 +65,13 @@ def milliseconds(number: float | None) -> str:
     return written(f"{number:.0f} ms" if number >= 100 else f"{number:.1f} ms")
 
 
+def minutes(number: float) -> str:
+    """Return minutes, or hours where there are many."""
+    if number >= 120:
+        return f"{count(round(number / 60))} hours"
+    return "a minute" if number < 1.5 else f"{count(round(number))} minutes"
+
+
 def size(number: int) -> str:
     """Return a number of bytes in the largest unit that fits."""
     if number < 1000:
@@ -109,7 +116,8 @@ def sentence(text: str) -> str:
 
 def attach(app: Flask) -> None:
     """Add the formats to the templates as filters and functions."""
-    for filter_ in (count, percent, decimal, figure, difference, span, milliseconds, size, date, moment, sentence):
+    numbers = count, percent, decimal, figure, difference, span, milliseconds, minutes, size
+    for filter_ in (*numbers, date, moment, sentence):
         app.add_template_filter(filter_)
     for function in (share, stages, shown_fields):
         app.add_template_global(function)

@@ -157,7 +157,7 @@ def _turns(image: Image) -> tuple[int | None, int | None]:
 def _neighbours(clients: WebClients, path: ImagePath) -> list[Image]:
     """Return the images most like one; none where searches fail at the moment."""
     try:
-        found = search(clients, path.name, SearchOptions(k=_NEIGHBOURS + 1), image_id=path.id)
+        found = search(clients, path.name, SearchOptions(k=_NEIGHBOURS + 1, regions=False), image_id=path.id)
     except ArtseekError:
         return []
     return [hit.image for hit in found.hits if hit.image.id != path.id][:_NEIGHBOURS]

@@ -61,6 +61,7 @@ def view_across(across: SearchAcrossResponse) -> ResultView:
         metric=answers[0].metric,
         candidates=sum(answer.candidates for answer in answers),
         collection_size=sum(answer.collection_size for answer in answers),
+        windows=sum(answer.windows for answer in answers),
         timings_ms=across.timings_ms,
         model=across.model,
         model_version=across.model_version,

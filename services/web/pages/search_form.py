@@ -54,7 +54,7 @@ class SearchForm(PictureSearchInput):
         collection = {"collection": self.collection}
         values = collection | self.model_dump(exclude_defaults=True) | dict.fromkeys(_CITED) | another | changes
         present = {
-            name: "true" if value is True else value
+            name: str(value).lower() if isinstance(value, bool) else value
             for name, value in values.items()
             if value is not None and value not in ("", [])
         }

@@ -133,7 +133,7 @@ class SearchOptions:
         ),
     ] = ()
     regions: Annotated[
-        bool, Option(description="Also find images by a part of them, where the regions of a collection are indexed")
+        bool, Option(description="Also find images by a region of them, where the regions of a collection are indexed")
     ] = True
 
     def check(self) -> None:

@@ -1051,6 +1051,7 @@ class Collection(_message.Message):
     REGIONS_FIELD_NUMBER: _builtins.int
     WITH_REGIONS_FIELD_NUMBER: _builtins.int
     WINDOWS_FIELD_NUMBER: _builtins.int
+    IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     images: _builtins.int
     labelled: _builtins.int
@@ -1072,6 +1073,8 @@ class Collection(_message.Message):
     with_regions: _builtins.int
     """images of which there are windows"""
     windows: _builtins.int
+    images_per_second: _builtins.float
+    """as fast as its images were embedded; 0: not known, or all are listed"""
     @_builtins.property
     def classes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """label to number of images; unlabelled ones are not in it"""
@@ -1104,10 +1107,11 @@ class Collection(_message.Message):
         regions: _builtins.bool = ...,
         with_regions: _builtins.int = ...,
         windows: _builtins.int = ...,
+        images_per_second: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "change", b"change", "classes", b"classes", "created", b"created", "damaged", b"damaged", "dim", b"dim", "fault", b"fault", "generation", b"generation", "images", b"images", "index_fault", b"index_fault", "labelled", b"labelled", "model", b"model", "model_version", b"model_version", "name", b"name", "regions", b"regions", "windows", b"windows", "with_regions", b"with_regions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "change", b"change", "classes", b"classes", "created", b"created", "damaged", b"damaged", "dim", b"dim", "fault", b"fault", "generation", b"generation", "images", b"images", "images_per_second", b"images_per_second", "index_fault", b"index_fault", "labelled", b"labelled", "model", b"model", "model_version", b"model_version", "name", b"name", "regions", b"regions", "windows", b"windows", "with_regions", b"with_regions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,11 +17,14 @@ function element(name, attributes) {
 
 const shown = ({ source, width, height }, more = {}) => element("image", { href: source, width, height, preserveAspectRatio: "none", ...more });
 
-/** Draw a picture and the region on it that the other shows too. */
-function draw(svg, picture, polygon) {
+/** Draw a picture and the region on it that the other shows too; and the region of it by which it was found, if any. */
+function draw(svg, picture, polygon, found = "") {
   svg.setAttribute("viewBox", `0 0 ${picture.width} ${picture.height}`);
   const points = polygon.map((corner) => corner.join(",")).join(" ");
   svg.replaceChildren(shown(picture), element("polygon", { points, class: "under" }), element("polygon", { points }));
+  if (!found) return;
+  const [x, y, width, height] = found.split(",");
+  svg.append(element("rect", { x, y, width, height, class: "under" }), element("rect", { x, y, width, height, class: "window" }));
 }
 
 /** Return the affine map that lays corners of one picture over those of the other, as SVG writes it. */
@@ -85,7 +88,10 @@ dialog.addEventListener("close", () => {
   for (const svg of [first, second, laid]) svg.replaceChildren();
 });
 
-/** Show how a hit and the query show the same; `query` and `hit` have a source and the size of the upright original. */
+/**
+ * Show how a hit and the query show the same; `query` and `hit` have a source and the size of the upright original.
+ * `region` of a hit is x, y, width and height of what it was found by, if any.
+ */
 export function showComparison({ query, hit, proof }) {
   dialog.querySelector("[data-inliers]").textContent = proof.inliers.toLocaleString("en");
   dialog.querySelector("[data-mirrored]").hidden = !proof.mirrored;
@@ -94,7 +100,7 @@ export function showComparison({ query, hit, proof }) {
   document.getElementById("comparison-over").hidden = !map;
   first.closest("figure").hidden = !query.source;
   if (query.source) draw(first, query, proof.query_polygon);
-  draw(second, hit, proof.polygon);
+  draw(second, hit, proof.polygon, hit.region);
   if (map) {
     laid.setAttribute("viewBox", `0 0 ${query.width} ${query.height}`);
     laid.replaceChildren(shown(query), shown(hit, { transform: map }));

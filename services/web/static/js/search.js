@@ -300,10 +300,10 @@ function start() {
     askForDetail({ source: large, name, width, height }, (box) => searchById(imageId, box));
   });
   document.addEventListener("click", async (event) => {
-    const { compare, proof, name, large, width, height } = event.target.closest("[data-compare]")?.dataset ?? {};
+    const { compare, proof, name, large, width, height, region } = event.target.closest("[data-compare]")?.dataset ?? {};
     if (!compare) return;
     const query = { ...(await shownQuery()), name: picture.alt };
-    showComparison({ query, hit: { source: large, name, width, height }, proof: JSON.parse(proof) });
+    showComparison({ query, hit: { source: large, name, width, height, region }, proof: JSON.parse(proof) });
   });
   picture.addEventListener("error", () => frame.classList.add("unshown"));
   picture.addEventListener("load", () => frame.classList.remove("unshown"));
