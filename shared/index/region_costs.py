@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from shared.images.windows import MOST_WINDOWS
+from shared.windows import MOST_WINDOWS
 
 _ROW_BYTES: Final = 120  # of a segment beside the embedding: id, digest, name, size and so on
 _REDIS_BYTES: Final = 69  # of a row in all of Redis, measured: docs/benchmarks.md

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from shared.images.windows import windows
+from shared.windows import windows
 from tests.support.pictures import detailed, saved
 from tests.support.stack import Stack
 from tests.support.web_client import SEARCH, Client, File
