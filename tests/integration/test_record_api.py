@@ -263,7 +263,7 @@ def test_vectors_come_out_and_go_in_again_though_an_import_dies(
     system = connect_system(stack.settings)
     intake, unserved = VectorIntake(system), DeclaredModel("clip-of-somebody", 3)
     npy = read_embeddings(tmp_path / "w.npy", tmp_path / "w.csv")
-    monkeypatch.setattr(vector_intake, "_BATCH", 2)
+    monkeypatch.setattr(vector_intake, "_BATCH", 1)  # neither of the two that die comes to the last
     for owner, method, died_at in ((ObjectStore, "put", 3), (TaskQueue, "index", 2)):
         with monkeypatch.context() as context:
             context.setattr(owner, method, _dying(getattr(owner, method), died_at))
