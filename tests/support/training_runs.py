@@ -94,7 +94,7 @@ def recipe_file(folder: Path, **changes: Any) -> str:
 
 def search_recipe_file(folder: Path) -> str:
     """Write the recipe for search, but with narrow layers and few epochs, and return its path."""
-    text = json.dumps({**recipe_named("search").to_json(), "batch": 16, "epochs": 3})
+    text = json.dumps({**recipe_named("search").to_json(), "batch": 16, "epochs": 2})
     for wide, narrow in ((512, 16), (128, 8)):
         text = text.replace(f": {wide}", f": {narrow}")
     path = folder / "small-search.json"

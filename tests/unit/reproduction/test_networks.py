@@ -1,6 +1,7 @@
 """Embeddings of the report's networks, with pixels as expected and as the report fed them: kept, and gone on with."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 
 from reproduction import networks
 from reproduction.networks import PLAIN, Network, embeddings
+from tests.support.small_backbone import SMALL, registered
 from training.backbones import BACKBONES, backbone_named
 from training.batches import batches
 from training.labelled_images import ImageFile
@@ -35,9 +37,13 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[ImageFile]:
     return made
 
 
-def _network(key: str) -> Network:
-    """Return the first network of the report or what stands in for it."""
-    return replace(networks.networks("random", None, _SIZE)[0], backbone=key)
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+    """A quick network, in place of the first one of the report."""
+    how = networks._REPORT_PIXELS
+    with registered() as name:
+        monkeypatch.setattr(networks, "_REPORT_PIXELS", {**how, name: how["efficientnet-lite0"]})
+        yield replace(networks.networks("random", None, _SIZE)[0], backbone=name)
 
 
 def _ignore_progress(_done: int, _total: int) -> None:
@@ -65,23 +71,20 @@ def test_pixels_as_the_report_fed_them_reach_the_first_layer_so(name: str) -> No
         assert fed == pytest.approx(pixels / 255, abs=1e-5)
 
 
-@pytest.mark.parametrize("key", ["resnet50", "efficientnet-lite0"])
-def test_embeddings_are_the_pooled_features(tmp_path: Path, pictures: list[ImageFile], key: str) -> None:
-    network = _network(key)
+def test_embeddings_are_the_pooled_features(tmp_path: Path, pictures: list[ImageFile], network: Network) -> None:
     found = embeddings(tmp_path, network, {PLAIN: None}, pictures, _ignore_progress)[PLAIN]
-    whole = backbone_named(key).build(network.pretrained_weights(), input_size=_SIZE)
+    whole = SMALL.build(network.pretrained_weights(), input_size=_SIZE)
     pixels = np.stack([np.asarray(Image.open(one.path)) for one in pictures]).astype(np.float32)
     expected = whole.predict_on_batch(pixels).mean(axis=(1, 2))
-    assert found.shape == expected.shape == (40, backbone_named(key).channels)
+    assert found.shape == expected.shape == (40, SMALL.channels)
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-3 * float(np.abs(expected).max()))
     fed = embeddings(tmp_path, network, {PLAIN: None}, pictures, _ignore_progress, report_pixels=True)[PLAIN]
     assert not np.allclose(fed, found)
 
 
 def test_what_was_embedded_is_not_embedded_again(
-    tmp_path: Path, pictures: list[ImageFile], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, pictures: list[ImageFile], network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = _network("efficientnet-lite0")
     expected = embeddings(tmp_path / "at once", network, {PLAIN: None}, pictures, _ignore_progress)[PLAIN].copy()
 
     def stop(_done: int, _total: int) -> None:

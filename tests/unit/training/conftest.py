@@ -1,23 +1,22 @@
 """Pictures that several tests of training learn from."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.support import training_runs
-from tests.support.small_backbone import SMALL
-from training.backbones import BACKBONES, Backbone
+from tests.support.small_backbone import registered
 
 
-@pytest.fixture
-def small_backbone(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A backbone that is quick, which this process knows for a test; returns its name."""
-    monkeypatch.setitem(cast("dict[str, Backbone]", BACKBONES), SMALL.name, SMALL)
-    return SMALL.name
+@pytest.fixture(scope="module")
+def small_backbone() -> Iterator[str]:
+    """A backbone that is quick, which this process knows for the tests of a file; returns its name."""
+    with registered() as name:
+        yield name
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import pytest
 
 from shared.errors import Invalid, NotFound
 from tests.support.paths import ROOT
+from tests.support.small_backbone import SMALL
 from training.architecture import Architecture
 from training.backbones import (
     BACKBONES,
@@ -96,11 +97,11 @@ def test_the_last_stage_of_a_lite_is_the_one_before_its_head(backbone: Efficient
 
 def test_random_weights_are_those_of_their_seed_and_touch_no_shared_state() -> None:
     keras.utils.set_random_seed(3)
-    first = EFFICIENTNET_LITE0.build(RandomWeights(5), input_size=32).get_weights()
+    first = SMALL.build(RandomWeights(5), input_size=32).get_weights()
     keras.utils.set_random_seed(4)
     state = np.random.get_state()[1].tolist()  # type: ignore[index]
-    again = EFFICIENTNET_LITE0.build(RandomWeights(5), input_size=32).get_weights()
-    other = EFFICIENTNET_LITE0.build(RandomWeights(6), input_size=32).get_weights()
+    again = SMALL.build(RandomWeights(5), input_size=32).get_weights()
+    other = SMALL.build(RandomWeights(6), input_size=32).get_weights()
     assert np.random.get_state()[1].tolist() == state  # type: ignore[index]
     assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
     kernels = [(one, two) for one, two in zip(first, other, strict=True) if one.ndim > 1]

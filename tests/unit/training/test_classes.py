@@ -49,13 +49,13 @@ def test_a_run_that_is_killed_ends_where_another_ends(shapes: Path, tmp_path: Pa
     recipe = (
         search_recipe_file(tmp_path)
         if kind == "search"
-        else recipe_file(tmp_path, unfrozen="last stage", head=head, epochs=3, augmented=kind == "augmented")
+        else recipe_file(tmp_path, unfrozen="last stage", head=head, epochs=2, augmented=kind == "augmented")
     )
     options = ["--recipe", recipe, "--backbone", SMALL.name]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     eagerly = kind != "classes"  # one kind with graphs is enough: to prepare them takes most of the time
     expected = train(shapes, whole, *options, eagerly=eagerly)
-    assert expected["epochs"] == 3
+    assert expected["epochs"] == 2
     for death in ("first batch", "first epoch"):  # while it computes what is frozen, and after an epoch
         train_and_be_killed(shapes, killed, *options, after=death, eagerly=eagerly)
     found = train(shapes, killed, *options, eagerly=eagerly)

@@ -145,7 +145,7 @@ def test_a_second_export_changes_nothing_and_needs_no_tensorflow(exported: Path)
 
 
 def test_the_command_writes_nothing_but_its_result_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.export", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "training.export", "--out", str(tmp_path), "--size", "32"]
     done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == ""
     [line] = done.stderr.splitlines()

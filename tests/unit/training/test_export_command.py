@@ -29,33 +29,44 @@ def test_random_and_given_weights_are_exported_by_the_command(tmp_path: Path) ->
     assert found["weights"] == {"source": "file", "sha256": EFFICIENTNET_LITE0.packaged.sha256}
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, small_backbone: str) -> tuple[Path, list[str]]:
+    """A folder with a model whose dimensions are all there, and the arguments that it was exported by."""
+    out = tmp_path_factory.mktemp("models")
+    arguments = ["--out", str(out), "--size", str(SIZE), "--pooling", "stages", "--model", small_backbone]
+    arguments += ["--weights", "random", "--seed", "5"]
+    assert export.main([*arguments, "--raw", "--name", "plain"]) == 0
+    return out, arguments
+
+
 @pytest.mark.parametrize("kind", ["project", "whiten"])
 def test_fewer_dimensions_are_fitted_to_images_and_served(
-    pictures: Path, tmp_path: Path, small_backbone: str, kind: str
+    pictures: Path, plain: tuple[Path, list[str]], kind: str
 ) -> None:
-    plain = ["--out", str(tmp_path), "--size", str(SIZE), "--pooling", "stages", "--model", small_backbone]
-    plain += ["--weights", "random", "--seed", "5"]
-    assert export.main([*plain, "--raw", "--name", "plain"]) == 0
-    fewer = [f"--{kind}", "8", "--images", str(pictures), "--raw", "--name", "few"]
-    assert export.main([*plain, *fewer]) == 0
-    found = read_manifest(tmp_path / "few/1")
+    out, arguments = plain
+    fewer = [f"--{kind}", "8", "--images", str(pictures), "--raw", "--name", kind]
+    assert export.main([*arguments, *fewer]) == 0
+    found = read_manifest(out / kind / "1")
     assert (found["dim"], found["normalised"], found["input_size"]) == (8, False, SIZE)
     assert found["training"][kind]["images"] == 40
     assert found["training"]["weights"] == {"source": "random", "seed": 5}
     images = np.stack([decode((pictures / f"{number}.png").read_bytes(), size=SIZE)[0] for number in range(40)])
-    wide, few = (np.asarray(saved_model_embed(tmp_path / name / "1")(images), np.float64) for name in ("plain", "few"))
-    assert (wide.shape, few.shape) == ((40, read_manifest(tmp_path / "plain/1")["dim"]), (40, 8))
+    wide, few = (np.asarray(saved_model_embed(out / name / "1")(images), np.float64) for name in ("plain", kind))
+    assert (wide.shape, few.shape) == ((40, read_manifest(out / "plain/1")["dim"]), (40, 8))
     if kind == "whiten":
         np.testing.assert_allclose(np.cov(few.T), np.eye(8), atol=1e-2)
     else:
         axes = np.linalg.svd(wide, full_matrices=False)[2][:8]
         np.testing.assert_allclose(few @ few.T, wide @ axes.T @ axes @ wide.T, rtol=1e-3)
-    assert export.main([*plain, *fewer]) == 0  # it is there already
-    assert export.main([*plain, *fewer[:1], "7", *fewer[2:]]) == 1  # another
+    assert export.main([*arguments, *fewer]) == 0  # it is there already
+    assert export.main([*arguments, *fewer[:1], "7", *fewer[2:]]) == 1  # another
 
 
-def test_images_that_are_too_few_are_told(pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    arguments = ["--out", str(tmp_path), "--size", str(SIZE), "--images", str(pictures)]
+def test_images_that_are_too_few_are_told(
+    pictures: Path, tmp_path: Path, small_backbone: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = ["--out", str(tmp_path), "--size", str(SIZE), "--model", small_backbone, "--weights", "random"]
+    arguments += ["--images", str(pictures)]
     assert export.main([*arguments, "--project", "50"]) == 1
     assert "there are 40 images for 50 dimensions" in caplog.text
     assert export.main([*arguments, "--whiten", "2000"]) == 1

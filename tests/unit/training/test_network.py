@@ -1,5 +1,6 @@
 """Networks: they compute what their architectures say, and are built, saved and served as the same function."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
+from tests.support.small_backbone import SMALL
 from training.architecture import Architecture
-from training.backbones import BACKBONES
 from training.network import build_network, load_network, network_embed, served
 from training.pretrained import RandomWeights, WeightsFile
 from training.principal_axes import fit_projection
@@ -17,12 +18,16 @@ from training.weights import WeightsError
 pytestmark = pytest.mark.slow
 
 EMBEDDING = ({"dense": 32, "activation": "relu"}, {"dropout": 0.5}, {"dense": 16}, {"whiten": 8})
-SMALL = Architecture("efficientnet-lite0", 64, 80, "gem", EMBEDDING, normalised=False)
 
 
 @pytest.fixture(scope="module")
-def network() -> keras.Model:
-    return build_network(SMALL, RandomWeights(3))
+def architecture(small_backbone: str) -> Architecture:
+    return Architecture(small_backbone, 64, 80, "gem", EMBEDDING, normalised=False)
+
+
+@pytest.fixture(scope="module")
+def network(architecture: Architecture) -> keras.Model:
+    return build_network(architecture, RandomWeights(3))
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +35,10 @@ def images() -> Any:
     return np.random.default_rng(1).uniform(0, 255, (3, 64, 64, 3)).astype(np.float32)
 
 
-def test_heads_stand_side_by_side_each_of_length_1(images: Any) -> None:
+def test_heads_stand_side_by_side_each_of_length_1(small_backbone: str, images: Any) -> None:
     layers = ({"standardise": True}, {"heads": 3, "of": [{"dense": 8, "activation": "relu"}, {"dense": 5}]})
-    architecture = Architecture("efficientnet-lite0", 64, 64, embedding=(*layers, {"project": 4}))
-    assert (architecture.dim, Architecture("efficientnet-lite0", 64, 64, embedding=layers).dim) == (4, 15)
+    architecture = Architecture(small_backbone, 64, 64, embedding=(*layers, {"project": 4}))
+    assert (architecture.dim, Architecture(small_backbone, 64, 64, embedding=layers).dim) == (4, 15)
     network = build_network(architecture, RandomWeights(3))
     features = np.asarray(keras.Model(network.input, network.get_layer("pooling").output)(images), np.float64)
     expected = []
@@ -52,7 +57,7 @@ def test_heads_stand_side_by_side_each_of_length_1(images: Any) -> None:
 
 def test_a_network_is_its_backbone_pooled_and_projected(network: keras.Model, images: Any) -> None:
     assert (network.input_shape, network.output_shape) == ((None, 64, 64, 3), (None, 8))
-    backbone = BACKBONES[SMALL.backbone].build(RandomWeights(3), input_size=64)
+    backbone = SMALL.build(RandomWeights(3), input_size=64)
     feature_map = np.asarray(backbone(images, training=False), np.float64)
     pooled = np.cbrt((feature_map**3).mean(axis=(1, 2)))
     (first, bias), (second, more), (whiten, offset) = (
@@ -63,13 +68,15 @@ def test_a_network_is_its_backbone_pooled_and_projected(network: keras.Model, im
     assert np.abs(expected).max() > 0
 
 
-def test_everything_drawn_comes_from_the_seed(network: keras.Model) -> None:
+def test_everything_drawn_comes_from_the_seed(architecture: Architecture, network: keras.Model) -> None:
     keras.utils.set_random_seed(99)
-    again = build_network(SMALL, RandomWeights(3)).get_weights()
+    again = build_network(architecture, RandomWeights(3)).get_weights()
     assert all(np.array_equal(one, two) for one, two in zip(network.get_weights(), again, strict=True))
 
 
-def test_what_is_served_computes_the_same_without_norms(network: keras.Model, images: Any) -> None:
+def test_what_is_served_computes_the_same_without_norms(
+    architecture: Architecture, network: keras.Model, images: Any
+) -> None:
     rng = np.random.default_rng(4)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -78,13 +85,13 @@ def test_what_is_served_computes_the_same_without_norms(network: keras.Model, im
     # Training cuts a network, and puts it into others: that leaves it as it is.
     keras.Model(network.get_layer("conv_head").output, network.output)
     network(keras.Input((64, 64, 3)))
-    made = served(SMALL, network)
+    made = served(architecture, network)
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in made.layers)
     np.testing.assert_allclose(made(images, training=False), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
-def test_an_embedding_without_length_is_left_so() -> None:
-    architecture = Architecture("efficientnet-lite0", 32, 32, embedding=({"dense": 3},))
+def test_an_embedding_without_length_is_left_so(small_backbone: str) -> None:
+    architecture = Architecture(small_backbone, 32, 32, embedding=({"dense": 3},))
     network = build_network(architecture, RandomWeights(1))
     kernel, bias = network.get_layer("embedding_0").get_weights()
     network.get_layer("embedding_0").set_weights([0 * kernel, 0 * bias])
@@ -96,15 +103,17 @@ def test_learning_leaves_the_whitening_alone(network: keras.Model) -> None:
     assert len(network.get_layer("embedding_2").trainable_weights) == 2
 
 
-def test_a_network_is_loaded_as_it_was_saved(network: keras.Model, images: Any, tmp_path: Path) -> None:
+def test_a_network_is_loaded_as_it_was_saved(
+    architecture: Architecture, network: keras.Model, images: Any, tmp_path: Path
+) -> None:
     path = tmp_path / "network.weights.h5"
     network.save_weights(path)
-    again = load_network(SMALL, path)
+    again = load_network(architecture, path)
     np.testing.assert_array_equal(again(images, training=False), network(images, training=False))
-    wider = Architecture("efficientnet-lite0", 64, 80, "gem", ({"dense": 33}, {"dense": 16}, {"whiten": 8}))
+    wider = replace(architecture, embedding=({"dense": 33}, {"dense": 16}, {"whiten": 8}))
     with pytest.raises(WeightsError, match=r"embedding_0 has the shapes \[\(1280, 32\), \(32,\)\]"):
         load_network(wider, path)
-    backbone = BACKBONES[SMALL.backbone].build(WeightsFile(path), input_size=64)  # the head passed over
+    backbone = SMALL.build(WeightsFile(path), input_size=64)  # the head passed over
     np.testing.assert_array_equal(
         backbone.get_layer("conv_head").get_weights()[0], network.get_layer("conv_head").get_weights()[0]
     )

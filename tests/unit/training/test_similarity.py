@@ -30,14 +30,14 @@ def unit(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 @pytest.mark.parametrize("heads", [None, 1, 3])
-def test_the_loss_is_contrast_and_what_is_kept(heads: int | None) -> None:
+def test_the_loss_is_contrast_and_what_is_kept(small_backbone: str, heads: int | None) -> None:
     recipe = recipe_named("search")
     assert isinstance(recipe, SearchRecipe)
     layer = {"dense": 8}
     head = ({"standardise": True}, {"heads": heads, "of": [layer]} if heads else layer)
     recipe = replace(recipe, head=head)
     assert (recipe.heads, recipe.projected, recipe.learned) == (heads or 1, None, 2)
-    network = build_network(Architecture("efficientnet-lite0", 32, 32, "mean", head), RandomWeights(1))
+    network = build_network(Architecture(small_backbone, 32, 32, "mean", head), RandomWeights(1))
     rng = np.random.default_rng(2)
     x, known = (rng.normal(3, 2, (12, 1280)).astype(np.float32) for _ in range(2))
     mean, deviation = known.mean(axis=0), known.std(axis=0) + 0.1
@@ -61,8 +61,10 @@ def test_the_loss_is_contrast_and_what_is_kept(heads: int | None) -> None:
     assert found == pytest.approx(np.mean(expected), rel=1e-4)
 
 
-def test_what_is_evaluated_is_what_is_served(shapes: Path, background: Path, tmp_path: Path) -> None:
-    options = ["--backbone", "efficientnet-lite0", "--background", str(background), "--epochs", "3"]
+def test_what_is_evaluated_is_what_is_served(
+    shapes: Path, background: Path, tmp_path: Path, small_backbone: str
+) -> None:
+    options = ["--backbone", small_backbone, "--background", str(background), "--epochs", "3"]
     result = train(shapes, tmp_path / "run", *options, "--models", str(tmp_path / "models"), "--name", "found")
     assert result["history"][-1]["loss"] < result["history"][0]["loss"]
     assert (result["recipe"], result["epochs"], result["best_epoch"]) == ("search", 3, 3)
@@ -99,10 +101,12 @@ def test_what_is_evaluated_is_what_is_served(shapes: Path, background: Path, tmp
     assert len(weights_of(tmp_path / "run")) > 100
 
 
-def test_mixed_precision_computes_the_backbone_in_half_and_the_embedding_in_single() -> None:
+def test_mixed_precision_computes_the_backbone_in_half_and_the_embedding_in_single(
+    small_backbone: str,
+) -> None:
     try:
         assert set_precision("mixed") == "mixed"
-        network = build_network(Architecture("efficientnet-lite0", 32, 32, "stages", ({"dense": 4},)), RandomWeights(1))
+        network = build_network(Architecture(small_backbone, 32, 32, "stages", ({"dense": 4},)), RandomWeights(1))
         assert network.get_layer("conv_head").compute_dtype == "float16"
         assert network.get_layer("pooling").compute_dtype == network.get_layer("embedding_0").compute_dtype == "float32"
     finally:
