@@ -21,6 +21,7 @@ def test_random_and_given_weights_are_exported_by_the_command(tmp_path: Path) ->
     assert export.main([*arguments, "--weights", "random", "--seed", "5"]) == 0
     found = read_manifest(tmp_path / "efficientnet-lite0/1")
     assert found["weights"] == {"source": "random", "seed": 5}
+    assert str(tmp_path / "efficientnet-lite0") in (tmp_path / "models.config").read_text("utf-8")
     assert export.main(arguments) == 1  # version 1 is taken by another model
     assert export.main([*arguments, "--version", "2", "--weights", str(tmp_path / "none.h5")]) == 1
     checkpoint = EFFICIENTNET_LITE0.packaged.locate()
