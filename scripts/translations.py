@@ -25,9 +25,12 @@ _METHODS: Final = [
     ("templates/*.html", "jinja2"),
     ("static/js/*.js", "javascript"),
 ]
-_OPTIONS: Final = {"templates/*.html": {"newstyle_gettext": "true", "trimmed": "true", "silent": "false"}}
+_OPTIONS: Final = {
+    "templates/*.html": {"newstyle_gettext": "true", "trimmed": "true", "silent": "false"},
+    "static/js/*.js": {"parse_template_string": "true"},
+}
 _KEYWORDS: Final = {
-    **dict.fromkeys(("_", "gettext", "marked", "told")),
+    **dict.fromkeys(("_", "gettext", "marked", "saying", "told")),
     "ngettext": (1, 2),
     "pgettext": ((1, "c"), 2),
 }

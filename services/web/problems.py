@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from services.web.http.request import REFUSAL, Overloaded, TooLarge
-from services.web.languages import is_translated, marked, told, translated
+from services.web.languages import is_translated, marked, said, told, translated
 from shared.errors import IndexLost, Invalid, NotFound, StoreUnavailable, Unavailable
 from shared.fetching.fetcher import FetchRefused
 from shared.images import ImageRefused
@@ -75,7 +75,7 @@ def too_large(limit: int) -> Problem:
     return Problem(
         413,
         "too-large",
-        told("the request is larger than the %(most)s bytes that are taken: send less at a time", most=f"{limit:,}"),
+        told("the request is larger than the %(most)s bytes that are taken: send less at a time", most=limit),
     )
 
 
@@ -131,16 +131,16 @@ def problem_of(error: Exception) -> Problem:
         case ImageRefused():
             return Problem(422, error.reason, error.message)
         case QueryRefused() | FetchRefused():
-            return Problem(413 if error.code == "too-large" else 422, error.code, str(error))
+            return Problem(413 if error.code == "too-large" else 422, error.code, said(error))
         case Invalid():
-            return Problem(422, "invalid", str(error))
+            return Problem(422, "invalid", said(error))
         case NotFound():
-            return Problem(404, "not-found", str(error))
+            return Problem(404, "not-found", said(error))
         case Unavailable():
             code = "rebuilding" if isinstance(error, IndexLost) else "unavailable"
             if isinstance(error, StoreUnavailable):
                 _wait_log.waits(error)
-            return Problem(503, code, str(error), headers={"Retry-After": str(_RETRY_S)})
+            return Problem(503, code, said(error), headers={"Retry-After": str(_RETRY_S)})
         case _:
             _log.error("%s %s failed", request.method, request.path, exc_info=error)
             return Problem(500, "error", marked("this is a fault of Artseek; its log says more"))

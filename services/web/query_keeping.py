@@ -3,6 +3,7 @@
 import logging
 
 from services.web.clients import WebClients
+from services.web.languages import told
 from services.web.quotas import may_keep_query
 from shared.errors import NotFound, ObjectNotFound, Unavailable
 from shared.storage.kept_queries import KeptQueries, KeptQuery
@@ -45,6 +46,9 @@ def kept_query(clients: WebClients, collection: str, digest: str) -> tuple[KeptQ
     except ObjectNotFound:
         pass
     raise NotFound(
-        f"the picture of this search is not kept, or no longer: such pictures are kept for {days:g} days; search for "
-        "the file again"
+        told(
+            "the picture of this search is not kept, or no longer: such pictures are kept for %(days)s days; "
+            "search for the file again",
+            days=f"{days:g}",
+        )
     )

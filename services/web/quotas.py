@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 from flask import Flask, current_app, request
 
 from services.web.clients import WebClients, web_clients
+from services.web.languages import told
 from services.web.problems import Problem
 from services.web.requester import requester_key
 from shared.access.openness import open_to_all
@@ -162,8 +163,12 @@ def check_room(size: int) -> None:
             raise Problem(
                 507,
                 "insufficient-storage",
-                f"the originals have {stored:,} bytes, and together at most {settings.most_stored_bytes:,} are taken: "
-                "delete some for good, or raise ARTSEEK_MOST_STORED_BYTES",
+                told(
+                    "the originals have %(stored)s bytes, and together at most %(most)s are taken: "
+                    "delete some for good, or raise ARTSEEK_MOST_STORED_BYTES",
+                    stored=stored,
+                    most=settings.most_stored_bytes,
+                ),
             )
     if full := _full_disk(size):
         raise disk_is_full(full)

@@ -3,6 +3,7 @@
 import time
 
 from services.web.clients import WebClients
+from services.web.languages import told
 from services.web.problems import Problem
 from shared.errors import NotFound
 from shared.evaluation.removal import is_under_way, remove_evaluation
@@ -27,7 +28,13 @@ def drop_collection(clients: WebClients, name: str) -> str | None:
         return job
     if ended.outcome.rejected:
         reasons = "; ".join(rejection.reason for rejection in ended.outcome.rejected)
-        raise Problem(409, "not-deleted", f"the collection {name!r} is not deleted, or not wholly: {reasons}")
+        raise Problem(
+            409,
+            "not-deleted",
+            told(
+                "the collection %(name)s is not deleted, or not wholly: %(reasons)s", name=repr(name), reasons=reasons
+            ),
+        )
     while time.monotonic() < until:
         try:
             clients.query.collection(name)

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from services.web.access.auditing import note_detail
 from services.web.access.gate import authorize_name, new_name
 from services.web.clients import WebClients
+from services.web.languages import told
 from services.web.problems import Problem, problem_of, problem_response, wants_problem
 from shared.errors import NotFound
 from shared.messaging.job_submission import submit, wait_for_end
@@ -27,7 +28,7 @@ def rename_collection(clients: WebClients, name: str, new: str) -> str | None:
     authorize_name(new)
     note_detail(f"to {new}")
     if clients.catalog.is_there(new):
-        raise Problem(409, "taken", f"there is a collection {new!r} already: choose another name")
+        raise Problem(409, "taken", told("there is a collection %(name)s already: choose another name", name=repr(new)))
     jobs, queue = clients.state.jobs, clients.queue
     job = submit(jobs, "rename", name, lambda job: queue.rename(job=job, collection=name, new=new))
     until = time.monotonic() + _PATIENCE_S

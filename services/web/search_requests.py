@@ -11,6 +11,7 @@ from services.web import metrics, quotas
 from services.web.access import authorize, seen_collections
 from services.web.api.search_inputs import SearchBatch
 from services.web.clients import WebClients
+from services.web.languages import marked
 from services.web.problems import FieldError, Problem, invalid
 from services.web.uploads import size_of
 from shared.errors import NotFound
@@ -90,7 +91,7 @@ def chosen_collections(names: Sequence[str], first: str = "") -> list[str]:
         return list(names)
     seen = largest_first(seen_collections(), first)
     if not seen:
-        raise NotFound("there is no collection with images that you may look into")
+        raise NotFound(marked("there is no collection with images that you may look into"))
     return seen
 
 

@@ -3,6 +3,7 @@
 from flask import Flask, Response, request
 
 from services.web.access.gate import is_open_to_named_sites
+from services.web.languages import marked, told
 from services.web.problems import Problem
 from services.web.public_address import HostNames, public_url
 from shared.settings import Settings
@@ -31,15 +32,20 @@ def attach(app: Flask, settings: Settings) -> None:
             raise Problem(
                 421,
                 "misdirected",
-                f"this service does not go by the name {request.host[:80]!r}: use its IP address or localhost, "
-                "or name the host in ARTSEEK_ALLOWED_HOSTS or ARTSEEK_PUBLIC_URL",
+                told(
+                    "this service does not go by the name %(name)s: use its IP address or localhost, "
+                    "or name the host in ARTSEEK_ALLOWED_HOSTS or ARTSEEK_PUBLIC_URL",
+                    name=repr(request.host[:80]),
+                ),
             )
         if request.method not in _SAFE and _from_another_site(public_origin) and not is_open_to_named_sites():
             raise Problem(
                 403,
                 "cross-site",
-                "this request was sent by a page of another site, which is not permitted; if it was a page of "
-                "Artseek behind a proxy, ARTSEEK_PUBLIC_URL has to be the address that the browser shows",
+                marked(
+                    "this request was sent by a page of another site, which is not permitted; if it was a page of "
+                    "Artseek behind a proxy, ARTSEEK_PUBLIC_URL has to be the address that the browser shows"
+                ),
             )
 
     def add_headers(response: Response) -> Response:

@@ -9,6 +9,7 @@ from shared.access import AccessStore, Grant
 from shared.clients import connect_state
 from shared.storage.object_store import ObjectStore
 from tests.browser.conftest import COLLECTION
+from tests.browser.german import english_texts, expect_german
 from tests.support.eventually import PATIENCE_S
 from tests.support.nginx import nginx, recipe
 from tests.support.processes import free_port
@@ -62,12 +63,13 @@ def guarded(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             accounts.remove_account(name)
 
 
-def narrow(browser: Browser, address: str) -> Page:
+def narrow(browser: Browser, address: str, *, locale: str | None = None) -> Page:
     context = browser.new_context(
         viewport={"width": 390, "height": 800},
         base_url=f"{address}/",
         color_scheme="dark",
         ignore_https_errors=True,
+        locale=locale,
     )
     page = context.new_page()
     page.set_default_timeout(1000 * PATIENCE_S)
@@ -157,3 +159,25 @@ def test_pages_and_calls_of_a_browser_by_role(browser: Browser, guarded: str) ->
         for cookie in cookies:
             assert (cookie["secure"], cookie["httpOnly"], cookie["path"]) == (True, True, "/artseek")
         page.context.close()
+
+
+@pytest.mark.usefixtures("shown")
+def test_the_pages_of_access_are_german_for_a_german_browser(browser: Browser, guarded: str) -> None:
+    page, known = narrow(browser, guarded, locale="de-DE"), english_texts()
+    page.goto("log-in")
+    expect_german(page, known)
+    page.get_by_label("Name").fill("ada")
+    page.get_by_label("Passwort").fill(PASSWORD)
+    page.get_by_role("button", name="Anmelden").click()
+    expect(page.get_by_role("link", name="Konto")).to_be_visible()
+    for path in (
+        "access",
+        f"access/users/{LONG}",
+        "audit",
+        f"collections/{COLLECTION}/access",
+        f"collections/{COLLECTION}/links",
+        "account",
+    ):
+        page.goto(path)
+        expect_german(page, known)
+    page.context.close()

@@ -6,6 +6,7 @@ Nobody changes their own account so: whoever changes accounts can do so afterwar
 from services.web.access.auditing import note_detail
 from services.web.access.gate import current_gate, requester
 from services.web.access.setting_up import access_store
+from services.web.languages import marked, told
 from services.web.problems import Problem
 from shared.access import Account, Grant
 from shared.access.accounts import account_name
@@ -21,7 +22,11 @@ def add_account(name: str, grants: tuple[Grant, ...], password: str) -> Account:
     wanted = account_name(name)
     note_detail(f"account {wanted}", words_of(grants))
     if wanted in current_gate().access.state().accounts:
-        raise Problem(409, "taken", f"there is an account {wanted!r} already: use another name, or change it")
+        raise Problem(
+            409,
+            "taken",
+            told("there is an account %(name)s already: use another name, or change it", name=repr(wanted)),
+        )
     return access_store().add_account(wanted, grants, password=password, by=str(requester()))
 
 
@@ -69,6 +74,8 @@ def _of_somebody_else(name: str) -> Account:
         raise Problem(
             409,
             "own-account",
-            "this is your own account: the page “Account” changes its password, and another administrator all else",
+            marked(
+                "this is your own account: the page “Account” changes its password, and another administrator all else"
+            ),
         )
     return account

@@ -17,6 +17,7 @@ from services.web.access.open_links import with_links
 from services.web.access.rules import OPEN, GuardedBlueprint, Rule
 from services.web.access.ways_in import WayIn
 from services.web.clients import web_clients
+from services.web.languages import told
 from services.web.problems import Problem, problem_response, wants_problem
 from shared.access import ANONYMOUS, OWNER, Access, AccessState, Action, Requester
 from shared.access.roles import ACTION_TITLES, needed_role
@@ -158,8 +159,12 @@ def authorize_name(collection: str) -> None:
         raise Problem(
             403,
             "forbidden",
-            f"you may not name a collection {collection!r}: that takes the role {needed_role('change')!r} in a "
-            "collection of this name, or in all; an administrator can give it",
+            told(
+                "you may not name a collection %(name)s: that takes the role %(role)s in a "
+                "collection of this name, or in all; an administrator can give it",
+                name=repr(collection),
+                role=repr(needed_role("change")),
+            ),
         )
 
 
@@ -302,7 +307,7 @@ def new_name(collection: str) -> str | None:
 
 
 def _unknown(collection: str) -> NotFound:
-    return NotFound(f"there is no collection {collection[:80]!r}")
+    return NotFound(told("there is no collection %(name)s", name=repr(collection[:80])))
 
 
 def _require_inside(action: Action, collection: str, unknown: NotFound) -> None:

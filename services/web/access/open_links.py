@@ -6,6 +6,7 @@ from typing import Final
 from flask import Flask, Response, g, request
 
 from services.web.access.browser_sessions import browser_sessions
+from services.web.languages import marked
 from services.web.public_address import cookies_are_secure
 from shared.access import Access, Requester
 from shared.access.links import ShareLink
@@ -36,7 +37,7 @@ def link_of(access: Access, token: str) -> ShareLink:
     name = link_id(browser_sessions().signing, token)
     link = access.link(name) if name is not None else None
     if link is None:
-        raise NotFound("this link does not lead anywhere any more: ask whoever gave it to you for another")
+        raise NotFound(marked("this link does not lead anywhere any more: ask whoever gave it to you for another"))
     return link
 
 

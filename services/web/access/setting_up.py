@@ -13,6 +13,7 @@ from services.web.access.openid_provider import OpenIdProvider
 from services.web.access.proxy_header import ProxyHeader
 from services.web.access.ways_in import ApiKeys, MetricsToken
 from services.web.clients import EXTENSION, WebClients
+from services.web.languages import marked
 from shared.access import Access, AccessStore, open_to_all
 from shared.errors import NotFound, Unavailable
 from shared.settings import Settings
@@ -68,7 +69,7 @@ def openid_provider() -> OpenIdProvider:
     """
     provider: OpenIdProvider | None = current_app.extensions.get(_PROVIDER)
     if provider is None:
-        raise NotFound("people log in with a password here: no OpenID provider is set (ARTSEEK_OIDC_ISSUER)")
+        raise NotFound(marked("people log in with a password here: no OpenID provider is set (ARTSEEK_OIDC_ISSUER)"))
     return provider
 
 

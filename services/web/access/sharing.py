@@ -8,6 +8,7 @@ from services.web.access.auditing import note_detail
 from services.web.access.gate import current_gate, requester
 from services.web.access.open_links import token_of
 from services.web.access.setting_up import access_store
+from services.web.languages import told
 from shared.access.links import ShareLink
 from shared.errors import NotFound
 
@@ -44,7 +45,9 @@ def end_share(collection: str, share: str) -> None:
     """
     found = current_gate().access.link(share)
     if found is None or found.collection != collection:
-        raise NotFound(f"the collection {collection!r} has no share link {share[:80]!r}")
+        raise NotFound(
+            told("the collection %(name)s has no share link %(link)s", name=repr(collection), link=repr(share[:80]))
+        )
     note_detail(f"link {found.id}")
     access_store().revoke_link(found.id)
 

@@ -4,8 +4,11 @@ Every text is written in English where it is used, with values as ``%(name)s``; 
 read, such as answers of the API and logs, is never looked up.
 """
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, Final
 
+from services.web.languages.catalogues import ENGLISH, Language
 from services.web.languages.choice import language
 
 
@@ -36,23 +39,63 @@ class Told(str):
 
     def __new__(cls, message: str, values: dict[str, Any]) -> "Told":
         """Return a text with its values."""
-        text = super().__new__(cls, message % values)
+        text = super().__new__(cls, message % _written(values, ENGLISH))
         text.message, text.values = message, values  # type: ignore[attr-defined]
         return text
 
 
+def _written(values: Mapping[str, object], language: Language) -> dict[str, object]:
+    """Return values as a language writes them: whole numbers with its separators."""
+    return {name: language.number(f"{value:,}") if isinstance(value, int) else value for name, value in values.items()}
+
+
 def told(message: str, **values: object) -> Told:
-    """Return a text with values that is looked up where it is shown, by `translated`; it is English everywhere else."""
+    """Return a text that is looked up where it is shown, by `translated`; it is English everywhere else.
+
+    Whole numbers among its values get thousands separators; give what is no number, such as an id, as a text.
+    """
     return Told(message, values)
 
 
+_VALUE: Final = re.compile(r"%\((\w+)\)s")
+_NUMBER: Final = re.compile(r"\d{1,3}(?:,\d{3})*(?:\.\d+)?")
+_sayings: list[tuple[re.Pattern[str], str]] = []
+
+
+def saying(message: str) -> str:
+    """Note a text with values that other parts of the program say in English: `translated` knows it again."""
+    parts = _VALUE.split(message)
+    pattern = "".join(re.escape(part) if place % 2 == 0 else f"(?P<{part}>.+)" for place, part in enumerate(parts))
+    _sayings.append((re.compile(pattern, re.DOTALL), message))
+    return message
+
+
 def translated(text: str) -> str:
-    """Return what `told` or `marked` was given in the language of whoever asks; any other text as it is."""
+    """Return what was `told`, `marked` or a `saying` in the language of whoever asks; any other text as it is."""
     if isinstance(text, Told):
-        return gettext(text.message, **text.values)  # type: ignore[attr-defined]
-    return language().translations.gettext(text) if text else text
+        return gettext(text.message, **_written(text.values, language()))  # type: ignore[attr-defined]
+    if not text or language() is ENGLISH:
+        return text
+    found = language().translations.gettext(text)
+    return found if found != text else _said_again(text)
+
+
+def _said_again(text: str) -> str:
+    for pattern, message in _sayings:
+        if match := pattern.fullmatch(text):
+            values = match.groupdict()
+            return gettext(
+                message,
+                **{name: language().number(one) if _NUMBER.fullmatch(one) else one for name, one in values.items()},
+            )
+    return text
+
+
+def said(error: Exception) -> str:
+    """Return what an error says, as it was `told`."""
+    return error.args[0] if error.args and isinstance(error.args[0], Told) else str(error)
 
 
 def is_translated(text: str) -> bool:
     """Return whether `translated` has a text in the language of whoever asks."""
-    return language().tag == "en" or translated(text) != str(text)
+    return language() is ENGLISH or translated(text) != str(text)

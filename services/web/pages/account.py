@@ -16,6 +16,7 @@ from services.web.access.log_in_address import page_after
 from services.web.access.setting_up import access_store, openid_provider
 from services.web.api.inputs import CollectionName, Input
 from services.web.clients import web_clients
+from services.web.languages import gettext, marked, said, told
 from services.web.pages.fields import read_fields
 from services.web.problems import Problem
 from shared.access import ROLES, Account, ApiKey, Role, grants_of
@@ -79,7 +80,7 @@ def log_in() -> ResponseReturnValue:
         raise Problem(
             429,
             "too-many",
-            f"too many log-ins have failed: try again in {-(-wait // 60)} minutes",
+            told("too many log-ins have failed: try again in %(minutes)s minutes", minutes=-(-wait // 60)),
             headers={"Retry-After": str(wait)},
         )
     account = current_gate().access.account(name) if name else None
@@ -88,7 +89,7 @@ def log_in() -> ResponseReturnValue:
         tried = name if account is not None else ""  # what is no name may be a password in the wrong field
         auditing.begin(f"account {name}" if fitting else "anonymous", what="log_in", detail="" if fitting else tried)
     if not fitting or account is None:
-        problem = "There is no account with this name and password."
+        problem = gettext("There is no account with this name and password.")
         return _log_in_page(form.next, name=form.name, problem=problem), 401
     log_ins.succeeded(name, address)
     browser_sessions().begin(account)
@@ -146,14 +147,17 @@ def change_password() -> ResponseReturnValue:
     wait = web_clients().state.log_ins.begin(account.name, address)
     if wait:
         raise Problem(
-            429, "too-many", "too many passwords were wrong: try again later", headers={"Retry-After": str(wait)}
+            429,
+            "too-many",
+            marked("too many passwords were wrong: try again later"),
+            headers={"Retry-After": str(wait)},
         )
     if not fits(form.password, account.password):
-        return _page(account, problem_with_it="That is not your password."), 422
+        return _page(account, problem_with_it=gettext("That is not your password.")), 422
     try:
         changed = access_store().set_password(account.name, form.new)
     except Invalid as error:
-        return _page(account, problem_with_it=str(error)), 422
+        return _page(account, problem_with_it=said(error)), 422
     web_clients().state.log_ins.succeeded(account.name, address)
     browser_sessions().begin(changed)
     return redirect(url_for("account.account_page"), 303)
@@ -189,7 +193,7 @@ def revoke_key(key: str) -> ResponseReturnValue:
     account = _own()
     found = current_gate().access.state().keys.get(key)
     if found is None or found.account != account.name:
-        raise NotFound(f"you have no API key {key[:80]!r}")
+        raise NotFound(told("you have no API key %(key)s", key=repr(key[:80])))
     access_store().revoke_key(key)
     return redirect(url_for("account.account_page") + "#keys", 303)
 
@@ -203,8 +207,10 @@ def _own() -> Account:
     asking = requester()
     account = current_gate().access.account(asking.name) if asking.kind == "account" else None
     if account is None:
-        detail = "this is for those who have logged in with an account; "
-        detail += "an API key is not enough" if asking.kind == "key" else "nobody has to, on this system"
+        if asking.kind == "key":
+            detail = marked("this is for those who have logged in with an account; an API key is not enough")
+        else:
+            detail = marked("this is for those who have logged in with an account; nobody has to, on this system")
         raise Problem(403, "forbidden", detail)
     return account
 

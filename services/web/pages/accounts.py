@@ -12,6 +12,7 @@ from services.web.access import accounts as changing
 from services.web.access.setting_up import access_store
 from services.web.api.inputs import CollectionName, Input
 from services.web.clients import web_clients
+from services.web.languages import said
 from services.web.pages.access import render_access
 from services.web.pages.fields import read_fields
 from services.web.problems import Problem
@@ -67,7 +68,7 @@ def add_account() -> ResponseReturnValue:
     try:
         account = changing.add_account(form.name, (form.grant,), form.password)
     except (Invalid, Problem) as error:
-        return render_access(form, problem=str(error)), error.status if isinstance(error, Problem) else 422
+        return render_access(form, problem=said(error)), error.status if isinstance(error, Problem) else 422
     return redirect(url_for("accounts.account_of", user=account.name), 303)
 
 
@@ -98,7 +99,7 @@ def give_password(user: str) -> ResponseReturnValue:
     try:
         changing.set_password(user, form.password)
     except Invalid as error:
-        return _page(access_store().account(user), problem=str(error)), 422
+        return _page(access_store().account(user), problem=said(error)), 422
     return _back(user)
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from services.web.access import GuardedBlueprint, of_system
 from services.web.api.inputs import CollectionName, Input
 from services.web.clients import web_clients
+from services.web.languages import told
 from services.web.pages.fields import read_fields
 from shared.access.audit import AuditLog, is_day, json_lines
 from shared.errors import NotFound
@@ -46,7 +47,7 @@ def audit_day(day: str) -> ResponseReturnValue:
     """Return the entries of a day as JSON lines, the earliest first."""
     log = AuditLog(web_clients().store)
     if not is_day(day) or day not in log.days():
-        raise NotFound(f"the audit log has no day {day[:80]!r}")
+        raise NotFound(told("the audit log has no day %(day)s", day=repr(day[:80])))
     response = Response(json_lines(reversed(log.of_day(day))), content_type="application/x-ndjson")
     response.headers["Content-Disposition"] = f'attachment; filename="audit-{day}.jsonl"'
     return response

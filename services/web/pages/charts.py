@@ -1,12 +1,13 @@
 """Charts as plain data: what static/js/charts.js draws of evaluations, each point with the words that explain it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
+from services.web.languages import gettext, ngettext, translated
 from services.web.pages import evaluation_views
-from services.web.pages.formatting import count, figure, milliseconds, percent, span
+from services.web.pages.formatting import count, day, figure, milliseconds, percent, span
 from shared.evaluation.report import EvaluationReport
 from shared.evaluation.run_scores import Interval, LatencySummary, MeanScores, RunScores, ScoreName
 
@@ -34,7 +35,7 @@ def over_time(reports: Sequence[EvaluationReport], run_id: str, links: Mapping[s
             text = [
                 f"{title} {figure(score)} ({span(interval)})",
                 _date(report.created),
-                f"{count(report.queries)} queries",
+                ngettext("%(count)s query", "%(count)s queries", report.queries, count=count(report.queries)),
             ]
             points.append(_point(score, interval, text) | {"x": report.created, "url": links[report.id]})
         series.append({"name": title, "points": points})
@@ -48,9 +49,10 @@ def live_recall(hours: Sequence[Mapping[str, Any]]) -> Chart:
         begun = datetime.fromisoformat(hour["hour"])
         if points and datetime.fromisoformat(points[-1]["x"]) + _HOUR < begun:
             points.append({"x": (begun - _HOUR).isoformat(), "y": None, "text": []})
-        text = [f"recall {figure(hour['recall'])}", _date(hour["hour"]), f"{count(hour['sampled'])} searches"]
+        searches = ngettext("%(count)s search", "%(count)s searches", hour["sampled"], count=count(hour["sampled"]))
+        text = [gettext("recall %(figure)s", figure=figure(hour["recall"])), _date(hour["hour"]), searches]
         points.append({"x": hour["hour"], "y": hour["recall"], "text": text})
-    return {"kind": "lines", "series": [{"name": "recall of live searches", "points": points}]}
+    return {"kind": "lines", "series": [{"name": gettext("recall of live searches"), "points": points}]}
 
 
 def by_run(report: EvaluationReport) -> Chart:
@@ -108,17 +110,23 @@ def recall_against_candidates(report: EvaluationReport, run: RunScores) -> Chart
         scores, interval = compared.run, compared.run.interval["recall_at_k"]
         text = [
             compared.name,
-            f"recall {figure(scores.recall_at_k)} ({span(interval)})",
-            f"ranks {percent(scores.candidate_fraction)} of the images",
+            gettext("recall %(figure)s", figure=f"{figure(scores.recall_at_k)} ({span(interval)})"),
+            gettext("ranks %(share)s of the images", share=percent(scores.candidate_fraction)),
         ]
         if compared.predicted is not None:
             predicted = compared.predicted
-            text.append(f"predicted: {figure(predicted.recall)} for {percent(predicted.candidate_share)}")
+            text.append(
+                gettext(
+                    "predicted: %(recall)s for %(share)s",
+                    recall=figure(predicted.recall),
+                    share=percent(predicted.candidate_share),
+                )
+            )
         point = _point(scores.recall_at_k, interval, text)
         groups.setdefault(compared.group, []).append(point | {"x": scores.candidate_fraction})
     return {
         "kind": "scatter",
-        "x_title": "share of the images that is ranked",
+        "x_title": gettext("share of the images that is ranked"),
         "y_title": f"recall@{report.k}",
         "series": [{"name": name, "points": points} for name, points in groups.items()],
     }
@@ -132,8 +140,9 @@ def latency(report: EvaluationReport) -> Chart:
         points = []
         for run, title in zip(report.runs, titles, strict=True):
             spent = run.stages_ms.get(stage, _NOT_TIMED).p50
-            points.append({"y": spent, "text": [f"{stage} {milliseconds(spent)}" if spent is not None else "", title]})
-        series.append({"name": stage, "points": points})
+            words = f"{translated(stage)} {milliseconds(spent)}" if spent is not None else ""
+            points.append({"y": spent, "text": [words, title]})
+        series.append({"name": translated(stage), "stage": stage, "points": points})
     return {"kind": "stack", "categories": titles, "series": series}
 
 
@@ -143,4 +152,5 @@ def _point(value: float, interval: Interval | None, text: list[str]) -> dict[str
 
 
 def _date(text: str) -> str:
-    return datetime.fromisoformat(text).strftime("%d %b %Y %H:%M UTC").lstrip("0")
+    time = datetime.fromisoformat(text).astimezone(UTC)
+    return f"{day(time, short=True)} {time:%H:%M} UTC"

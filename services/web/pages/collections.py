@@ -12,6 +12,7 @@ from services.web.access import GuardedBlueprint, each, may, of_path, seen_colle
 from services.web.access.gate import new_name
 from services.web.api.inputs import READ_FLAG, CollectionPath, Input, checked
 from services.web.clients import web_clients
+from services.web.languages import said, translated
 from services.web.pages.facets import CollectionView, facets_of, page_address
 from services.web.pages.fields import read_fields
 from services.web.pages.samples import sample_images
@@ -103,7 +104,7 @@ def rename_collection(name: str) -> ResponseReturnValue:
         job = renaming.rename_collection(web_clients(), path.name, collection_name(wanted))
     except (Invalid, Problem) as error:
         web_clients().catalog.get(path.name)
-        refusal = Refused(wanted, str(error))
+        refusal = Refused(wanted, translated(said(error)))
         status = 422 if isinstance(error, Invalid) else error.status
         return _render_collection(path, CollectionView(), refused=refusal), status
     if job is not None:

@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from services.web.pages.formatting import count, figure, percent, share
+from services.web.languages import gettext, marked, ngettext, translated
+from services.web.pages.formatting import count, figure, percent, share, written
+from services.web.pages.vocabulary import field_name
 from shared.evaluation import retrieval_metrics
 from shared.evaluation.classes import read_classes
 from shared.evaluation.report import EvaluationReport, PredictedScores, QueryCopy, SettingReport
@@ -23,8 +25,8 @@ Measure = Literal["recall_at_k", "p_at_k", "ap_at_k", "candidate_fraction"]
 
 _MOST_CLASSES = 40  # rows and columns of a confusion matrix
 _MOST_MAPS = 12  # heat maps of one grid
-NO_LABEL = "no label"
-OTHERS = "other classes"
+NO_LABEL = marked("no label")
+OTHERS = marked("other classes")
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,9 @@ class Table:
 
 def run_title(run: RunScores) -> str:
     """Return what a run is called."""
-    search = "exact" if run.search == "exact" else "LSH"
-    return f"{search}, {run.metric}, {'all images' if run.distractors else 'labelled only'}"
+    search = gettext("exact") if run.search == "exact" else "LSH"
+    among = gettext("all images") if run.distractors else gettext("labelled only")
+    return f"{search}, {translated(run.metric)}, {among}"
 
 
 def comparison_key(report: EvaluationReport) -> str:
@@ -78,12 +81,14 @@ def queries_title(report: EvaluationReport) -> str:
     queries = report.query_set
     match queries.kind:
         case "sample":
-            title = "a sample of the collection"
+            title = gettext("a sample of the collection")
         case "kept":
-            title = f"the kept queries {queries.name}"
+            title = gettext("the kept queries %(name)s", name=queries.name)
         case "folder":
-            title = f"a folder of queries ({queries.digest[:8]})"
-    return title if report.field == LABEL else f"{title}, by {report.field.replace('_', ' ')}"
+            title = gettext("a folder of queries (%(digest)s)", digest=queries.digest[:8])
+    if report.field == LABEL:
+        return title
+    return gettext("%(queries)s, by %(field)s", queries=title, field=field_name(report.field))
 
 
 def stages(report: EvaluationReport) -> list[str]:
@@ -114,16 +119,23 @@ def confusion_table(run: RunScores) -> Table:
         total = sum(counts.values())
         line = [_confusion_cell(label, column, counts.get(column, 0), total) for column in columns]
         if others:
-            line.append(_confusion_cell(label, OTHERS, sum(counts.get(hit, 0) for hit in others), total))
+            line.append(_confusion_cell(label, translated(OTHERS), sum(counts.get(hit, 0) for hit in others), total))
         if "" in hits:
-            line.append(_confusion_cell(label, NO_LABEL, counts.get("", 0), total))
+            line.append(_confusion_cell(label, translated(NO_LABEL), counts.get("", 0), total))
         cells.append(line)
-    titles = [*columns, *([OTHERS] if others else []), *([NO_LABEL] if "" in hits else [])]
-    return Table("query", "hit", rows, titles, cells)
+    titles = [*columns, *([translated(OTHERS)] if others else []), *([translated(NO_LABEL)] if "" in hits else [])]
+    return Table(gettext("query"), gettext("hit"), rows, titles, cells)
 
 
 def _confusion_cell(label: str, hit: str, hits: int, total: int) -> Cell:
-    text = f"{count(hits)} of {count(total)} hits ({share(hits, total)})"
+    text = ngettext(
+        "%(hits)s of %(count)s hit (%(share)s)",
+        "%(hits)s of %(count)s hits (%(share)s)",
+        total,
+        hits=count(hits),
+        count=count(total),
+        share=share(hits, total),
+    )
     return Cell(hits / total if total else 0.0, count(hits), f"{label} → {hit}", (text,))
 
 
@@ -132,7 +144,9 @@ def class_history(reports: Sequence[EvaluationReport], run_id: str, name: ScoreN
     runs = [(report, run) for report in reversed(reports) if (run := report.run(run_id)) is not None]
     labels = sorted({label for _, run in runs for label in run.per_class})
     cells = [[_class_cell(report, run, label, name) for report, run in runs] for label in labels]
-    return Table("class", "evaluation", labels, [_short_time(report.created) for report, _ in runs], cells)
+    return Table(
+        gettext("class"), gettext("evaluation"), labels, [_short_time(report.created) for report, _ in runs], cells
+    )
 
 
 def _class_cell(report: EvaluationReport, run: RunScores, label: str, name: ScoreName) -> Cell | None:
@@ -166,14 +180,14 @@ def compared_runs(report: EvaluationReport, run: RunScores) -> Iterator[Compared
     for other in report.runs:
         if _is_alike(other, run):
             if other.index is None:
-                yield ComparedRun("exact scan", "exact scan", other)
+                yield ComparedRun(gettext("exact scan"), gettext("exact scan"), other)
             else:
-                yield ComparedRun("live index", index_title(other.index), other)
+                yield ComparedRun(gettext("live index"), index_title(other.index), other)
     for setting in report.grid:
         for other in setting.runs:
             if _is_alike(other, run):
                 yield ComparedRun(
-                    f"grid, {setting.index.family}",
+                    gettext("grid, %(family)s", family=setting.index.family),
                     index_title(setting.index) + _space_title(setting),
                     other,
                     setting.predicted,
@@ -187,7 +201,7 @@ def _is_alike(run: RunScores, other: RunScores) -> bool:
 
 
 def _space_title(setting: SettingReport) -> str:
-    return ", plain space" if setting.setting.space == "plain" else ""
+    return ", " + gettext("plain space") if setting.setting.space == "plain" else ""
 
 
 def index_title(index: EvaluatedIndex) -> str:
@@ -199,19 +213,19 @@ def index_title(index: EvaluatedIndex) -> str:
         "cells": index.cells,
         "probes": index.probes,
     }
-    parameters = [f"{name} {_number(value)}" for name, value in values.items() if value is not None]
+    parameters = [f"{translated(name)} {_number(value)}" for name, value in values.items() if value is not None]
     return ", ".join([index.family, *parameters])
 
 
 def _number(value: float) -> str:
-    return f"{value:.4g}"
+    return written(f"{value:.4g}")
 
 
 MEASURES: dict[Measure, str] = {
-    "recall_at_k": "recall",
-    "p_at_k": "precision",
-    "ap_at_k": "average precision",
-    "candidate_fraction": "share of the images that is ranked",
+    "recall_at_k": marked("recall"),
+    "p_at_k": marked("precision"),
+    "ap_at_k": marked("average precision"),
+    "candidate_fraction": marked("share of the images that is ranked"),
 }
 
 
@@ -246,22 +260,25 @@ def _maps_of_group(title: str, entries: Sequence[_GridEntry], measure: Measure) 
     if len(varying) < 2:
         return
     across, down, *others = varying
+    row_title, column_title = translated(down), translated(across)
     facets: dict[tuple[float, ...], dict[tuple[float, float], RunScores]] = {}
     for entry in entries:
         if all(name in entry.given for name in varying):
             fixed = tuple(entry.given[name] for name in others)
             facets.setdefault(fixed, {})[entry.given[down], entry.given[across]] = entry.run
     for fixed, runs in sorted(facets.items(), key=itemgetter(0)):
-        words = [title, *(f"{name} {_number(value)}" for name, value in zip(others, fixed, strict=True))]
+        words = [title, *(f"{translated(name)} {_number(value)}" for name, value in zip(others, fixed, strict=True))]
         cells = [
             [
-                _grid_cell(runs.get((y, x)), measure, f"{down} {_number(y)}, {across} {_number(x)}")
+                _grid_cell(
+                    runs.get((y, x)), measure, f"{translated(down)} {_number(y)}, {translated(across)} {_number(x)}"
+                )
                 for x in values[across]
             ]
             for y in values[down]
         ]
         rows, columns = [_number(y) for y in values[down]], [_number(x) for x in values[across]]
-        yield Table(down, across, rows, columns, cells, ", ".join(words))
+        yield Table(row_title, column_title, rows, columns, cells, ", ".join(words))
 
 
 def _grid_cell(run: RunScores | None, measure: Measure, text: str) -> Cell | None:
@@ -269,8 +286,13 @@ def _grid_cell(run: RunScores | None, measure: Measure, text: str) -> Cell | Non
         return None
     ranked = percent(run.candidate_fraction)
     more = (
-        f"recall {figure(run.recall_at_k)}, P {figure(run.p_at_k)}, AP {figure(run.ap_at_k)}",
-        f"ranks {ranked} of the images",
+        gettext(
+            "recall %(recall)s, P %(p)s, AP %(ap)s",
+            recall=figure(run.recall_at_k),
+            p=figure(run.p_at_k),
+            ap=figure(run.ap_at_k),
+        ),
+        gettext("ranks %(share)s of the images", share=ranked),
     )
     if measure == "candidate_fraction":
         return Cell(run.candidate_fraction, ranked, text, more)

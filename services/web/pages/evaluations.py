@@ -14,6 +14,7 @@ from services.web.access import GuardedBlueprint, authorize_evaluation, each, of
 from services.web.api.files import thumbnail_of
 from services.web.api.inputs import CollectionPath, EvaluationPath, Input, Page, checked, checked_texts
 from services.web.clients import web_clients
+from services.web.languages import told
 from services.web.pages import charts, evaluation_views
 from shared.errors import NotFound, ObjectNotFound, Unavailable
 from shared.evaluation.evaluations import Evaluations, unknown_evaluation
@@ -263,7 +264,7 @@ def _run(report: EvaluationReport, run_id: str) -> RunScores:
     """Return a run; if none is named, the default one."""
     run = report.run(run_id or _default_run(report))
     if run is None:
-        raise NotFound(f"the evaluation {report.id!r} has no run {run_id!r}")
+        raise NotFound(told("the evaluation %(id)s has no run %(run)s", id=repr(report.id), run=repr(run_id)))
     return run
 
 
@@ -306,14 +307,14 @@ def query_thumbnail(collection: str, evaluation: str, digest: str) -> ResponseRe
     path = checked(QueryPath, {"digest": digest}, "query")
     clients = web_clients()
     if path.digest not in _digests(name, evaluated):
-        raise NotFound(f"there is no query {path.digest[:16]}…")
+        raise NotFound(told("there is no query %(digest)s", digest=f"{path.digest[:16]}…"))
     # Asked for every time: of a query that was purged, nothing is shown.
     if not clients.store.exists(evaluation_layout.query_key(path.digest)):
-        raise NotFound(f"there is no query {path.digest[:16]}…")
+        raise NotFound(told("there is no query %(digest)s", digest=f"{path.digest[:16]}…"))
     try:
         return thumbnail_of(clients, path.digest, _ORIGINAL_BYTES, key=evaluation_layout.query_key(path.digest))
     except ObjectNotFound:
-        raise NotFound(f"there is no query {path.digest[:16]}…") from None
+        raise NotFound(told("there is no query %(digest)s", digest=f"{path.digest[:16]}…")) from None
 
 
 # Two runs

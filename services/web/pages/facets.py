@@ -8,6 +8,7 @@ from flask import url_for
 from pydantic import Field
 
 from services.web.api.inputs import Input, Label, Page, RecordField, RecordFilterText, RecordName, RecordText
+from services.web.languages import gettext
 from shared.errors import Unavailable
 from shared.records.filters import Criterion, Range, RecordFilter, filter_to_json, parse_filter
 from shared.records.model import LABEL, PROSE, STANDARD
@@ -173,7 +174,7 @@ def _chosen(changed: RecordFilter, address: Callable[[str], str]) -> list[Chosen
             continue
         for value in criterion:
             left = tuple(one for one in criterion if one != value)
-            chosen.append(ChosenFilter(field, value or "none", address(_changed_to(changed, field, left))))
+            chosen.append(ChosenFilter(field, value or gettext("none"), address(_changed_to(changed, field, left))))
     return chosen
 
 

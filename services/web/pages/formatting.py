@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from babel.dates import format_date
 from flask import Flask
 
-from services.web.languages import gettext
+from services.web.languages import gettext, translated
 from services.web.languages.choice import language
 from services.web.pages.facets import shown_fields
+from services.web.pages.vocabulary import field_name
 from shared.rpc.query import METRIC_NAMES, MODE_NAMES, STAGES, SearchResponse
 
 _STAGES = [stage for stage in STAGES if stage != "total"]
@@ -68,8 +69,8 @@ def milliseconds(number: float | None) -> str:
 def minutes(number: float) -> str:
     """Return minutes, or hours where there are many."""
     if number >= 120:
-        return f"{count(round(number / 60))} hours"
-    return "a minute" if number < 1.5 else f"{count(round(number))} minutes"
+        return gettext("%(count)s hours", count=count(round(number / 60)))
+    return gettext("a minute") if number < 1.5 else gettext("%(count)s minutes", count=count(round(number)))
 
 
 def size(number: int) -> str:
@@ -109,15 +110,16 @@ def stages(response: SearchResponse) -> list[tuple[str, float, float, float]]:
     return rows
 
 
-def sentence(text: str) -> str:
-    """Return what an error says as a sentence."""
+def sentence(told: str) -> str:
+    """Return what an error says as a sentence, in the language of whoever asks if it is known in it."""
+    text = translated(told)
     return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".")
 
 
 def attach(app: Flask) -> None:
     """Add the formats to the templates as filters and functions."""
     numbers = count, percent, decimal, figure, difference, span, milliseconds, minutes, size
-    for filter_ in (*numbers, date, moment, sentence):
+    for filter_ in (*numbers, date, moment, sentence, field_name):
         app.add_template_filter(filter_)
     for function in (share, stages, shown_fields):
         app.add_template_global(function)

@@ -14,6 +14,7 @@ from services.web.api.inputs import CollectionPath, ImageId, ImagePath, Input, R
 from services.web.api.record_inputs import RecordChanges
 from services.web.api.records import edit_records
 from services.web.clients import WebClients, web_clients
+from services.web.languages import marked, said, told
 from services.web.pages.fields import read_fields
 from services.web.pages.selection import MOST_TICKED
 from services.web.problems import FieldError, Problem, invalid
@@ -81,7 +82,7 @@ def edit_record(name: str, id: str) -> ResponseReturnValue:  # noqa: A002 -- as 
     except Problem as problem:
         if problem.status != 422:
             raise
-        return _render(path, refused=str(problem), form=form), 422
+        return _render(path, refused=said(problem), form=form), 422
     return redirect(url_for("images.image_page", name=path.name, id=path.id), 303)
 
 
@@ -91,7 +92,7 @@ def edit_many(name: str) -> ResponseReturnValue:
     path = checked(CollectionPath, {"name": name}, "collection")
     form = read_fields(ManyForm, request.form.to_dict(flat=False))
     if not form.field.strip():
-        raise invalid([FieldError(field="form.field", message="names no field: choose one")])
+        raise invalid([FieldError(field="form.field", message=marked("names no field: choose one"))])
     ids = form.id or _ids_of(web_clients(), path.name, form)
     values = _lines(form.values)
     wanted = form.field.strip()
@@ -109,7 +110,13 @@ def _ids_of(clients: WebClients, collection: str, form: ManyForm) -> list[int]:
         page = clients.query.images(collection, limit=1000, offset=len(ids), filter=form.filter, text=form.text)
         if page.total > _MOST:
             raise Problem(
-                422, "invalid", f"{page.total:,} images are shown, at most {_MOST:,} are edited at once: filter further"
+                422,
+                "invalid",
+                told(
+                    "%(shown)s images are shown, at most %(most)s are edited at once: filter further",
+                    shown=page.total,
+                    most=_MOST,
+                ),
             )
         ids += [image.id for image in page.images]
         if len(page.images) < 1000:

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from services.web.access import GuardedBlueprint, each, of_job, open_collections
 from services.web.api.inputs import CollectionName, Input, JobPath, Page, checked
 from services.web.clients import web_clients
+from services.web.languages import marked, translated
 from services.web.pages.fields import read_fields
 from shared.schemas.jobs import job_answer, job_summary
 from shared.state.jobs import CANCELLABLE, Kind, State
@@ -16,23 +17,23 @@ _PAGE = 50  # jobs of one page
 _REASONS = 500  # of one job
 
 KIND_TITLES: dict[str, str] = {
-    "ingest": "Ingest",
-    "delete": "Deletion",
-    "restore": "Restoring",
-    "drop": "Collection dropped",
-    "rename": "Renaming",
-    "maintain": "Upkeep of the index",
-    "rebuild": "Rebuild",
-    "compact": "Compaction",
-    "tune": "Tuning",
-    "change-model": "Change of model",
-    "regions": "Index of regions",
-    "evaluate": "Evaluation",
-    "duplicates": "Search for duplicates",
+    "ingest": marked("Ingest"),
+    "delete": marked("Deletion"),
+    "restore": marked("Restoring"),
+    "drop": marked("Collection dropped"),
+    "rename": marked("Renaming"),
+    "maintain": marked("Upkeep of the index"),
+    "rebuild": marked("Rebuild"),
+    "compact": marked("Compaction"),
+    "tune": marked("Tuning"),
+    "change-model": marked("Change of model"),
+    "regions": marked("Index of regions"),
+    "evaluate": marked("Evaluation"),
+    "duplicates": marked("Search for duplicates"),
 }
 
 blueprint = GuardedBlueprint("jobs", __name__)
-blueprint.add_app_template_filter(lambda kind: KIND_TITLES.get(kind, kind.capitalize()), "kind_title")
+blueprint.add_app_template_filter(lambda kind: translated(KIND_TITLES.get(kind, kind.capitalize())), "kind_title")
 
 
 class JobsView(Input):

@@ -13,6 +13,7 @@ from services.web.access.sharing import end_share, make_share, share_url, shares
 from services.web.api.files import thumbnail_of
 from services.web.api.inputs import CollectionPath, ImageId, ImagePath, Input, checked
 from services.web.clients import web_clients
+from services.web.languages import told
 from services.web.pages.fields import read_fields
 from shared.access.links import MOST_DAYS, MOST_IMAGES
 from shared.errors import NotFound
@@ -88,7 +89,7 @@ def shared_thumbnail(token: str, id: str) -> ResponseReturnValue:  # noqa: A002 
     link = link_of(current_gate().access, token)
     path = checked(ImagePath, {"name": link.collection, "id": id}, "image")
     if path.id not in {*link.images, link.query}:
-        raise NotFound(f"this link does not show the image {path.id}")
+        raise NotFound(told("this link does not show the image %(id)s", id=str(path.id)))
     note_authorized()
     entry = web_clients().query.image(link.collection, path.id)
     return thumbnail_of(web_clients(), entry.digest, entry.size)

@@ -13,6 +13,7 @@ from flask.typing import ResponseReturnValue
 
 from services.web.access import GuardedBlueprint, authorize, each, of_view, seen_collections
 from services.web.clients import web_clients
+from services.web.languages import marked, told
 from services.web.pages.facets import Facets, hit_groups, sort_choices
 from services.web.pages.fields import read_fields
 from services.web.pages.result_view import QueryFile, ResultView, view_across
@@ -40,8 +41,10 @@ from shared.storage.kept_queries import KeptQuery
 
 _SAMPLES = 12  # images shown before the first search
 _SHOWN = 1200  # pixels of either side of a fetched picture as the page shows it
-_NOT_KEPT = "its picture is not kept, since many others were searched for lately; search for it again in a while"
-_NONE_KEPT = "files that are searched for are not kept here"
+_NOT_KEPT = marked(
+    "its picture is not kept, since many others were searched for lately; search for it again in a while"
+)
+_NONE_KEPT = marked("files that are searched for are not kept here")
 _FORM_MARGIN = 64 * 1024  # bytes of a form beside its file
 
 blueprint = GuardedBlueprint("search", __name__)
@@ -303,5 +306,5 @@ def _select_collection(collections: Sequence[Collection], name: str | None) -> C
         if collection.name == (name or "default"):
             return collection
     if name:
-        raise NotFound(f"there is no collection {name!r}")
+        raise NotFound(told("there is no collection %(name)s", name=repr(name)))
     return max(collections, key=lambda collection: collection.images, default=None)

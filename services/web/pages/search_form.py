@@ -9,6 +9,7 @@ from pydantic import Field
 from services.web.api.inputs import READ_FLAG, READ_INTEGER, CollectionName, ImageId
 from services.web.api.search_inputs import Hits, PictureSearchInput, PictureUrl
 from services.web.clients import web_clients
+from services.web.languages import gettext
 from services.web.pages.facets import Facets, facets_of, with_labels
 from services.web.pages.query_parts import Example, examples_of
 from shared.records.filters import RecordFilter, parse_filter
@@ -76,7 +77,11 @@ class SearchForm(PictureSearchInput):
             then, now = _index(self.generation), _index(response.generation)
         else:
             return ""
-        return f"This address cites an answer by {then}. This one is by {now}: images, scores and order may differ."
+        return gettext(
+            "This address cites an answer by %(then)s. This one is by %(now)s: images, scores and order may differ.",
+            then=then,
+            now=now,
+        )
 
     def more(self, response: SearchResponse) -> int:
         """Return how many hits to ask for next; 0 if there are no more to show."""
@@ -104,8 +109,10 @@ class SearchForm(PictureSearchInput):
 
 
 def _model(name: str, version: int) -> str:
-    return f"the model {name}, version {version}"
+    return gettext("the model %(name)s, version %(version)s", name=name, version=version)
 
 
 def _index(generation: int) -> str:
-    return f"generation {generation} of the index" if generation else "an exact scan"
+    if not generation:
+        return gettext("an exact scan")
+    return gettext("generation %(generation)s of the index", generation=generation)

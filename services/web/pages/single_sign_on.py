@@ -14,6 +14,7 @@ from services.web.access.openid_provider import LogInRefused
 from services.web.access.setting_up import access_store, openid_provider
 from services.web.api.inputs import Input
 from services.web.clients import web_clients
+from services.web.languages import marked
 from services.web.pages.fields import read_fields
 from services.web.problems import Problem
 from services.web.public_address import cookies_are_secure
@@ -60,7 +61,9 @@ def come_back() -> ResponseReturnValue:
     state = request.args.get("state", "")
     pending = web_clients().state.pending_log_ins.take(state) if cookie and cookie == state else None
     if pending is None:
-        raise Problem(400, "log-in-ended", "this log-in has ended, or was begun in another browser: log in again")
+        raise Problem(
+            400, "log-in-ended", marked("this log-in has ended, or was begun in another browser: log in again")
+        )
     try:
         identity = provider.identity(
             answer=request.url,

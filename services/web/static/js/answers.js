@@ -1,18 +1,20 @@
 // What comes back of a request: Artseek's answer, or what a proxy in front of it said in its place.
 
-const SILENCE = "Artseek does not answer. Is it still running?";
+import { gettext } from "./texts.js";
+
+const SILENCE = gettext("Artseek does not answer. Is it still running?");
 const PHRASES = { 413: "Request Entity Too Large", 429: "Too Many Requests", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout" };
 const ADVICE = {
-  413: "It takes no request as large as this; the limit is a setting of the proxy.",
-  502: "It does not reach Artseek. Is it still running?",
-  504: "Artseek behind it took too long.",
+  413: gettext("It takes no request as large as this; the limit is a setting of the proxy."),
+  502: gettext("It does not reach Artseek. Is it still running?"),
+  504: gettext("Artseek behind it took too long."),
 };
 
 /** Return what a proxy said with a page of its own, in a sentence. */
 export function proxyNotice(status, html) {
   const title = new DOMParser().parseFromString(html, "text/html").title.trim().slice(0, 120);
   const said = title.includes(status) ? title : [status, PHRASES[status] ?? title].join(" ").trim();
-  return [`The proxy in front of Artseek said: ${said}.`, ADVICE[status]].filter(Boolean).join(" ");
+  return [gettext("The proxy in front of Artseek said: %(said)s.", { said }), ADVICE[status]].filter(Boolean).join(" ");
 }
 
 /** Return what an answer of the API holds: `value` is null and `error` says why if it is none; status 0: nothing came. */
@@ -26,7 +28,7 @@ export function readAnswer(status, text) {
   } catch {
     return { ok: false, status, value: null, error: proxyNotice(status, text) };
   }
-  return { ok, status, value, error: ok ? "" : value.detail ?? PHRASES[status] ?? `Artseek answered ${status}.` };
+  return { ok, status, value, error: ok ? "" : value.detail ?? PHRASES[status] ?? gettext("Artseek answered %(status)s.", { status }) };
 }
 
 /** Send a request to the API and read its answer; only an abort throws. */

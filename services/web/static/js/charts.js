@@ -1,6 +1,7 @@
 // Charts: draws what the server put into data-chart. Words come with each point; nothing here is made into HTML.
 
 import * as echarts from "../vendor/echarts-6.1.0.esm.min.js";
+import { number } from "./texts.js";
 
 const PER_ROW = { dots: 62, heat: 34, stack: 34 }; // pixels
 const PER_SERIES = 11; // pixels between the points of one category
@@ -10,7 +11,7 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 const drawn = [];
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-const percent = (value) => `${Number((100 * value).toPrecision(3))} %`;
+const percent = (value) => `${number(Number((100 * value).toPrecision(3)), { maximumSignificantDigits: 3 })} %`;
 
 function colours() {
   return {
@@ -73,7 +74,7 @@ const build = {
       grid: { left: 4, right: 16, top: 42, bottom: 4, containLabel: true },
       legend: legend(spec, look),
       xAxis: axis(look, { type: "time", splitLine: { show: false }, boundaryGap: ["4%", "4%"], ...around(all) }),
-      yAxis: axis(look, { type: "value", min: scaled(all), max: 1 }),
+      yAxis: axis(look, { type: "value", min: scaled(all), max: 1, axisLabel: { formatter: (value) => number(value) } }),
       series: spec.series.flatMap((one, place) => {
         const stroke = look.series[place];
         return [
@@ -98,7 +99,7 @@ const build = {
     return {
       grid: { left: 4, right: 16, top: 36, bottom: 4, containLabel: true },
       legend: legend(spec, look),
-      xAxis: axis(look, { type: "value", min: scaled(spec.series.flatMap((one) => one.points)), max: 1 }),
+      xAxis: axis(look, { type: "value", min: scaled(spec.series.flatMap((one) => one.points)), max: 1, axisLabel: { formatter: (value) => number(value) } }),
       yAxis: axis(look, {
         type: "category", inverse: true, data: spec.categories, splitLine: { show: true },
         axisLabel: { color: look.ink, interval: 0, width: width < 500 ? 110 : 230, overflow: "break", lineHeight: 15 },
@@ -162,7 +163,7 @@ const build = {
         type: "log", min: 10 ** Math.floor(Math.log10(least)), max: 1, name: spec.x_title, nameLocation: "middle", nameGap: 30,
         axisLabel: { formatter: percent },
       }),
-      yAxis: axis(look, { type: "value", min: 0, max: 1, name: spec.y_title, nameTextStyle: { color: look.muted, align: "left" } }),
+      yAxis: axis(look, { type: "value", min: 0, max: 1, axisLabel: { formatter: (value) => number(value) }, name: spec.y_title, nameTextStyle: { color: look.muted, align: "left" } }),
       series: spec.series.flatMap((one, place) => {
         const stroke = look.series[place % look.series.length];
         const points = one.points.filter((point) => point.x > 0);
@@ -183,13 +184,13 @@ const build = {
     return {
       grid: { left: 4, right: 30, top: 36, bottom: 4, containLabel: true },
       legend: legend(spec, look),
-      xAxis: axis(look, { type: "value", axisLabel: { formatter: (value) => `${value} ms` } }),
+      xAxis: axis(look, { type: "value", axisLabel: { formatter: (value) => `${number(value)} ms` } }),
       yAxis: axis(look, {
         type: "category", inverse: true, data: spec.categories, splitLine: { show: false },
         axisLabel: { color: look.ink, interval: 0, width: width < 500 ? 110 : 230, overflow: "break", lineHeight: 15 },
       }),
       series: spec.series.map((one, place) => ({
-        type: "bar", stack: "all", name: one.name, color: look.stages[one.name] ?? look.series[place], barMaxWidth: 16,
+        type: "bar", stack: "all", name: one.name, color: look.stages[one.stage] ?? look.series[place], barMaxWidth: 16,
         data: one.points.map((point) => point.y),
       })),
       told: spec.series.map((one, place) => [place, one.points]),

@@ -3,6 +3,7 @@
 import { ask, isFinal, pause, readAnswer } from "./answers.js";
 import { kindPassedOver, watchChoice, watchDrops } from "./files.js";
 import "./lightbox.js";
+import { gettext, number } from "./texts.js";
 
 const MAX_FILES = 64; // of a request
 const form = document.getElementById("upload");
@@ -45,10 +46,10 @@ async function uploadQueue() {
   await followJobs(tally);
   const passedOver = [...upload.passedOver].sort();
   Object.assign(upload, { queue: [], running: false, passedOver: new Map() });
-  const counts = [`${tally.added} added`];
-  if (tally.duplicates) counts.push(`${tally.duplicates} already there`);
-  if (tally.rejected) counts.push(`${tally.rejected} not taken`);
-  if (passedOver.length) counts.push(`passed over: ${passedOver.map(([kind, count]) => `${count} ${kind}`).join(", ")}`);
+  const counts = [gettext("%(count)s added", { count: number(tally.added) })];
+  if (tally.duplicates) counts.push(gettext("%(count)s already there", { count: number(tally.duplicates) }));
+  if (tally.rejected) counts.push(gettext("%(count)s not taken", { count: number(tally.rejected) }));
+  if (passedOver.length) counts.push(gettext("passed over: %(files)s", { files: passedOver.map(([kind, count]) => `${number(count)} ${kind}`).join(", ") }));
   bar.value = bar.max;
   text.textContent = tally.error ? `${tally.error} (${counts.join(", ")})` : counts.join(", ");
   if (tally.added) await refreshPage();
@@ -62,7 +63,7 @@ function nextBatch(tally) {
   while (upload.queue.length && batch.length < MAX_FILES) {
     const { file, label, keepLabels } = upload.queue[0];
     if (file.size > largest) {
-      addRefusal(tally, { name: file.name, reason: `the file has ${file.size.toLocaleString("en")} bytes, at most ${largest.toLocaleString("en")} are taken` });
+      addRefusal(tally, { name: file.name, reason: gettext("the file has %(size)s bytes, at most %(most)s are taken", { size: number(file.size), most: number(largest) }) });
     } else {
       room -= file.size + 1024;
       const isAlike = label === batch[0]?.label && keepLabels === batch[0]?.keepLabels;
@@ -95,7 +96,7 @@ function sendBatch(batch, tally) {
   request.open("POST", form.dataset.url);
   request.upload.addEventListener("progress", (event) => {
     const share = event.lengthComputable ? event.loaded / event.total : 0;
-    showProgress(tally, "Sending", tally.sent + share * batch.length);
+    showProgress(tally, "sending", tally.sent + share * batch.length);
   });
   return new Promise((resolve) => {
     request.addEventListener("loadend", () => {
@@ -118,7 +119,7 @@ function sendBatch(batch, tally) {
 /** Wait for some seconds, because the service takes no more from us just now. */
 async function wait(seconds) {
   for (let left = seconds; left > 0; left -= 1) {
-    text.textContent = `Artseek takes no more just now; on in ${left} s`;
+    text.textContent = gettext("Artseek takes no more just now; on in %(seconds)s s", { seconds: left });
     await pause(1000);
   }
 }
@@ -143,7 +144,7 @@ async function followJobs(tally) {
       answer.rejected.forEach((item) => addRefusal(tally, item));
     }
     const finished = tally.jobs.reduce((sum, job) => sum + job.finished, 0);
-    showProgress(tally, "Adding", finished);
+    showProgress(tally, "adding", finished);
     await pause(delay);
     delay = Math.min(1000, delay * 1.2);
   }
@@ -153,8 +154,9 @@ async function followJobs(tally) {
 function showProgress(tally, action, done) {
   const total = Math.max(1, tally.sent + tally.sending + upload.queue.length);
   bar.max = 2 * total;
-  bar.value = action === "Adding" ? total + done : done;
-  const message = `${action} ${Math.floor(done)} of ${total}`;
+  bar.value = action === "adding" ? total + done : done;
+  const values = { done: number(Math.floor(done)), total: number(total) };
+  const message = action === "adding" ? gettext("Adding %(done)s of %(total)s", values) : gettext("Sending %(done)s of %(total)s", values);
   if (text.textContent !== message) text.textContent = message;
 }
 
@@ -206,11 +208,11 @@ confirm.addEventListener("close", async () => {
   const button = deleteButton;
   if (confirm.returnValue !== "delete" || !button) return;
   button.disabled = true;
-  button.textContent = "Deleting…";
+  button.textContent = gettext("Deleting…");
   const { status, error } = await ask(button.dataset.delete, { method: "DELETE" });
   if (error && status !== 404) {
     button.disabled = false;
-    button.textContent = "Delete";
+    button.textContent = gettext("Delete");
     problem.textContent = error;
     confirm.showModal();
     return;

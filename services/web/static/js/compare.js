@@ -1,5 +1,7 @@
 // The dialog that lays a hit over the query: side by side, by a slider, or in turn; keys work too.
 
+import { number } from "./texts.js";
+
 const dialog = document.getElementById("comparison");
 const slider = document.getElementById("comparison-share");
 const blink = document.getElementById("comparison-blink");
@@ -93,7 +95,7 @@ dialog.addEventListener("close", () => {
  * `region` of a hit is x, y, width and height of what it was found by, if any.
  */
 export function showComparison({ query, hit, proof }) {
-  dialog.querySelector("[data-inliers]").textContent = proof.inliers.toLocaleString("en");
+  dialog.querySelector("[data-inliers]").textContent = number(proof.inliers);
   dialog.querySelector("[data-mirrored]").hidden = !proof.mirrored;
   document.getElementById("comparison-names").textContent = [query.name, hit.name].filter(Boolean).join(" · ");
   const map = query.source ? mapping(proof.polygon, proof.query_polygon) : null;

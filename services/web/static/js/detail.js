@@ -1,5 +1,7 @@
 // The dialog in which a rectangle is drawn on a picture: by mouse, finger or keyboard.
 
+import { gettext } from "./texts.js";
+
 const dialog = document.getElementById("detail");
 const canvas = document.getElementById("detail-canvas");
 const picture = document.getElementById("detail-picture");
@@ -22,7 +24,8 @@ function take(left, top, width, height) {
   box = [clamp(left, 0, size[0] - wide), clamp(top, 0, size[1] - high), wide, high].map(Math.round);
   const part = (value, side) => `${(100 * value) / size[side]}%`;
   Object.assign(frame.style, { left: part(box[0], 0), top: part(box[1], 1), width: part(box[2], 0), height: part(box[3], 1) });
-  told.textContent = `${box[2]} × ${box[3]} pixels at ${box[0]}, ${box[1]} of ${size[0]} × ${size[1]}`;
+  const [x, y, w, h] = box;
+  told.textContent = gettext("%(width)s × %(height)s pixels at %(left)s, %(top)s of %(all_width)s × %(all_height)s", { width: w, height: h, left: x, top: y, all_width: size[0], all_height: size[1] });
 }
 
 /** Return where a pointer is, in pixels of the original. */

@@ -1,6 +1,7 @@
 // The page of duplicates: judging pairs, the share that a threshold leaves, comparing, merging.
 
 import { ask, isFinal, pause } from "./answers.js";
+import { fixed, gettext, ngettext } from "./texts.js";
 
 const main = document.getElementById("duplicates");
 const { groups, api, proof, verdicts, merging: mergeUrl, large, job } = main.dataset;
@@ -36,13 +37,18 @@ const line = by("share");
 let share = line ? JSON.parse(line.dataset.share) : null;
 let settling = null;
 
-const percent = (value) => (value > 0.995 && value < 1 ? (100 * value).toFixed(1) : Math.round(100 * value));
+const percent = (value) => (value > 0.995 && value < 1 ? fixed(100 * value, 1) : fixed(100 * value, 0));
 
 function tellShare() {
-  const pairs = `${share.pairs.toLocaleString("en")} pair${share.pairs === 1 ? " is" : "s are"} shown.`;
+  const pairs = ngettext("%(count)s pair is shown.", "%(count)s pairs are shown.", share.pairs);
   const sure = share.share === null
-    ? "Judge some, and this says what share of them are duplicates."
-    : `${percent(share.share)} % of them are duplicates: ${percent(share.low)} to ${percent(share.high)} %, with ${Math.round(100 * share.confidence)} % certainty, by ${share.judged === 1 ? "a pair that was" : `${share.judged.toLocaleString("en")} pairs that were`} judged.`;
+    ? gettext("Judge some, and this says what share of them are duplicates.")
+    : ngettext(
+      "%(share)s %% of them are duplicates: %(low)s to %(high)s %%, with %(confidence)s %% certainty, by a pair that was judged.",
+      "%(share)s %% of them are duplicates: %(low)s to %(high)s %%, with %(confidence)s %% certainty, by %(count)s pairs that were judged.",
+      share.judged,
+      { share: percent(share.share), low: percent(share.low), high: percent(share.high), confidence: Math.round(100 * share.confidence) },
+    );
   line.textContent = `${pairs} ${sure}`;
   if (by("judge-open")) by("judge-open").disabled = !share.next;
 }
@@ -61,7 +67,7 @@ async function readShare() {
 if (slider) {
   tellShare();
   slider.addEventListener("input", () => {
-    by("threshold-shown").textContent = Number(slider.value).toFixed(2);
+    by("threshold-shown").textContent = fixed(Number(slider.value), 2);
     clearTimeout(settling);
     settling = setTimeout(async () => { by("problem").textContent = await readShare(); }, SETTLED_MS);
   });
@@ -120,7 +126,7 @@ if (judging) {
     judge(verdict);
   });
   judging.addEventListener("close", () => {
-    if (judged) by("status").textContent = `${judged} judged. Load the page again to see the groups without what is not the same.`;
+    if (judged) by("status").textContent = ngettext("%(count)s judged. Load the page again to see the groups without what is not the same.", "%(count)s judged. Load the page again to see the groups without what is not the same.", judged);
   });
 }
 
@@ -149,7 +155,7 @@ async function notTheSame(work) {
     error ||= sent.error;
   }
   if (!error) work.remove();
-  settle(group, error, `${work.dataset.name} is not shown with the others again.`);
+  settle(group, error, gettext("%(name)s is not shown with the others again.", { name: work.dataset.name }));
   if (!error && slider) readShare();
 }
 
@@ -157,7 +163,7 @@ async function compare(work) {
   const { showComparison } = await import("./compare.js");
   const kept = work.closest(".duplicates-group").querySelector(".work");
   const found = await send(proof, { a: Number(kept.dataset.id), b: Number(work.dataset.id) });
-  const error = found.ok && !found.value.same ? `These are told to be the same by their pixels: ${found.value.reason}.` : found.error;
+  const error = found.ok && !found.value.same ? gettext("These are told to be the same by their pixels: %(reason)s.", { reason: found.value.reason }) : found.error;
   by("problem").textContent = error;
   if (error) return;
   const picture = ({ dataset }) => ({
@@ -183,7 +189,10 @@ async function merge(group, trash) {
   busy(group);
   const sent = await send(mergeUrl, { keep, others: others.map((work) => Number(work.dataset.id)), trash });
   if (sent.ok && trash) others.forEach((work) => work.remove());
-  settle(group, sent.error, `${kept.dataset.name} has all that was known of the others${trash ? ", which are on their way to the trash" : ""}.`);
+  const { name } = kept.dataset;
+  settle(group, sent.error, trash
+    ? gettext("%(name)s has all that was known of the others, which are on their way to the trash.", { name })
+    : gettext("%(name)s has all that was known of the others.", { name }));
 }
 
 merging?.addEventListener("close", () => {

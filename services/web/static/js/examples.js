@@ -1,5 +1,7 @@
 // Images that are marked as examples, for and against: what is marked, and what the search on the page was made with.
 
+import { ngettext } from "./texts.js";
+
 const bar = document.getElementById("marked");
 
 /** Watch the marks of the images shown; `search` is called when a search with them is wanted. */
@@ -25,7 +27,7 @@ export function watchExamples(form, search) {
     const changed = JSON.stringify([...now].sort()) !== JSON.stringify([...searched].sort());
     const count = new Set(now.map(([, value]) => value)).size;
     bar.hidden = !changed;
-    const text = count === 1 ? "1 image is an example." : `${count} images are examples.`;
+    const text = ngettext("%(count)s image is an example.", "%(count)s images are examples.", count);
     if (changed && bar.firstElementChild.textContent !== text) bar.firstElementChild.textContent = text;
   }
 

@@ -1,5 +1,6 @@
 // The lightbox: shows an original on a dark ground; arrow keys turn to other images, Escape closes it.
 
+import { gettext } from "./texts.js";
 import { zoom } from "./zoom.js";
 
 const box = document.getElementById("lightbox");
@@ -21,7 +22,7 @@ function show(link) {
   picture.src = preview ?? link.href;
   picture.alt = name;
   box.querySelector(".title").textContent = name;
-  box.querySelector(".facts").textContent = [score && `score ${score}`, label || "no label", size].filter(Boolean).join(" · ");
+  box.querySelector(".facts").textContent = [score && gettext("score %(score)s", { score }), label || gettext("no label"), size].filter(Boolean).join(" · ");
   box.querySelector(".more").href = more;
   box.querySelector(".original").href = link.href;
   box.querySelector(".original").hidden = !link.href.endsWith("/original");

@@ -1,5 +1,7 @@
 // Further hits of a search: they come when the end of those shown comes near, or when they are asked for.
 
+import { gettext } from "./texts.js";
+
 const NEAR = "300px"; // of the end
 const BEYOND = 8; // pixels: the page itself scrolls to where the results begin
 
@@ -24,14 +26,14 @@ export function watchMore(results, ask, took) {
     if (loading) return;
     loading = true;
     asked.setAttribute("aria-disabled", "true");
-    asked.textContent = "Loading…";
+    asked.textContent = gettext("Loading…");
     const before = results.firstElementChild;
     const section = await ask(asked.dataset.k);
     loading = false;
     if (results.firstElementChild !== before || !asked.isConnected || isReplaced()) return;
     if (!section) {
       asked.removeAttribute("aria-disabled");
-      asked.textContent = "Show more: the last try failed";
+      asked.textContent = gettext("Show more: the last try failed");
       scrolled = isAwaited = false;
       return;
     }

@@ -1,6 +1,7 @@
 // The form of the quality page: starts an evaluation, shows its progress and cancels it. The address keeps the job.
 
 import { ask, isFinal, pause } from "./answers.js";
+import { gettext, number } from "./texts.js";
 
 const form = document.getElementById("judge");
 
@@ -54,15 +55,15 @@ function start() {
       try {
         body.grid = JSON.parse(grid.value);
       } catch (error) {
-        showGridProblem(`The grid is not JSON: ${error.message}`);
+        showGridProblem(gettext("The grid is not JSON: %(message)s", { message: error.message }));
         return;
       }
     }
-    showStart("Sent…");
+    showStart(gettext("Sent…"));
     const { ok, value, error } = await ask(form.dataset.url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
     if (!ok) {
       const gridError = value?.errors?.find((found) => found.field === "body.grid");
-      showEnd(gridError ? "Not begun: there is something wrong with the grid." : error);
+      showEnd(gridError ? gettext("Not begun: there is something wrong with the grid.") : error);
       if (gridError) showGridProblem(gridError.message);
       return;
     }
@@ -100,7 +101,7 @@ function start() {
     cancel.hidden = false;
     cancel.onclick = async () => {
       cancel.disabled = true;
-      text.textContent = "Cancelling…";
+      text.textContent = gettext("Cancelling…");
       await fetch(url, { method: "DELETE" }).catch(() => { cancel.disabled = false; });
     };
     for (let delay = 150; ; delay = Math.min(1000, delay * 1.2)) {
@@ -127,17 +128,19 @@ function start() {
       bar.max = answer.total;
       bar.value = answer.finished;
     }
-    const message = answer.total ? `${answer.finished.toLocaleString("en")} of ${answer.total.toLocaleString("en")} searches` : "Getting the queries ready…";
+    const message = answer.total
+      ? gettext("%(finished)s of %(total)s searches", { finished: number(answer.finished), total: number(answer.total) })
+      : gettext("Getting the queries ready…");
     if (text.textContent !== message) text.textContent = message;
   }
 
   function showResult(answer, job) {
     if (answer.state === "cancelled") {
-      showEnd("Cancelled: nothing of it is left.");
+      showEnd(gettext("Cancelled: nothing of it is left."));
     } else if (answer.rejected.length) {
-      showEnd(`It failed: ${answer.rejected[0].reason}`);
+      showEnd(gettext("It failed: %(reason)s", { reason: answer.rejected[0].reason }));
     } else {
-      showEnd("Done.");
+      showEnd(gettext("Done."));
       bar.max = 1;
       bar.value = 1;
       finished.href = address(form.dataset.page, job);

@@ -8,6 +8,7 @@ import { fileOfAddress, watchChoice, watchDrops, watchPastes } from "./files.js"
 import "./lightbox.js";
 import { watchMore } from "./more.js";
 import "./shortcuts.js";
+import { gettext, ngettext } from "./texts.js";
 
 const results = document.getElementById("results");
 const status = document.getElementById("status");
@@ -109,7 +110,7 @@ function start() {
       const response = await request();
       const seconds = Number(response.headers.get("Retry-After"));
       if (![429, 503].includes(response.status) || !seconds || performance.now() + 1000 * seconds > end) return response;
-      status.textContent = "Artseek has much to do; the search is made again…";
+      status.textContent = gettext("Artseek has much to do; the search is made again…");
       await pause(1000 * seconds);
       signal.throwIfAborted();
     }
@@ -135,7 +136,7 @@ function start() {
     pending = new AbortController();
     const { signal } = pending;
     results.setAttribute("aria-busy", "true");
-    status.textContent = "Searching…";
+    status.textContent = gettext("Searching…");
     let response;
     let html;
     try {
@@ -165,7 +166,7 @@ function start() {
     }
     examples.found();
     status.textContent = section.dataset.summary ?? "";
-    document.title = isNamed && section.dataset.queryName && response.ok ? `More like ${section.dataset.queryName} · Artseek` : "Artseek";
+    document.title = isNamed && section.dataset.queryName && response.ok ? `${gettext("More like %(name)s", { name: section.dataset.queryName })} · Artseek` : "Artseek";
     saveStep();
     const title = document.getElementById("found-title");
     title?.focus({ preventScroll: true });
@@ -214,7 +215,7 @@ function start() {
     if (picture.src.startsWith("blob:") && ![...steps.values()].some((saved) => saved.source === picture.src)) {
       URL.revokeObjectURL(picture.src);
     }
-    showQuery(URL.createObjectURL(file), others.length ? `${file.name} and ${others.length} more` : file.name, others.length > 0);
+    showQuery(URL.createObjectURL(file), others.length ? ngettext("%(name)s and %(count)s more", "%(name)s and %(count)s more", others.length, { name: file.name }) : file.name, others.length > 0);
     search(false, address());
   }
 
@@ -230,7 +231,7 @@ function start() {
     const found = URL.canParse(text) ? new URL(text) : null;
     const own = found?.origin === location.origin && (found.pathname.match(/\/images\/(\d+)\//)?.[1] ?? found.searchParams.get("id"));
     if (own) return searchById(own);
-    if (!found || !["http:", "https:"].includes(found.protocol)) return showNotice("This picture has no address that can be fetched: save it, and drop the file.");
+    if (!found || !["http:", "https:"].includes(found.protocol)) return showNotice(gettext("This picture has no address that can be fetched: save it, and drop the file."));
     beginAnew();
     return search(true, address(null, text));
   }
@@ -245,7 +246,7 @@ function start() {
   /** Let a part of the query picture be chosen, and search for it. */
   async function searchDetail() {
     const shown = await shownQuery();
-    if (!shown) return showNotice("The browser cannot show this format: search by it, and draw on one of the images found.");
+    if (!shown) return showNotice(gettext("The browser cannot show this format: search by it, and draw on one of the images found."));
     return askForDetail({ ...shown, name: picture.alt, shown: form.elements.box.value }, (box) => {
       setBox(box);
       searchAgain();
@@ -281,12 +282,12 @@ function start() {
     else if (event.target !== input) searchAgain();
   });
   watchDrops(document.getElementById("drop"), (files, hasFolder) => {
-    if (hasFolder && files.length !== 1) showNotice("A search takes some pictures, and no folder. Drop folders on the page of a collection to add them to it.");
+    if (hasFolder && files.length !== 1) showNotice(gettext("A search takes some pictures, and no folder. Drop folders on the page of a collection to add them to it."));
     else if (files.length) searchByFile(files);
   }, searchByAddress);
   watchPastes(searchByFile, (text) => {
     if (/^https?:\/\/\S+$/.test(text.trim())) searchByAddress(text.trim());
-    else showNotice("The clipboard holds no picture, and no address of one. Copy an image or its address.");
+    else showNotice(gettext("The clipboard holds no picture, and no address of one. Copy an image or its address."));
   });
   document.getElementById("by-address").addEventListener("submit", (event) => {
     event.preventDefault();

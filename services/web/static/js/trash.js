@@ -1,6 +1,7 @@
 // The page of a trash: restores images, and removes them for good.
 
 import { runJob } from "./answers.js";
+import { gettext } from "./texts.js";
 
 const confirm = document.getElementById("confirm");
 const problem = document.getElementById("trash-problem");
@@ -26,7 +27,7 @@ async function act(works, doing, done, run) {
 document.addEventListener("click", (event) => {
   const restore = event.target.closest("[data-restore]");
   if (restore) {
-    act([restore.closest(".work")], "Restoring…", "Restored.", () => runJob(restore.dataset.restore));
+    act([restore.closest(".work")], gettext("Restoring…"), gettext("Restored."), () => runJob(restore.dataset.restore));
     return;
   }
   const purge = event.target.closest("[data-purge]");
@@ -42,5 +43,5 @@ confirm.addEventListener("close", () => {
   const ids = asked.dataset.purge.split(",").map(Number);
   const works = ids.map((id) => document.querySelector(`#trash .work[data-id="${id}"]`)).filter(Boolean);
   const url = document.getElementById("trash").dataset.delete;
-  act(works, "Removing…", "Removed.", () => runJob(url, { ids, from_trash: true }));
+  act(works, gettext("Removing…"), gettext("Removed."), () => runJob(url, { ids, from_trash: true }));
 });

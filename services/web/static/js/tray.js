@@ -3,6 +3,7 @@
 import { ask, runJob } from "./answers.js";
 import "./shortcuts.js";
 import { tick, ticked, watchTicks } from "./ticks.js";
+import { fixed, gettext, ngettext, number } from "./texts.js";
 
 const AT_ONCE = 500; // images of a look-up
 const by = (id) => document.getElementById(id);
@@ -13,7 +14,6 @@ const { collection } = tray.dataset;
 const boxes = () => [...document.querySelectorAll("input[data-tick]")];
 const send = (method, url, value) =>
   ask(url, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) });
-const images = (count) => `${count.toLocaleString("en")} image${count === 1 ? "" : "s"}`;
 let last = null; // the box that was ticked or unticked last: from it a range goes
 
 document.documentElement.classList.add("scripted");
@@ -29,11 +29,11 @@ function show() {
   }
   const count = ticked(collection).size;
   tray.hidden = !count && !elsewhere.size;
-  by("tray-count").textContent = count ? `${images(count)} ticked` : "";
+  by("tray-count").textContent = count ? ngettext("%(count)s image ticked", "%(count)s images ticked", count) : "";
   for (const button of tray.querySelectorAll("button")) button.hidden = !count;
   by("tray-others").replaceChildren(...[...elsewhere].sort().map((name) => Object.assign(document.createElement("a"), {
     href: `${tray.dataset.collections}/${name}`,
-    textContent: `${ticked(name).size.toLocaleString("en")} in ${name}`,
+    textContent: gettext("%(count)s in %(name)s", { count: number(ticked(name).size), name }),
   })));
 }
 
@@ -53,7 +53,8 @@ function change(box, isRange) {
 function tickAll(name, some, isOn) {
   const refused = tick(name, some.map((box) => Number(box.value)), isOn, limits.ticked);
   const count = ticked(name).size;
-  tell(`${images(count)} of ${name} ticked.${refused ? ` No more than ${limits.ticked.toLocaleString("en")} can be.` : ""}`);
+  const told = ngettext("%(count)s image of %(name)s ticked.", "%(count)s images of %(name)s ticked.", count, { name });
+  tell(refused ? `${told} ${gettext("No more than %(most)s can be.", { most: number(limits.ticked) })}` : told);
 }
 
 document.addEventListener("click", (event) => {
@@ -62,7 +63,7 @@ document.addEventListener("click", (event) => {
   else if (event.target.closest("[data-tick-all]")) tickAll(collection, boxes(), true);
   else if (event.target.closest("[data-untick-all]")) {
     tick(collection, [...ticked(collection)], false);
-    tell("No image is ticked.");
+    tell(gettext("No image is ticked."));
     if (dialog.open) dialog.close();
     else by("main").focus();
   }
@@ -75,7 +76,7 @@ document.addEventListener("submit", (event) => {
   const ids = [...ticked(collection)];
   if (atMost && ids.length > Number(atMost)) {
     event.preventDefault();
-    fail(`A link shows at most ${images(Number(atMost))}: untick some.`);
+    fail(ngettext("A link shows at most %(count)s image: untick some.", "A link shows at most %(count)s images: untick some.", Number(atMost)));
     return;
   }
   event.target.append(...ids.filter((id) => !own.has(id)).map((id) => {
@@ -106,18 +107,18 @@ function listed(id) {
   const item = document.createElement("li");
   item.dataset.id = id;
   const link = Object.assign(document.createElement("a"), { href: `${tray.dataset.collections}/${collection}/images/${id}` });
-  const picture = { src: `${tray.dataset.images}/${id}/thumbnail`, alt: `Image ${id}`, width: 256, height: 256, loading: "lazy", decoding: "async" };
+  const picture = { src: `${tray.dataset.images}/${id}/thumbnail`, alt: gettext("Image %(id)s", { id }), width: 256, height: 256, loading: "lazy", decoding: "async" };
   link.append(Object.assign(document.createElement("img"), picture));
   const name = Object.assign(document.createElement("span"), { className: "name" });
-  const remove = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: "Untick" });
-  remove.ariaLabel = `Untick image ${id}`;
+  const remove = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: gettext("Untick") });
+  remove.ariaLabel = gettext("Untick image %(id)s", { id });
   item.append(link, name, remove);
   return item;
 }
 
 function count() {
   const { size } = ticked(collection);
-  by("ticked-count").textContent = size.toLocaleString("en");
+  by("ticked-count").textContent = number(size);
   const isFew = size <= limits.address;
   by("ticked-address-row").hidden = !isFew;
   by("ticked-too-many").hidden = isFew;
@@ -139,8 +140,8 @@ async function lookUp() {
     gone += found.value.gone.length;
     if (found.value.gone.length) untick(found.value.gone);
   }
-  if (gone) say(`${images(gone)} ${gone === 1 ? "is" : "are"} not in the collection any more.`);
-  if (by("ticked-bytes")) by("ticked-bytes").textContent = `, ${(bytes / 1e6).toFixed(1)} MB`;
+  if (gone) say(ngettext("%(count)s image is not in the collection any more.", "%(count)s images are not in the collection any more.", gone));
+  if (by("ticked-bytes")) by("ticked-bytes").textContent = `, ${fixed(bytes / 1e6, 1)} MB`;
   return "";
 }
 
@@ -149,7 +150,7 @@ function describe({ id, name, labels }) {
   if (!item) return;
   item.querySelector("img").alt = name;
   item.querySelector(".name").textContent = [name, ...labels].join(" · ");
-  item.querySelector("button").ariaLabel = `Untick ${name}`;
+  item.querySelector("button").ariaLabel = gettext("Untick %(name)s", { name });
 }
 
 function untick(ids) {
@@ -201,7 +202,7 @@ by("ticked-copy").addEventListener("click", async () => {
   const address = by("ticked-address");
   address.select();
   const isCopied = await navigator.clipboard?.writeText(address.value).then(() => true, () => false); // none without TLS
-  say(isCopied ? "The address is copied." : "The address is marked: copy it with the keys of your system.");
+  say(isCopied ? gettext("The address is copied.") : gettext("The address is marked: copy it with the keys of your system."));
 });
 
 dialog.addEventListener("click", (event) => {
@@ -209,7 +210,7 @@ dialog.addEventListener("click", (event) => {
   if (!mark) return;
   const ids = [...ticked(collection)];
   if (ids.length > limits.examples) {
-    fail(`At most ${limits.examples} images are examples of a search: untick some.`);
+    fail(gettext("At most %(count)s images are examples of a search: untick some.", { count: number(limits.examples) }));
     return;
   }
   dialog.close();
@@ -226,7 +227,7 @@ by("ticked-label")?.addEventListener("submit", (event) => {
   event.preventDefault();
   const label = event.target.elements.label.value.trim();
   if (!label) return;
-  act("Setting the label…", async () => {
+  act(gettext("Setting the label…"), async () => {
     const ids = [...ticked(collection)];
     const { error } = await send("PATCH", event.target.dataset.url, { ids, labels: [label] });
     if (error) return { error };
@@ -236,19 +237,19 @@ by("ticked-label")?.addEventListener("submit", (event) => {
       shown.textContent = shown.title = label;
       shown.classList.remove("none");
     }
-    return { error: await lookUp(), done: `${images(ids.length)} ${ids.length === 1 ? "has" : "have"} the label ${label}.` };
+    return { error: await lookUp(), done: ngettext("%(count)s image has the label %(label)s.", "%(count)s images have the label %(label)s.", ids.length, { label }) };
   });
 });
 
 const confirm = by("ticked-confirm");
 by("ticked-delete")?.addEventListener("click", () => {
-  by("ticked-confirm-title").textContent = `Delete ${images(ticked(collection).size)}?`;
+  by("ticked-confirm-title").textContent = ngettext("Delete %(count)s image?", "Delete %(count)s images?", ticked(collection).size);
   confirm.returnValue = "";
   confirm.showModal();
 });
 confirm?.addEventListener("close", () => {
   if (confirm.returnValue !== "delete") return;
-  act("Deleting…", async () => {
+  act(gettext("Deleting…"), async () => {
     const ids = [...ticked(collection)];
     const error = await runJob(tray.dataset.deletion, { ids });
     if (error) return { error };
@@ -258,6 +259,6 @@ confirm?.addEventListener("close", () => {
     untick(ids);
     by("main").focus();
     document.dispatchEvent(new CustomEvent("artseek:deleted"));
-    return { error: "", done: `${images(ids.length)} ${ids.length === 1 ? "was" : "were"} moved to the trash.` };
+    return { error: "", done: ngettext("%(count)s image was moved to the trash.", "%(count)s images were moved to the trash.", ids.length) };
   });
 });

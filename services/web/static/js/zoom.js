@@ -1,5 +1,7 @@
 // Zoom: the full picture in a dialog, first from its derivative, then from tiles of the original, as far as one goes in.
 
+import { gettext } from "./texts.js";
+
 const dialog = document.getElementById("zoom");
 const said = document.getElementById("zoom-said");
 const TILE = 2048; // pixels of a side, as shared/images/tiles.py cuts them
@@ -58,7 +60,7 @@ export async function zoom(image) {
   try {
     await loaded();
   } catch {
-    said.textContent = "The viewer could not be loaded. Close it and try again.";
+    said.textContent = gettext("The viewer could not be loaded. Close it and try again.");
     return;
   }
   if (!dialog.open) return;
@@ -75,16 +77,16 @@ export async function zoom(image) {
     tileRetryMax: 4,
   });
   viewer.canvas.setAttribute("role", "group");
-  viewer.canvas.setAttribute("aria-label", `${image.name}: arrow keys move, + and − zoom, 0 shows the whole picture`);
+  viewer.canvas.setAttribute("aria-label", gettext("%(name)s: arrow keys move, + and − zoom, 0 shows the whole picture", { name: image.name }));
   viewer.addHandler("open", () => {
     dialog.dataset.open = "";
     viewer.canvas.focus();
   });
   viewer.addHandler("tile-load-failed", () => {
-    said.textContent = "A part of the full picture cannot be had: it is shown less sharp.";
+    said.textContent = gettext("A part of the full picture cannot be had: it is shown less sharp.");
   });
   viewer.addHandler("open-failed", () => {
-    said.textContent = "The picture cannot be shown. Try again in a while.";
+    said.textContent = gettext("The picture cannot be shown. Try again in a while.");
   });
 }
 

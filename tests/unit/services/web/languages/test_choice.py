@@ -3,7 +3,7 @@
 import pytest
 from babel.messages.catalog import Catalog
 
-from services.web.languages import catalogues, choice
+from services.web.languages import catalogues, choice, is_translated, told, translated
 from services.web.languages.catalogues import ENGLISH, Language, language_of
 from tests.support.gated_web import Door
 
@@ -111,3 +111,19 @@ def test_english_writes_numbers_as_before_and_german_as_germans_do() -> None:
     german = language_of("de", Catalog("de", fuzzy=False))
     assert ENGLISH.number("12,345.60 %") == "12,345.60 %"
     assert german.number("12,345.60 %") == "12.345,60 %"
+
+
+def test_what_other_parts_of_the_program_say_is_known_again() -> None:
+    app = Door().app
+    message = "%(shown)s images are shown, at most %(most)s are edited at once: filter further"
+    many = told(message, shown=12345, most=10000)
+    with app.test_request_context("/", headers={"Accept-Language": "de"}):
+        assert translated("there is no collection 'art'") == "es gibt keine Sammlung 'art'"
+        said = "as many pixels and as full a record, and the largest file: 1,234,567 bytes"
+        assert "1.234.567 Byte" in translated(said)
+        assert translated("nothing of the kind") == "nothing of the kind"
+        assert not is_translated("nothing of the kind")
+        assert translated(many).startswith("12.345 Bilder")
+    with app.test_request_context("/", headers={"Accept-Language": "en"}):
+        assert translated("there is no collection 'art'") == "there is no collection 'art'"
+        assert translated(many).startswith("12,345 images")
