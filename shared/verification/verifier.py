@@ -115,7 +115,8 @@ class Verifier:
                 held.append(HeldOriginals(name, found.sizes))
             if wanted:
                 images += 0 if regions else len(found.held)
-                self._check_replica(embedding_set, found, damage)
+                if not regions:  # of which the query service tells nothing
+                    self._check_replica(embedding_set, found, damage)
         self._on_progress("comparing originals")
         stored = self._originals_check.check(held, damage, complete=complete, only=only)
         self._store_check.evaluations(damage, only=only)
