@@ -46,6 +46,12 @@ def tuning(surveyed: Sample) -> Tuning:
     return tune(surveyed, Goal(seed=1, hashes=12))
 
 
+@pytest.fixture(scope="module")
+def small(surveyed: Sample) -> dict[str, Tuning]:
+    """A tuning of each family with the parameters of `SMALL`."""
+    return {kind: tune(surveyed, Goal(seed=0, **fixed)) for kind, fixed in SMALL.items()}
+
+
 # What it predicts
 
 
@@ -83,9 +89,9 @@ def test_a_sample_of_the_rows_predicts_what_all_of_them_give(kind: str, monkeypa
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_every_trial_predicts_what_its_number_of_probes_gives(
-    kind: str, surveyed: Sample, vectors: FloatArray, queries: FloatArray
+    kind: str, small: dict[str, Tuning], vectors: FloatArray, queries: FloatArray
 ) -> None:
-    tuned = tune(surveyed, Goal(seed=0, **SMALL[kind]))
+    tuned = small[kind]
     assert [trial.probes for trial in tuned.trials] == sorted({trial.probes for trial in tuned.trials})
     for trial in tuned.trials[::4]:
         recall, share = measured(trial.family, vectors, queries, trial.probes)
@@ -147,10 +153,9 @@ def test_what_is_counted_is_bounded_however_many_tables_there_are(
     assert part.candidate_share == pytest.approx(whole.candidate_share, rel=0.15)
 
 
-def test_trials_of_a_family_share_its_arrays(surveyed: Sample) -> None:
-    for fixed in SMALL.values():
-        tried = tune(surveyed, Goal(seed=0, **fixed)).trials
-        assert len({id(array) for trial in tried for array in trial.family.arrays().values()}) <= 4
+def test_trials_of_a_family_share_its_arrays(small: dict[str, Tuning]) -> None:
+    for tuning in small.values():
+        assert len({id(array) for trial in tuning.trials for array in trial.family.arrays().values()}) <= 4
 
 
 # What it chooses
@@ -207,8 +212,8 @@ def expected(tuning: Tuning) -> Trial:
 
 
 @pytest.mark.parametrize("keep_share", [False, True])
-def test_what_cannot_be_had_is_given_up_in_order(surveyed: Sample, keep_share: bool) -> None:  # noqa: FBT001
-    tuning = tune(surveyed, Goal(seed=0, **SMALL["p-stable"]))
+def test_what_cannot_be_had_is_given_up_in_order(small: dict[str, Tuning], keep_share: bool) -> None:  # noqa: FBT001
+    tuning = small["p-stable"]
     shares = sorted(trial.candidate_share for trial in tuning.trials)
     misses = set()
     for recall, lookups, share in itertools.product(
@@ -249,11 +254,11 @@ def test_recall_that_cannot_be_had_is_had_as_far_as_possible(surveyed: Sample) -
     assert kept.misses[0] == "recall"
 
 
-def test_a_fifth_of_the_neighbours_that_may_be_missed_is_left_to_spare(surveyed: Sample) -> None:
+def test_a_fifth_of_the_neighbours_that_may_be_missed_is_left_to_spare(small: dict[str, Tuning]) -> None:
     """Where one within the limits finds as many; else the one that finds the most is taken."""
     assert Goal(seed=0, recall=0.9).survey_recall == pytest.approx(0.92)
     assert Goal(seed=0, recall=1.0).survey_recall == 1.0
-    tuning = tune(surveyed, Goal(seed=0, **SMALL["voronoi"]))
+    tuning = small["voronoi"]
     free = tune_again(tuning, Goal(seed=0, recall=0.9, max_share=1.0, max_lookups=4096, **SMALL["voronoi"]))
     cheaper = [trial for trial in tuning.trials if trial.cost_ms < free.chosen.cost_ms]
     assert free.chosen.recall_lower_bound >= 0.92 > max(trial.recall_lower_bound for trial in cheaper)
