@@ -19,6 +19,7 @@ from shared.storage.kept_queries import KeptQueries
 from shared.storage.trash import Trash
 from shared.verification.verifier import Extent, Verifier
 from tests.support import rows
+from tests.support.deaths import moments
 from tests.support.evaluation_reports import a_report
 from tests.support.eventually import eventually
 from tests.support.indexing import DIM, Died, Parts, parts_of
@@ -102,9 +103,9 @@ def test_a_rename_that_dies_anywhere_shows_the_collection_under_one_name_and_is_
         assert_moved(parts, old, new)
         assert parts.jobs.get(job).outcome.affected == len(LIVE)
         if life == 0:
-            lives += range(1, 1 - left[0], max(1, -left[0] // 20))
+            lives += moments(-left[0], 8)
         old = new
-    assert len(lives) > 15
+    assert len(lives) > 8
 
 
 def test_what_was_sent_to_a_collection_before_it_was_renamed_finds_it(parts: Parts) -> None:
