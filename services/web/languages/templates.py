@@ -3,11 +3,13 @@
 from flask import Flask, Response
 
 from services.web.languages import texts
+from services.web.languages.catalogues import offered
 from services.web.languages.choice import language, others, script_texts
 
 
 def attach(app: Flask) -> None:
     """Let all templates look texts up, and name in all pages what they depend on."""
+    offered()  # which reads the catalogues before somebody waits for a page
     app.jinja_env.add_extension("jinja2.ext.i18n")
     app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]
         _gettext, _ngettext, newstyle=True, pgettext=_pgettext

@@ -98,4 +98,4 @@ def said(error: Exception) -> str:
 
 def is_translated(text: str) -> bool:
     """Return whether `translated` has a text in the language of whoever asks."""
-    return language() is ENGLISH or translated(text) != str(text)
+    return not text or language() is ENGLISH or translated(text) != str(text)

@@ -124,6 +124,13 @@ SAYINGS: Final = (
     saying("the collection %(name)s has no image %(id)s"),
     saying("there is no image %(id)s in any of the collections that are searched: %(names)s"),
     saying("the trash of the collection %(name)s has no image %(id)s"),
+    saying(
+        "its model is %(model)s, version %(version)s, and the search is by %(other)s, version %(other_version)s: "
+        "their embeddings do not compare"
+    ),
+    marked("it has just changed to another model, or was renamed: search again"),
+    marked("the job was cancelled before it was added"),
+    marked("it is too small for windows of it"),
     saying("there is no job %(job)s; jobs are kept for a week"),
     saying("there is no evaluation %(id)s"),
     saying("the collection %(name)s has no evaluation %(id)s"),
