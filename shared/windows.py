@@ -41,6 +41,11 @@ def windows(width: int, height: int) -> list[Window]:
     ]
 
 
+def is_long(width: int, height: int) -> bool:
+    """Return whether a picture is so long that a model sees but a part of it, and its windows show the rest."""
+    return max(width, height) > LONG * min(width, height) and bool(windows(width, height))
+
+
 def written(window: Window) -> str:
     """Return a window as the name of its row says it: x, y, width and height in pixels of the upright original."""
     left, top, right, bottom = window

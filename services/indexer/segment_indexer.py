@@ -25,6 +25,7 @@ from shared.state.outcomes import Outcome
 from shared.storage import layout, segments
 from shared.storage.catalog import EmbeddingSet
 from shared.storage.renames import Rename
+from shared.windows import is_long
 
 _WAIT_S = 5.0  # for a deletion or a merge, while other tasks wait behind this one
 _TUNING_ASKED_S = 30.0  # between two requests to tune a collection that goes on growing
@@ -88,7 +89,7 @@ class SegmentIndexer:
         if fresh:
             self._compaction.segment_added(embedding_set)
         self._ask_for_tuning(embedding_set, state, job_done=job_done)
-        self._ask_for_regions(embedding_set.collection, job_done=job_done)
+        self._ask_for_regions(embedding_set.collection, rows if fresh else None, job_done=job_done)
 
     def _ask_for_tuning(self, embedding_set: EmbeddingSet, state: IndexState, *, job_done: bool) -> None:
         collection = embedding_set.collection
@@ -98,9 +99,11 @@ class SegmentIndexer:
         ):
             self._queue.maintain(collection=collection)
 
-    def _ask_for_regions(self, collection: str, *, job_done: bool) -> None:
-        """Have the new images' windows embedded, where the collection's regions are indexed."""
-        if layout.is_regions(collection) or not self._catalog.is_there(layout.regions_of(collection)):
+    def _ask_for_regions(self, collection: str, rows: pa.RecordBatch | None, *, job_done: bool) -> None:
+        """Have the new images' windows embedded: where the collection's regions are indexed, or an image is long."""
+        if layout.is_regions(collection):
+            return
+        if not (rows is not None and _has_long(rows)) and not self._catalog.is_there(layout.regions_of(collection)):
             return
         if job_done or self._state.locks.once(f"regions:{collection}", seconds=_REGIONS_ASKED_S):
             self._queue.make_regions(collection=collection)
@@ -242,3 +245,9 @@ def _without(outcome: Outcome, labels: Sequence[str | None]) -> Outcome:
     """Return an outcome in which images with these labels are duplicates instead of added."""
     added = Counter(outcome.added) - Counter(label or "" for label in labels)
     return Outcome(dict(added), outcome.duplicates + len(labels), outcome.rejected, damaged=outcome.damaged)
+
+
+def _has_long(rows: pa.RecordBatch) -> bool:
+    """Return whether an image of a segment is long."""
+    sides = zip(rows.column("width").to_pylist(), rows.column("height").to_pylist(), strict=True)
+    return any(is_long(width, height) for width, height in sides)

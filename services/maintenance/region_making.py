@@ -1,12 +1,16 @@
 """Indexes the regions of collections: has the windows embedded of the images that have none, and removes all others.
 
+Those of long pictures are always indexed, since a model sees but the middle of one; those of the others where a
+collection's regions are switched on.
+
 The work is done in turns, so that other tasks get theirs. A turn may die anywhere: what is missing follows from the
 claims. The windows of an image get into one segment, so the first of them stands for all.
 """
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from dataclasses import replace
 from functools import partial
 
 from services.maintenance.dropping import Dropper
@@ -24,8 +28,8 @@ from shared.state import Change, IndexState, Rejection
 from shared.state.locks import LEASE_S, creation_lock, regions_lock
 from shared.state.outcomes import REFUSED, Outcome
 from shared.storage import layout, segments
-from shared.storage.catalog import EmbeddingSet
-from shared.windows import MOST_WINDOWS, windows
+from shared.storage.catalog import EmbeddingSet, WindowsOf
+from shared.windows import MOST_WINDOWS, is_long, windows
 
 _log = logging.getLogger(__name__)
 
@@ -40,17 +44,26 @@ class RegionDuty:
     """Asks for the windows that are missing: of images whose message was lost, or whose windows were."""
 
     name, every_s = "regions", 600.0
+    looked_s = 24 * 3600.0  # between two looks for long pictures in a collection whose regions are not indexed
 
     def __init__(self, clients: WorkerClients) -> None:
         self._catalog, self._jobs, self._queue = clients.catalog, clients.state.jobs, clients.queue
+        self._locks = clients.state.locks
 
     def run(self) -> None:
         """Ask, for each collection whose regions are indexed; or have them follow a collection that was renamed.
 
+        Once a day, ask for each of the others too: it may have long pictures from before their windows were indexed.
+
         Raises:
             Unavailable: A server is away.
         """
-        for name in filter(layout.is_regions, self._catalog.stored_names()):
+        stored = self._catalog.stored_names()
+        for name in stored:
+            if not layout.is_regions(name):
+                if layout.regions_of(name) not in stored and self._locks.once(f"long:{name}", seconds=self.looked_s):
+                    self._queue.make_regions(collection=name)
+                continue
             collection = layout.collection_with(name)
             current = self._catalog.current_name(collection)
             if current == collection:
@@ -75,6 +88,7 @@ class RegionMaker:
     def switch(self, *, job: str, collection: str, on: bool) -> None:
         """Have the regions of a collection indexed from now on, or not any more; the job ends when it is done.
 
+        Where they are not, the windows of long pictures still are: they are made anew when the others are gone.
         The job counts windows. Its rejections say of which images there are none, and why.
 
         Raises:
@@ -83,16 +97,16 @@ class RegionMaker:
         if self._state.jobs.reported(job, 0):
             return
         with self._state.locks.hold(regions_lock(collection), wait_s=LEASE_S + 1):
-            if not on:
+            if on:
+                try:
+                    regions = self._begun(self._catalog.get(collection), "all")
+                except NotFound as error:
+                    self._refuse(job, str(error))
+                    return
+                self._look_again(regions)
+            else:
                 self._state.jobs.report(job, 0, Outcome(affected=self._dropper.drop_regions(collection)))
-                return
-            try:
-                regions = self._begun(self._catalog.get(collection))
-            except NotFound as error:
-                self._refuse(job, str(error))
-                return
-            self._look_again(regions)
-        self._queue.make_regions(collection=collection, job=job)
+        self._queue.make_regions(collection=collection, job=job if on else None)
 
     def make(self, *, collection: str, job: str | None = None) -> None:
         """Take a turn at embedding what windows are missing, and ask for another turn unless none are.
@@ -107,10 +121,14 @@ class RegionMaker:
         with self._state.locks.hold(regions_lock(collection), wait_s=LEASE_S + 1):
             try:
                 active = self._catalog.get(collection)
-                self._catalog.get(layout.regions_of(collection))
+                if job and not self._indexes_all(collection):
+                    self._refuse(job, f"the index of the regions of {collection!r} was removed meanwhile")
+                    return
+                if not self._catalog.is_there(layout.regions_of(collection)) and not self._has_long(active):
+                    return
             except NotFound as error:
                 if job:
-                    self._refuse(job, f"the index of the regions of {collection!r} was removed meanwhile: {error}")
+                    self._refuse(job, str(error))
                 return
             regions = self._begun(active)
             done = self._turn(active, regions, job)
@@ -128,22 +146,55 @@ class RegionMaker:
         failed = tuple(self._state.model_changes.failed(regions.name).values())
         self._state.jobs.report(job, 0, Outcome(affected=self._state.claims.count(regions.name), rejected=failed))
 
-    def _begun(self, active: EmbeddingSet) -> EmbeddingSet:
-        """Return the embedding set of a collection's regions, made anew if there is none of the collection's model."""
+    def _indexes_all(self, collection: str) -> bool:
+        """Return whether the regions of a collection's images are indexed, not those of long ones alone."""
+        try:
+            return self._catalog.get(layout.regions_of(collection)).windows_of == "all"
+        except NotFound:
+            return False
+
+    def _has_long(self, active: EmbeddingSet) -> bool:
+        """Return whether a collection has a long picture; a segment that has none is noted."""
+        self._rebuilder.ensure_restored(active)
+        seen = self._state.region_coverage.all(active.name)
+        for segment, entries in self._unseen(active, seen):
+            if any(is_long(entry.width, entry.height) for entry in entries):
+                return True
+            self._state.region_coverage.add(active.name, segment)
+        return False
+
+    def _begun(self, active: EmbeddingSet, windows_of: WindowsOf | None = None) -> EmbeddingSet:
+        """Return the embedding set of a collection's regions, made anew if there is none of the collection's model.
+
+        It has windows of what is asked for; None: of what it had before, of long pictures if there was none.
+        """
         name, number = layout.regions_of(active.collection), int(time.time())
         try:
             regions = self._catalog.get(name)
         except NotFound:
             pass
         else:
+            windows_of = windows_of or regions.windows_of
             if (regions.model, regions.version) == (active.model, active.version):
                 self._rebuilder.ensure_restored(regions)
-                return regions
+                if regions.windows_of == windows_of:
+                    return regions
+                wider = replace(regions, windows_of=windows_of)
+                self._catalog.put_manifest(wider)
+                self._state.changes.announce(Change(wider.name, "collection"))
+                return wider
             self._dropper.drop_regions(active.collection)
             number = max(number, regions.number + 1)
         with self._state.locks.hold(creation_lock(name), wait_s=LEASE_S):
             # A number that was never used: what is on its way into an earlier set finds that it is gone.
-            made = self._catalog.create(name, model=active.model, version=active.version, dim=active.dim, number=number)
+            made = self._catalog.create(
+                name,
+                model=active.model,
+                version=active.version,
+                dim=active.dim,
+                number=number,
+                windows_of=windows_of or "long",
+            )
             self._state.index_states.set(made.name, IndexState())
         self._state.changes.announce(Change(made.name, "collection"))
         return made
@@ -185,26 +236,30 @@ class RegionMaker:
         """Yield the images without windows, a batch at a time; a segment that has none is noted."""
         covered = self._state.region_coverage.all(regions.name)
         failed = self._state.model_changes.failed(regions.name)
+        has_windows = is_long if regions.windows_of == "long" else windows
+        for segment, entries in self._unseen(active, covered):
+            wanted = [entry for entry in entries if entry.id not in failed and has_windows(entry.width, entry.height)]
+            missing = self._without_windows(regions, wanted)
+            if not missing:
+                self._state.region_coverage.add(regions.name, segment)
+            for start in range(0, len(missing), _BATCH):
+                yield [batch_image(entry) for entry in missing[start : start + _BATCH]]
+
+    def _unseen(self, active: EmbeddingSet, seen: Set[str]) -> Iterator[tuple[str, list[segments.Entry]]]:
+        """Yield each indexed segment of a collection that was not seen, with its images."""
         for segment in self._catalog.segments(active.name):
-            if segment in covered or not self._state.indexed_segments.contains(active.name, segment):
+            if segment in seen or not self._state.indexed_segments.contains(active.name, segment):
                 continue
             try:
                 rows = self._segments.read(active, segment)
             except (Invalid, ObjectNotFound) as error:
                 _log.warning("%s: the images of the segment %s get no windows: %s", active.name, segment, error)
                 continue
-            ids = segments.ids_of(rows).tolist()
-            holders = self._state.claims.holders(active.name, ids)
-            wanted = [
-                segments.entry_of(rows, row)
-                for row, (image_id, holder) in enumerate(zip(ids, holders, strict=True))
-                if holder == segment and image_id not in failed
-            ]
-            missing = self._without_windows(regions, [entry for entry in wanted if windows(entry.width, entry.height)])
-            if not missing:
-                self._state.region_coverage.add(regions.name, segment)
-            for start in range(0, len(missing), _BATCH):
-                yield [batch_image(entry) for entry in missing[start : start + _BATCH]]
+            holders = self._state.claims.holders(active.name, segments.ids_of(rows).tolist())
+            yield (
+                segment,
+                [segments.entry_of(rows, row) for row, holder in enumerate(holders) if holder == segment],
+            )
 
     def _without_windows(self, regions: EmbeddingSet, entries: list[segments.Entry]) -> list[segments.Entry]:
         """Return the images whose first window is in no segment that is indexed."""

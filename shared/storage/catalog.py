@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 from shared.errors import Locked, NotFound, ObjectNotFound
 from shared.storage import layout
@@ -22,6 +23,10 @@ _REPORT = StoredKind("report on an index")
 _WRITES = 8  # at a time: a server waits for its disk, not for its processor
 
 
+WindowsOf = Literal["all", "long"]
+"""Of which images there are windows."""
+
+
 @dataclass(frozen=True)
 class EmbeddingSet:
     """The manifest of an embedding set: what one model version makes of a collection.
@@ -34,6 +39,7 @@ class EmbeddingSet:
         dim: Components of an embedding.
         created: When the collection was created, in seconds since 1970.
         number: Tells the embedding sets of a collection apart; a later set has a larger number.
+        windows_of: Where the rows are windows of a collection's images: of all images, or of long ones alone.
         moving_to: The name that the collection is being given. It counts from the moment on at which a collection of
             that name has this tag.
     """
@@ -45,6 +51,7 @@ class EmbeddingSet:
     dim: int
     created: float
     number: int = 0
+    windows_of: WindowsOf | None = None
     moving_to: str | None = field(default=None, compare=False)
 
     @property
@@ -80,7 +87,16 @@ class Catalog(CollectionNames):
 
     # Manifests
 
-    def create(self, name: str, *, model: str, version: int, dim: int, number: int | None = None) -> EmbeddingSet:
+    def create(
+        self,
+        name: str,
+        *,
+        model: str,
+        version: int,
+        dim: int,
+        number: int | None = None,
+        windows_of: WindowsOf | None = None,
+    ) -> EmbeddingSet:
         """Return the collection's manifest, written now if there is none.
 
         Its first embedding set has a `number` that no other had under the name; None: none had any but by a rename.
@@ -97,7 +113,8 @@ class Catalog(CollectionNames):
                 raise Locked(f"the collection {rename.old!r} is just being renamed to {name!r}") from None
             if number is None:
                 number = layout.number_of(self.first_set_name(name))
-            made = EmbeddingSet(name, secrets.token_hex(4), model, version, dim, time.time(), number)
+            tag = secrets.token_hex(4)
+            made = EmbeddingSet(name, tag, model, version, dim, time.time(), number, windows_of)
             self._write(layout.manifest_key(name), made)
             # Two creators may have met: whoever wrote last is the one everybody reads.
             return self.get(name)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from shared.windows import windows
+from tests.support.eventually import eventually
 from tests.support.pictures import detailed, saved
 from tests.support.stack import Stack
 from tests.support.web_client import SEARCH, Client, File
@@ -118,6 +119,24 @@ def test_the_page_frames_the_region_and_its_form_can_leave_regions_out(client: C
     assert "regions=false" in html.unescape(whole).split('data-address="')[1].split('"')[0]  # its address keeps it
     overview = client.send("GET", f"/collections/{NAME}").body.decode()
     assert f"{38 * COUNT} windows of {COUNT} of the {COUNT} images are indexed" in overview
+
+
+def test_a_piece_of_the_edge_finds_a_long_picture_though_nothing_is_switched_on(client: Client) -> None:
+    name, long = "long-details", detailed(99, 1200, 200)
+    files = [(f"work {number}.png", saved(work(number), "PNG")) for number in range(3)]
+    client.upload(name, [*files, ("scroll.png", saved(long, "PNG"))])
+    edge = ("image", ("edge.png", saved(long.crop((0, 0, 200, 200)), "PNG")))
+
+    def first() -> Any:
+        return client.call(SEARCH, name=name, fields=[edge]).json["hits"][0]
+
+    client.wait_for(name, 4)
+    eventually(lambda: "region" in first())
+    assert (first()["name"], first()["region"]) == ("scroll.png", {"x": 0, "y": 0, "w": 200, "h": 200})
+    assert first()["score"] > 0.99
+    told = client.call(REGIONS, name=name).json
+    assert (told["regions"], told["with_regions"]) == (False, 1)
+    client.call("DELETE /collections/{name}", name=name)
 
 
 def test_api_and_page_switch_and_a_deleted_picture_is_not_found(

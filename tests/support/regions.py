@@ -16,6 +16,7 @@ from tests.support.model_servers import ModelServerProcess
 from tests.support.servers import Servers
 
 SIDES = [(96, 96), (120, 90), (300, 100)]
+LONG = 2  # the remainder of the numbers of long pictures, divided by the number of sides
 
 
 def large_picture(number: int) -> bytes:

@@ -54,7 +54,7 @@ class Windows:
         shape = (max(numbers) + 1, EACH, DIM)
         moves = np.random.default_rng(11).standard_normal(shape) * np.linalg.norm(system.vectors, axis=1).mean() / 5
         self.vectors = (system.vectors[: shape[0], np.newaxis] + moves).astype(np.float32)
-        self.collection = system.catalog.create(NAME, model=model, version=1, dim=DIM)
+        self.collection = system.catalog.create(NAME, model=model, version=1, dim=DIM, windows_of="all")
         system.state.index_states.set(NAME, IndexState())
         for start in range(0, len(self.numbers), 40):
             self._put(f"w{start}", self.numbers[start : start + 40])

@@ -85,8 +85,9 @@ class ReplicaSync:
             raise self._missing(collection) from None
 
     def has_regions(self, collection: str) -> bool:
-        """Return whether the windows of a collection's images are indexed, or are about to be."""
-        return layout.regions_of(collection) in self._in_use
+        """Return whether the windows of all images of a collection are indexed, or are about to be."""
+        windows = self._in_use.get(layout.regions_of(collection))
+        return windows is not None and windows.embedding_set.windows_of == "all"
 
     def windows(self, replica: Replica) -> Replica | None:
         """Return the replica of the windows of the images of a replica, in step; None if its model has made none."""

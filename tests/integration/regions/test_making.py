@@ -8,7 +8,7 @@ from shared.errors import NotFound, Unavailable
 from shared.storage import layout
 from tests.support.deaths import moments
 from tests.support.indexing import Died
-from tests.support.regions import DIGESTS, RegionSystem
+from tests.support.regions import DIGESTS, LONG, SIDES, RegionSystem
 
 
 def test_all_images_get_their_windows_and_the_job_tells_how_many(system: RegionSystem) -> None:
@@ -92,8 +92,48 @@ def test_an_index_of_regions_can_be_tuned_and_holds_all_windows(system: RegionSy
     assert held == {window for windows in system.rows().values() for window in windows}
 
 
+def test_long_pictures_have_windows_wherever_regions_are_not_indexed(system: RegionSystem) -> None:
+    system.add([0, 1])
+    system.line.run()
+    assert system.catalog.stored_names() == ["art"]
+    system.add([2, 3])
+    system.line.run()
+    system.assert_windows([2])
+    assert system.catalog.get("art~regions").windows_of == "long"
+    system.switch(on=True)
+    system.line.run()
+    assert system.jobs.get("regions").done
+    system.assert_windows(range(4))
+    assert system.catalog.get("art~regions").windows_of == "all"
+    system.switch(on=False, job="off")
+    system.line.run()
+    system.assert_windows([2])
+    system.add([4, 5])
+    system.line.run()
+    system.assert_windows([2, 5])
+    system.delete([2])
+    system.line.run()
+    system.assert_windows([5])
+
+
+def test_long_pictures_from_before_get_their_windows(system: RegionSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:  # a version that did not ask
+        older.setattr(system.line, "make_regions", ignored)
+        for numbers in ([0, 1], [2, 3]):
+            system.add(numbers)
+            system.line.run()
+    assert system.catalog.stored_names() == ["art"]
+    system.line.make_regions(collection="art")
+    system.line.run()
+    system.assert_windows([2])
+
+
+def ignored(**_: object) -> None:
+    pass
+
+
 def test_regions_that_are_switched_off_leave_nothing_and_end_a_job_that_makes_them(system: RegionSystem) -> None:
-    system.add(range(20))
+    system.add([number for number in range(20) if number % len(SIDES) != LONG])
     system.line.run()
     before = {stored.key for stored in system.parts.store.list("")}
     keys = set(system.parts.redis.scan_iter(match="*regions*"))
@@ -109,7 +149,8 @@ def test_regions_that_are_switched_off_leave_nothing_and_end_a_job_that_makes_th
     (refusal,) = system.jobs.get("regions").outcome.rejected
     assert "removed meanwhile" in refusal.reason
     assert {stored.key for stored in system.parts.store.list("")} == before
-    left = set(system.parts.redis.scan_iter(match="*regions*")) - keys
+    looked_through = {b"regions:art"}  # for long pictures
+    left = set(system.parts.redis.scan_iter(match="*regions*")) - keys - looked_through
     assert {key for key in left if not key.startswith((b"job", b"sent:", b"once:", b"lock:"))} == set()
     with pytest.raises(NotFound):
         system.catalog.get("art~regions")
