@@ -4,7 +4,9 @@ from contextlib import suppress
 
 import pytest
 
+from services.embedder.embedder import Embedder, Options
 from shared.errors import NotFound, Unavailable
+from shared.images import DirectDecoder
 from shared.storage import layout
 from tests.support.deaths import moments
 from tests.support.indexing import Died
@@ -186,3 +188,31 @@ def test_a_worker_that_dies_at_any_call_leaves_no_window_missing_or_double(syste
         system.line.run()
         assert system.jobs.get(job).done
         system.assert_windows(range(6))
+
+
+def test_an_embedder_that_dies_at_any_call_leaves_no_window_missing_or_double(system: RegionSystem) -> None:
+    system.add(range(4))
+    system.line.run()
+    real, life = system.line.embedder, [1_000_000]
+
+    def embedder(left: list[int]) -> Embedder:
+        options = Options(model=("old", None), decoder=DirectDecoder(), program="test")
+        return Embedder(system.parts.clients(left), options)
+
+    system.line.embedder = embedder(life)
+    system.switch(on=True, job="counted")
+    system.line.run()
+    for moment in moments(1_000_000 - life[0], 10):
+        system.switch(on=False, job=f"off-{moment}")
+        system.line.embedder = embedder([moment])
+        with suppress(Died):
+            system.switch(on=True, job=f"on-{moment}")
+            system.line.run()
+        for key in system.parts.redis.scan_iter(match="lock:*"):  # they free themselves in seconds
+            system.parts.redis.delete(key)
+        system.line.embedder = real
+        system.line.later.clear()
+        system.line.make_regions(collection="art", job=f"on-{moment}")
+        system.line.run()
+        assert system.jobs.get(f"on-{moment}").outcome.rejected == ()
+        system.assert_windows(range(4))
