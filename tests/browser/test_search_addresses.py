@@ -134,6 +134,18 @@ def test_more_hits_do_not_come_in_the_way_of_another_search(page: Page, many: st
     expect(page.locator("#found-title")).to_have_text(f"More like {names[1]}")
 
 
+def test_a_mark_that_is_set_while_more_hits_come_waits_for_its_search(page: Page, many: str) -> None:
+    page.goto(f"/?collection={many}")
+    page.locator("#results [data-more-like-this]").first.click()
+    expect(page.locator(".more-hits")).to_contain_text("12 of 30")
+    with requests_held(page, re.compile(r"/results\?")):
+        page.locator("[data-more-hits]").click()
+        page.locator("#results .work").nth(3).get_by_role("button", name="More like").first.click()
+        expect(page.locator("#marked")).to_contain_text("1 image is an example.")
+    expect(page.locator(".more-hits")).to_contain_text(re.compile("(24|30) of 30"))
+    expect(page.locator("#marked")).to_be_visible()
+
+
 def test_all_collections_of_a_model_are_searched_together(page: Page, many: str, shown: dict[str, bytes]) -> None:
     open_search_page(page)
     page.get_by_label("And all others with its model").check()

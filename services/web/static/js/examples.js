@@ -67,6 +67,8 @@ export function watchExamples(form, search) {
       hold(entries.filter(([name]) => name === "like" || name === "unlike"));
       this.found();
     },
+    /** Show on images that came which are marked; they were found as those before them. */
+    show,
     /** Take note that what is on the page was found with the marks that are held now. */
     found() {
       searched = marks();

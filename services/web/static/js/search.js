@@ -174,13 +174,16 @@ function start() {
     else if (results.getBoundingClientRect().top > innerHeight * 0.6) results.scrollIntoView({ behavior: scrollBehavior() });
   }
 
+  /** Tell whether the address of the page says all that was searched for; else the form does, with its file. */
+  const isAddressed = () => !file || uploads().length > 0;
+
   /** Return the section with more of the results on the page; null if they do not come. */
   async function askForMore(k) {
     pending?.abort();
     pending = new AbortController();
     const { signal } = pending;
     try {
-      const response = await request(!file || uploads().length > 0, location.href, k, signal);
+      const response = await request(isAddressed(), location.href, k, signal);
       const fragment = new DOMParser().parseFromString(await response.text(), "text/html");
       const section = fragment.body.firstElementChild;
       return response.ok && section?.dataset.summary !== undefined ? section : null;
@@ -192,7 +195,8 @@ function start() {
   watchMore(results, askForMore, (section) => {
     status.textContent = section.dataset.summary;
     if (section.dataset.address) history.replaceState(history.state, "", section.dataset.address);
-    examples.found();
+    if (isAddressed()) examples.show(); // images may have been marked since
+    else examples.found();
     saveStep();
   });
 
