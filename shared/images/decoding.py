@@ -155,6 +155,8 @@ def tile(data: File, *, part: Rectangle, shrink: int, limits: Limits = DEFAULT_L
         ImageRefused: see `REASONS`.
     """
     header = _admit(data, limits, page)
+    if header.coding == "jpeg" and not header.fixed_bytes:  # of one scan: row by row, so that none is too large
+        header = replace(header, streams=True)
     box = stored_part(part, header)
     target = -((box[0] - box[2]) // shrink), -((box[1] - box[3]) // shrink)
     return _jpeg(_picture(data, header, _Plan(box, target, is_detail=True), limits)[0])

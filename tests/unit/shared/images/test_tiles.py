@@ -8,6 +8,7 @@ from PIL import Image
 
 from shared.errors import NotFound
 from shared.images import decoding, tiles
+from shared.images.contract import MIB, Limits
 from shared.images.tiles import last_level, part_of
 from tests.support.pictures import saved
 
@@ -47,6 +48,16 @@ def test_the_tiles_of_a_level_are_the_picture_at_its_size(kind: str, monkeypatch
         apart = np.abs(np.asarray(found).astype(int) - np.asarray(wanted).astype(int))
         assert apart.mean() < 2
         assert np.percentile(apart, 99) < 8
+
+
+def test_a_jpeg_that_is_too_large_for_memory_is_cut_at_full_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_LARGE", MIB)
+    lines = np.tile(np.array([[0], [255]], np.uint8), (400, 1000))
+    data = saved(Image.fromarray(lines), "JPEG", quality=95)
+    limits = Limits(max_memory=2 * MIB, max_pixels=10**9)
+    sharp = np.asarray(Image.open(io.BytesIO(decoding.tile(data, part=(600, 300, 900, 500), shrink=1, limits=limits))))
+    assert sharp.shape[:2] == (200, 300)
+    assert sharp.std() > 100
 
 
 def test_tiles_are_upright_and_in_srgb() -> None:
