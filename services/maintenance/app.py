@@ -7,6 +7,7 @@ from services.maintenance.daily_verification import DailyVerification
 from services.maintenance.job_sweeper import JobSweeper
 from services.maintenance.kept_query_tidying import KeptQueryDuty
 from services.maintenance.maintenance import Maintenance
+from services.maintenance.mapping import MapDuty
 from services.maintenance.orphan_collecting import OrphanDuty
 from services.maintenance.record_tidying import RecordDuty
 from services.maintenance.region_making import RegionDuty
@@ -26,6 +27,7 @@ from shared.messaging.task_queue import (
     DROP_COLLECTION,
     MAINTAIN,
     MAKE_REGIONS,
+    MAP,
     PURGE,
     REBUILD,
     RELABEL_IMAGES,
@@ -77,6 +79,7 @@ def _start_schedule(**_: object) -> None:
         OrphanDuty(clients.queue),
         VerificationDuty(clients.queue),
         RecordDuty(clients, clients.queue),
+        MapDuty(clients),
         AuditDuty(clients.store, days=_settings.audit_days),
         KeptQueryDuty(clients.store, days=_settings.kept_query_days),
     ]
@@ -115,6 +118,12 @@ def rebuild(*, collection: str, job: str | None = None, fit: bool = False) -> No
 def compact(*, collection: str, job: str | None = None) -> None:
     """Merge a collection's segments."""
     maintenance().compactor.compact(collection=_current_name(collection), job=job)
+
+
+@task(app, MAP, give_up=_give_up)
+def make_map(*, collection: str, job: str, anew: bool = False) -> None:
+    """Make the map of a collection, or bring it up to its images."""
+    maintenance().mapper.map(collection=_current_name(collection), job=job, anew=anew)
 
 
 @task(app, CHANGE_MODEL, give_up=_give_up)

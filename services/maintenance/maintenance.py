@@ -9,6 +9,7 @@ from services.maintenance.compaction import Compactor
 from services.maintenance.dropping import Dropper
 from services.maintenance.exclusive_access import ExclusiveAccess
 from services.maintenance.generation_builder import GenerationBuilder
+from services.maintenance.mapping import Mapper
 from services.maintenance.model_change import ModelChanger
 from services.maintenance.orphan_collecting import OrphanCollector
 from services.maintenance.purging import Purger
@@ -46,6 +47,7 @@ class Maintenance:
     orphan_collector: OrphanCollector
     relabeller: Relabeller
     record_tidier: RecordTidier
+    mapper: Mapper
 
     @classmethod
     def of(
@@ -84,4 +86,5 @@ class Maintenance:
             orphan_collector=OrphanCollector(clients, originals, grace_h=orphan_hours),
             relabeller=Relabeller(clients, generations, access),
             record_tidier=RecordTidier(clients),
+            mapper=Mapper(clients, access),
         )

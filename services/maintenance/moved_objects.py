@@ -12,7 +12,7 @@ from shared.storage.object_store import StoredObject
 from shared.storage.renames import Rename
 
 _THREADS = 8
-_OF_SETS = (layout.segments_prefix, layout.tombstones_prefix, layout.indexes_prefix)
+_OF_SETS = (layout.segments_prefix, layout.tombstones_prefix, layout.indexes_prefix, layout.maps_prefix)
 
 
 class MovedObjects:
@@ -24,7 +24,7 @@ class MovedObjects:
     def copy_set(self, rename: Rename) -> None:
         """Make the objects of the new embedding set what those of the old one are."""
         # Tombstones last: an image that is deleted meanwhile must not come back.
-        for prefix_of in (layout.indexes_prefix, layout.segments_prefix, layout.tombstones_prefix):
+        for prefix_of in (layout.indexes_prefix, layout.maps_prefix, layout.segments_prefix, layout.tombstones_prefix):
             self._mirror(prefix_of(rename.old_set), prefix_of(rename.new_set))
 
     def copy_records(self, rename: Rename) -> None:
@@ -73,6 +73,7 @@ class MovedObjects:
             layout.tombstones_prefix(rename.old_set),
             layout.merges_prefix(rename.old_set),
             layout.indexes_prefix(rename.old_set),
+            layout.maps_prefix(rename.old_set),
             layout.trash_prefix(rename.old),
             layout.records_prefix(rename.old),
         ):

@@ -10,6 +10,7 @@ from shared.evaluation.redaction import EvaluationRedactor
 from shared.index.deletion import ImageDeleter, windows_of
 from shared.index.originals import Originals
 from shared.index.segment_ids import SegmentIds
+from shared.maps.maps import Maps
 from shared.messaging.worker import WorkerClients
 from shared.records.record_store import RecordStore
 from shared.state import Change, Rejection
@@ -36,7 +37,7 @@ class Purger:
         self._segment_ids, self._trash = SegmentIds(clients.store), Trash(clients.store)
         self._records = RecordStore(clients.store, clients.state.record_changes)
         self._redactor = EvaluationRedactor(clients)
-        self._duplicates = Duplicates(clients.store)
+        self._duplicates, self._maps = Duplicates(clients.store), Maps(clients.store)
 
     def purge(self, *, job: str, collection: str, image_ids: Sequence[int]) -> None:
         """Remove rows, trash entries, originals that nothing else holds, and what evaluations say of images.
@@ -95,6 +96,8 @@ class Purger:
             found, more = self._rewrite(embedding_set, image_ids)
             purged |= found
             left |= more
+            self._state.locks.check(segments_lock(collection))
+            self._maps.forget(embedding_set.name, image_ids)
         return purged, left
 
     def _remove_windows(self, collection: str, digests: Sequence[str]) -> dict[int, str]:

@@ -31,6 +31,7 @@ from services.web.pages import (
     jobs,
     languages,
     links,
+    maps,
     search,
     selection,
     single_sign_on,
@@ -71,6 +72,7 @@ def create_app(settings: Settings, *, gate: Gate | None = None) -> Flask:
     app.register_blueprint(images.blueprint)
     app.register_blueprint(trash.blueprint)
     app.register_blueprint(duplicates.blueprint)
+    app.register_blueprint(maps.blueprint)
     app.register_blueprint(evaluations.blueprint)
     app.register_blueprint(jobs.blueprint)
     app.register_blueprint(account.blueprint)

@@ -41,6 +41,7 @@ MAKE_REGIONS = "maintenance.make_regions"
 PURGE = "maintenance.purge"
 CLEAN_TRASH = "maintenance.clean_trash"
 TIDY_RECORDS = "maintenance.tidy_records"
+MAP = "maintenance.map"
 COLLECT_ORPHANS = "maintenance.collect_orphans"
 VERIFY = "maintenance.verify"
 EVALUATE_COLLECTION = "evaluator.evaluate"
@@ -162,6 +163,10 @@ class TaskQueue:
     def find_duplicates(self, *, job: str, collection: str) -> None:
         """Have a collection searched for images that show the same."""
         self._send(FIND_DUPLICATES, job=job, collection=collection)
+
+    def map(self, *, job: str, collection: str, anew: bool = False) -> None:
+        """Have the map of a collection made, or brought up to its images; with `anew`, fitted again."""
+        self._send(MAP, job=job, collection=collection, anew=anew)
 
     def change_model(self, *, collection: str, job: str, model: str, version: int | None) -> None:
         """Have a collection embedded anew with another model, by default with its latest version, and changed to it."""

@@ -33,6 +33,7 @@ Kind = Literal[
     "regions",
     "evaluate",
     "duplicates",
+    "map",
 ]
 
 State = Literal["open", "running", "done", "cancelled"]

@@ -370,7 +370,7 @@ class Catalog(CollectionNames):
         self.store.delete([key for key, number in numbers.items() if number is not None and number < before])
 
     def drop(self, embedding_set: EmbeddingSet) -> list[str]:
-        """Delete an embedding set's segments, merges, tombstones and generations, its manifest last.
+        """Delete an embedding set's segments, merges, tombstones, generations and map, its manifest last.
 
         The originals stay: other collections may hold them.
 
@@ -379,7 +379,13 @@ class Catalog(CollectionNames):
         """
         set_name = embedding_set.name
         segments = self.segments(set_name)
-        prefixes = (layout.segments_prefix, layout.merges_prefix, layout.tombstones_prefix, layout.indexes_prefix)
+        prefixes = (
+            layout.segments_prefix,
+            layout.merges_prefix,
+            layout.tombstones_prefix,
+            layout.indexes_prefix,
+            layout.maps_prefix,
+        )
         for prefix in (of(set_name) for of in prefixes):
             self.store.delete([item.key for item in self.store.list(prefix)])
         active = self._active(embedding_set.collection)

@@ -12,6 +12,7 @@ merges/<set>/<segment>.json                           segments that are being me
 indexes/<set>/<generation>.npz                        index generations, written once
 indexes/<set>/<generation>.json                       what was predicted and measured of each
 indexes/<set>/current.json                            which generation is in use
+maps/<set>/map.npz                                    where the images of an embedding set lie on its map
 set-aside/<sha256>.json                               images that killed their worker repeatedly
 documents/<sha256>.json                               how many pages an original has, where it has several
 trash/<collection>/<sha256>.json                      images that were deleted, and can be restored for a while
@@ -51,6 +52,7 @@ DOCUMENTS = "documents/"
 VECTORS = "vectors/"
 COLLECTIONS = "collections/"
 EMBEDDING_SETS = "embedding-sets/"
+MAPS = "maps/"
 SET_ASIDE = "set-aside/"
 TRASH = "trash/"
 RECORDS = "records/"
@@ -315,6 +317,16 @@ def generation_of(key: str) -> int | None:
 def current_index_key(set_name: str) -> str:
     """Return the key of the object that says which generation is in use."""
     return f"{indexes_prefix(set_name)}current.json"
+
+
+def maps_prefix(set_name: str) -> str:
+    """Return what the key of an embedding set's map starts with."""
+    return f"{MAPS}{set_name}/"
+
+
+def map_key(set_name: str) -> str:
+    """Return the key of an embedding set's map."""
+    return f"{maps_prefix(set_name)}map.npz"
 
 
 def set_aside_key(digest: str) -> str:

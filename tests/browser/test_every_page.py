@@ -51,6 +51,7 @@ def test_no_page_is_wider_than_the_screen_nor_a_bar_to_anybody(
         "/jobs",
         f"/collections/{COLLECTION}/trash",
         f"/collections/{COLLECTION}/duplicates",
+        f"/collections/{COLLECTION}/map",
         "/nothing/" + "z" * 200,
     ):
         page.goto(path)

@@ -30,6 +30,7 @@ KIND_TITLES: dict[str, str] = {
     "regions": marked("Index of regions"),
     "evaluate": marked("Evaluation"),
     "duplicates": marked("Search for duplicates"),
+    "map": marked("Map"),
 }
 
 blueprint = GuardedBlueprint("jobs", __name__)

@@ -69,6 +69,7 @@ def sent_messages() -> dict[str, dict[str, Any]]:
     queue.compact(job="j", collection="art")
     grid = (IndexSetting(family="voronoi", cells=8), IndexSetting(family="p-stable", space="plain", width=1.5))
     queue.evaluate(job="j", collection="art", request=EvaluationRequest(query_set="ab", kept="mine", grid=grid))
+    queue.map(job="j", collection="art", anew=True)
     queue.change_model(job="j", collection="art", model="m", version=None)
     queue.switch_regions(job="j", collection="art", on=True)
     queue.make_regions(job="j", collection="art")

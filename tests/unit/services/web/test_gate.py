@@ -68,6 +68,9 @@ ROUTES: Final = {
     "GET /api/v1/collections/<name>/duplicates/reports/<id>": "look",
     "POST /api/v1/collections/<name>/duplicates/verdicts": "change",
     "POST /api/v1/collections/<name>/duplicates/merge": "change",
+    "GET /api/v1/collections/<name>/map": "look",
+    "POST /api/v1/collections/<name>/map": "change",
+    "GET /api/v1/collections/<name>/map/values": "look",
     "GET /api/v1/collections/<name>/images": "look",
     "POST /api/v1/collections/<name>/images": "change",
     "POST /api/v1/collections/<name>/lookup": "look",
@@ -125,6 +128,8 @@ ROUTES: Final = {
     "POST /collections/<name>/images/<id>/record": "change",
     "POST /collections/<name>/records": "change",
     "POST /collections/<name>/delete": "change",
+    "GET /collections/<name>/map": "look",
+    "POST /collections/<name>/map": "change",
     "GET /collections/<name>/duplicates": "look",
     "POST /collections/<name>/duplicates": "change",
     "GET /collections/<name>/trash": "change",
@@ -246,6 +251,9 @@ def test_routes_by_roles(door: Door, who: str) -> None:
 
 
 PUBLIC: Final = {
+    "GET /collections/<name>/map",
+    "GET /api/v1/collections/<name>/map",
+    "GET /api/v1/collections/<name>/map/values",
     "POST /api/v1/collections/<name>/proof",
     "GET /api/v1/collections/<name>/facets",
     "GET /api/v1/collections/<name>/export",
