@@ -81,7 +81,12 @@ class LocalCollection:
     def relink(self, files: Sequence[FoundFile]) -> None:
         """Have the links of images that are not copied lead to files with their content, too."""
         if self._system.store.link_roots:
-            relink(self._system.store, [(file.digest, file.source.path) for file in files], also_missing=self._link)
+            relink(
+                self._system.store,
+                self._system.state,
+                [(file.digest, file.source.path) for file in files],
+                also_missing=self._link,
+            )
 
     def trash(self, image_ids: Sequence[int]) -> None:
         """Move images to the trash."""

@@ -19,6 +19,7 @@ from shared.messaging.messages import BatchImage
 from shared.messaging.worker import WorkerClients
 from shared.state import Job, Rejection
 from shared.state.jobs import RECORD_LOST, new_job_id
+from shared.state.locks import LEASE_S, link_lock
 from shared.state.outcomes import Outcome
 from shared.state.sent_messages import SUBMITTER_S
 from shared.storage import layout
@@ -91,7 +92,6 @@ class Intake:
         self._max_in_flight = 4 * options.threads
         self._seen: set[str] = set()  # by the threads, under the lock
         self._lock = threading.Lock()
-        self._linking = threading.Lock()  # a link is read, and written with one more path
         self._pending: list[BatchImage] = []
         self._labelled: list[BatchImage] = []  # duplicates that were handed in with a label
         self._duplicates = 0
@@ -195,17 +195,23 @@ class Intake:
         store, originals = self._clients.store, OriginalFiles(self._clients.store)
         key = layout.original_key(file.digest)
         if isinstance(file, LinkedFile):
-            with self._linking:
-                if self._retry_while_away(lambda: store.exists(key)):
-                    return False
-                lost = added and not self._retry_while_away(lambda: originals.links.exists(file.digest))
-                self._retry_while_away(lambda: file.store(store, key))
-            return lost
+            return self._retry_while_away(lambda: self._link(file, added=added))
         if added and self._retry_while_away(lambda: store.exists(key)):
             return False
         lost = added and not self._retry_while_away(lambda: originals.links.exists(file.digest))
         self._retry_while_away(lambda: file.store(store, key))
         return lost
+
+    def _link(self, file: LinkedFile, *, added: bool) -> bool:
+        """Link a file unless the store has a copy of it; returns whether it was lost though it was `added`."""
+        store, key = self._clients.store, layout.original_key(file.digest)
+        # A link is read, and written with one more path: another intake may do so at the same time.
+        with self._clients.state.locks.hold(link_lock(file.digest), wait_s=LEASE_S + 1):
+            if store.exists(key):
+                return False
+            lost = added and not OriginalFiles(store).links.exists(file.digest)
+            file.store(store, key)
+            return lost
 
     def _missing_pages(self, image: BatchImage) -> list[BatchImage]:
         """Return the pages of a document, stored and pinned, that the collection does not have any more."""

@@ -51,6 +51,11 @@ def evaluation_lock(evaluation: str) -> Lock:
     return Lock(f"evaluate:{evaluation}", f"another worker is at the evaluation {evaluation}")
 
 
+def link_lock(digest: str) -> Lock:
+    """Return the lock of whoever reads the link of an original and writes it with other paths."""
+    return Lock(f"link:{digest}", f"another process is writing the link of the original {digest}; try again")
+
+
 QUERY_SETS_LOCK = Lock("query-sets", "query sets are being sent by another process; try again later")
 
 

@@ -12,6 +12,7 @@ from shared.index.bucket_surplus import remove_surplus
 from shared.index.originals import Originals
 from shared.messaging.worker import WorkerClients
 from shared.state import Change
+from shared.state.locks import LEASE_S, link_lock
 from shared.storage import evaluation_layout, layout, segments
 from shared.storage.catalog import EmbeddingSet
 from shared.storage.original_files import OriginalFiles
@@ -96,11 +97,13 @@ class Repairer:
     def _relink(self, digest: str) -> bool:
         """Have a link lead to a file that has its content, and forget those that have not; returns whether one has."""
         originals = OriginalFiles(self._store)
-        link = originals.links.get(digest)
-        whole = [] if link is None else [one for one in link.files if originals.state(link, one, read=True) == "whole"]
-        if link is not None and whole:
-            originals.links.reorder(link, whole)
-            _log.warning("a linked original is read from %s now", whole[0].path)
+        with self._state.locks.hold(link_lock(digest), wait_s=LEASE_S + 1):
+            link = originals.links.get(digest)
+            files = [] if link is None else link.files
+            whole = [file for file in files if link and originals.state(link, file, read=True) == "whole"]
+            if link is not None and whole:
+                originals.links.reorder(link, whole)
+                _log.warning("a linked original is read from %s now", whole[0].path)
         return bool(whole)
 
     def _run(self, kind: str, collection: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -171,9 +172,8 @@ def test_another_content_is_never_served_and_another_path_is_taken(owner: Owner)
     # A copy of it is found elsewhere: it is read there, and a repair has it be the first.
     shutil.copyfile(path, owner.root / "changed.png")
     (owner.root / "copy.png").write_bytes(SMALL)
-    relink(
-        owner.parts.store, [(DIGEST, owner.root / "changed.png"), (DIGEST, owner.root / "copy.png")], also_missing=False
-    )
+    copies = [(DIGEST, owner.root / "changed.png"), (DIGEST, owner.root / "copy.png")]
+    relink(owner.parts.store, owner.parts.state, copies, also_missing=False)
     assert owner.originals.get(DIGEST) == SMALL
     assert owner.originals.flags(DIGEST) == []
     (owner.root / "copy.png").rename(owner.root / "elsewhere.png")
@@ -205,6 +205,26 @@ def test_an_upload_of_a_linked_original_is_copied_and_a_stored_one_is_not_linked
     # Of a copy that is damaged, too, no repair says that it is whole.
     owner.parts.store.put(layout.original_key(DIGEST), bytes(len(SMALL)))
     assert owner.repair() == {"original-damaged": False}
+
+
+def test_processes_that_link_files_of_one_content_at_once_lose_no_path(owner: Owner, servers: Servers) -> None:
+    paths = [owner.root / f"copy {number}.png" for number in range(8)]
+    for path in paths:
+        path.write_bytes(SMALL)
+
+    def link(number: int) -> None:  # as a process of its own, with clients of its own
+        parts = parts_of(servers.settings.model_copy(update={"link_roots": str(owner.root)}))
+        if number % 2:
+            relink(parts.store, parts.state, [(DIGEST, paths[number])], also_missing=True)
+        else:
+            with Intake("art", parts.clients(), IntakeOptions(batch_size=32, link=True)) as intake:
+                intake.add(paths[number].name, None, lambda: paths[number])
+
+    with ThreadPoolExecutor(len(paths)) as pool:
+        list(pool.map(link, range(len(paths))))
+    linked = owner.originals.links.get(DIGEST)
+    assert linked is not None
+    assert sorted(file.path for file in linked.files) == paths
 
 
 def test_large_originals_are_compared_before_they_are_used(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
