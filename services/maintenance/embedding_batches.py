@@ -18,11 +18,21 @@ _POLL_S = 0.1
 
 
 class EmbeddingBatches:
-    """Sends batches to the embedder as a job of their own and waits; `on_progress` is called as they arrive."""
+    """Sends batches to the embedder as a job of their own and waits; `on_progress` is called as they arrive.
+
+    At most `outstanding` of them are with the embedder at a time: what others send waits behind them.
+    """
 
     def __init__(
-        self, state: State, queue: TaskQueue, embedding_set: EmbeddingSet, on_progress: Callable[[], None]
+        self,
+        state: State,
+        queue: TaskQueue,
+        embedding_set: EmbeddingSet,
+        on_progress: Callable[[], None],
+        *,
+        outstanding: int = _OUTSTANDING,
     ) -> None:
+        self._most = outstanding
         self._state, self._queue, self._embedding_set = state, queue, embedding_set
         self._on_progress = on_progress
         self._job = ""
@@ -35,7 +45,7 @@ class EmbeddingBatches:
         Raises:
             Unavailable: They have not arrived by `until`, on the monotonic clock.
         """
-        while len(self._outstanding) >= _OUTSTANDING:
+        while len(self._outstanding) >= self._most:
             if not self._take_arrived(until):
                 raise Unavailable("the embedder does not keep up")
         embedding_set, jobs = self._embedding_set, self._state.jobs

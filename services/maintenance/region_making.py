@@ -36,7 +36,8 @@ _log = logging.getLogger(__name__)
 _TURN_S = 10.0
 _LAST_S = 60.0  # as long as batches that were sent are waited for
 _WAITING = 64  # batches of other jobs, before which none is sent
-_BATCH = 8  # images, of which each has dozens of windows
+_BATCH = 4  # images, of which each has dozens of windows
+_OUTSTANDING = 4  # batches: an upload that comes meanwhile waits behind them
 _CHECKED_S = 24 * 3600.0  # between two looks at everything
 
 
@@ -230,7 +231,7 @@ class RegionMaker:
                 made = self._state.claims.count(regions.name) // MOST_WINDOWS
                 self._state.jobs.advance(job, steps=min(total, made), total=total)
 
-        return EmbeddingBatches(self._state, self._queue, regions, on_progress)
+        return EmbeddingBatches(self._state, self._queue, regions, on_progress, outstanding=_OUTSTANDING)
 
     def _missing(self, active: EmbeddingSet, regions: EmbeddingSet) -> Iterator[list[BatchImage]]:
         """Yield the images without windows, a batch at a time; a segment that has none is noted."""

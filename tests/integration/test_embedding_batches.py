@@ -3,7 +3,10 @@
 import time
 from collections.abc import Sequence
 
+import pytest
+
 from services.maintenance.embedding_batches import EmbeddingBatches
+from shared.errors import Unavailable
 from shared.messaging.messages import BatchImage
 from shared.state import Rejection
 from shared.state.outcomes import Outcome
@@ -32,3 +35,34 @@ def test_an_image_does_not_fail_for_another_of_its_name_in_another_batch(servers
         batches.send([BatchImage(rows.digest(number), "scan.jpg", None, 1)], until)
     assert batches.wait(until)
     assert set(parts.state.model_changes.failed("art")) == {rows.image_id(0)}
+
+
+def test_a_page_that_cannot_be_embedded_counts_as_failed(servers: Servers) -> None:
+    class Refusing(Embedder):
+        def embed(self, *, job: str, batch: int, items: Sequence[BatchImage], **_: object) -> None:
+            rejected = tuple(Rejection(item.title, "corrupt", "it is cut") for item in items)
+            self._jobs.report(job, batch, Outcome(rejected=rejected))
+
+    parts = parts_of(servers.settings)
+    batches = EmbeddingBatches(parts.state, Refusing(parts), parts.collection(), lambda: None)  # type: ignore[arg-type]
+    until = time.monotonic() + 60
+    batches.send([BatchImage(rows.digest(number), "scan.tif", None, 1, page=number + 1) for number in range(3)], until)
+    assert batches.wait(until)
+    assert set(parts.state.model_changes.failed("art")) == {rows.image_id(number) for number in range(3)}
+
+
+def test_no_more_batches_are_with_the_embedder_than_may_be(servers: Servers) -> None:
+    class Silent(Embedder):
+        sent = 0
+
+        def embed(self, **_: object) -> None:
+            self.sent += 1
+
+    parts = parts_of(servers.settings)
+    silent = Silent(parts)
+    batches = EmbeddingBatches(parts.state, silent, parts.collection(), lambda: None, outstanding=2)  # type: ignore[arg-type]
+    for number in range(2):
+        batches.send([BatchImage(rows.digest(number), "scan.jpg", None, 1)], 0.0)
+    with pytest.raises(Unavailable, match="does not keep up"):
+        batches.send([BatchImage(rows.digest(2), "scan.jpg", None, 1)], 0.0)
+    assert silent.sent == 2
