@@ -53,6 +53,7 @@ def test_every_page_is_german_for_a_german_browser(
         f"/jobs/{jobs[0]['id']}",
         f"/collections/{COLLECTION}/trash",
         f"/collections/{COLLECTION}/duplicates",
+        f"/collections/{COLLECTION}/map",
         "/log-in",
         "/nothing/" + "z" * 200,
     ):
