@@ -120,7 +120,9 @@ class Settings(WebSettings):
     )
     query_copy: Path = Field(Path("data/query"), description="Folder of the query service's copy of the segments.")
     exact_below: int = Field(
-        EXACT_BELOW, ge=0, description="`mode=auto` scans exactly if fewer images than this pass the filters."
+        EXACT_BELOW,
+        ge=0,
+        description="`mode=auto` scans exactly if fewer images than this pass the filters; windows of images likewise.",
     )
     proof_hits: int = Field(
         20,
