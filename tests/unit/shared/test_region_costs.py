@@ -21,7 +21,8 @@ def test_costs_grow_with_the_windows_and_their_embeddings() -> None:
 
 def test_images_that_have_windows_cost_nothing() -> None:
     collection = Collection(name="art", images=10, regions=True, with_regions=10, windows=380, dim=8)
-    answer = regions_answer(collection, Settings())
+    settings = Settings(_env_file=None)  # type: ignore[call-arg]
+    answer = regions_answer(collection, settings)
     assert (answer["regions"], answer["windows"], answer["costs"]["embeddings"]) == (True, 380, 0)
     collection.with_regions = 4
-    assert regions_answer(collection, Settings())["costs"]["embeddings"] == 6 * MOST_WINDOWS
+    assert regions_answer(collection, settings)["costs"]["embeddings"] == 6 * MOST_WINDOWS
