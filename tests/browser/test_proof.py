@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageOps
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from shared.proof.measured import FALSE_ALARMS
 from tests.browser.actions import jpeg
+from tests.browser.conftest import COLLECTION, Watch
+from tests.support.processes import free_port
+from tests.support.served_web import served_web
+from tests.support.stack import Stack
 
 
 def detail(gallery: Path) -> tuple[str, bytes]:
@@ -61,3 +65,25 @@ def test_a_hit_that_shows_the_same_is_laid_over_the_query(page: Page, gallery: P
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     assert "proof=true" in page.url
+
+
+def test_a_system_that_compares_no_hits_searches_all_the_same(
+    browser: Browser, stack: Stack, watch: Watch, shown: dict[str, bytes]
+) -> None:
+    port = free_port()
+    values = {
+        "proof_hits": 0,
+        "web_listen": f"127.0.0.1:{port}",
+        "public_url": f"http://127.0.0.1:{port}",
+        "insecure": True,
+    }
+    with served_web(stack.settings.model_copy(update=values)):
+        context = browser.new_context(base_url=f"http://127.0.0.1:{port}")
+        context.on("weberror", lambda error: watch.errors.append(str(error.error)))
+        page = context.new_page()
+        page.goto(f"/?collection={COLLECTION}")
+        page.set_input_files("#image", jpeg("mine.jpg", shown["work 401.jpg"]))
+        expect(page.locator("#results .name").first).to_have_text("work 401.jpg")
+        expect(page.get_by_text("Check which are the same")).to_have_count(0)
+        context.close()
+    assert watch.errors == []

@@ -75,20 +75,24 @@ function startBlink() {
   return undefined;
 }
 
-slider.addEventListener("input", () => {
-  stop();
-  mix(Number(slider.value));
-});
-blink.addEventListener("click", startBlink);
-dialog.addEventListener("keydown", (event) => {
-  if (event.key.toLowerCase() !== "b" || event.ctrlKey || event.metaKey || event.altKey) return;
-  event.preventDefault();
-  startBlink();
-});
-dialog.addEventListener("close", () => {
-  stop();
-  for (const svg of [first, second, laid]) svg.replaceChildren();
-});
+if (dialog) watch(); // which a page has where pictures can be compared
+
+function watch() {
+  slider.addEventListener("input", () => {
+    stop();
+    mix(Number(slider.value));
+  });
+  blink.addEventListener("click", startBlink);
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() !== "b" || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    startBlink();
+  });
+  dialog.addEventListener("close", () => {
+    stop();
+    for (const svg of [first, second, laid]) svg.replaceChildren();
+  });
+}
 
 /**
  * Show how a hit and the query show the same; `query` and `hit` have a source and the size of the upright original.
