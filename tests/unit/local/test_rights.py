@@ -33,7 +33,7 @@ def test_every_kind_of_object_but_those_of_access_can_be_read_by_the_services_th
     )
     assert {"images/", "tombstones/"} <= folders
     assert {"access/", "audit/"} <= of_access
-    folders -= {"kept-queries/"}  # what people searched for is for the page alone
+    folders -= {"kept-queries/", "maps/"}  # what people searched for, and maps, are for the page alone
     for service in ("embedder", "indexer", "evaluator"):
         read = set(SERVICES[service].reads)
         assert folders <= read, "add these to local/rights.py"
