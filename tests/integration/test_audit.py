@@ -40,9 +40,10 @@ def test_an_entry_is_there_before_the_change_and_says_later_what_came_of_it(log:
 
 
 def test_entries_come_latest_first_and_by_collection_and_name(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number, (who, collection) in enumerate([("ann", "art"), ("bob", "art"), ("ann", "maps")]):
-        at(monkeypatch, 1e9 + number)
-        log.begin(who=f"account {who}", what=str(number), collection=collection)
+    with monkeypatch.context() as then:
+        for number, (who, collection) in enumerate([("ann", "art"), ("bob", "art"), ("ann", "maps")]):
+            at(then, 1e9 + number)
+            log.begin(who=f"account {who}", what=str(number), collection=collection)
     assert [entry.what for entry in log.latest(most=10)] == ["2", "1", "0"]
     assert [entry.what for entry in log.latest(most=1)] == ["2"]
     assert [entry.what for entry in log.latest(most=10, collection="art")] == ["1", "0"]
