@@ -125,24 +125,12 @@ def _render_collection(
     path: CollectionPath, view: CollectionView, *, typed: str | None = None, refused: Refused | None = None
 ) -> str:
     """Return the page of a collection; `typed` is what was wrongly typed for its name, `refused` a name for it."""
-    settings = web_clients().settings
-    limits = {
-        "max_file_bytes": min(settings.max_file_bytes, settings.max_upload_bytes),
-        "max_upload_bytes": settings.max_upload_bytes,
-    }
     try:
         collection = web_clients().query.collection(path.name)
     except NotFound:
         if not may("change", path.name) or new_name(path.name) is not None:
             raise
-        return render_template(
-            "collection.html",
-            name=path.name,
-            collection=None,
-            limits=limits,
-            passed_over=passed_over_rules(),
-            trash_days=settings.trash_days,
-        )
+        return render_template("collection.html", collection=None, **_of_uploads(path.name))
     wanted = view.wanted
     facets = facets_of(
         web_clients().query,
@@ -163,9 +151,9 @@ def _render_collection(
     verification = web_clients().state.verifications.get()
     return render_template(
         "collection.html",
-        name=path.name,
+        **_of_uploads(path.name),
         collection=collection,
-        regions=regions_answer(collection, settings),
+        regions=regions_answer(collection, web_clients().settings),
         index=web_clients().catalog.current_report(path.name),
         damage=[] if verification is None else verification.of(path.name),
         classes=sorted(collection.classes.items(), key=lambda item: (-item[1], item[0])),
@@ -178,7 +166,18 @@ def _render_collection(
         pages=max(1, -(-listing.total // _PAGE_SIZE)),
         typed=typed,
         refused=refused,
-        limits=limits,
-        passed_over=passed_over_rules(),
-        trash_days=settings.trash_days,
     )
+
+
+def _of_uploads(name: str) -> dict[str, object]:
+    """Return what the page of a collection needs to take images, whether there is a collection yet or not."""
+    settings = web_clients().settings
+    return {
+        "name": name,
+        "limits": {
+            "max_file_bytes": min(settings.max_file_bytes, settings.max_upload_bytes),
+            "max_upload_bytes": settings.max_upload_bytes,
+        },
+        "passed_over": passed_over_rules(),
+        "trash_days": settings.trash_days,
+    }
