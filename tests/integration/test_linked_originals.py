@@ -1,5 +1,6 @@
 """Originals that stay where their owner has them, on real servers: read there, and never anything else."""
 
+import io
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from services.embedder.embedder import Embedder, Options
 from services.producer.ingest import Summary, ingest
@@ -28,6 +30,7 @@ from shared.messaging.task_queue import EMBED_BATCH
 from shared.rpc.serving.client import ModelSignature
 from shared.state.outcomes import Outcome
 from shared.storage import layout, original_files
+from shared.storage.documents import Documents
 from shared.storage.original_files import FoundLink, LinkChanged, LinkMissing, OriginalFiles
 from shared.verification import verifier
 from shared.verification.repair import Repairer
@@ -68,7 +71,11 @@ class Owner:
     def work_off(self, job: str) -> None:
         """Do what was sent for a job."""
         embedder = Embedder(self.parts.clients(), Options(model=("lite", 1), decoder=DECODER, program="test"))
-        while left := sorted({*range((found := self.parts.jobs.get(job)).batches)} - found.reported):
+        while True:
+            found = self.parts.jobs.get(job)
+            left = sorted({*range(found.batches), *found.page_batches} - found.reported)
+            if not left:
+                return
             for batch in left:
                 message = self.parts.jobs.sent.get(job, batch)
                 assert message is not None
@@ -205,6 +212,38 @@ def test_an_upload_of_a_linked_original_is_copied_and_a_stored_one_is_not_linked
     # Of a copy that is damaged, too, no repair says that it is whole.
     owner.parts.store.put(layout.original_key(DIGEST), bytes(len(SMALL)))
     assert owner.repair() == {"original-damaged": False}
+
+
+def test_the_pages_of_a_linked_document_are_read_from_its_file(owner: Owner) -> None:
+    shades, path, store = [40, 120, 200], owner.root / "scan.tif", owner.parts.store
+    first, *others = [Image.new("L", (64, 48), shade) for shade in shades]
+    first.save(path, "TIFF", save_all=True, append_images=others)
+    data = path.read_bytes()
+    owner.ingest(path)
+    document = Documents(store).get(layout.digest_of(data))
+    assert document is not None
+    assert document.pages == len(shades)
+    pages = document.page_digests()
+    assert owner.kept() == {layout.link_key(document.digest), *map(layout.original_key, pages)}
+
+    def shown() -> list[int]:
+        thumbnails = Thumbnails(store, DECODER)  # which has kept none
+        store.delete([layout.derivative_key(digest) for digest in (document.digest, *pages)])
+        made = [thumbnails.make(digest, size=len(data)) for digest in (document.digest, *pages)]
+        return [round(np.asarray(Image.open(io.BytesIO(one)).convert("L")).mean()) for one in made]
+
+    assert shown() == pytest.approx(shades, abs=2)
+    assert owner.found() == {}
+    # Its file is moved: all pages follow it.
+    moved = path.rename(owner.root / "moved.tif")
+    with pytest.raises(LinkMissing):
+        shown()
+    assert owner.found() == {"link-missing": 1}
+    relink(store, owner.parts.state, [(document.digest, moved)], also_missing=False)
+    assert shown() == pytest.approx(shades, abs=2)
+    owner.parts.purge("art", [layout.image_id(document.digest)])
+    assert owner.kept() == set()
+    assert moved.read_bytes() == data
 
 
 def test_processes_that_link_files_of_one_content_at_once_lose_no_path(owner: Owner, servers: Servers) -> None:
