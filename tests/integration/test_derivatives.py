@@ -83,6 +83,24 @@ def test_a_large_image_has_a_derivative_from_its_first_day_to_its_last(parts: Pa
     assert not list(parts.store.list(layout.ORIGINALS))
 
 
+def test_a_very_long_picture_is_embedded_from_its_original(
+    parts: Parts,
+) -> None:
+    data = saved(quadrants(300, 6000), "JPEG")
+    item = BatchImage(layout.digest_of(data), "scroll.jpg", None, len(data))
+    parts.store.put(layout.original_key(item.digest), data)
+    derived, size = DerivedImages(parts.store, DECODER), 224
+    derived.derive(item, data, DECODER.identify(data))
+    assert layout.derivative_key(item.digest) in keys(parts)
+    assert derived.windows(item, size=size) is None  # of 150 pixels, 40 are left
+    assert derived.decode(item, size=size) is None  # of 300, 80
+    assert derived.decode(item, size=64) is not None
+    of_large = derived.windows(ITEMS["large.jpg"], size=size)
+    assert of_large is not None
+    assert len(of_large.pixels) == 38
+    assert derived.decode(ITEMS["large.jpg"], size=size) is not None
+
+
 def test_a_derivative_that_lacks_is_made_and_one_without_an_original_is_collected(parts: Parts) -> None:
     derivatives = Derivatives(parts.store, DECODER)
     large, master = DIGESTS["large.jpg"], DIGESTS["master.tif"]
