@@ -21,18 +21,15 @@ from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
 from shared.storage.trash import Trash
 from tests.support.indexing import Died, parts_of
-from tests.support.model_changes import DIMS, IDS, IMAGES, PICTURES, Reader, System, item, save
-from tests.support.model_servers import ModelServerProcess, serving
+from tests.support.model_changes import DIMS, IDS, IMAGES, PICTURES, Reader, System, item, serving_both
+from tests.support.model_servers import ModelServerProcess
 from tests.support.servers import Servers
 
 
 @pytest.fixture(scope="module")
 def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerProcess]:
     """A server of the models `old` and `new`, whose embeddings differ in length."""
-    models = tmp_path_factory.mktemp("models")
-    for seed, (name, dim) in enumerate(DIMS.items()):
-        save(models / name / "1", dim, seed)
-    with serving(models, *DIMS) as running:
+    with serving_both(tmp_path_factory.mktemp("models")) as running:
         yield running
 
 

@@ -4,7 +4,8 @@ import io
 import itertools
 import shutil
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,22 @@ from shared.storage import layout, segments
 from shared.storage.catalog import EmbeddingSet
 from tests.support.eventually import PATIENCE_S
 from tests.support.indexing import parts_of
-from tests.support.model_servers import ModelServerProcess
+from tests.support.model_servers import ModelServerProcess, serving
 from tests.support.servers import Servers
 from tests.support.stack import exported_models
 
 SIZE = 16
 DIMS = {"old": 6, "new": 9}
 IMAGES = 70  # three batches
+
+
+@contextmanager
+def serving_both(models: Path) -> Iterator[ModelServerProcess]:
+    """Serve the models `old` and `new`, whose embeddings differ in length, from a folder."""
+    for seed, (name, dim) in enumerate(DIMS.items()):
+        save(models / name / "1", dim, seed)
+    with serving(models, *DIMS) as running:
+        yield running
 
 
 def save(folder: Path, dim: int, seed: int) -> None:

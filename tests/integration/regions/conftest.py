@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.model_changes import DIMS, save
-from tests.support.model_servers import ModelServerProcess, serving
+from tests.support.model_changes import serving_both
+from tests.support.model_servers import ModelServerProcess
 from tests.support.regions import RegionSystem
 from tests.support.servers import Servers
 
@@ -13,10 +13,7 @@ from tests.support.servers import Servers
 @pytest.fixture(scope="package")
 def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerProcess]:
     """A server of the models `old` and `new`, whose embeddings differ in length."""
-    models = tmp_path_factory.mktemp("models")
-    for seed, (name, dim) in enumerate(DIMS.items()):
-        save(models / name / "1", dim, seed)
-    with serving(models, *DIMS) as running:
+    with serving_both(tmp_path_factory.mktemp("models")) as running:
         yield running
 
 
