@@ -20,6 +20,11 @@ def result_names(page: Page) -> list[str]:
     return [name.strip() for name in page.locator("#results .name").all_text_contents()]
 
 
+def first_names(page: Page) -> list[str]:
+    """Return the names of the first twelve images that the search page shows; at any moment, more may come behind."""
+    return result_names(page)[:12]
+
+
 def drop_files(page: Page, *files: tuple[str, bytes]) -> None:
     """Drop files onto the page with the events that a browser sends: enter, over, drop."""
     page.evaluate(

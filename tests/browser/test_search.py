@@ -5,7 +5,15 @@ import re
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.actions import drag_address, drop_files, jpeg, open_search_page, result_names, script_held
+from tests.browser.actions import (
+    drag_address,
+    drop_files,
+    first_names,
+    jpeg,
+    open_search_page,
+    result_names,
+    script_held,
+)
 from tests.browser.conftest import COLLECTION, Watch
 from tests.support.stack import Stack
 from tests.support.web_client import picture
@@ -16,7 +24,7 @@ def test_a_chosen_file_is_searched_for(page: Page, shown: dict[str, bytes]) -> N
     page.set_input_files("#image", jpeg("mine.jpg", shown["work 405.jpg"]))
     expect(page.locator("#found-title")).to_have_text("Most similar first")
     assert result_names(page)[0] == "work 405.jpg"
-    assert len(result_names(page)) == 12
+    assert len(first_names(page)) == 12
     expect(page.locator("#results .score").first).to_have_text("1.000")
     expect(page.locator("#results .label").first).to_have_text("shapes")
     facts = page.locator("#results .facts")
@@ -78,21 +86,21 @@ def test_more_like_this_and_the_way_back(page: Page, shown: dict[str, bytes]) ->
     open_search_page(page)
     page.set_input_files("#image", jpeg("mine.jpg", shown["work 402.jpg"]))
     expect(page.locator("#found-title")).to_have_text("Most similar first")
-    first = result_names(page)
+    first = first_names(page)
     page.locator("#results [data-more-like-this]").nth(1).click()
     expect(page.locator("#found-title")).to_have_text(f"More like {first[1]}")
     assert re.search(rf"\?collection={COLLECTION}&id=\d+&model=", page.url)
-    second = result_names(page)
+    second = first_names(page)
     assert second[0] == first[1]
     expect(page.locator("#results .self")).to_have_count(1)
     page.locator("#results [data-more-like-this]").first.click()
     expect(page.locator("#found-title")).to_have_text(f"More like {second[1]}")
     page.go_back()
     expect(page.locator("#found-title")).to_have_text(f"More like {second[0]}")
-    assert result_names(page) == second
+    assert first_names(page) == second
     page.go_back()
     expect(page.locator("#found-title")).to_have_text("Most similar first")
-    assert result_names(page) == first
+    assert first_names(page) == first
     expect(page.locator("#query")).to_have_attribute("alt", "mine.jpg")
     page.go_back()
     expect(page.locator("#found-title")).to_have_text("Or begin with one of these images")
@@ -102,7 +110,7 @@ def test_more_like_this_and_the_way_back(page: Page, shown: dict[str, bytes]) ->
     expect(page.locator("#found-title")).to_have_text(f"More like {second[0]}")
     page.reload()
     expect(page.locator("#found-title")).to_have_text(f"More like {second[0]}")
-    assert result_names(page) == second
+    assert first_names(page) == second
 
 
 def test_options_are_kept_and_search_again(page: Page, shown: dict[str, bytes]) -> None:
@@ -232,11 +240,11 @@ def test_a_detail_is_drawn_by_keyboard_and_by_pointer_and_has_an_address(page: P
     expect(dialog).to_be_hidden()
     expect(page.locator("#found-title")).to_contain_text("More like a detail of")
     expect(page).to_have_url(re.compile(r"box=47%2C38%2C100%2C78"))
-    found = result_names(page)
+    found = first_names(page)
     assert found[0] in shown
     page.reload()
     expect(page.locator("#found-title")).to_contain_text("More like a detail of")
-    assert result_names(page) == found
+    assert first_names(page) == found
     page.locator("#to-detail").click()
     area = page.locator("#detail-canvas").bounding_box()
     assert area is not None
@@ -248,7 +256,7 @@ def test_a_detail_is_drawn_by_keyboard_and_by_pointer_and_has_an_address(page: P
     expect(page).not_to_have_url(re.compile("box=47"))
     page.go_back()
     expect(page).to_have_url(re.compile("box=47"))
-    assert result_names(page) == found
+    assert first_names(page) == found
 
 
 def test_a_detail_of_a_file_is_searched_for(page: Page, shown: dict[str, bytes]) -> None:

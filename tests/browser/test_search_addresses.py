@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from services.maintenance.kept_query_tidying import KeptQueryDuty
 from shared.storage.object_store import ObjectStore
-from tests.browser.actions import jpeg, open_search_page, requests_held, result_names
+from tests.browser.actions import first_names, jpeg, open_search_page, requests_held, result_names
 from tests.browser.conftest import COLLECTION, Watch
 from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
@@ -39,14 +39,14 @@ def test_a_search_by_a_file_opens_again_anywhere_until_the_file_goes(
     page.get_by_label("Euclidean").press("Space")
     expect(page.locator("#results .facts")).to_contain_text("Euclidean")
     expect(page.locator("#found-title")).to_have_text("More like mine.png")
-    address, names = page.url, result_names(page)
+    address, names = page.url, first_names(page)
     assert names[0] == "work 405.jpg"
     page.locator("#results [data-more-like-this]").nth(1).click()
     expect(page.locator("#found-title")).to_have_text(f"More like {names[1]}")
     page.reload()  # which forgets what the page showed at each step
     page.go_back()
     expect(page.locator("#found-title")).to_have_text("More like mine.png")
-    assert (page.url, result_names(page)) == (address, names)
+    assert (page.url, first_names(page)) == (address, names)
     expect(page.locator("#query")).to_have_attribute("alt", "mine.png")
 
     plain = browser.new_context(java_script_enabled=False, base_url=stack.url).new_page()
@@ -176,10 +176,10 @@ def test_several_files_are_one_search(page: Page, shown: dict[str, bytes]) -> No
     expect(page).to_have_url(re.compile("upload=[0-9a-f]{64}&upload=[0-9a-f]{64}"))
     assert set(result_names(page)[:2]) == set(names)
     expect(page.locator("#to-detail")).to_be_hidden()
-    found = result_names(page)
+    found = first_names(page)
     page.reload()
     expect(page.locator("#found-title")).to_have_text("More like work 405.jpg and 1 other")
-    assert result_names(page) == found
+    assert first_names(page) == found
     page.get_by_role("link", name="Without the file work 405.jpg").click()
     expect(page.locator("#found-title")).to_have_text("More like work 410.jpg")
     assert result_names(page)[0] == "work 410.jpg"
