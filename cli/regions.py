@@ -57,7 +57,7 @@ def switch_on(system: System, collection: str, *, yes: bool, as_json: bool) -> i
 @as_json_option
 @command
 def switch_off(system: System, collection: str, *, as_json: bool) -> int:
-    """Remove the index of regions of a collection's images; searches find whole images then."""
+    """Remove the index of regions of a collection's images, but for that of long pictures."""
     _regions(system, collection)
     return _switch(system, collection, on=False, as_json=as_json)
 

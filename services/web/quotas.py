@@ -5,6 +5,7 @@ On one's own machine, where all requests are of one person, nothing is counted b
 
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -15,6 +16,7 @@ from services.web.languages import told
 from services.web.problems import Problem
 from services.web.requester import requester_key
 from shared.access.openness import open_to_all
+from shared.messaging.job_submission import submit
 from shared.settings import SETTINGS_FILE, Settings
 from shared.state import connect
 from shared.state.in_flight import InFlight
@@ -146,6 +148,19 @@ def note_load(kind: Kind, job: str, *, images: int = 0) -> None:
     quotas = _quotas()
     if quotas.counts_load:
         quotas.in_flight.note(requester_key(), job, kind, images)
+
+
+def submit_counted(kind: Kind, collection: str, send: Callable[[str], None]) -> str:
+    """Submit a job of the requester that counts as theirs, as `job_submission.submit` does; returns its id.
+
+    Raises:
+        Problem: They have as much in flight as they may.
+        Unavailable: Redis or the broker does not answer.
+    """
+    check_load(kind)
+    job = submit(web_clients().state.jobs, kind, collection, send)
+    note_load(kind, job)
+    return job
 
 
 def check_room(size: int) -> None:

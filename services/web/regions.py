@@ -2,8 +2,7 @@
 
 from services.web.access.auditing import note_detail
 from services.web.clients import WebClients
-from services.web.quotas import check_load, note_load
-from shared.messaging.job_submission import submit
+from services.web.quotas import submit_counted
 
 
 def switch_regions(clients: WebClients, name: str, *, on: bool) -> str:
@@ -14,9 +13,5 @@ def switch_regions(clients: WebClients, name: str, *, on: bool) -> str:
         Problem: The requester has as much under way as they may.
     """
     clients.catalog.get(name)
-    check_load("regions")
     note_detail("on" if on else "off")
-    queue = clients.queue
-    job = submit(clients.state.jobs, "regions", name, lambda job: queue.switch_regions(job=job, collection=name, on=on))
-    note_load("regions", job)
-    return job
+    return submit_counted("regions", name, lambda job: clients.queue.switch_regions(job=job, collection=name, on=on))

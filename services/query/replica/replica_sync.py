@@ -90,11 +90,14 @@ class ReplicaSync:
         return windows is not None and windows.embedding_set.windows_of == "all"
 
     def windows(self, replica: Replica) -> Replica | None:
-        """Return the replica of the windows of the images of a replica, in step; None if its model has made none."""
+        """Return the replica of the windows of the images of a replica; None if its model has made none.
+
+        It has what was read from the stream for the images: a search reads it once.
+        """
         name, images = layout.regions_of(replica.embedding_set.collection), replica.embedding_set
         if name not in self._in_use and name not in map(layout.collection_of, list(self._pending)):
             return None
-        self.catch_up(name)
+        self.catch_up(name, read=False)
         windows = self._in_use.get(name)
         if windows is None:
             return None
@@ -157,15 +160,17 @@ class ReplicaSync:
                 self._position = None
                 self._stop.wait(_PAUSE_S)
 
-    def catch_up(self, collection: str | None = None) -> None:
+    def catch_up(self, collection: str | None = None, *, read: bool = True) -> None:
         """Apply what was announced of a collection, or of all, since the last time.
 
+        With `read`, the stream is read first; without, what was read before is applied.
         Without Redis, searches are answered from the replicas as they are.
         """
         if not self.connected:
             return
         try:
-            self._read()
+            if read:
+                self._read()
             for set_name in list(self._pending) if collection is None else self._awaited(collection):
                 self._apply_pending(set_name)
         except Unavailable as error:

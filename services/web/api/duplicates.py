@@ -192,14 +192,9 @@ def start_search(clients: WebClients, collection: str) -> DuplicateSearchAnswer:
         Unavailable: A server does not answer.
     """
     clients.catalog.get(collection)
-    quotas.check_load("duplicates")
-    job = submit(
-        clients.state.jobs,
-        "duplicates",
-        collection,
-        lambda job: clients.queue.find_duplicates(job=job, collection=collection),
+    job = quotas.submit_counted(
+        "duplicates", collection, lambda job: clients.queue.find_duplicates(job=job, collection=collection)
     )
-    quotas.note_load("duplicates", job)
     return DuplicateSearchAnswer(job=job, url=job_url(job), report=job)
 
 

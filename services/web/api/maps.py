@@ -11,13 +11,13 @@ from pydantic import Field
 
 from services.web import quotas
 from services.web.access import of_path
+from services.web.api.files import TAG
 from services.web.api.inputs import READ_FLAG, CollectionPath, Input, RecordName
 from services.web.api.openapi import Answer
 from services.web.api.operations import api, reply
 from services.web.clients import WebClients, web_clients
 from shared.maps.image_map import ImageMap
 from shared.maps.maps import Maps
-from shared.messaging.job_submission import submit
 from shared.records.editing import all_images
 from shared.records.model import LABEL
 from shared.rpc.query import Image
@@ -33,8 +33,6 @@ FINEST: Final = 65_535
 
 MOST_VALUES: Final = 9
 """Values of a field that a map tells apart: more colours nobody can."""
-
-_TAG: Final = {"ETag": "Follows from the content.", "Cache-Control": "To be asked for again before it is shown."}
 
 
 class MapOptions(Input):
@@ -72,7 +70,7 @@ def make_map(path: CollectionPath, query: MapOptions) -> ResponseReturnValue:
     "/collections/{name}/map",
     rule=of_path("look"),
     path_model=CollectionPath,
-    answers={200: Answer("The map.", MapAnswer, headers=_TAG), 304: Answer("As you have it.", headers=_TAG)},
+    answers={200: Answer("The map.", MapAnswer, headers=TAG), 304: Answer("As you have it.", headers=TAG)},
     problems=(404, 503),
 )
 def get_map(path: CollectionPath) -> ResponseReturnValue:
@@ -113,14 +111,14 @@ def get_map_values(path: CollectionPath, query: MapField) -> ResponseReturnValue
     is_label = query.field in {LABEL, "labels"}
     images = all_images(clients.query, path.name, records=not is_label)
     values = {image.id: text for image in images if (text := _value_of(image, "" if is_label else query.field))}
-    counts = Counter(values[one] for one in ids if one in values).most_common(MOST_VALUES)
+    counts = Counter(values[known] for known in ids if known in values).most_common(MOST_VALUES)
     places = {text: place for place, (text, _) in enumerate(counts)}
     return reply(
         MapValuesAnswer(
             field=query.field,
             values=[text for text, _ in counts],
             counts=[count for _, count in counts],
-            of=[places.get(values.get(one, ""), -1) for one in ids],
+            of=[places.get(values.get(known, ""), -1) for known in ids],
         )
     )
 
@@ -154,12 +152,7 @@ def start_map(clients: WebClients, collection: str, *, anew: bool = False) -> Ma
         Unavailable: A server does not answer.
     """
     clients.catalog.get(collection)
-    quotas.check_load("map")
-    job = submit(
-        clients.state.jobs,
-        "map",
-        collection,
-        lambda job: clients.queue.map(job=job, collection=collection, anew=anew),
+    job = quotas.submit_counted(
+        "map", collection, lambda job: clients.queue.map(job=job, collection=collection, anew=anew)
     )
-    quotas.note_load("map", job)
     return MapJobAnswer(job=job, url=job_url(job))

@@ -36,7 +36,7 @@ def get_regions(path: CollectionPath) -> ResponseReturnValue:
     problems=(400, 404, 413, 415, 503),
 )
 def put_regions(path: CollectionPath) -> ResponseReturnValue:
-    """Have the regions of a collection's images indexed, or their index removed.
+    """Have the regions of a collection's images indexed, or their index removed but for that of long pictures.
 
     Searches use what there is meanwhile. Switching on once more indexes what is missing.
     """

@@ -38,7 +38,7 @@ def _asked_for(wanted: Iterable[tuple[str, float]]) -> Language:
 
 def others() -> list[Language]:
     """Return the languages that whoever asks could choose."""
-    return [one for one in offered().values() if one.tag != language().tag]
+    return [offer for offer in offered().values() if offer.tag != language().tag]
 
 
 def script_texts() -> Mapping[str, Any] | None:
