@@ -1,11 +1,11 @@
-"""A decoding process: ``python -m shared.images.decoding_child MEMORY TURN``; its standard input is a socket.
+"""A decoding process: ``python -m shared.images.decoding_child MEMORY TURN LIFE``; its standard input is a socket.
 
 It answers the requests of its pool one after another. Before the first it gives up what it does not need, so that an
 image that takes the process over gains little: it opens no file and no connection, and has no secret.
 What an image may take is bounded by the kernel: processor time for each request, memory for all of them.
 
 MEMORY is in bytes, beside what the process has when it starts. TURN is a file that is locked while a large image is
-decoded; the kernel unlocks it if the process dies.
+decoded; the kernel unlocks it if the process dies. LIFE is a socket that the pool keeps open, and sends nothing to.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -73,8 +73,9 @@ def answer(request: Request, data: File) -> tuple[Answer, bytes | memoryview]:
 _NO_MEMORY = "decoding the image takes too much memory: scale it down, or raise ARTSEEK_DECODE_MEMORY"
 
 
-def serve(memory: int, turn: int, work: Work = answer) -> None:
-    """Answer requests until the pool closes the connection."""
+def serve(arguments: Sequence[str], work: Work = answer) -> None:
+    """Answer requests until the pool closes the connection; the arguments are those of the command."""
+    memory, turn, life = map(int, arguments)
     for number in (signal.SIGINT, signal.SIGTERM):  # the pool closes the connection, when the last image is done
         signal.signal(number, signal.SIG_IGN)
     take_turns(_Turn(turn))
@@ -82,7 +83,7 @@ def serve(memory: int, turn: int, work: Work = answer) -> None:
     files = _Files(_limit_memory(memory))
     with socket.socket(fileno=_SOCKET) as connection:
         source = _Source(connection)
-        dying_with_the_pool = _DyingWithThePool()
+        dying_with_the_pool = _DyingWithThePool(life)
         connection.sendall(READY)
         with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
             while True:
@@ -221,22 +222,23 @@ def _allow_processor_time(seconds: float) -> None:
 
 
 class _DyingWithThePool(contextlib.AbstractContextManager[None]):
-    """Has the kernel end this process (SIGIO) when the pool closes the connection, while the block is busy.
+    """Has the kernel end this process (SIGIO) when the pool closes its end of `life`, while the block is busy.
 
-    The signal that a parent's death sends would not do: the kernel takes the thread that started a process for its
-    parent.
+    The connection itself would not do: the kernel may tell of a request's last bytes after they were read. Nor would
+    the signal of a parent's death: the kernel takes the thread that started a process for its parent.
     """
 
-    def __init__(self) -> None:
-        fcntl.fcntl(_SOCKET, fcntl.F_SETOWN, os.getpid())
-        self._flags = fcntl.fcntl(_SOCKET, fcntl.F_GETFL)
+    def __init__(self, life: int) -> None:
+        self._life = life
+        fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+        self._flags = fcntl.fcntl(life, fcntl.F_GETFL)
 
     def __enter__(self) -> None:
-        fcntl.fcntl(_SOCKET, fcntl.F_SETFL, self._flags | os.O_ASYNC)
+        fcntl.fcntl(self._life, fcntl.F_SETFL, self._flags | os.O_ASYNC)
 
     def __exit__(self, *_: object) -> None:
-        fcntl.fcntl(_SOCKET, fcntl.F_SETFL, self._flags)
+        fcntl.fcntl(self._life, fcntl.F_SETFL, self._flags)
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), int(sys.argv[2]))
+    serve(sys.argv[1:])

@@ -62,14 +62,15 @@ class DecodingProcess:
 
     def __init__(self, *, memory: int, turn: int, module: str = CHILD) -> None:
         self._socket, theirs = socket.socketpair()
-        with theirs:
+        self._life, their_life = socket.socketpair()  # nothing is ever sent here; it closes when we die
+        with theirs, their_life:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, str(memory), str(turn)],
+                [sys.executable, "-P", "-m", module, str(memory), str(turn), str(their_life.fileno())],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 cwd="/",
                 env=_environment(),
-                pass_fds=[turn],
+                pass_fds=[turn, their_life.fileno()],
                 start_new_session=True,  # a Ctrl-C is for the service, which may want to finish an image
             )
         self._received = memoryview(b"")  # and not read yet
@@ -135,6 +136,7 @@ class DecodingProcess:
     def end(self, *, at_once: bool = False) -> int:
         """End the process; returns its status. One that is dying by itself has the time to, unless `at_once`."""
         self._socket.close()
+        self._life.close()
         if not at_once:
             with suppress(subprocess.TimeoutExpired):
                 return self._process.wait(_DYING_S)

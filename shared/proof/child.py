@@ -65,4 +65,4 @@ def _warm_up() -> None:
 
 if __name__ == "__main__":
     _warm_up()
-    decoding_child.serve(int(sys.argv[1]), int(sys.argv[2]), work)
+    decoding_child.serve(sys.argv[1:], work)

@@ -72,12 +72,12 @@ def ingested(laptop: Laptop, folder: Path) -> Any:
 def test_a_folder_is_ingested_with_its_labels_paths_and_refusals(
     stack: Stack, laptop: Laptop, folder: Path, ingested: Any
 ) -> None:
-    assert (ingested["files"], ingested["finished"], ingested["added"], ingested["unlabelled"]) == (21, 21, 19, 1)
-    assert ingested["classes"] == {"circles": 6, "lines": 6, "waves": 6}
     assert {(item["file"], item["code"]) for item in ingested["rejected"]} == {
         (str(folder / "lines" / "broken.jpg"), "not-an-image"),
         (str(folder / "waves" / "empty.jpg"), "empty"),
     }
+    assert (ingested["files"], ingested["finished"], ingested["added"], ingested["unlabelled"]) == (21, 21, 19, 1)
+    assert ingested["classes"] == {"circles": 6, "lines": 6, "waves": 6}
     beside = json.loads(stack.artseek("search", str(folder / "loose ünd.jpg"), "--collection", NAME, "--json"))
     assert beside["hits"][0]["name"] == "loose ünd.jpg"
     again = laptop.json("ingest", str(folder), "--collection", NAME, "--labels-from-folders", status=3)

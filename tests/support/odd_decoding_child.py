@@ -41,4 +41,4 @@ def _escape() -> list[str]:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), int(sys.argv[2]), act)
+    serve(sys.argv[1:], act)

@@ -179,6 +179,21 @@ def test_a_full_queue_answers_by_name_and_goes_on(pool: DecoderPool, monkeypatch
     assert is_good(pool)
 
 
+def test_what_happens_on_the_connection_does_not_end_a_process_at_work(pool: DecoderPool) -> None:
+    pool.warm_up()
+    (seat,) = pool._free
+    assert seat.process is not None
+    with ThreadPoolExecutor(1) as threads:
+        hanging = threads.submit(pool.decode, HANG, size=8)
+        eventually(lambda: len(pool._free), until=(0).__eq__)
+        eventually(lambda: child().status(), until=psutil.STATUS_SLEEPING.__eq__)
+        # The kernel may tell of a request after it was read, as it tells of these bytes.
+        seat.process._socket.send(b"more")
+        seat.process._process.kill()
+        error = hanging.exception(PATIENCE_S)
+    assert "SIGKILL" in str(error)
+
+
 def test_eight_bombs_at_once_do_not_stop_a_good_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     ask = DecodingProcess.ask
 
