@@ -18,13 +18,14 @@ def ensure_known(collection: str, *, catalog: Catalog, state: State, queue: Task
     known = state.index_states.get(set_name)
     if known is not None:
         return known
-    if catalog.segments(set_name):
+    if not catalog.segments(set_name):
+        return state.index_states.create(set_name)
+    known = state.index_states.get(set_name)  # the collection may be new, and its first segment just written
+    if known is None:
         if state.locks.once(f"rebuild:{collection}", seconds=_ASKED_S):
             queue.rebuild(collection=collection)
         raise IndexLost(f"the index of {collection!r} was lost; it is being rebuilt from the object store")
-    new = IndexState()
-    state.index_states.set(set_name, new)
-    return new
+    return known
 
 
 def active_set_name(collection: str, catalog: Catalog) -> str:

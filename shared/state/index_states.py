@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from shared.state.connection import Client, guarded
 
+_FIELDS = ("active", "building", "trained_on")
+
 
 @dataclass(frozen=True)
 class IndexState:
@@ -34,13 +36,22 @@ class IndexStates:
             fields = self._redis.hgetall(_key(set_name))
         if not fields:
             return None
-        return IndexState(*(int(fields.get(name, 0)) for name in (b"active", b"building", b"trained_on")))
+        return IndexState(*(int(fields.get(name.encode(), 0)) for name in _FIELDS))
 
     def set(self, set_name: str, state: IndexState) -> None:
         """Write the index state, which also marks the embedding set as known."""
-        values = {"active": state.active, "building": state.building, "trained_on": state.trained_on}
         with guarded():
-            self._redis.hset(_key(set_name), mapping=values)
+            self._redis.hset(_key(set_name), mapping=vars(state))
+
+    def create(self, set_name: str) -> IndexState:
+        """Mark an embedding set as known, unless another process has meanwhile; returns the index state by then."""
+        with guarded():
+            pipeline = self._redis.pipeline(transaction=True)
+            for name in _FIELDS:
+                pipeline.hsetnx(_key(set_name), name, 0)
+            pipeline.hmget(_key(set_name), _FIELDS)
+            *_, values = pipeline.execute()
+        return IndexState(*map(int, values))
 
     def forget(self, set_name: str) -> None:
         """Delete the index state."""

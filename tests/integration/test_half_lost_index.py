@@ -16,6 +16,7 @@ from services.query.search.searcher import Searcher
 from shared.clients import Clients
 from shared.images import DirectDecoder
 from shared.index.generations import Generation
+from shared.messaging.lost_index import ensure_known
 from shared.state import IndexState
 from shared.state.changes import Change
 from shared.storage import layout
@@ -58,6 +59,26 @@ def lose_buckets(parts: Parts, art: EmbeddingSet) -> None:
 
 def lose_claims(parts: Parts, _: EmbeddingSet) -> None:
     parts.state.claims.forget("art")
+
+
+def test_a_collection_whose_first_segment_is_just_written_is_not_lost(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = parts.catalog.segments
+
+    def look_late(set_name: str) -> list[str]:
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(parts.catalog, "segments", look)
+            parts.add(parts.collection(), "a", range(3))
+        parts.state.index_states.set(set_name, IndexState(1, 0, 3))
+        return look(set_name)
+
+    monkeypatch.setattr(parts.catalog, "segments", look_late)
+    state = ensure_known("art", catalog=parts.catalog, state=parts.state, queue=parts.queue)
+    assert state == IndexState(1, 0, 3)
+    # Nor is what another process has made of it meanwhile written over by one that found it empty.
+    assert parts.state.index_states.create("art") == IndexState(1, 0, 3)
+    assert parts.state.index_states.create("other") == parts.state.index_states.get("other") == IndexState()
 
 
 LOSSES = [lose_generation, lose_state, lose_buckets, lose_claims]
