@@ -88,13 +88,13 @@ class Planted:
 
     def kinds_of(self, a: int, b: int) -> list[str]:
         """Return what was made of each of two images."""
-        return [self.kinds.get(one, "original") for one in (a, b)]
+        return [self.kinds.get(member, "original") for member in (a, b)]
 
     def truth(self, same: Path | None) -> set[tuple[int, int]]:
         """Return all pairs that show the same: those planted, and those of a file with those of their copies."""
         family: dict[str, list[int]] = {}
-        for one, name in self.names.items():
-            family.setdefault(name.partition(" ")[0], []).append(one)
+        for copy_id, name in self.names.items():
+            family.setdefault(name.partition(" ")[0], []).append(copy_id)
         found = self.pairs()
         for line in same.read_text().splitlines() if same else ():
             first, second = (family.get(name, []) for name in line.split())
@@ -111,13 +111,13 @@ def plant(folders: Sequence[Path], target: Path, groups: int, images: int, seed:
     counts = [int(count) for count in chance.integers(1, _MOST_COPIES + 1, groups)]
 
     def write(name: str, data: bytes, kind: str) -> int | None:
-        one = image_id(digest_of(data))
-        if one in written:
+        copy_id = image_id(digest_of(data))
+        if copy_id in written:
             return None
-        written.add(one)
+        written.add(copy_id)
         (target / name).write_bytes(data)
-        planted.names[one], planted.kinds[one] = name, kind
-        return one
+        planted.names[copy_id], planted.kinds[copy_id] = name, kind
+        return copy_id
 
     for place, path in enumerate(order):
         if len(written) >= images:
@@ -140,8 +140,8 @@ def _figures(
 ) -> dict[str, Any]:
     found = {pair.ids for pair in report.pairs}
     wanted = planted.pairs()
-    homes = {one: number for number, group in enumerate(planted.groups) for one in group}
-    whole = [all(ordered(group[0], one) in found for one in group[1:]) for group in planted.groups]
+    homes = {member: number for number, group in enumerate(planted.groups) for member in group}
+    whole = [all(ordered(group[0], member) in found for member in group[1:]) for group in planted.groups]
     pure = [all(ordered(a, b) in truth for a, b in combinations(group, 2)) for group in groups]
     missed = Counter(kind for a, b in wanted - found for kind in planted.kinds_of(a, b) if kind != "original")
     return {

@@ -55,11 +55,13 @@ def main() -> None:
     figures: dict[str, Any] = {}
     with connect_query(settings) as query, local_prover(settings, query) as prover:
         if options.collection:
-            details, whole = _measured(query, prover, options.collection, [one.path for one in sources], options.crops)
+            details, whole = _measured(
+                query, prover, options.collection, [source.path for source in sources], options.crops
+            )
         else:
-            labelled = [(one.path, one.label or "") for one in chosen]
+            labelled = [(source.path, source.label or "") for source in chosen]
             with _collection(settings, labelled) as (name, figures["costs"]):
-                details, whole = _measured(query, prover, name, [one.path for one in chosen], options.crops)
+                details, whole = _measured(query, prover, name, [source.path for source in chosen], options.crops)
     sys.stdout.write(json.dumps({**figures, "details": details, "whole": whole}, indent=2) + "\n")
 
 

@@ -264,4 +264,4 @@ def _print_across(answer: AcrossAnswer, *, as_json: bool) -> int | None:
         print_json(answer)
     else:
         print_across(answer)
-    return SOME_REJECTED if any(one["reason"] != "other-model" for one in answer["left_out"]) else None
+    return SOME_REJECTED if any(collection["reason"] != "other-model" for collection in answer["left_out"]) else None

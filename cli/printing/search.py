@@ -64,8 +64,8 @@ def print_across(answer: AcrossAnswer) -> None:
             str(hit["id"]),
         )
     out.print(table)
-    for one in answer["collections"]:
-        out.print(f"{one['name']}: {one['mode']}: {_ranked(one)}", style="dim")
+    for collection in answer["collections"]:
+        out.print(f"{collection['name']}: {collection['mode']}: {_ranked(collection)}", style="dim")
     out.print(f"{answer['model']}, version {answer['model_version']}; {_stages(answer['timings_ms'])}", style="dim")
     for left in answer["left_out"]:
         out.print(f"{left['name']} was left out: {plain(left['detail'])}", style="yellow")
@@ -106,4 +106,4 @@ def print_images(answer: ImagesAnswer) -> None:
 
 
 def _values(given: Mapping[str, Sequence[FieldValue]], fields: Sequence[str]) -> list[str]:
-    return [plain(" | ".join(value_text(one["value"]) for one in given.get(name, ()))) for name in fields]
+    return [plain(" | ".join(value_text(cell["value"]) for cell in given.get(name, ()))) for name in fields]

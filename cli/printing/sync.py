@@ -19,7 +19,7 @@ def print_outcome(values: SyncAnswer) -> None:
         out.print(table)
     _print_some("new", files["new"])
     _print_some("changed", files["changed"])
-    _print_some("moved", [f"{one['before']} → {one['after']}" for one in files["moved"]])
+    _print_some("moved", [f"{file['before']} → {file['after']}" for file in files["moved"]])
     _print_some("vanished", files["vanished"])
     print_skipped(values["skipped_kinds"])
     if values["unreachable"]:

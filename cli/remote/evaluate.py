@@ -67,8 +67,8 @@ def _evaluate(
         values["field"] = request.field
     if request.rejected:
         values["rejected"] = [
-            Refusal(name=one.name[:LONGEST_SENT], code=one.code, reason=one.reason[:LONGEST_SENT])
-            for one in request.rejected
+            Refusal(name=rejection.name[:LONGEST_SENT], code=rejection.code, reason=rejection.reason[:LONGEST_SENT])
+            for rejection in request.rejected
         ]
     if request.grid:
         values["grid"] = [setting.to_json() for setting in request.grid]

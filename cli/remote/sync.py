@@ -49,12 +49,12 @@ class RemoteCollection:
     def note(self, notes: Notes) -> None:
         """Note paths, and the labels that folders give."""
         paths = [
-            {"digest": digest, "path": one.path, "state": one.state, "label": one.label}
+            {"digest": digest, "path": path.path, "state": path.state, "label": path.label}
             for digest, known in notes.paths.items()
-            for one in known
+            for path in known
         ]
         labels = [{"digest": digest, "labels": list(given)} for digest, given in notes.labels.items()]
-        source = next((one.source for known in notes.paths.values() for one in known), "")
+        source = next((path.source for known in notes.paths.values() for path in known), "")
         body = {"source": source, "paths": paths, "labels": labels}
         self._api.post(f"/collections/{self._collection}/paths", body)
 

@@ -44,7 +44,7 @@ class ClassField:
         found = Collection()
         found.CopyFrom(collection)
         found.classes.clear()
-        found.classes.update({one.value: one.count for one in facet.values})
+        found.classes.update({value.value: value.count for value in facet.values})
         found.labelled = collection.images - self._count(name, (NONE,))
         return found
 

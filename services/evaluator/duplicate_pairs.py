@@ -76,13 +76,15 @@ class PairComparer:
             Unavailable: A server does not answer.
         """
         found = ComparedPairs()
-        ids = sorted({one for candidate in candidates for one in (candidate.a, candidate.b)})
+        ids = sorted({image_id for candidate in candidates for image_id in (candidate.a, candidate.b)})
         by_first = [list(some) for _, some in itertools.groupby(candidates, key=lambda candidate: candidate.a)]
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="duplicates") as pool:
             looked = dict(
-                zip(ids, pool.map(lambda one: self._look(collection, one, found.unreadable), ids), strict=True)
+                zip(
+                    ids, pool.map(lambda image_id: self._look(collection, image_id, found.unreadable), ids), strict=True
+                )
             )
-            there = {one: looked_at for one, looked_at in looked.items() if looked_at is not None}
+            there = {image_id: looked_at for image_id, looked_at in looked.items() if looked_at is not None}
             for pairs in pool.map(lambda some: list(self._pairs(there, some)), by_first):
                 found.pairs += pairs
         return found

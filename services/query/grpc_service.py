@@ -115,7 +115,7 @@ class QueryService(QueryServicer):
             for name, hit in found.hits
         ]
         for name in found.results:
-            images = [one.hit.image for one in hits if one.collection == name]
+            images = [found.hit.image for found in hits if found.collection == name]
             self._descriptions.add(name, images, fields=options.fields)
         return messages.SearchAcrossResponse(
             hits=hits,
@@ -196,7 +196,7 @@ class QueryService(QueryServicer):
         return messages.CountFacetsResponse(
             facets=[
                 messages.Facet(
-                    field=name, values=[messages.FacetValue(value=one.value, count=one.count) for one in values]
+                    field=name, values=[messages.FacetValue(value=value.value, count=value.count) for value in values]
                 )
                 for name, values in facets.items()
             ],

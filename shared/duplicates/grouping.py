@@ -23,10 +23,12 @@ def groups_of(pairs: Sequence[Pair]) -> list[list[int]]:
         group = [pair.a, pair.b]
         free = neighbours[pair.a] & neighbours[pair.b]
         while free:
-            new = max(free, key=lambda one: (min(strength[ordered(one, other)] for other in group), -one))
+            new = max(
+                free, key=lambda image_id: (min(strength[ordered(image_id, other)] for other in group), -image_id)
+            )
             group.append(new)
             free &= neighbours[new]
-        held.update(ordered(one, other) for place, one in enumerate(group) for other in group[:place])
+        held.update(ordered(image_id, other) for place, image_id in enumerate(group) for other in group[:place])
         groups.append(sorted(group))
     return sorted(groups, key=lambda group: (-len(group), group))
 
@@ -36,8 +38,8 @@ def missing_pairs(pairs: Iterable[Pair], known: set[tuple[int, int]], *, most: i
     found: set[tuple[int, int]] = set()
     for others in _neighbours(pairs).values():
         some = sorted(others)[:most]
-        for place, one in enumerate(some):
-            found.update(ids for other in some[:place] if (ids := ordered(one, other)) not in known)
+        for place, image_id in enumerate(some):
+            found.update(ids for other in some[:place] if (ids := ordered(image_id, other)) not in known)
     return sorted(found)
 
 

@@ -85,13 +85,13 @@ def _group(
     known: dict[int, Image | None],
 ) -> GroupAnswer | None:
     """Return a group; None if it has less than two images by now."""
-    for one in ids:
-        if one not in known:
+    for image_id in ids:
+        if image_id not in known:
             try:
-                known[one] = query.image(collection, one)
+                known[image_id] = query.image(collection, image_id)
             except NotFound:
-                known[one] = None
-    images = [image for one in ids if (image := known[one]) is not None]
+                known[image_id] = None
+    images = [image for image_id in ids if (image := known[image_id]) is not None]
     if len(images) < 2:
         return None
     best, reason = best_of(images)

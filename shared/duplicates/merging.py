@@ -82,4 +82,6 @@ def _fields(kept: Image, others: Sequence[Image]) -> dict[str, object]:
             ]
             if new:
                 fields[name] = [*now, *new]
-    return {name: [{"value": one["value"], "lang": one["lang"]} for one in values] for name, values in fields.items()}
+    return {
+        name: [{"value": value["value"], "lang": value["lang"]} for value in values] for name, values in fields.items()
+    }

@@ -138,7 +138,7 @@ class Proofs:
             made = list(pool.map(self._made, others))
         ready = [features for features in made if isinstance(features, bytes)]
         found = iter(self._compared(first, ready))
-        return [next(found) if isinstance(one, bytes) else one for one in made]
+        return [next(found) if isinstance(features, bytes) else features for features in made]
 
     def compare_features(self, first: bytes, others: Sequence[bytes]) -> list[Proof]:
         """Return what is found of the packed features of a picture and of each of others, in their order.

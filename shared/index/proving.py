@@ -47,7 +47,7 @@ class Prover:
         if not first:
             return {}
         query = self._compared(collection, image_id, box) if image is None else self._proofs.of_file(image, box)
-        proofs = dict(zip((one.id for one in first), self._proofs.compare(query, first), strict=True))
+        proofs = dict(zip((image.id for image in first), self._proofs.compare(query, first), strict=True))
         if not options.sort and not options.group:
             _same_first(found, proofs)
         return proofs

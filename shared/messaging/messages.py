@@ -116,7 +116,10 @@ class EvaluationRequest:
         if self.field != LABEL:  # which an evaluator of an older version takes for granted
             value["field"] = self.field
         if self.rejected:
-            value["rejected"] = [{"name": one.name, "code": one.code, "reason": one.reason} for one in self.rejected]
+            value["rejected"] = [
+                {"name": rejection.name, "code": rejection.code, "reason": rejection.reason}
+                for rejection in self.rejected
+            ]
         return value
 
     @classmethod
@@ -136,5 +139,5 @@ class EvaluationRequest:
             seed=value["seed"],
             grid=tuple(IndexSetting.from_json(setting) for setting in value["grid"]),
             field=value.get("field", LABEL),
-            rejected=tuple(Rejection(**one) for one in value.get("rejected", ())),
+            rejected=tuple(Rejection(**rejection) for rejection in value.get("rejected", ())),
         )

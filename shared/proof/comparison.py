@@ -60,7 +60,7 @@ def _attempt(first: LocalFeatures, second: LocalFeatures, *, mirrored: bool, mod
     if count < _FEWEST:
         return Proof(same=False, inliers=0, matches=count, mirrored=mirrored, reason="too few features are alike")
     # Both are looked at as if their longer sides were 1.
-    scale_a, scale_b = (float(max(one.width, one.height)) for one in (turned, second))
+    scale_a, scale_b = (float(max(picture.width, picture.height)) for picture in (turned, second))
     source = (turned.points[pairs[:, 0]] / scale_a).astype(np.float32)
     target = (second.points[pairs[:, 1]] / scale_b).astype(np.float32)
     found = _fitted(source, target, model)
@@ -93,7 +93,7 @@ def _judged(
     agreement, inner = _agreement(pair, matrix, sizes)
     if said.mirrored:
         width = pair[0].width
-    scale_a, scale_b = (max(one.width, one.height) for one in pair)
+    scale_a, scale_b = (max(picture.width, picture.height) for picture in pair)
     in_a = projected(region, back) * scale_a
     if said.mirrored:
         in_a = np.array([width, 0], np.float32) + in_a * np.array([-1, 1], np.float32)

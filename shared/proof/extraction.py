@@ -35,7 +35,7 @@ def local_features(grey: npt.NDArray[np.uint8], *, width: int, height: int) -> L
         kept = [found[place] for place in _spread(found, wide, high)]
         if kept:
             described, numbers = sift.compute(grey, kept)
-            points = np.array([one.pt for one in described], np.float32)
+            points = np.array([keypoint.pt for keypoint in described], np.float32)
             points *= np.array([width / wide, height / high], np.float32)
             descriptors = _root(np.asarray(numbers, np.float32))
     scale = min(1.0, SMALL / max(high, wide))

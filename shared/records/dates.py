@@ -32,8 +32,8 @@ _PARTS: Final = {"early": (1, 33), "mid": (34, 66), "late": (67, 100)}
 def span(text: str) -> Span | None:
     """Return the days that a date stands for, None if it cannot be told."""
     text = _BETWEEN.sub("", text.strip().strip("[]()").rstrip("?").strip())
-    if (one := _one(text)) is not None:
-        return one
+    if (days := _one(text)) is not None:
+        return days
     parts = _TO.split(text)
     if len(parts) == 2:
         first, last = _one(parts[0]), _one(_completed(parts[1].strip(), parts[0].strip()))

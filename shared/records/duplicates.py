@@ -77,7 +77,7 @@ def _is_hidden(label: str, image: Image, known: Sequence[KnownPath], record: Map
         return False
     alternatives = record["alternatives"]
     others = alternatives.get(LABEL, ()) if isinstance(alternatives, dict) else ()
-    return [one["value"] for one in others if one["origin"] == "folder"] != [label]  # an edit counts more
+    return [cell["value"] for cell in others if cell["origin"] == "folder"] != [label]  # an edit counts more
 
 
 def _note(

@@ -124,7 +124,7 @@ def _known_image(image: Image) -> KnownImage:
         image.name,
         image.digest,
         tuple(image.labels),
-        tuple(str(one["value"]) for one in identifiers),
+        tuple(str(identifier["value"]) for identifier in identifiers),
         tuple(paths),
     )
 

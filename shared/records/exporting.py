@@ -83,7 +83,7 @@ def _cells(image: Image, names: Sequence[str]) -> list[str]:
         *technical,
         join(paths_of(image)[0]),
         join(list(image.labels)),
-        *(join([one["value"] for one in fields.get(name, ())]) for name in names),
+        *(join([cell["value"] for cell in fields.get(name, ())]) for name in names),
     ]
 
 
@@ -126,8 +126,10 @@ def _parquet(images: Iterable[Image], types: Mapping[str, str]) -> Iterator[byte
             "labels": list(image.labels),
         }
         for name, column in own.items():
-            held = [one["value"] for one in fields.get(name, ())]
-            values[column] = [_float(one) for one in held] if types[name] == "number" else [str(one) for one in held]
+            held = [cell["value"] for cell in fields.get(name, ())]
+            values[column] = (
+                [_float(value) for value in held] if types[name] == "number" else [str(value) for value in held]
+            )
         return values
 
     return vector_files.parquet_parts(schema, (row(image) for image in images))

@@ -105,8 +105,8 @@ def filter_to_json(wanted: RecordFilter) -> str:
         return ""
     return json.dumps(
         {
-            name: {"from": one.low, "to": one.high} if isinstance(one, Range) else list(one)
-            for name, one in wanted.criteria.items()
+            name: {"from": criterion.low, "to": criterion.high} if isinstance(criterion, Range) else list(criterion)
+            for name, criterion in wanted.criteria.items()
         },
         ensure_ascii=False,
     )

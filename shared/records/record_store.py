@@ -234,7 +234,9 @@ class RecordStore:
 
     def _names_one_of(self, collection: str, change: StoredChange, wanted: set[int]) -> bool:
         with self.reading(collection, change.name) as said:
-            return any(isinstance(one, ImageChange) and (one.cells or one.paths) and one.id in wanted for one in said)
+            return any(
+                isinstance(line, ImageChange) and (line.cells or line.paths) and line.id in wanted for line in said
+            )
 
     def _rewrite(self, collection: str, names: Sequence[str], locks: Locks, marks: Sequence[ImageChange] = ()) -> None:
         """Write one change object in the place of several, without what is marked as erased."""

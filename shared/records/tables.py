@@ -85,7 +85,7 @@ def _parquet_column(column: pa.Field) -> str:
 
 def _parquet_cell(value: object) -> object:
     if isinstance(value, list):
-        return [one for one in value if one is not None]
+        return [item for item in value if item is not None]
     return value if value is None or isinstance(value, str | float) else str(value)
 
 

@@ -69,7 +69,9 @@ def account_answer(account: Account) -> AccountAnswer:
 
 def accounts_answer(accounts: Iterable[Account]) -> AccountsAnswer:
     """Return the view of accounts."""
-    return AccountsAnswer(users=[account_answer(one) for one in sorted(accounts, key=lambda account: account.name)])
+    return AccountsAnswer(
+        users=[account_answer(account) for account in sorted(accounts, key=lambda account: account.name)]
+    )
 
 
 def share_answer(link: ShareLink, url: str) -> ShareAnswer:

@@ -64,25 +64,27 @@ class AcrossAnswer(TypedDict):
 def across_answer(found: SearchAcrossResponse) -> AcrossAnswer:
     """Return the result of a search over several collections."""
     return AcrossAnswer(
-        hits=[AcrossHitAnswer(**hit_answer(one.collection, one.hit), collection=one.collection) for one in found.hits],
+        hits=[AcrossHitAnswer(**hit_answer(hit.collection, hit.hit), collection=hit.collection) for hit in found.hits],
         metric="cosine" if METRIC_NAMES[found.answers[0].found.metric] == "cosine" else "euclidean",
         model=found.model,
         model_version=found.model_version,
         timings_ms={stage: round(spent, 3) for stage, spent in sorted(found.timings_ms.items())},
         collections=[
             SearchedCollection(
-                name=one.collection,
-                mode="exact" if MODE_NAMES[one.found.mode] == "exact" else "lsh",
-                candidates=one.found.candidates,
-                collection_size=one.found.collection_size,
-                generation=one.found.generation,
-                index_fault=one.found.index_fault or None,
-                windows=one.found.windows,
+                name=answer.collection,
+                mode="exact" if MODE_NAMES[answer.found.mode] == "exact" else "lsh",
+                candidates=answer.found.candidates,
+                collection_size=answer.found.collection_size,
+                generation=answer.found.generation,
+                index_fault=answer.found.index_fault or None,
+                windows=answer.found.windows,
             )
-            for one in found.answers
+            for answer in found.answers
         ],
         left_out=[
-            SkippedCollectionAnswer(name=one.collection, reason=_REASONS[one.reason], detail=one.detail)
-            for one in found.skipped
+            SkippedCollectionAnswer(
+                name=collection.collection, reason=_REASONS[collection.reason], detail=collection.detail
+            )
+            for collection in found.skipped
         ],
     )

@@ -53,7 +53,7 @@ def image_paths_answer(image: Image) -> ImagePathsAnswer:
         digest=image.digest,
         name=image.name,
         labels=list(image.labels),
-        paths=[PathAnswer(source=one.source, path=one.path, state=one.state, label=one.label) for one in known],
+        paths=[PathAnswer(source=path.source, path=path.path, state=path.state, label=path.label) for path in known],
         page_of=page_of(image),
     )
 

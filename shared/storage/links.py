@@ -70,7 +70,7 @@ class Links:
     def add(self, digest: str, size: int, file: LinkedPath) -> Link:
         """Note a file of this content, as the one that is read first; returns the link."""
         before = self.get(digest)
-        others = () if before is None else tuple(one for one in before.files if one.path != file.path)
+        others = () if before is None else tuple(linked for linked in before.files if linked.path != file.path)
         link = Link(digest, size, (file, *others)[:_MOST])
         if link != before:
             self.put(link)

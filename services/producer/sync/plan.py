@@ -93,7 +93,9 @@ class FolderComparison:
                 self._pages[image.page_of].append(image.digest)
         self._entries: dict[str, dict[str, KnownPath]] = {}  # of this source, by digest and path
         for image in self._images.values():
-            self._entries[image.digest] = {one.path: one for one in image.paths if one.source == source}
+            self._entries[image.digest] = {
+                known_path.path: known_path for known_path in image.paths if known_path.source == source
+            }
         self._changed: dict[str, dict[str, KnownPath]] = defaultdict(dict)  # by digest and path
         self.plan = self._plan()
 
@@ -198,7 +200,11 @@ class FolderComparison:
         """Return what has changed by digest and path, as `notes` has it."""
         instead = {file.source.name for file in self._found.files if file.digest in refused}
         kept = {
-            digest: {path: one for path, one in entries.items() if one.state == "present" or path not in instead}
+            digest: {
+                path: known_path
+                for path, known_path in entries.items()
+                if known_path.state == "present" or path not in instead
+            }
             for digest, entries in self._changed.items()
             if digest not in refused
         }
@@ -207,25 +213,25 @@ class FolderComparison:
     def _new_labels(self, digest: str) -> list[str] | None:
         """Return the labels that the folders of an image give it; None: those that it has anyway."""
         image = self._images.get(digest)
-        before = [] if image is None else [one for one in image.paths if one.state == "present"]
-        after = {(one.source, one.path): one for one in before}
-        after |= {(self._source, path): one for path, one in self._changed[digest].items()}
-        there = [one for one in after.values() if one.state == "present"]
+        before = [] if image is None else [known_path for known_path in image.paths if known_path.state == "present"]
+        after = {(known_path.source, known_path.path): known_path for known_path in before}
+        after |= {(self._source, path): known_path for path, known_path in self._changed[digest].items()}
+        there = [known_path for known_path in after.values() if known_path.state == "present"]
         wanted = _labels(there)
         if image is None:
             first = next((file.source.label for file in self.plan.to_add if file.digest == digest), None)
             return None if wanted == ([first] if first else []) else wanted
         if not there:
             return None  # it keeps its last ones
-        known = _labels(before) if any(one.label for one in before) else list(image.labels)
+        known = _labels(before) if any(known_path.label for known_path in before) else list(image.labels)
         return None if sorted(wanted) == sorted(known) else wanted
 
     def without_path(self, refused: frozenset[str] = frozenset()) -> list[StoredImage]:
         """Return the images of the folder that no file has any more."""
         kept, found = self._kept(refused), []
         for digest, image in self._images.items():
-            after = {(one.source, one.path): one.state for one in image.paths}
-            after |= {(self._source, path): one.state for path, one in kept.get(digest, {}).items()}
+            after = {(known_path.source, known_path.path): known_path.state for known_path in image.paths}
+            after |= {(self._source, path): known_path.state for path, known_path in kept.get(digest, {}).items()}
             lost = any(source == self._source and state == "vanished" for (source, _), state in after.items())
             if lost and "present" not in after.values():
                 found.append(image)
@@ -236,10 +242,12 @@ class FolderComparison:
         noted: dict[str, list[KnownPath]] = {}
         for image in images:
             entries = {**self._entries[image.digest], **self._changed.get(image.digest, {})}
-            noted[image.digest] = [KnownPath(self._source, path, "gone", one.label) for path, one in entries.items()]
+            noted[image.digest] = [
+                KnownPath(self._source, path, "gone", known_path.label) for path, known_path in entries.items()
+            ]
         return self._with_pages(noted, {})
 
 
 def _labels(paths: Iterable[KnownPath]) -> list[str]:
-    ordered = sorted(paths, key=lambda one: (one.path, one.source))
-    return list(dict.fromkeys(one.label for one in ordered if one.label))
+    ordered = sorted(paths, key=lambda known_path: (known_path.path, known_path.source))
+    return list(dict.fromkeys(known_path.label for known_path in ordered if known_path.label))

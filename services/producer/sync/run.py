@@ -223,7 +223,7 @@ def sync_answer(folder: Path, collection: str, outcome: SyncOutcome, *, dry_run:
     files = SyncFiles(
         new=[name for name in plan.new if name not in refused],
         changed=[name for name in plan.changed if name not in refused],
-        moved=[MovedFile(before=one.before, after=one.after) for one in plan.moved],
+        moved=[MovedFile(before=file.before, after=file.after) for file in plan.moved],
         vanished=plan.vanished,
         unchanged=plan.unchanged,
         skipped=[

@@ -98,9 +98,9 @@ class AcrossSearcher:
             replicas, queries = self._prepared(collections, query_of, skipped)
             if not replicas:
                 raise _none_left(skipped)
-            one = next(iter(queries.values()))
-            together = _of_one_model(list(replicas.values()), one)
-            vector = self._searcher.vector(one, together, timer, time_left_s)
+            query = next(iter(queries.values()))
+            together = _of_one_model(list(replicas.values()), query)
+            vector = self._searcher.vector(query, together, timer, time_left_s)
             results = {}
             for name, replica in replicas.items():
                 if replica not in together.replicas:
@@ -118,9 +118,9 @@ class AcrossSearcher:
                 raise _none_left(skipped)
         place = {name: at for at, name in enumerate(results)}
         hits = [(name, hit) for name, (result, _) in results.items() for hit in result.hits]
-        own = None if one.box else one.image_id
+        own = None if query.box else query.image_id
         hits.sort(key=lambda it: (round(it[1].distance, _EQUAL), it[1].image_id != own, it[1].image_id, place[it[0]]))
-        return AcrossResult(together.embedding_set, hits[: one.k], results, skipped, timer.timings_ms)
+        return AcrossResult(together.embedding_set, hits[: query.k], results, skipped, timer.timings_ms)
 
     def _prepared(
         self, collections: Sequence[str], query_of: Callable[[str], SearchQuery], skipped: list[SkippedCollection]
@@ -169,7 +169,7 @@ def _failed(collection: str, detail: str) -> SkippedCollection:
 
 
 def _none_left(skipped: Sequence[SkippedCollection]) -> NotFound | Unavailable:
-    said = "; ".join(f"{one.collection}: {one.detail}" for one in skipped)
-    if all(one.reason == SkippedCollection.UNKNOWN for one in skipped):
+    said = "; ".join(f"{collection.collection}: {collection.detail}" for collection in skipped)
+    if all(collection.reason == SkippedCollection.UNKNOWN for collection in skipped):
         return NotFound(f"none of the collections is there: {said}")
     return Unavailable(f"none of the collections can be searched: {said}")

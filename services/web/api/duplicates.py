@@ -108,7 +108,7 @@ def list_duplicate_reports(path: CollectionPath) -> ResponseReturnValue:
     clients = web_clients()
     clients.catalog.get(path.name)
     duplicates = Duplicates(clients.store)
-    reports = [report_answer(duplicates.get(path.name, one)) for one in duplicates.ids(path.name)]
+    reports = [report_answer(duplicates.get(path.name, report_id)) for report_id in duplicates.ids(path.name)]
     return reply(DuplicateReportsAnswer(reports=reports))
 
 

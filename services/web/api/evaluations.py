@@ -152,7 +152,7 @@ def judge_collection() -> ResponseReturnValue:
         seed=body.seed,
         grid=grid,
         field=body.field,
-        rejected=tuple(Rejection(one.name, one.code, one.reason) for one in body.rejected),
+        rejected=tuple(Rejection(rejection.name, rejection.code, rejection.reason) for rejection in body.rejected),
     )
     submit(
         clients.state.jobs,

@@ -86,10 +86,10 @@ def note_image_paths(path: CollectionPath) -> ResponseReturnValue:
     """
     given = checked(NotedPaths, json_body(), "body", texts=False)
     noted: dict[int, list[KnownPath]] = {}
-    for one in given.paths:
-        known = KnownPath(given.source, one.path, one.state, one.label)
-        noted.setdefault(image_id(one.digest), []).append(known)
-    labels = {image_id(one.digest): one.labels for one in given.labels}
+    for noted_path in given.paths:
+        known = KnownPath(given.source, noted_path.path, noted_path.state, noted_path.label)
+        noted.setdefault(image_id(noted_path.digest), []).append(known)
+    labels = {image_id(image.digest): image.labels for image in given.labels}
     clients = web_clients()
     note_images(sorted({*noted, *labels}))
     records = RecordStore(clients.store, clients.state.record_changes)

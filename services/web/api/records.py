@@ -89,7 +89,7 @@ def count_facets(path: CollectionPath, query: FacetListing) -> ResponseReturnVal
         path.name, filter=query.filter, text=query.text, fields=query.field, limit=query.limit
     )
     facets = {
-        facet.field: [FacetValueAnswer(value=one.value, count=one.count) for one in facet.values]
+        facet.field: [FacetValueAnswer(value=value.value, count=value.count) for value in facet.values]
         for facet in found.facets
     }
     return reply(FacetsAnswer(facets=facets, types=dict(found.types), total=found.total))

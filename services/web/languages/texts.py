@@ -86,7 +86,10 @@ def _said_again(text: str) -> str:
             values = match.groupdict()
             return gettext(
                 message,
-                **{name: language().number(one) if _NUMBER.fullmatch(one) else one for name, one in values.items()},
+                **{
+                    name: language().number(value) if _NUMBER.fullmatch(value) else value
+                    for name, value in values.items()
+                },
             )
     return text
 

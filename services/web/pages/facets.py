@@ -108,8 +108,8 @@ def facets_of(
         FacetField(
             facet.field,
             [
-                FacetValue(one.value, one.count, *_choice(changed, facet.field, one.value, address))
-                for one in facet.values
+                FacetValue(value.value, value.count, *_choice(changed, facet.field, value.value, address))
+                for value in facet.values
             ],
         )
         for facet in found.facets
@@ -161,7 +161,7 @@ def shown_fields(image: Image) -> list[tuple[str, str]]:
 def _choice(changed: RecordFilter, field: str, value: str, address: Callable[[str], str]) -> tuple[bool, str]:
     held = changed.criteria.get(field)
     chosen = isinstance(held, tuple) and value in held
-    left = tuple(one for one in held if one != value) if chosen and isinstance(held, tuple) else (value,)
+    left = tuple(other for other in held if other != value) if chosen and isinstance(held, tuple) else (value,)
     return chosen, address(_changed_to(changed, field, left))
 
 
@@ -173,7 +173,7 @@ def _chosen(changed: RecordFilter, address: Callable[[str], str]) -> list[Chosen
             chosen.append(ChosenFilter(field, f"{low} – {high}", address(_changed_to(changed, field, ()))))
             continue
         for value in criterion:
-            left = tuple(one for one in criterion if one != value)
+            left = tuple(other for other in criterion if other != value)
             chosen.append(ChosenFilter(field, value or gettext("none"), address(_changed_to(changed, field, left))))
     return chosen
 

@@ -136,7 +136,7 @@ def _render(path: ImagePath, *, refused: str | None = None, form: Mapping[str, s
         fields={name: _shown(values) for name, values in record["fields"].items()},
         alternatives={name: _shown(values) for name, values in record["alternatives"].items()},
         editable={
-            name: "\n".join(value_text(one["value"]) for one in record["fields"].get(name, ())) for name in names
+            name: "\n".join(value_text(cell["value"]) for cell in record["fields"].get(name, ())) for name in names
         },
         paths=paths,
         vanished_paths=vanished_paths,

@@ -53,10 +53,10 @@ class ResultView:
 
 def view_across(across: SearchAcrossResponse) -> ResultView:
     """Return the result of a search over several collections as one of all of them together."""
-    answers = [one.found for one in across.answers]
+    answers = [answer.found for answer in across.answers]
     exact = all(answer.mode == MODES["exact"] for answer in answers)
     response = SearchResponse(
-        hits=[one.hit for one in across.hits],
+        hits=[hit.hit for hit in across.hits],
         mode=MODES["exact" if exact else "lsh"],
         metric=answers[0].metric,
         candidates=sum(answer.candidates for answer in answers),
@@ -68,7 +68,7 @@ def view_across(across: SearchAcrossResponse) -> ResultView:
     )
     return ResultView(
         response,
-        places=[one.collection for one in across.hits],
-        searched=[one.collection for one in across.answers],
+        places=[hit.collection for hit in across.hits],
+        searched=[answer.collection for answer in across.answers],
         skipped=list(across.skipped),
     )

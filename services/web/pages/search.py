@@ -197,10 +197,10 @@ def _search_by_file() -> tuple[SearchForm, ResultView]:
         keep(clients, form.collection, image, clean_name(file.filename))
         for image, file in zip(images, files, strict=True)
     ]
-    whole = [one for one in kept if one is not None]
+    whole = [query for query in kept if query is not None]
     if len(whole) < len(kept):
         return form, replace(found, no_address=_NOT_KEPT if days else _NONE_KEPT)
-    return form.model_copy(update={"upload": [one.digest for one in whole]}), _with_files(form, found, whole)
+    return form.model_copy(update={"upload": [query.digest for query in whole]}), _with_files(form, found, whole)
 
 
 def _search_by_url(form: SearchForm, collection: str) -> tuple[QueryPicture, ResultView]:
@@ -217,17 +217,18 @@ def _search_by_kept_files(form: SearchForm, collection: str) -> tuple[QueryPictu
         raise invalid([FieldError(field=f"query.{'box' if form.box else 'proof'}", message=message)])
     found = _found(form, collection, images=[image for _, image in kept])
     first, image = kept[0]
-    return _shown(image, first.name), _with_files(form, found, [one for one, _ in kept])
+    return _shown(image, first.name), _with_files(form, found, [query for query, _ in kept])
 
 
 def _with_files(form: SearchForm, found: ResultView, kept: Sequence[KeptQuery]) -> ResultView:
     """Return what was found with the files that were searched for, and until when they all are kept."""
-    digests = [one.digest for one in kept]
+    digests = [query.digest for query in kept]
     files = [
-        QueryFile(one.name, form.link(upload=digests[:place] + digests[place + 1 :])) for place, one in enumerate(kept)
+        QueryFile(query.name, form.link(upload=digests[:place] + digests[place + 1 :]))
+        for place, query in enumerate(kept)
     ]
     days = web_clients().settings.kept_query_days
-    return replace(found, files=files if len(files) > 1 else [], kept_until=min(one.until(days) for one in kept))
+    return replace(found, files=files if len(files) > 1 else [], kept_until=min(query.until(days) for query in kept))
 
 
 def _shown(image: bytes, name: str) -> QueryPicture:
