@@ -85,7 +85,7 @@ def test_an_image_in_the_trash_is_removed_for_good_after_a_question(page: Page, 
     client.upload("web-purge", [(f"old {number}.jpg", picture(number)) for number in range(530, 533)])
     images = client.wait_for("web-purge", 3)
     job = client.call(
-        "POST /collections/{name}/delete", name="web-purge", value={"ids": [one["id"] for one in images[:2]]}
+        "POST /collections/{name}/delete", name="web-purge", value={"ids": [image["id"] for image in images[:2]]}
     )
     client.finished(job.json["job"])
     page.set_viewport_size({"width": 390, "height": 800})

@@ -105,14 +105,14 @@ def test_a_hundred_thousand_points_are_drawn_and_moved(page: Page, mapped: int) 
     ids = list(range(1, MANY + 1))
     answer = {
         "model": "m", "model_version": 1, "created": "2026-11-29T00:00:00Z", "fitted": 20_000, "missing": 0,
-        "ids": ids, "x": [one * 7919 % 65_536 for one in ids], "y": [one * 104_729 % 65_536 for one in ids],
+        "ids": ids, "x": [number * 7919 % 65_536 for number in ids], "y": [number * 104_729 % 65_536 for number in ids],
     }  # fmt: skip
 
     def instead(route: Route) -> None:
         route.fulfill(json=answer)
 
     page.route("**/map", lambda route: instead(route) if "/api/" in route.request.url else route.continue_())
-    of = {"field": "label", "values": ["even"], "counts": [MANY // 2], "of": [one % 2 - 1 for one in ids]}
+    of = {"field": "label", "values": ["even"], "counts": [MANY // 2], "of": [number % 2 - 1 for number in ids]}
     page.route("**/map/values*", lambda route: route.fulfill(json=of))
     page.route("**/thumbnail", lambda route: route.fulfill(status=204))
     page.goto(f"/collections/{COLLECTION}/map")

@@ -111,8 +111,8 @@ def test_the_worst_queries_come_with_their_pictures(page: Page, report: Report, 
 def test_copies_stand_beside_their_queries(page: Page, report: Report) -> None:
     page.goto(address(report, PATHS["exact"]))
     copies = report["query_set"]["copies"]
-    assert sorted(one["kind"] for one in copies) == ["identical", "near"]
-    near = next(one for one in copies if one["kind"] == "near")
+    assert sorted(copy["kind"] for copy in copies) == ["identical", "near"]
+    near = next(copy for copy in copies if copy["kind"] == "near")
     assert near["mirrored"]
     expect(page.locator("#copies-title .number")).to_have_text("2")
     run = report["runs"][0]
@@ -130,7 +130,7 @@ def test_copies_stand_beside_their_queries(page: Page, report: Report) -> None:
     page.locator("summary", has_text="All copies as a table").click()
     shown = [row(page.locator("#copies"), place) for place in range(2)]
     assert {(cells[0], cells[4]) for cells in shown} == {
-        (one["name"], one["kind"] + (", mirrored" if one["mirrored"] else "")) for one in copies
+        (copy["name"], copy["kind"] + (", mirrored" if copy["mirrored"] else "")) for copy in copies
     }
     page.locator(".copies a").focus()
     page.keyboard.press("Enter")
@@ -159,7 +159,7 @@ def test_an_evaluation_from_before_copies_were_looked_for_is_shown(
         expect(page.locator("#copies-title")).to_have_count(0)
         assert client.call("GET /evaluations/{id}", id=old).json == made
         listed = client.call("GET /evaluations", query={"collection": NAME}).json["evaluations"]
-        copied = {one["id"]: one["copied"] for one in listed}
+        copied = {evaluation["id"]: evaluation["copied"] for evaluation in listed}
         assert (copied[old], copied[report["id"]]) == (None, 2)
     finally:
         evaluations.delete(NAME, old)
@@ -211,11 +211,11 @@ def test_a_collection_is_evaluated_from_its_page(page: Page, report: Report, cli
     page.goto(f"/collections/{NAME}/quality")
     shown = page.locator("#evaluations tbody tr")
     assert [one.get_attribute("data-id") for one in shown.all()] == [made["id"], report["id"]]
-    latest = next(one for one in made["runs"] if one["id"] == "lsh-cosine-all")
+    latest = next(run for run in made["runs"] if run["id"] == "lsh-cosine-all")
     assert row(page.locator("#evaluations"), 0)[-3:] == figures(latest)
     assert drawn(page)["by-class"] == 9
     ticks = page.locator("#over-time svg text").all_text_contents()
-    assert [one for one in ticks if re.fullmatch(r"\d\d:\d\d", one)]  # not years around evaluations of one hour
+    assert [tick for tick in ticks if re.fullmatch(r"\d\d:\d\d", tick)]  # not years around evaluations of one hour
     page.get_by_role("link", name="exact, cosine, all images").click()
     assert row(page.locator("#evaluations"), 1)[-3:] == figures(report["runs"][0])
     page.locator("#over-time .plot").focus()
@@ -262,7 +262,7 @@ def test_a_grid_is_evaluated_from_the_page(page: Page, watch: Watch, report: Rep
     expect(newest).to_have_attribute("data-id", re.compile("."))
     cells = row(page.locator("#evaluations"), 0)
     made = client.call("GET /evaluations").json["evaluations"][0]
-    best = next((one for one in made["runs"] if one["id"] == "lsh-cosine-all"), made["runs"][0])
+    best = next((run for run in made["runs"] if run["id"] == "lsh-cosine-all"), made["runs"][0])
     assert cells[1:4] == ["a sample of the collection", NAME, "7"]
     assert cells[-4:] == [str(K), *figures(best)]
     newest.get_by_role("link").first.press("Enter")

@@ -71,10 +71,10 @@ def report(stack: Stack, queries: Path) -> dict[str, Any]:
 
 
 def test_near_copies_are_found_and_told_apart_from_twins(report: dict[str, Any], queries: Path) -> None:
-    copies = {one["name"].rpartition("/")[2]: one for one in report["query_set"]["copies"]}
+    copies = {copy["name"].rpartition("/")[2]: copy for copy in report["query_set"]["copies"]}
     assert len(copies) == len(report["query_set"]["copies"])
-    assert {name: one["mirrored"] for name, one in copies.items() if one["kind"] == "near"} == NEAR
-    assert [name for name, one in copies.items() if one["kind"] == "identical"] == ["twin.jpg"]
+    assert {name: copy["mirrored"] for name, copy in copies.items() if copy["kind"] == "near"} == NEAR
+    assert [name for name, copy in copies.items() if copy["kind"] == "identical"] == ["twin.jpg"]
     for place, name in enumerate(NEAR):
         original = (queries.parent / "images" / CLASSES[0] / f"{place}.jpg").read_bytes()
         one = copies[name]
@@ -87,7 +87,7 @@ def test_near_copies_are_found_and_told_apart_from_twins(report: dict[str, Any],
 
 
 def test_figures_without_copies_are_those_of_the_other_queries(stack: Stack, report: dict[str, Any]) -> None:
-    having = {one["digest"] for one in report["query_set"]["copies"]}
+    having = {copy["digest"] for copy in report["query_set"]["copies"]}
     rows = rows_of(ObjectStore.from_settings(stack.settings), NAME, report["id"]).to_pylist()
     for run in report["runs"]:
         its = [row for row in rows if row["run"] == run["id"] and row["digest"] not in having]

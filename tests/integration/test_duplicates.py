@@ -155,7 +155,7 @@ def test_a_search_whose_worker_dies_goes_on_where_it_was(
         def counting(collection: str, candidates: Sequence[Candidate]) -> ComparedPairs:
             if len(compared) == deadly:
                 raise KeyboardInterrupt
-            compared.extend((one.a, one.b) for one in candidates)
+            compared.extend((candidate.a, candidate.b) for candidate in candidates)
             return compare(collection, candidates)
 
         monkeypatch.setattr(search._comparer, "compare", counting)

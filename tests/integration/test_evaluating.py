@@ -85,7 +85,7 @@ def test_every_figure_is_what_a_computation_from_the_same_vectors_gives(stack: S
     assert report["collection"]["images"] == 36
     assert report["collection"]["labelled"] == 24
     assert report["query_set"]["in_collection"] == 1
-    assert {(one["name"], one["code"]) for one in report["query_set"]["rejected"]} == {
+    assert {(rejection["name"], rejection["code"]) for rejection in report["query_set"]["rejected"]} == {
         (f"{CLASSES[1]}/broken.jpg", "not-an-image"),
         ("loose.jpg", "no-label"),
     }
@@ -162,10 +162,10 @@ def test_evaluations_are_listed_told_and_begun_by_the_api(stack: Stack, queries:
     assert listed["total"] >= 2
     page = client.call("GET /evaluations/{id}/queries", id=begun.json["job"], query={"order": "worst", "limit": 3})
     assert page.json["total"] == 10
-    worst = [one["ap_at_k"] for one in page.json["queries"]]
+    worst = [query["ap_at_k"] for query in page.json["queries"]]
     assert len(worst) == 3
     assert worst == sorted(worst)
-    assert all(len(one["hits"]) == K for one in page.json["queries"])
+    assert all(len(query["hits"]) == K for query in page.json["queries"])
     none = client.call("GET /evaluations/{id}/queries", id=begun.json["job"], query={"run": "grid7-cosine-all"})
     assert none.status == 404
     assert client.call("GET /evaluations/{id}", id="nothing").status == 404

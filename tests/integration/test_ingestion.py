@@ -118,11 +118,11 @@ def test_a_folder_with_broken_files_is_taken_as_far_as_it_goes(stack: Stack, tmp
     assert summary["damaged"] == ["holed.jpg"]
     (hit, *_) = search(stack, str(tmp_path / "holed.jpg"), "--collection", "broken", "-k", "3")["hits"]
     assert (hit["name"], hit["flags"]) == ("holed.jpg", ["damaged"])
-    assert {Path(one["file"]).name for one in summary["rejected"]} == broken
-    codes = {Path(one["file"]).name: one["code"] for one in summary["rejected"]}
+    assert {Path(rejection["file"]).name for rejection in summary["rejected"]} == broken
+    codes = {Path(rejection["file"]).name: rejection["code"] for rejection in summary["rejected"]}
     assert codes["empty.jpg"] == "empty"
     assert codes["cut.jpg"] == "truncated"
-    assert all(one["reason"] for one in summary["rejected"])
+    assert all(rejection["reason"] for rejection in summary["rejected"])
     # What was refused leaves nothing behind.
     store = ObjectStore.from_settings(stack.settings)
     assert not store.exists(layout.original_key(layout.digest_of((tmp_path / "cut.jpg").read_bytes())))
@@ -264,7 +264,7 @@ def test_an_image_that_kills_its_worker_is_set_aside_and_the_others_are_added(st
     _until_done(jobs, job)
     done = jobs.get(job)
     assert (done.added, done.outcome.duplicates) == (4, 0)
-    assert [(one.name, one.code) for one in done.outcome.rejected] == [("2.jpg", "set-aside")]
+    assert [(rejection.name, rejection.code) for rejection in done.outcome.rejected] == [("2.jpg", "set-aside")]
     assert store.exists(layout.set_aside_key(deadly))
     assert state.claims.count("deadly") == 4
 

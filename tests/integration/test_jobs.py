@@ -139,7 +139,10 @@ def test_of_a_cancelled_ingest_what_is_added_stays_and_the_rest_is_not(parts: Pa
     )
     done = parts.jobs.get(job)
     assert (done.state, done.added) == ("cancelled", 2)
-    assert [(one.name, one.code) for one in done.outcome.rejected] == [("2.jpg", "cancelled"), ("3.jpg", "cancelled")]
+    assert [(rejection.name, rejection.code) for rejection in done.outcome.rejected] == [
+        ("2.jpg", "cancelled"),
+        ("3.jpg", "cancelled"),
+    ]
     assert originals(parts) == kept - 2
     assert parts.state.claims.count("art") == 4
 
@@ -191,11 +194,11 @@ def test_a_batch_that_is_lost_again_and_again_ends_with_its_reason_and_leaves_no
     sweeping.look(LOOKS)
     ended = parts.jobs.get(job)
     assert ended.done
-    assert [one.name for one in ended.outcome.rejected] == [f"{number}.jpg" for number in range(5)]
-    assert {(one.code, one.reason) for one in ended.outcome.rejected} == {
+    assert [rejection.name for rejection in ended.outcome.rejected] == [f"{number}.jpg" for number in range(5)]
+    assert {(rejection.code, rejection.reason) for rejection in ended.outcome.rejected} == {
         ("lost", "its message was lost; add the images again")
     }
-    assert [one.reason for one in parts.jobs.get(rebuild).outcome.rejected] == [
+    assert [rejection.reason for rejection in parts.jobs.get(rebuild).outcome.rejected] == [
         "its message was lost; ask for it again"
     ]
     assert originals(parts) == 0
@@ -256,7 +259,7 @@ def test_a_batch_that_was_counted_and_never_sent_is_ended(parts: Parts, sweeping
     parts.jobs.extend("j", batches=1, total=2, closed=False)
     sweeping.look(2 * LOOKS + 1)
     assert parts.jobs.get("j").done
-    assert [one.code for one in parts.jobs.get("j").outcome.rejected] == ["lost"]
+    assert [rejection.code for rejection in parts.jobs.get("j").outcome.rejected] == ["lost"]
 
 
 @contextmanager

@@ -167,7 +167,11 @@ def test_what_settles_too_late_is_embedded_again_and_counted_once(system: System
     system.assert_moved([*range(IMAGES), 80, 81, 82])
     assert system.jobs.get(job).outcome == Outcome({"a": 2}, 1)
     outcome = system.jobs.get("mixed").outcome
-    assert (outcome.added, outcome.duplicates, [one.name for one in outcome.rejected]) == ({"a": 1}, 1, ["broken.png"])
+    assert (outcome.added, outcome.duplicates, [rejection.name for rejection in outcome.rejected]) == (
+        {"a": 1},
+        1,
+        ["broken.png"],
+    )
 
 
 def test_a_worker_that_dies_at_any_call_leaves_nothing_double_lost_or_closed(system: System) -> None:
@@ -258,7 +262,7 @@ def test_images_that_cannot_be_embedded_are_left_out_by_name_but_not_many(system
     kept = list(range(2, IMAGES))
     system.assert_moved(kept)
     outcome = system.jobs.get("change").outcome
-    assert sorted((one.name, one.code) for one in outcome.rejected) == [
+    assert sorted((rejection.name, rejection.code) for rejection in outcome.rejected) == [
         ("0.png", "original-missing"), ("1.png", "original-missing")
     ]  # fmt: skip
     assert outcome.affected == len(kept)
@@ -290,7 +294,7 @@ def test_a_change_can_be_cancelled_and_keeps_others_out_until_then(system: Syste
     target = "old" if system.catalog.get("art").model == "new" else "new"
     system.line.change_model(collection="art", job="again", model=target, version=None)
     system.line.run()
-    assert [one.code for one in system.jobs.get("again").outcome.rejected] == ["cancelled"]
+    assert [rejection.code for rejection in system.jobs.get("again").outcome.rejected] == ["cancelled"]
     system.assert_nothing_left(system.catalog.get("art"))
     system.state.model_changes.set("art", ModelChangeState(model="new", version=9, job="live"))
     system.jobs.create("live", "art", kind="change-model")

@@ -182,7 +182,7 @@ def test_images_are_counted_by_what_became_of_them(stack: Stack) -> None:
     ]
     done = web.finished(web.call("POST /collections/{name}/images", name="monitored", fields=files).json["job"])
     after = counted()
-    rejected = {one["code"] for one in done["rejected"]}
+    rejected = {rejection["code"] for rejection in done["rejected"]}
     assert (done["added"], done["duplicates"], len(done["rejected"])) == (1, 1, 1)
     grown = {name: after[name] - before.get(name, 0) for name in after}
     assert {name: count for name, count in grown.items() if count} == {

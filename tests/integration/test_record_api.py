@@ -124,7 +124,7 @@ def test_an_xmp_file_is_sent_along_with_its_image(client: Client, images: Images
     sent = client.call(
         "POST /collections/{name}/images", name="works", fields=[("images", file) for file in files.items()]
     ).json
-    assert (sent["accepted"], [one["name"] for one in sent["rejected"]]) == (1, ["stray.xmp"])
+    assert (sent["accepted"], [rejection["name"] for rejection in sent["rejected"]]) == (1, ["stray.xmp"])
     assert eventually(lambda: image(client, images[5]["id"])["fields"]) == {
         "credit": [{"value": "The archive", "lang": None, "origin": "sidecar"}]
     }

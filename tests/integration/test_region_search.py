@@ -98,7 +98,11 @@ def test_the_command_prints_the_region_and_can_leave_regions_out(stack: Stack, i
 
 def test_a_set_of_windows_is_shown_nowhere(client: Client, stack: Stack, ids: list[int]) -> None:
     assert ids
-    (shown,) = [one for one in client.call("GET /collections").json["collections"] if one["name"].startswith(NAME)]
+    (shown,) = [
+        collection
+        for collection in client.call("GET /collections").json["collections"]
+        if collection["name"].startswith(NAME)
+    ]
     assert (shown["name"], shown["images"], shown["regions"]) == (NAME, COUNT, True)
     assert (shown["with_regions"], shown["windows"]) == (COUNT, 38 * COUNT)
     assert "~" not in stack.artseek("collections")

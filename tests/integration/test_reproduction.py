@@ -77,7 +77,7 @@ def test_a_report_is_made_and_made_again_from_what_is_kept(
     done = _report(*arguments)
     assert done.exit_code == 0, done.output
     values = json.loads((out / "report.json").read_text("utf-8"))
-    sections = {one["number"]: one for one in values["sections"]}
+    sections = {section["number"]: section for section in values["sections"]}
     assert list(sections) == [
         "2.1",
         "5.1.1",
@@ -89,8 +89,8 @@ def test_a_report_is_made_and_made_again_from_what_is_kept(
     for name in ("report.html", "report.md"):
         text = (out / name).read_text("utf-8")
         assert "Not run yet" not in text
-        assert all(one["title"] in text for one in sections.values())
-    assert all((out / picture).exists() for one in sections.values() for picture in one["pictures"])
+        assert all(section["title"] in text for section in sections.values())
+    assert all((out / picture).exists() for section in sections.values() for picture in section["pictures"])
 
     cleaning = sections["2.1"]["tables"]
     assert [row[:3] for row in cleaning[0]["rows"]][-1] == ["all", "36", "9"]

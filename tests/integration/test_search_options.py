@@ -121,7 +121,10 @@ def test_a_damaged_segment_is_named_everywhere_and_the_rest_is_served(
         assert list(query.collection(damaged).damaged) == ["brokensegment-0"]
         assert list(query.collection("default").damaged) == []
     assert "brokensegment-0" in client.send("GET", f"/collections/{damaged}").body.decode()
-    listed = {one["name"]: one["damaged"] for one in json.loads(stack.artseek("collections", "--json"))["collections"]}
+    listed = {
+        collection["name"]: collection["damaged"]
+        for collection in json.loads(stack.artseek("collections", "--json"))["collections"]
+    }
     assert (listed[damaged], listed["default"]) == (["brokensegment-0"], [])
     assert "brokensegment-0" in stack.artseek("collections")
     (image,) = client.call("GET /collections/{name}/images", name=damaged).json["images"]

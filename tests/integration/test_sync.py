@@ -109,7 +109,7 @@ def test_a_file_that_is_added_once_more_is_another_path_and_its_label_is_the_new
         assert status == 0, told
 
     def seen() -> tuple[list[str], list[str]]:
-        (held,) = (one for one in client.wait_for(collection, 2) if one["digest"] == digest_of(data))
+        (held,) = (image for image in client.wait_for(collection, 2) if image["digest"] == digest_of(data))
         shown = client.call("GET /collections/{name}/images/{id}", name=collection, id=held["id"]).json
         return shown["labels"], sorted(shown["paths"])
 

@@ -98,8 +98,8 @@ def test_a_grid_is_evaluated_by_the_api(client: Client) -> None:
     assert client.finished(job)["rejected"] == []
     report = client.call("GET /evaluations/{id}", id=job).json
     wanted = [("p-stable", 2), ("p-stable", 4), ("voronoi", None)]
-    assert [(one["setting"]["family"], one["setting"].get("tables")) for one in report["grid"]] == wanted
-    assert all(len(one["runs"]) == 4 for one in report["grid"])
+    assert [(setting["setting"]["family"], setting["setting"].get("tables")) for setting in report["grid"]] == wanted
+    assert all(len(setting["runs"]) == 4 for setting in report["grid"])
     one = {"collection": "default", "sample": 6, "k": 3, "grid": {"tables": 2}}
     job = client.call("POST /evaluations", value=one).json["job"]
     client.finished(job)
@@ -133,17 +133,17 @@ def test_all_evaluations_are_listed_the_newest_first(client: Client, evaluation:
     page = text_of(client, "/evaluations")
     listed = client.call("GET /evaluations", query={"limit": 50}).json["evaluations"]
     ids = re.findall(r'<tr data-id="([^"]+)"', page)
-    assert ids == [one["id"] for one in listed]
+    assert ids == [evaluation["id"] for evaluation in listed]
     assert evaluation in ids
-    for one in listed:
-        row = page[page.index(f'data-id="{one["id"]}"') :].partition("</tr>")[0]
-        best = next((run for run in one["runs"] if run["id"] == "lsh-cosine-all"), one["runs"][0])
+    for shown in listed:
+        row = page[page.index(f'data-id="{shown["id"]}"') :].partition("</tr>")[0]
+        best = next((run for run in shown["runs"] if run["id"] == "lsh-cosine-all"), shown["runs"][0])
         assert re.findall(r'class="figure">([\d.]+)<', row) == [
             f"{best[name]:.3f}" for name in ("p_at_k", "ap_at_k", "recall_at_k")
         ]
-        assert f'href="/evaluations/{one["collection"]}/{one["id"]}"' in row
-        assert f'href="/collections/{one["collection"]}/quality"' in row
-        assert f"<td>{one['settings'] or '–'}</td>" in row
+        assert f'href="/evaluations/{shown["collection"]}/{shown["id"]}"' in row
+        assert f'href="/collections/{shown["collection"]}/quality"' in row
+        assert f"<td>{shown['settings'] or '–'}</td>" in row
     assert "no evaluations this far back" in text_of(client, "/evaluations?page=900000")
     for path in ("/", "/collections", "/evaluations"):
         assert '<a href="/evaluations"' in text_of(client, path)
@@ -160,11 +160,11 @@ def test_pages_of_evaluations_follow_each_other(stack: Stack, client: Client, ev
     try:
         total = client.call("GET /evaluations").json["total"]
         pages = [text_of(client, f"/evaluations?page={page}") for page in range(1, -(-total // 50) + 1)]
-        ids = [one for page in pages for one in re.findall(r'<tr data-id="([^"]+)"', page)]
+        ids = [found_id for page in pages for found_id in re.findall(r'<tr data-id="([^"]+)"', page)]
         assert len(ids) == len(set(ids)) == total
         assert ids == sorted(ids, reverse=True)
         assert 'rel="next" href="/evaluations?page=2"' in pages[0]
         assert 'rel="prev" href="/evaluations"' in pages[1]
     finally:
-        for one in old:
-            evaluations.delete("default", one)
+        for entry in old:
+            evaluations.delete("default", entry)

@@ -145,7 +145,7 @@ class Parts:
         """Return the buckets of all generations: name without the collection's tag and the generation, and members."""
         prefix = collection_prefix(embedding_set)
         names = [name for name in self.redis.scan_iter(count=2000) if name.startswith(prefix)]
-        return {name[len(prefix) + 2 :]: {int(one) for one in self.redis.smembers(name)} for name in names}
+        return {name[len(prefix) + 2 :]: {int(member) for member in self.redis.smembers(name)} for name in names}
 
     def generations(self, embedding_set: EmbeddingSet) -> set[int]:
         """Return the generations that have buckets."""

@@ -82,7 +82,7 @@ def assert_by_hand(kept: Kept, run: dict[str, Any], rows: list[dict[str, Any]], 
     """Check a run's scores against those by hand; `among` gives the candidates of a query."""
     figures = [by_hand(kept, row, run, among(row)) for row in rows]
     for name in figures[0]:
-        values = [one[name] for one in figures]
+        values = [figure[name] for figure in figures]
         assert run[name] == pytest.approx(mean_of(values), abs=1e-6), (run["id"], name)
         if name in rows[0]:
             assert [row[name] for row in rows] == pytest.approx(values, abs=1e-6)

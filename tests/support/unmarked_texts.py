@@ -81,8 +81,8 @@ def _constants(part: nodes.Node) -> Iterator[str]:
             yield from _constants(part.left)
             yield from _constants(part.right)
         case nodes.Concat():
-            for one in part.nodes:
-                yield from _constants(one)
+            for node in part.nodes:
+                yield from _constants(node)
 
 
 def _given(node: nodes.Node) -> Iterator[str]:

@@ -57,7 +57,7 @@ def test_a_backup_is_made_listed_verified_and_restored(
     verified = run("backup", place, "--verify", "--json")
     assert (verified.exit_code, json.loads(verified.stdout)["ok"]) == (0, True)
     listed = json.loads(run("restore", place, "--list", "--json").stdout)
-    assert [one["snapshot"] for one in listed] == [one["snapshot"] for one in made[1:]]
+    assert [backup["snapshot"] for backup in listed] == [backup["snapshot"] for backup in made[1:]]
     before = live_images(parts.catalog, "art")
     servers.empty()
     file = tmp_path / "settings.env"
@@ -105,4 +105,4 @@ def test_damage_and_wrong_usage_tell_by_the_exit_status(parts: Parts, run: Run, 
     (tmp_path / "backup" / "blobs" / layout.digest_of(b"3")[:2] / layout.digest_of(b"3")).unlink()
     verified = run("backup", place, "--verify", "--json")
     assert verified.exit_code == 1
-    assert [one["blob"] for one in json.loads(verified.stdout)["damaged"]] == [layout.digest_of(b"3")]
+    assert [damage["blob"] for damage in json.loads(verified.stdout)["damaged"]] == [layout.digest_of(b"3")]

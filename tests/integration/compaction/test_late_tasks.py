@@ -143,7 +143,7 @@ def test_an_embedder_that_gives_up_keeps_the_claims_of_what_it_has_written(parts
     task = _Task(job, 1, "job-000001", Outcome(), moving=False, attempt=parts.state.attempts.begin("1"))
     embedder(parts)._give_up(task, "art", items([3]), RuntimeError("odd"))
     parts.jobs.extend(job, batches=2, total=4, closed=True)
-    assert [one.code for one in parts.jobs.get(job).outcome.rejected] == ["error"]
+    assert [rejection.code for rejection in parts.jobs.get(job).outcome.rejected] == ["error"]
 
 
 def test_a_task_that_fails_says_so_in_its_job(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ def test_every_job_for_a_collection_that_was_dropped_reports(parts: Parts) -> No
     assert [job.outcome.affected for job in jobs] == [0] * 5
     ingested = jobs[0].outcome
     assert (ingested.added, ingested.duplicates, len(ingested.rejected)) == ({}, 4, 3)
-    assert {one.code for one in ingested.rejected} == {"dropped"}
+    assert {rejection.code for rejection in ingested.rejected} == {"dropped"}
     with pytest.raises(NotFound):
         parts.catalog.get("gone")
 

@@ -42,7 +42,11 @@ def test_regions_follow_a_collection_through_its_life(stack: Stack, gallery: Pat
     stack.artseek("ingest", *map(str, files[:6]), "--collection", "details")
     assert switch(system, on=True) == expected(files[:6])
     listed = json.loads(stack.artseek("collections", "--json"))["collections"]
-    assert {"details"} <= {one["name"] for one in listed} <= {"details", *(n for n in system.catalog.names())}
+    assert (
+        {"details"}
+        <= {collection["name"] for collection in listed}
+        <= {"details", *(n for n in system.catalog.names())}
+    )
     status, _, told = stack.run("search", str(files[0]), "--collection", layout.regions_of("details"))
     assert status
     assert "cannot name a collection" in told

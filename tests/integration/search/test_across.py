@@ -35,7 +35,7 @@ def across(system: System, *names: str, **wanted: object) -> AcrossResult:
 
 
 def skipped(found: AcrossResult) -> dict[str, int]:
-    return {one.collection: one.reason for one in found.skipped}
+    return {collection.collection: collection.reason for collection in found.skipped}
 
 
 @pytest.mark.parametrize("metric", list(METRICS))
@@ -74,7 +74,7 @@ def test_who_cannot_be_searched_with_the_others_is_named(make: MakeSystem) -> No
         "broken": SkippedCollection.FAILED,
         "gone": SkippedCollection.UNKNOWN,
     }
-    assert any("other, version 1" in one.detail for one in found.skipped)
+    assert any("other, version 1" in collection.detail for collection in found.skipped)
     # The model is that of the collection that has the image.
     found = across(system, "maps", "photos", image_id=rows.image_id(55), k=3)
     assert found.embedding_set.model == "other"

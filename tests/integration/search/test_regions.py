@@ -92,7 +92,7 @@ def test_windows_of_images_that_do_not_pass_are_not_found(make: MakeSystem, metr
     near = windows.expected(query, metric, range(COUNT), COUNT)
     least = 1 - near[20][1] if metric == "cosine" else 1 / (1 + near[20][1])
     found = system.search(vector=query, k=COUNT, metric=metric, mode=mode, min_score=least - 1e-9)
-    assert_found(found_of(found), [one for one in near if one[1] <= near[20][1]])  # copies are equally near
+    assert_found(found_of(found), [hit for hit in near if hit[1] <= near[20][1]])  # copies are equally near
 
 
 def test_examples_batches_and_images_are_searched_for_too(make: MakeSystem) -> None:
@@ -105,9 +105,9 @@ def test_examples_batches_and_images_are_searched_for_too(make: MakeSystem) -> N
     assert_found(
         found_of(own)[1:],
         [
-            one
-            for one in windows.expected(system.vectors[100], "cosine", range(COUNT), 40)
-            if one[0] != rows.image_id(100)
+            window
+            for window in windows.expected(system.vectors[100], "cosine", range(COUNT), 40)
+            if window[0] != rows.image_id(100)
         ],
     )
     unit = system.vectors[[7, 9]].astype(np.float64).mean(axis=0)

@@ -9,7 +9,7 @@ from shared.state import BucketStore, Client
 
 
 def members(redis: Client) -> dict[bytes, set[int]]:
-    return {key: {int(one) for one in redis.smembers(key)} for key in redis.scan_iter(match=b"b:*", count=1000)}
+    return {key: {int(member) for member in redis.smembers(key)} for key in redis.scan_iter(match=b"b:*", count=1000)}
 
 
 def test_the_union_of_buckets_is_told_with_how_often_each_was_seen(redis: Client) -> None:

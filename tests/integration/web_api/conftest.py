@@ -25,5 +25,5 @@ def known(client: Client) -> dict[int, tuple[str, bytes]]:
 
 
 @pytest.fixture
-def one(known: dict[int, tuple[str, bytes]]) -> int:
+def known_id(known: dict[int, tuple[str, bytes]]) -> int:
     return next(iter(known))

@@ -19,7 +19,8 @@ def works(client: Client) -> list[tuple[int, Image.Image]]:
     """Two works of the gallery."""
     images = client.call(IMAGES, name=NAME, query={"limit": 2}).json["images"]
     return [
-        (int(one["id"]), Image.open(io.BytesIO(client.send("GET", one["image"]).body)).convert("RGB")) for one in images
+        (int(image["id"]), Image.open(io.BytesIO(client.send("GET", image["image"]).body)).convert("RGB"))
+        for image in images
     ]
 
 

@@ -50,8 +50,8 @@ from tests.support.web_client import ADD, BATCH, PROBLEM, SEARCH, Client, File, 
         ("text", "body"),
     ],
 )
-def test_a_value_that_does_not_fit_is_named(client: Client, one: int, value: object, field: str) -> None:
-    assert one
+def test_a_value_that_does_not_fit_is_named(client: Client, known_id: int, value: object, field: str) -> None:
+    assert known_id
     reply = client.call(SEARCH, name="web-api", value=value)
     assert reply.status == 422
     assert reply.kind == PROBLEM
@@ -59,11 +59,11 @@ def test_a_value_that_does_not_fit_is_named(client: Client, one: int, value: obj
 
 
 @pytest.mark.parametrize("box", ["0,0,7,7", "0,0,5000,20", "pct:0,0,1,1"])
-def test_a_box_that_does_not_fit_the_image_is_refused(client: Client, one: int, box: str) -> None:
-    reply = client.call(SEARCH, name="web-api", value={"id": one, "box": box})
+def test_a_box_that_does_not_fit_the_image_is_refused(client: Client, known_id: int, box: str) -> None:
+    reply = client.call(SEARCH, name="web-api", value={"id": known_id, "box": box})
     assert (reply.status, reply.json["code"]) == (422, "invalid")
     assert "pixels" in reply.json["detail"]
-    alone = client.call(SEARCH, name="web-api", value={"like": [one], "box": "0,0,20,20"})
+    alone = client.call(SEARCH, name="web-api", value={"like": [known_id], "box": "0,0,20,20"})
     assert (alone.status, "picture" in alone.json["detail"]) == (422, True)
 
 
@@ -77,9 +77,9 @@ def test_a_box_that_does_not_fit_the_image_is_refused(client: Client, one: int, 
     ],
 )
 def test_an_address_without_a_picture_is_refused_with_its_reason(
-    client: Client, one: int, stack: Stack, url: str, code: str
+    client: Client, known_id: int, stack: Stack, url: str, code: str
 ) -> None:
-    assert one
+    assert known_id
     reply = client.call(SEARCH, name="web-api", value={"url": url.format(stack=stack)})
     assert (reply.status, reply.kind, reply.json["code"]) == (422, PROBLEM, code)
 
@@ -102,8 +102,8 @@ def test_a_body_that_is_not_json_is_refused(client: Client, body: bytes) -> None
     assert (reply.status, reply.json["code"]) == (400, "malformed")
 
 
-def test_an_embedding_of_another_length_is_refused(client: Client, one: int) -> None:
-    assert one
+def test_an_embedding_of_another_length_is_refused(client: Client, known_id: int) -> None:
+    assert known_id
     reply = client.call(SEARCH, name="web-api", value={"vector": [0.5] * 100})
     assert (reply.status, reply.json["code"]) == (422, "invalid")
     assert "expected 1280" in reply.json["detail"]
@@ -123,8 +123,8 @@ def test_an_embedding_of_another_length_is_refused(client: Client, one: int) -> 
         ({"ids": [1], "id": 1}, "body.id"),
     ],
 )
-def test_a_batch_that_does_not_fit_is_refused(client: Client, one: int, value: object, field: str) -> None:
-    assert one
+def test_a_batch_that_does_not_fit_is_refused(client: Client, known_id: int, value: object, field: str) -> None:
+    assert known_id
     reply = client.call(BATCH, name="web-api", value=value)
     assert reply.status == 422
     assert [error["field"] for error in reply.json["errors"]] == [field]
@@ -148,17 +148,19 @@ def test_another_kind_of_body_is_refused(client: Client, kind: str) -> None:
         (b"", "empty"),
     ],
 )
-def test_a_query_that_is_no_image_is_refused_with_its_reason(client: Client, one: int, data: bytes, code: str) -> None:
-    assert one
+def test_a_query_that_is_no_image_is_refused_with_its_reason(
+    client: Client, known_id: int, data: bytes, code: str
+) -> None:
+    assert known_id
     reply = client.call(SEARCH, name="web-api", fields=[("image", ("query.jpg", data))])
     assert (reply.status, reply.json["code"]) == (422, code)
     reply = client.call(SEARCH, name="web-api", body=data, headers={"Content-Type": "image/png"})
     assert (reply.status, reply.json["code"]) == (422, code)
 
 
-def test_a_form_is_checked_as_strictly(client: Client, one: int) -> None:
+def test_a_form_is_checked_as_strictly(client: Client, known_id: int) -> None:
     file = ("query.jpg", picture(0))
-    assert one
+    assert known_id
     cases: list[tuple[list[tuple[str, str | File]], str]] = [
         ([("k", "3")], "body.image"),
         ([("image", file)] * 17, "body.image"),
@@ -184,16 +186,16 @@ def test_a_form_is_checked_as_strictly(client: Client, one: int) -> None:
 @pytest.mark.parametrize(
     "kind", ["multipart/form-data", "multipart/form-data; boundary=x", "multipart/form-data; boundary="]
 )
-def test_a_broken_form_is_refused(client: Client, one: int, body: bytes, kind: str) -> None:
-    assert one
+def test_a_broken_form_is_refused(client: Client, known_id: int, body: bytes, kind: str) -> None:
+    assert known_id
     for operation in (SEARCH, ADD):
         reply = client.call(operation, name="web-api", body=body, headers={"Content-Type": kind})
         assert reply.status in {400, 422}
         assert reply.kind == PROBLEM
 
 
-def test_a_query_image_of_too_many_bytes_is_refused(client: Client, stack: Stack, one: int) -> None:
-    assert one
+def test_a_query_image_of_too_many_bytes_is_refused(client: Client, stack: Stack, known_id: int) -> None:
+    assert known_id
     data = b"\xff\xd8\xff" + b"\x00" * stack.settings.max_query_bytes
     reply = client.call(SEARCH, name="web-api", fields=[("image", ("large.jpg", data))])
     assert (reply.status, reply.json["code"]) == (413, "too-large")

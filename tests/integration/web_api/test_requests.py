@@ -7,13 +7,13 @@ import pytest
 from tests.support.web_client import ADD, PROBLEM, SEARCH, Client
 
 
-def test_what_does_not_exist_is_named(client: Client, one: int) -> None:
+def test_what_does_not_exist_is_named(client: Client, known_id: int) -> None:
     for reply in (
-        client.call(SEARCH, name="web-nowhere", value={"id": one}),
+        client.call(SEARCH, name="web-nowhere", value={"id": known_id}),
         client.call("GET /collections/{name}", name="web-nowhere"),
         client.call("GET /collections/{name}/images", name="web-nowhere"),
-        client.call("GET /collections/{name}/images/{id}", name="web-nowhere", id=one),
-        client.call("DELETE /collections/{name}/images/{id}", name="web-nowhere", id=one),
+        client.call("GET /collections/{name}/images/{id}", name="web-nowhere", id=known_id),
+        client.call("DELETE /collections/{name}/images/{id}", name="web-nowhere", id=known_id),
     ):
         assert reply.status == 404
         assert "web-nowhere" in reply.json["detail"]
@@ -45,19 +45,19 @@ def test_an_id_that_cannot_be_is_refused(client: Client, image: str) -> None:
     assert reply.json["errors"][0]["field"] == "path.id"
 
 
-def test_requests_that_other_sites_make_a_browser_send_are_refused(client: Client, one: int) -> None:
+def test_requests_that_other_sites_make_a_browser_send_are_refused(client: Client, known_id: int) -> None:
     for headers in (
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://elsewhere.example"},
         {"Origin": "null"},
     ):
-        reply = client.call(SEARCH, name="web-api", value={"id": one}, headers=headers)
+        reply = client.call(SEARCH, name="web-api", value={"id": known_id}, headers=headers)
         assert (reply.status, reply.json["code"]) == (403, "cross-site")
-        reply = client.call("DELETE /collections/{name}/images/{id}", name="web-api", id=one, headers=headers)
+        reply = client.call("DELETE /collections/{name}/images/{id}", name="web-api", id=known_id, headers=headers)
         assert reply.status == 403
     for headers in ({"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {"Origin": client.url}):
-        assert client.call(SEARCH, name="web-api", value={"id": one}, headers=headers).status == 200
+        assert client.call(SEARCH, name="web-api", value={"id": known_id}, headers=headers).status == 200
 
 
 def test_a_foreign_host_name_is_refused(client: Client) -> None:

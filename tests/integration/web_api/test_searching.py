@@ -52,8 +52,8 @@ def test_hits_come_best_first_and_lead_to_their_files(client: Client, known: dic
         assert thumbnail.size == (160, 120)
 
 
-def test_options_in_the_body_count_more_than_those_in_the_query(client: Client, one: int) -> None:
-    reply = client.call(SEARCH, name="web-api", query={"k": 5, "metric": "euclidean"}, value={"id": one, "k": 2})
+def test_options_in_the_body_count_more_than_those_in_the_query(client: Client, known_id: int) -> None:
+    reply = client.call(SEARCH, name="web-api", query={"k": 5, "metric": "euclidean"}, value={"id": known_id, "k": 2})
     assert len(reply.json["hits"]) == 2
     assert reply.json["metric"] == "euclidean"
 
@@ -107,10 +107,10 @@ def test_lists_are_repeated_in_forms_and_addresses(client: Client, known: dict[i
         assert reply.json["errors"][0]["field"].startswith("query." + wrong.partition("=")[0])
 
 
-def test_as_many_ids_as_may_be_given_are_taken(client: Client, one: int) -> None:
-    among = [one, *range(2**52, 2**52 + 99_999)]
-    reply = client.call(SEARCH, name="web-api", value={"id": one, "among": among})
-    assert [hit["id"] for hit in reply.json["hits"]] == [one]
+def test_as_many_ids_as_may_be_given_are_taken(client: Client, known_id: int) -> None:
+    among = [known_id, *range(2**52, 2**52 + 99_999)]
+    reply = client.call(SEARCH, name="web-api", value={"id": known_id, "among": among})
+    assert [hit["id"] for hit in reply.json["hits"]] == [known_id]
 
 
 def test_a_batch_answers_each_query_as_a_search_would(client: Client, known: dict[int, tuple[str, bytes]]) -> None:
@@ -127,25 +127,25 @@ def test_a_batch_answers_each_query_as_a_search_would(client: Client, known: dic
         assert answer["hits"] == client.call(SEARCH, name="web-api", value={"vector": vector, "k": 2}).json["hits"]
 
 
-def test_a_picture_is_searched_for_by_its_address(client: Client, stack: Stack, one: int) -> None:
-    url = f"{stack.url}/api/v1/collections/web-api/images/{one}/original"
+def test_a_picture_is_searched_for_by_its_address(client: Client, stack: Stack, known_id: int) -> None:
+    url = f"{stack.url}/api/v1/collections/web-api/images/{known_id}/original"
     hits = client.call(SEARCH, name="web-api", value={"url": url, "k": 3}).json["hits"]
-    assert hits[0]["id"] == one
+    assert hits[0]["id"] == known_id
     printed = stack.artseek("search", "--url", url, "--collection", "web-api", "-k", "3", "--json")
     assert [hit["id"] for hit in json.loads(printed)["hits"]] == [hit["id"] for hit in hits]
 
 
 def test_a_part_of_a_picture_is_searched_for_wherever_it_comes_from(
-    client: Client, stack: Stack, known: dict[int, tuple[str, bytes]], one: int, tmp_path: Path
+    client: Client, stack: Stack, known: dict[int, tuple[str, bytes]], known_id: int, tmp_path: Path
 ) -> None:
-    data = known[one][1]
+    data = known[known_id][1]
     with Image.open(io.BytesIO(data)) as picture:
         width, height = picture.size
         cropped = io.BytesIO()
         picture.crop((10, 10, 10 + width // 2, 10 + height // 2)).save(cropped, "PNG")
     box = f"10,10,{width // 2},{height // 2}"
     options = {"k": 6, "mode": "exact", "box": box}
-    path = f"/api/v1/collections/web-api/images/{one}/original"
+    path = f"/api/v1/collections/web-api/images/{known_id}/original"
     (tmp_path / "whole.jpg").write_bytes(data)
 
     def scores(value: object = None, fields: Sequence[tuple[str, str | File]] | None = None) -> dict[int, float]:
@@ -155,11 +155,11 @@ def test_a_part_of_a_picture_is_searched_for_wherever_it_comes_from(
 
     texts = [(name, str(text)) for name, text in options.items()]
     wanted = pytest.approx(scores(fields=[("image", ("a.png", cropped.getvalue())), *texts[:2]]), abs=0.002)
-    assert scores({"id": one, **options}) == wanted
+    assert scores({"id": known_id, **options}) == wanted
     assert scores({"url": stack.url + path, **options}) == wanted
     assert scores(fields=[("image", ("a.jpg", data)), *texts]) == wanted
-    assert scores({"id": one, "k": 6, "mode": "exact"}) != wanted
-    for query in (["--id", str(one)], [str(tmp_path / "whole.jpg")]):
+    assert scores({"id": known_id, "k": 6, "mode": "exact"}) != wanted
+    for query in (["--id", str(known_id)], [str(tmp_path / "whole.jpg")]):
         arguments = ["--box", box, "--mode", "exact", "-k", "6", "--collection", "web-api", "--json"]
         answer = json.loads(stack.artseek("search", *query, *arguments))
         assert {hit["id"]: hit["score"] for hit in answer["hits"]} == wanted

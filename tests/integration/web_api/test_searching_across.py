@@ -45,7 +45,10 @@ def test_several_collections_are_searched_as_each_alone(
     found = client.call(ACROSS, fields=fields).json
     assert [(hit["id"], hit["collection"]) for hit in found["hits"]] == [(image, where) for _, image, where in wanted]
     assert [hit["collection"] for hit in found["hits"][:2]] == both  # which both have the picture
-    assert [(one["name"], one["collection_size"]) for one in found["collections"]] == [("web-api", 6), (OTHER, 7)]
+    assert [(collection["name"], collection["collection_size"]) for collection in found["collections"]] == [
+        ("web-api", 6),
+        (OTHER, 7),
+    ]
     assert found["left_out"] == []
     assert found["model"] == alone["web-api"]["model"]
     assert client.send("GET", found["hits"][1]["thumbnail"]).status == 200
@@ -58,22 +61,22 @@ def test_several_collections_are_searched_as_each_alone(
     table = stack.artseek("search", str(file), *named)
     assert f"{OTHER}: exact: 7 of 7 images ranked" in table
     everywhere = json.loads(stack.artseek("search", str(file), "--all", "--json"))
-    assert {*both} <= {one["name"] for one in everywhere["collections"]}
+    assert {*both} <= {collection["name"] for collection in everywhere["collections"]}
 
 
 def test_without_names_all_collections_are_searched_and_wrong_requests_are_told(
-    client: Client, both: list[str], one: int
+    client: Client, both: list[str], known_id: int
 ) -> None:
-    found = client.call(ACROSS, value={"id": one, "k": 2}).json
+    found = client.call(ACROSS, value={"id": known_id, "k": 2}).json
     assert {*both} <= {part["name"] for part in found["collections"]}
-    assert found["hits"][0]["id"] == one  # in whichever collection: others may hold it too
-    found = client.call(ACROSS, value={"id": one, "collections": ["web-api", "nowhere"]}).json
+    assert found["hits"][0]["id"] == known_id  # in whichever collection: others may hold it too
+    found = client.call(ACROSS, value={"id": known_id, "collections": ["web-api", "nowhere"]}).json
     assert [(left["name"], left["reason"]) for left in found["left_out"]] == [("nowhere", "unknown")]
     for value, status, words in (
-        ({"id": one, "collections": ["nowhere"]}, 404, "nowhere"),
+        ({"id": known_id, "collections": ["nowhere"]}, 404, "nowhere"),
         ({"id": 77, "collections": both}, 404, "no image 77 in any of the collections"),
         ({"collections": both}, 422, "is missing"),
-        ({"id": one, "collections": both, "sort": "name"}, 422, "sort"),
+        ({"id": known_id, "collections": both, "sort": "name"}, 422, "sort"),
     ):
         reply = client.call(ACROSS, value=value)
         assert (reply.status, words in reply.body.decode()) == (status, True), reply.body

@@ -59,7 +59,7 @@ def test_the_address_of_a_selection_shows_its_images_in_its_order(client: Client
     assert client.send("GET", "/collections/web-api/selection?ids=7,x").status == 422
 
 
-def test_a_selection_in_no_collection_is_refused(client: Client, one: int) -> None:
+def test_a_selection_in_no_collection_is_refused(client: Client, known_id: int) -> None:
     for operation in ("lookup", "export", "originals"):
-        reply = client.call(f"POST /collections/{{name}}/{operation}", name="web-nil", value={"ids": [one]})
+        reply = client.call(f"POST /collections/{{name}}/{operation}", name="web-nil", value={"ids": [known_id]})
         assert (reply.status, reply.json["code"]) == (404, "not-found")

@@ -143,7 +143,12 @@ def test_services_may_do_at_redis_and_at_the_store_what_the_local_ones_may() -> 
 
 def test_a_policy_lets_a_service_do_what_it_needs_and_no_more() -> None:
     statements: Any = rights.store_policy("query", "artseek")["Statement"]
-    allowed = {(action, resource) for one in statements for action in one["Action"] for resource in one["Resource"]}
+    allowed = {
+        (action, resource)
+        for statement in statements
+        for action in statement["Action"]
+        for resource in statement["Resource"]
+    }
     assert ("s3:GetObject", "arn:aws:s3:::artseek/images/*") in allowed
     assert not [action for action, _ in allowed if "Put" in action or "Delete" in action]
     assert not [resource for _, resource in allowed if "access" in resource or resource.endswith("artseek/*")]

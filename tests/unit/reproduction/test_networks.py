@@ -75,7 +75,7 @@ def test_pixels_as_the_report_fed_them_reach_the_first_layer_so(name: str, monke
 def test_embeddings_are_the_pooled_features(tmp_path: Path, pictures: list[ImageFile], network: Network) -> None:
     found = embeddings(tmp_path, network, {PLAIN: None}, pictures, _ignore_progress)[PLAIN]
     whole = SMALL.build(network.pretrained_weights(), input_size=_SIZE)
-    pixels = np.stack([np.asarray(Image.open(one.path)) for one in pictures]).astype(np.float32)
+    pixels = np.stack([np.asarray(Image.open(picture.path)) for picture in pictures]).astype(np.float32)
     expected = whole.predict_on_batch(pixels).mean(axis=(1, 2))
     assert found.shape == expected.shape == (40, SMALL.channels)
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-3 * float(np.abs(expected).max()))

@@ -64,7 +64,7 @@ def test_what_the_report_says_is_whole() -> None:
     assert [len(theirs["lsh"][name]["settings"]) for name in ("resnet50", "resnet50v2")] == [5, 15]
     for model in theirs["models"].values():
         # Accuracy is what the recalls of the classes come to, but for their rounding.
-        right = sum(one["recall"] * one["support"] for one in model["classes"].values())
+        right = sum(count["recall"] * count["support"] for count in model["classes"].values())
         assert right / 856 == pytest.approx(model["accuracy"], abs=0.01)
     for network in theirs["scan"].values():
         for found in network.values():
@@ -210,7 +210,7 @@ def test_a_folder_is_cleaned_and_leaks_are_left_out(tmp_path: Path) -> None:
     assert found.gallery.sizes == {"x": 3, "y": 3}
     assert found.leaked == {"x": 1, "y": 0}
     assert found.copies == 1
-    assert sorted(one.path.name for one in found.refused) == ["empty.jpg", "page.jpg"]
+    assert sorted(refusal.path.name for refusal in found.refused) == ["empty.jpg", "page.jpg"]
     assert found.searched_labels.tolist() == [0, 0, 0, 1, 1, 1, -1, -1, -1]
     assert len(found.all_images) == 6 + 3 + 4
     assert len(queries_to_leak(found, "y", 0.5)) == 1

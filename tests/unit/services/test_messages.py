@@ -214,7 +214,10 @@ def test_a_value_of_another_type_is_refused_wherever_it_is(reports: Reports, nam
 def test_what_is_lost_of_a_batch_is_counted_image_by_image(reports: Reports) -> None:
     TASKS[task_queue.EMBED_BATCH][1](**{**MESSAGES[task_queue.EMBED_BATCH], "mood": 1})
     ((_, _, outcome),) = reports.reports
-    assert [(one.name, one.code) for one in outcome.rejected] == [("a.png", "error"), ("b.png", "error")]
+    assert [(rejection.name, rejection.code) for rejection in outcome.rejected] == [
+        ("a.png", "error"),
+        ("b.png", "error"),
+    ]
     reports.reports.clear()
     TASKS[task_queue.INDEX_SEGMENT][1](**{**MESSAGES[task_queue.INDEX_SEGMENT], "mood": 1})
     ((_, _, outcome),) = reports.reports

@@ -108,7 +108,7 @@ def test_random_weights_are_those_of_their_seed_and_touch_no_shared_state() -> N
     assert not any(np.array_equal(one, two) for one, two in kernels)
     # He et al.: the variance is 2 / inputs; the stem has 3 x 3 x 3 of them, the depthwise kernel behind it 3 x 3.
     assert first[0].var() == pytest.approx(2 / 27, rel=0.2)
-    depthwise = next(one for one, _ in kernels if one.shape == (3, 3, 32, 1))
+    depthwise = next(kernel for kernel, _ in kernels if kernel.shape == (3, 3, 32, 1))
     assert depthwise.var() == pytest.approx(2 / 9, rel=0.2)
 
 

@@ -32,7 +32,7 @@ def test_each_image_has_the_class_of_its_folder(folder: Path) -> None:
     data = read_labelled(folder, lambda done, total: seen.append((done, total)))
     assert data.classes == ("birds", "cats", "dogs")
     assert data.sizes == {"birds": 3, "cats": 5, "dogs": 5}
-    assert all(data.classes[one.label] == one.path.relative_to(folder).parts[0] for one in data.images)
+    assert all(data.classes[image.label] == image.path.relative_to(folder).parts[0] for image in data.images)
     assert (seen[-1], data.copies, data.refused) == ((13, 13), 0, ())
 
 
@@ -52,8 +52,8 @@ def test_what_is_no_image_is_named_and_left_out(folder: Path) -> None:
     (folder / "dogs" / "error.jpg").write_text("<html>not found</html>", encoding="utf-8")
     (folder / "dogs" / "empty.jpg").touch()
     data = read_labelled(folder)
-    assert {one.path.name for one in data.refused} == {"error.jpg", "empty.jpg"}
-    assert all(one.reason for one in data.refused)
+    assert {refusal.path.name for refusal in data.refused} == {"error.jpg", "empty.jpg"}
+    assert all(refusal.reason for refusal in data.refused)
     assert data.sizes["dogs"] == 5
 
 
@@ -102,7 +102,7 @@ def test_a_share_of_each_class_is_held_back_always_the_same(folder: Path, share:
     for one in folder.rglob("*.png"):  # other names, other order
         one.rename(one.with_name(f"{99 - int(one.stem)}.png"))
     again = split(read_labelled(folder), share)
-    assert {one.sha256 for one in again[1].images} == {one.sha256 for one in validation.images}
+    assert {image.sha256 for image in again[1].images} == {image.sha256 for image in validation.images}
 
 
 def test_background_is_what_is_in_no_class(shapes: Path, background: Path, tmp_path: Path) -> None:

@@ -87,14 +87,14 @@ def test_what_is_evaluated_is_what_is_served(shapes: Path, background: Path, tmp
         for some in (queries, gallery, unseen[:3])
     ]
     for among, key in (([1], "search"), ([1, 2], "background")):
-        labels = np.array([one.label for one in gallery] + [-1] * (len(z[2]) if 2 in among else 0))
+        labels = np.array([image.label for image in gallery] + [-1] * (len(z[2]) if 2 in among else 0))
         similar = z[0] @ np.concatenate([z[place] for place in among]).T
         nearest = np.argsort(-similar, axis=1, kind="stable")[:, :10]
-        relevant = labels[nearest] == np.array([one.label for one in queries])[:, None]
+        relevant = labels[nearest] == np.array([query.label for query in queries])[:, None]
         figures = result["search"] if key == "search" else result["search"]["background"]
         assert relevant.mean() == pytest.approx(figures["p_at_k"], abs=1e-3)
     network = load_network(Architecture.from_json(manifest["architecture"]), tmp_path / "run" / "network.weights.h5")
-    images = np.stack([decode(one.path.read_bytes(), size=SIZE)[0] for one in queries])
+    images = np.stack([decode(query.path.read_bytes(), size=SIZE)[0] for query in queries])
     np.testing.assert_allclose(unit(np.asarray(network(images.astype(np.float32)))), z[0], atol=1e-4)
     assert len(weights_of(tmp_path / "run")) > 100
 

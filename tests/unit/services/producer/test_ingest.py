@@ -262,7 +262,7 @@ def test_files_of_two_paths_with_the_same_name_are_told_apart(tmp_path: Path) ->
     lost = tuple(Rejection(source.name, "truncated", "why") for source in found)
     job = Job("j", "ingest", "art", 0.0, True, 1, 1, frozenset({0}), Outcome({}, 0, lost))  # noqa: FBT003
     rejected = Summary(job, {source.name: source.path for source in found}, 1.0).to_json()["rejected"]
-    assert [Path(one["file"]) for one in rejected] == [source.path for source in found]
+    assert [Path(rejection["file"]) for rejection in rejected] == [source.path for source in found]
 
 
 def test_two_names_that_are_no_utf_8_and_read_the_same_are_told_apart(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class Collection:
     def paths(self) -> dict[str, str]:
         """The content of each path that is present."""
         return {
-            one.path: digest for digest, image in self.held.items() for one in image.paths if one.state == "present"
+            path.path: digest for digest, image in self.held.items() for path in image.paths if path.state == "present"
         }
 
 
@@ -322,7 +322,7 @@ def test_the_pages_of_a_document_go_where_its_file_goes(keeper: Keeper) -> None:
     keeper.collection.held[page.digest] = page
     keeper.rename("a/5.jpg", "c/5.jpg")
     assert keeper.counts()["moved"] == 1
-    assert {one.path: one.state for one in keeper.collection.held[page.digest].paths} == {
+    assert {path.path: path.state for path in keeper.collection.held[page.digest].paths} == {
         "a/5.jpg": "gone",
         "c/5.jpg": "present",
     }

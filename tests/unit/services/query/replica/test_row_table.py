@@ -257,13 +257,15 @@ def view(tmp_path_factory: pytest.TempPathFactory) -> View:
 def test_pages_are_those_of_a_plain_sort(folder: Path, label: str) -> None:
     """Also where many were added at the same time."""
     entries = [rows.entry(number) for number in range(50)]
-    entries = [segments.Entry(**{**vars(one), "added": one.added // 10}) for one in entries]
+    entries = [segments.Entry(**{**vars(entry), "added": entry.added // 10}) for entry in entries]
     path = folder / "same-time.arrow"
     vectors = rows.embeddings(range(50), DIM)
     path.write_bytes(segments.pack(entries, vectors, collection="art", model="lite", version=3))
     table = RowTable()
     table.swap([MappedSegment(path)])
-    wanted = sorted((one for one in entries if not label or one.label == label), key=lambda one: (-one.added, one.id))
+    wanted = sorted(
+        (entry for entry in entries if not label or entry.label == label), key=lambda one: (-one.added, one.id)
+    )
     for limit in (1, 7, 100):
         for offset in (0, 3, 48, 200):
             total, page = table.view.latest(limit=limit, offset=offset, label=label)

@@ -88,9 +88,9 @@ def test_what_two_runs_answer_differently_comes_in_order_of_how_much() -> None:
 
 def test_the_worst_queries_come_first_and_twins_are_found() -> None:
     table = rows(("good", [1], 1.0), ("twin", [2], 0.2), ("bad", [], 0.0))
-    assert [one["digest"] for one in evaluation_views.worst(table, limit=2, offset=0)] == ["bad", "twin"]
-    assert [one["digest"] for one in evaluation_views.worst(table, limit=2, offset=2)] == ["good"]
-    assert [one["digest"] for one in evaluation_views.twins(table)] == ["twin"]
+    assert [row["digest"] for row in evaluation_views.worst(table, limit=2, offset=0)] == ["bad", "twin"]
+    assert [row["digest"] for row in evaluation_views.worst(table, limit=2, offset=2)] == ["good"]
+    assert [row["digest"] for row in evaluation_views.twins(table)] == ["twin"]
 
 
 def test_only_evaluations_by_the_same_are_drawn_together() -> None:
