@@ -21,7 +21,7 @@ class Sidecars:
 
     def __init__(self, records: RecordStore, collection: str) -> None:
         self._records, self._collection = records, collection
-        self._said: dict[int, Fields] = {}
+        self._pending: dict[int, Fields] = {}
 
     def reading(
         self, source: Source, read: Callable[[], bytes | Path | Rejection]
@@ -36,8 +36,8 @@ class Sidecars:
             if not isinstance(data, Rejection) and (fields := _fields(sidecar)):
                 with suppress(OSError):  # the intake finds it, too
                     digest = digest_of(data) if isinstance(data, bytes) else digest_of_file(data)
-                    self._said[image_id(digest)] = fields
-                if len(self._said) >= _AT_ONCE:
+                    self._pending[image_id(digest)] = fields
+                if len(self._pending) >= _AT_ONCE:
                     self.store()
             return data
 
@@ -49,9 +49,9 @@ class Sidecars:
         Raises:
             Unavailable: The store does not answer.
         """
-        if self._said:
-            self._records.say(self._collection, "sidecar", self._said)
-            self._said = {}
+        if self._pending:
+            self._records.say(self._collection, "sidecar", self._pending)
+            self._pending = {}
 
 
 def _sidecar_of(path: Path) -> Path | None:

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from shared.state.connection import Client, guarded
 
 _FIELDS = ("active", "building", "trained_on")
+_CREATE = """
+for _, name in ipairs(ARGV) do redis.call('HSETNX', KEYS[1], name, 0) end
+return redis.call('HMGET', KEYS[1], unpack(ARGV))
+"""
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,7 @@ class IndexStates:
     def create(self, set_name: str) -> IndexState:
         """Mark an embedding set as known, unless another process has meanwhile; returns the index state by then."""
         with guarded():
-            pipeline = self._redis.pipeline(transaction=True)
-            for name in _FIELDS:
-                pipeline.hsetnx(_key(set_name), name, 0)
-            pipeline.hmget(_key(set_name), _FIELDS)
-            *_, values = pipeline.execute()
+            values = self._redis.eval(_CREATE, 1, _key(set_name), *_FIELDS)
         return IndexState(*map(int, values))
 
     def forget(self, set_name: str) -> None:

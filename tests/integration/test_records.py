@@ -29,7 +29,7 @@ def records(store: ObjectStore, state: State) -> RecordStore:
 
 
 @pytest.fixture
-def follower(store: ObjectStore, state: State, tmp_path: Path) -> RecordSync:
+def sync(store: ObjectStore, state: State, tmp_path: Path) -> RecordSync:
     """What follows the records; it does so when it is asked."""
     return RecordSync(store, state.record_changes, tmp_path)
 
@@ -38,8 +38,8 @@ def said(**fields: str) -> dict[str, list[Value]]:
     return {name: [Value(text) for text in value.split("|")] for name, value in fields.items()}
 
 
-def title(follower: RecordSync, image_id: int, field: str = "title") -> list[str]:
-    index = follower.index("art")
+def title(sync: RecordSync, image_id: int, field: str = "title") -> list[str]:
+    index = sync.index("art")
     records = {} if index is None else index.records([image_id])
     cells = records[image_id].cells if image_id in records else {}
     return [value.text for value in values_of(cells, field) or ()]
@@ -81,25 +81,25 @@ def test_a_table_whose_import_dies_is_there_whole_or_not_at_all(
 
 
 def test_what_is_said_is_found_and_what_is_merged_says_the_same(
-    records: RecordStore, follower: RecordSync, state: State, store: ObjectStore, tmp_path: Path
+    records: RecordStore, sync: RecordSync, state: State, store: ObjectStore, tmp_path: Path
 ) -> None:
-    follower.follow()
+    sync.follow()
     records.say("art", "csv", {image: said(title=f"Work {image}") for image in range(1, 40)})
-    assert title(follower, 7) == ["Work 7"]
+    assert title(sync, 7) == ["Work 7"]
     for number in range(MERGE_AT + 1):
         records.say("art", "edit", {7: said(title=f"Edited {number}")})
-    assert title(follower, 7) == [f"Edited {MERGE_AT}"]
+    assert title(sync, 7) == [f"Edited {MERGE_AT}"]
     assert records.merge("art", state.locks)
     assert not records.merge("art", state.locks)
     assert len(records.changes("art")) == 1
-    assert title(follower, 7) == [f"Edited {MERGE_AT}"]
+    assert title(sync, 7) == [f"Edited {MERGE_AT}"]
     late = RecordSync(store, state.record_changes, tmp_path / "another")
     late.follow()
     assert (title(late, 7), title(late, 8)) == ([f"Edited {MERGE_AT}"], ["Work 8"])
 
 
-def test_writers_at_the_same_time_lose_nothing(records: RecordStore, follower: RecordSync) -> None:
-    follower.follow()
+def test_writers_at_the_same_time_lose_nothing(records: RecordStore, sync: RecordSync) -> None:
+    sync.follow()
 
     def write(image_id: int) -> None:
         for number in range(5):
@@ -111,32 +111,32 @@ def test_writers_at_the_same_time_lose_nothing(records: RecordStore, follower: R
         thread.start()
     for thread in threads:
         thread.join()
-    assert [title(follower, image_id) for image_id in range(1, 5)] == [["4"]] * 4
-    assert [title(follower, 1000, f"own_{image_id}") for image_id in range(1, 5)] == [["4"]] * 4
+    assert [title(sync, image_id) for image_id in range(1, 5)] == [["4"]] * 4
+    assert [title(sync, 1000, f"own_{image_id}") for image_id in range(1, 5)] == [["4"]] * 4
 
 
 def test_a_later_edit_counts_though_the_clock_of_its_writer_is_behind(
-    records: RecordStore, follower: RecordSync
+    records: RecordStore, sync: RecordSync
 ) -> None:
     records.say("art", "edit", {1: said(title="first")}, after=2**62)
-    follower.follow()
-    index = follower.index("art")
+    sync.follow()
+    index = sync.index("art")
     assert index is not None
     records.say("art", "edit", {1: said(title="second")}, after=index.stamp)
-    assert title(follower, 1) == ["second"]
+    assert title(sync, 1) == ["second"]
 
 
 def test_what_is_erased_is_gone_from_store_and_index(
-    records: RecordStore, follower: RecordSync, state: State, store: ObjectStore
+    records: RecordStore, sync: RecordSync, state: State, store: ObjectStore
 ) -> None:
     records.say("art", "exif", {1: said(creator="Ann"), 2: said(creator="Ben")})
-    follower.follow()
+    sync.follow()
     earlier = [(item.key, store.get(item.key)) for item in store.list(layout.records_prefix("art"))]
     records.erase("art", [1], state.locks)
     records.erase("art", [1], state.locks)
-    index = follower.index("art")
+    index = sync.index("art")
     assert index is not None
-    assert (title(follower, 1, "creator"), title(follower, 2, "creator")) == ([], ["Ben"])
+    assert (title(sync, 1, "creator"), title(sync, 2, "creator")) == ([], ["Ben"])
     assert not index.matching(RecordFilter(text="ann"))[1:].any()
     for change in records.changes("art"):
         with records.reading("art", change.name) as changes:
@@ -144,35 +144,35 @@ def test_what_is_erased_is_gone_from_store_and_index(
     for key, data in earlier:  # as by a writer that was held up
         store.put(key, data)
     state.record_changes.announce(type(state.record_changes.since("0-0")[1][0])("art", "records"))  # type: ignore[index]
-    assert (title(follower, 1, "creator"), title(follower, 2, "creator")) == ([], ["Ben"])
+    assert (title(sync, 1, "creator"), title(sync, 2, "creator")) == ([], ["Ben"])
 
 
 def test_without_redis_the_store_is_listed(records: RecordStore, store: ObjectStore, tmp_path: Path) -> None:
     records.say("art", "csv", {1: said(title="A")})
     away = State.of(connect(f"redis://127.0.0.1:{free_port()}", retries=0, timeout_s=0.2))
-    follower = RecordSync(store, away.record_changes, tmp_path)
-    follower.list_without_index()
-    assert title(follower, 1) == ["A"]
+    sync = RecordSync(store, away.record_changes, tmp_path)
+    sync.list_without_index()
+    assert title(sync, 1) == ["A"]
     records.say("art", "csv", {1: said(title="B")})
-    follower.list_without_index()
-    assert title(follower, 1) == ["B"]
+    sync.list_without_index()
+    assert title(sync, 1) == ["B"]
 
 
-def test_a_collection_that_was_dropped_has_no_records(records: RecordStore, follower: RecordSync) -> None:
+def test_a_collection_that_was_dropped_has_no_records(records: RecordStore, sync: RecordSync) -> None:
     records.say("art", "csv", {1: said(title="A")})
-    follower.follow()
+    sync.follow()
     records.drop("art")
-    assert follower.index("art") is None
+    assert sync.index("art") is None
     records.say("art", "csv", {2: said(title="B")})
-    assert (title(follower, 1), title(follower, 2)) == ([], ["B"])
+    assert (title(sync, 1), title(sync, 2)) == ([], ["B"])
 
 
 def test_an_index_goes_on_where_it_ended(
-    records: RecordStore, follower: RecordSync, store: ObjectStore, state: State, tmp_path: Path
+    records: RecordStore, sync: RecordSync, store: ObjectStore, state: State, tmp_path: Path
 ) -> None:
     records.say("art", "csv", {1: said(title="A")})
-    follower.follow()
-    follower.close()
+    sync.follow()
+    sync.close()
     records.say("art", "csv", {1: said(title="B"), 2: said(title="C")})
     again = RecordSync(store, state.record_changes, tmp_path)
     again.open_files()

@@ -51,6 +51,8 @@ def test_indexed_segments_and_states_are_kept_apart_by_collection(redis: Client)
     state.index_states.set("art", IndexState(3, 4, 500))
     assert state.index_states.get("art") == IndexState(3, 4, 500)
     assert IndexState(3, 4, 500).generations == (3, 4)
+    assert state.index_states.create("art") == IndexState(3, 4, 500)  # another process was first
+    assert state.index_states.create("other") == state.index_states.get("other") == IndexState()
     state.indexed_segments.add("art", "a")
     assert state.indexed_segments.contain("art", ["b", "a"]) == [False, True]
     assert state.indexed_segments.contain("other", ["a"]) == [False]
