@@ -156,6 +156,7 @@ def test_all_collections_of_a_model_are_searched_together(page: Page, many: str,
     expect(works.first.locator(".place")).to_have_text(COLLECTION)
     expect(works.first.locator(".name")).to_have_text("work 405.jpg")
     page.get_by_label("Results").select_option("48")
+    expect(page).to_have_url(re.compile("&k=48&"))
     elsewhere = works.filter(has=page.locator(".place", has_text=many)).first
     name = elsewhere.locator(".name").text_content()
     assert name is not None

@@ -115,9 +115,7 @@ def test_writers_at_the_same_time_lose_nothing(records: RecordStore, sync: Recor
     assert [title(sync, 1000, f"own_{image_id}") for image_id in range(1, 5)] == [["4"]] * 4
 
 
-def test_a_later_edit_counts_though_the_clock_of_its_writer_is_behind(
-    records: RecordStore, sync: RecordSync
-) -> None:
+def test_a_later_edit_counts_though_the_clock_of_its_writer_is_behind(records: RecordStore, sync: RecordSync) -> None:
     records.say("art", "edit", {1: said(title="first")}, after=2**62)
     sync.follow()
     index = sync.index("art")

@@ -1,9 +1,11 @@
 """An ingestion in the middle of which a part is killed: every image is added, none twice, and the index is whole."""
 
+import itertools
 import json
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,21 +75,44 @@ class Ingestion:
             "ingest", str(self.folder), "--collection", self.collection, "--labels-from-folders", "--json"
         )
 
-    def wait_for_images(self, count: int) -> None:
-        """Wait until so many images were added, and not all."""
-        claims = State.of(connect(self.stack.settings.index_url.get_secret_value())).claims
-
-        def added() -> int:
-            assert self.process.poll() is None
-            return claims.count(self.collection)
-
-        assert eventually(added, until=lambda seen: seen >= count, interval_s=0.01) < IMAGES
-
     def summary(self) -> dict[str, object]:
         """Wait for the end and return what the command printed."""
         out, said = self.process.communicate(timeout=PATIENCE_S)
         assert self.process.returncode == 0, said
         return dict(json.loads(out))
+
+
+@contextmanager
+def half_done(stack: Stack, name: str, folder: Path, *, images: int = BATCH) -> Iterator[Ingestion]:
+    """An ingestion of which so many images were claimed, and whose last batch waits over the block."""
+    state = State.of(connect(stack.settings.index_url.get_secret_value()))
+
+    def job() -> Job | None:
+        return next(iter(state.jobs.page(collection=name)[0]), None)
+
+    with ExitStack() as held:
+        with suspended(child(stack, "embedder")):  # else all may be done before we see how far it is
+            ingestion = Ingestion(stack, name, folder)
+            sent = eventually(job, until=lambda seen: seen is not None and seen.closed)
+            assert sent is not None
+            last = held.enter_context(state.attempts.hold(layout.batch_segment(sent.id, sent.batches - 1)))
+        eventually(lambda: state.claims.count(name), until=lambda seen: seen >= images)
+        yield ingestion
+        with suppress(Unavailable):  # the index was killed: the hold on the batch runs out
+            last.pause()
+
+
+@contextmanager
+def suspended(worker: psutil.Process) -> Iterator[None]:
+    """Suspend a worker and the processes of its tasks over the block."""
+    processes = [worker, *worker.children()]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
 
 
 def child(stack: Stack, name: str) -> psutil.Process:
@@ -140,9 +165,8 @@ def test_an_ingestion_survives_the_death_of_a_part(weak: Stack, tmp_path: Path, 
     seed = PARTS.index(part)
     images = make_folder(tmp_path / "images", seed)
     name = f"without-{part}"
-    ingestion = Ingestion(weak, name, tmp_path / "images")
-    ingestion.wait_for_images(2 * BATCH)
-    child(weak, part).kill()
+    with half_done(weak, name, tmp_path / "images", images=2 * BATCH) as ingestion:
+        child(weak, part).kill()
     summary = ingestion.summary()
     assert (summary["files"], summary["added"], summary["duplicates"], summary["rejected"]) == (IMAGES, IMAGES, 0, [])
     weak.wait_until_ready()
@@ -152,11 +176,10 @@ def test_an_ingestion_survives_the_death_of_a_part(weak: Stack, tmp_path: Path, 
 def test_a_task_process_that_is_killed_is_replaced_and_its_batch_done(weak: Stack, tmp_path: Path) -> None:
     """Not the worker as a whole but the processes in which its tasks run, as a fault in a C library would."""
     images = make_folder(tmp_path / "images", 100)
-    ingestion = Ingestion(weak, "crashes", tmp_path / "images")
-    ingestion.wait_for_images(BATCH)
-    for service in ("embedder", "indexer"):
-        for process in child(weak, service).children():
-            process.kill()
+    with half_done(weak, "crashes", tmp_path / "images") as ingestion:
+        for service in ("embedder", "indexer"):
+            for process in child(weak, service).children():
+                process.kill()
     summary = ingestion.summary()
     assert (summary["added"], summary["duplicates"], summary["rejected"]) == (IMAGES, 0, [])
     assert_whole(weak, "crashes", images)
@@ -168,11 +191,10 @@ def test_a_command_that_is_stopped_and_run_again_adds_the_rest(
 ) -> None:
     images = make_folder(tmp_path / "images", 200 + number)
     name = f"stopped-{number}"
-    ingestion = Ingestion(weak, name, tmp_path / "images")
-    ingestion.wait_for_images(BATCH)
-    ingestion.process.send_signal(number)
-    _, said = ingestion.process.communicate(timeout=PATIENCE_S)
-    assert ingestion.process.returncode == (130 if number == signal.SIGINT else -9)
+    with half_done(weak, name, tmp_path / "images") as ingestion:
+        ingestion.process.send_signal(number)
+        _, said = ingestion.process.communicate(timeout=PATIENCE_S)
+    assert ingestion.process.returncode == (130 if number == signal.SIGINT else -9), said
     assert "Traceback" not in said
     summary = Ingestion(weak, name, tmp_path / "images").summary()
     assert summary["rejected"] == []
@@ -206,39 +228,41 @@ def test_two_commands_at_once_with_the_same_files_add_each_once(weak: Stack, tmp
 def test_a_worker_that_hangs_until_others_have_its_task_and_then_goes_on_adds_nothing_twice(
     weak: Stack, tmp_path: Path
 ) -> None:
-    images = make_folder(tmp_path / "images", 400)
-    ingestion = Ingestion(weak, "hangs", tmp_path / "images")
-    ingestion.wait_for_images(BATCH)
     broker = connect(weak.settings.broker_url.get_secret_value())
-    embedder = child(weak, "embedder")
-    processes = [embedder, *embedder.children()]
+    with ExitStack() as hanging:
 
-    def batches_in_work() -> set[bytes]:
-        """Suspend the embedder; return the deliveries that it has not acknowledged, or go on if there is none."""
-        for process in processes:
-            process.suspend()
-        unacknowledged = {key for key, value in broker.hgetall("unacked").items() if EMBED.encode() in value}
-        if not unacknowledged:
-            for process in processes:
-                process.resume()
-        return unacknowledged
+        def batches_in_work() -> set[bytes]:
+            """Suspend the embedder; return the deliveries that it has not acknowledged, or go on if there is none."""
+            with ExitStack() as unless_at_work:
+                unless_at_work.enter_context(suspended(child(weak, "embedder")))
+                unacknowledged = {key for key, value in broker.hgetall("unacked").items() if EMBED.encode() in value}
+                if unacknowledged:
+                    hanging.push(unless_at_work.pop_all())
+            return unacknowledged
 
-    deliveries = eventually(batches_in_work, interval_s=0.01)
-    # When their time is over, another worker puts them back into the queue.
-    eventually(lambda: deliveries & set(broker.hkeys("unacked")), until=lambda waiting: not waiting)
-    for process in processes:
-        process.resume()
+        for number in itertools.count():
+            name = f"hangs-{number}"
+            images = make_folder(tmp_path / name, 400 + number)
+            ingestion = Ingestion(weak, name, tmp_path / name)
+            deliveries = eventually(
+                batches_in_work,
+                until=lambda seen: bool(seen) or ingestion.process.poll() is not None,  # noqa: B023 -- looks now
+                interval_s=0.01,
+            )
+            if deliveries:  # else it was done before we looked
+                break
+        # When their time is over, another worker puts them back into the queue.
+        eventually(lambda: deliveries & set(broker.hkeys("unacked")), until=lambda waiting: not waiting)
     summary = ingestion.summary()
     assert (summary["added"], summary["duplicates"], summary["rejected"]) == (IMAGES, 0, [])
-    assert_whole(weak, "hangs", images)
+    assert_whole(weak, name, images)
 
 
 def test_after_the_index_was_emptied_in_the_middle_a_second_run_adds_the_rest(weak: Stack, tmp_path: Path) -> None:
     images = make_folder(tmp_path / "images", 500)
-    ingestion = Ingestion(weak, "emptied", tmp_path / "images")
-    ingestion.wait_for_images(2 * BATCH)
-    connect(weak.settings.index_url.get_secret_value()).flushall()
-    _, said = ingestion.process.communicate(timeout=PATIENCE_S)
+    with half_done(weak, "emptied", tmp_path / "images", images=2 * BATCH) as ingestion:
+        connect(weak.settings.index_url.get_secret_value()).flushall()
+        _, said = ingestion.process.communicate(timeout=PATIENCE_S)
     assert ingestion.process.returncode == 1
     assert "run the command again" in " ".join(said.split())
     summary = Ingestion(weak, "emptied", tmp_path / "images").summary()
