@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 
@@ -26,6 +25,7 @@ from shared.storage.object_store import ObjectStore
 from shared.storage.segments import ids_of, unpack
 from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.model_changes import models_with_a_small_one
+from tests.support.processes import suspended
 from tests.support.stack import Stack, start_stack
 
 IMAGES = 80
@@ -91,7 +91,7 @@ def half_done(stack: Stack, name: str, folder: Path, *, images: int = BATCH) -> 
         return next(iter(state.jobs.page(collection=name)[0]), None)
 
     with ExitStack() as held:
-        with suspended(child(stack, "embedder")):  # else all may be done before we see how far it is
+        with suspended(stack.part("embedder")):  # else all may be done before we see how far it is
             ingestion = Ingestion(stack, name, folder)
             sent = eventually(job, until=lambda seen: seen is not None and seen.closed)
             assert sent is not None
@@ -100,25 +100,6 @@ def half_done(stack: Stack, name: str, folder: Path, *, images: int = BATCH) -> 
         yield ingestion
         with suppress(Unavailable):  # the index was killed: the hold on the batch runs out
             last.pause()
-
-
-@contextmanager
-def suspended(worker: psutil.Process) -> Iterator[None]:
-    """Suspend a worker and the processes of its tasks over the block."""
-    processes = [worker, *worker.children()]
-    for process in processes:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.resume()
-
-
-def child(stack: Stack, name: str) -> psutil.Process:
-    """Return the local system's child that writes to the log of this name."""
-    found = psutil.Process(stack.process.pid).children()
-    return next(one for one in found if Path(f"/proc/{one.pid}/fd/1").resolve().stem == name)
 
 
 def assert_whole(stack: Stack, name: str, images: set[int]) -> None:
@@ -166,7 +147,7 @@ def test_an_ingestion_survives_the_death_of_a_part(weak: Stack, tmp_path: Path, 
     images = make_folder(tmp_path / "images", seed)
     name = f"without-{part}"
     with half_done(weak, name, tmp_path / "images", images=2 * BATCH) as ingestion:
-        child(weak, part).kill()
+        weak.part(part).kill()
     summary = ingestion.summary()
     assert (summary["files"], summary["added"], summary["duplicates"], summary["rejected"]) == (IMAGES, IMAGES, 0, [])
     weak.wait_until_ready()
@@ -178,7 +159,7 @@ def test_a_task_process_that_is_killed_is_replaced_and_its_batch_done(weak: Stac
     images = make_folder(tmp_path / "images", 100)
     with half_done(weak, "crashes", tmp_path / "images") as ingestion:
         for service in ("embedder", "indexer"):
-            for process in child(weak, service).children():
+            for process in weak.part(service).children():
                 process.kill()
     summary = ingestion.summary()
     assert (summary["added"], summary["duplicates"], summary["rejected"]) == (IMAGES, 0, [])
@@ -234,7 +215,7 @@ def test_a_worker_that_hangs_until_others_have_its_task_and_then_goes_on_adds_no
         def batches_in_work() -> set[bytes]:
             """Suspend the embedder; return the deliveries that it has not acknowledged, or go on if there is none."""
             with ExitStack() as unless_at_work:
-                unless_at_work.enter_context(suspended(child(weak, "embedder")))
+                unless_at_work.enter_context(suspended(weak.part("embedder")))
                 unacknowledged = {key for key, value in broker.hgetall("unacked").items() if EMBED.encode() in value}
                 if unacknowledged:
                     hanging.push(unless_at_work.pop_all())
@@ -300,7 +281,7 @@ def test_an_evaluation_survives_the_death_of_the_evaluator(weak: Stack, tmp_path
         return now.steps / now.total if now.total else 0.0
 
     assert eventually(share_done, until=lambda share: share >= 0.3, interval_s=0.01) < 1
-    worker = child(weak, "evaluator")
+    worker = weak.part("evaluator")
     for victim in [worker] if whole else worker.children():
         victim.kill()
     out, said = process.communicate(timeout=PATIENCE_S)

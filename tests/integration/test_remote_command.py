@@ -16,7 +16,7 @@ from shared.storage.object_store import ObjectStore
 from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.forked_command import run_command
 from tests.support.paths import ROOT
-from tests.support.processes import bare_environment, free_port
+from tests.support.processes import bare_environment, free_port, suspended
 from tests.support.stack import Stack
 from tests.support.web_client import picture
 
@@ -132,17 +132,20 @@ def test_an_interrupted_evaluation_is_cancelled(stack: Stack, laptop: Laptop, fo
     arguments = ["evaluate", str(folder), "--collection", NAME, "-k", "3", "--grid", str(grid), "--json"]
     jobs = State.of(connect(stack.settings.index_url.get_secret_value())).jobs
     before = {job.id for job in jobs.page(collection=NAME, kind="evaluate")[0]}
-    running = subprocess.Popen(
-        [sys.executable, "-m", "cli", *arguments], cwd=ROOT, env=laptop.environment, stdout=subprocess.PIPE
-    )
-    try:
-        begun = eventually(
-            lambda: [job for job in jobs.page(collection=NAME, kind="evaluate")[0] if job.id not in before]
-        )
-        os.kill(running.pid, signal.SIGINT)
-        assert running.wait(PATIENCE_S) == 130
-    finally:
-        running.kill()
+    with (
+        suspended(stack.part("evaluator")),
+        subprocess.Popen(
+            [sys.executable, "-m", "cli", *arguments], cwd=ROOT, env=laptop.environment, stdout=subprocess.PIPE
+        ) as running,
+    ):
+        try:
+            begun = eventually(
+                lambda: [job for job in jobs.page(collection=NAME, kind="evaluate")[0] if job.id not in before]
+            )
+            os.kill(running.pid, signal.SIGINT)
+            assert running.wait(PATIENCE_S) == 130
+        finally:
+            running.kill()
     eventually(lambda: jobs.get(begun[0].id).done)
     assert jobs.get(begun[0].id).cancelled
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from local.ports import FreePorts
 from tests.support.eventually import PATIENCE_S
 from tests.support.paths import ROOT
@@ -31,6 +33,19 @@ def refusing_port() -> Iterator[int]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield int(held.getsockname()[1])
+
+
+@contextmanager
+def suspended(worker: psutil.Process) -> Iterator[None]:
+    """Suspend a worker and the processes of its tasks over the block."""
+    processes = [worker, *worker.children()]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
 
 
 def bare_environment(**more: str) -> dict[str, str]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 from shared.settings import SETTINGS_FILE, Settings
 from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.forked_command import run_command
@@ -55,6 +57,11 @@ class Stack:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def part(self, name: str) -> psutil.Process:
+        """Return the process that writes to the log of this name."""
+        found = psutil.Process(self.process.pid).children()
+        return next(process for process in found if Path(f"/proc/{process.pid}/fd/1").resolve().stem == name)
 
     def wait_until_ready(self) -> None:
         """Wait until all parts are up.
