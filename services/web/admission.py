@@ -18,6 +18,7 @@ _FORM_MARGIN: Final = MAX_JSON  # bytes of a form beside its file
 _NO_BODY: Final = 64 * 1024  # bytes, where none is looked at
 _IN_MEMORY: Final = 64 * 1024  # bytes of a body that need no disk
 _LEAST_FREE: Final = 64 * 2**20
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 def _query_bytes(kind: str, settings: Settings) -> int:
@@ -55,17 +56,18 @@ def admission_of(app: Flask, settings: Settings) -> Admit:
     """Return what decides for an application; it asks no other server, since all connections wait for it."""
     public = public_url(settings)
     prefix = public.prefix if public else ""
+    routes = app.url_map.bind("")
 
     def admit(head: Head) -> Admission:
+        if head.method not in _WITH_BODY:
+            return Admission(most=_NO_BODY)
         path = head.path
         if path == prefix or path.startswith(f"{prefix}/"):
             path = path[len(prefix) :]
         kind = head.headers.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
         try:
-            endpoint, _ = app.url_map.bind("").match(path, method=head.method)
+            endpoint, _ = routes.match(path, method=head.method)
         except HTTPException:
-            return Admission(most=_NO_BODY)
-        if head.method not in {"POST", "PUT", "PATCH"}:
             return Admission(most=_NO_BODY)
         if not _has_room(head.length):
             return Admission(error=disk_is_full("the disk for uploads in progress is nearly full"))

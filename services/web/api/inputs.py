@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_origin
 
 from pydantic import (
@@ -304,11 +305,30 @@ def checked(model: type[Model], values: Mapping[str, object], where: str, *, tex
 
 def checked_texts(model: type[Model], texts: Mapping[str, Sequence[str]], where: str) -> Model:
     """Return the texts of a query or form as a model; a field given twice is refused unless it is a list."""
-    lists = {name for name, field in model.model_fields.items() if get_origin(field.annotation) is list}
+    if not texts:
+        empty: Model = _without_texts(model, where)
+        return empty
+    lists = _lists_of(model)
     twice = [name for name, values in texts.items() if len(values) > 1 and name not in lists]
     if twice:
         raise invalid([FieldError(field=f"{where}.{name[:80]}", message="is given more than once") for name in twice])
     return checked(model, {name: values if name in lists else values[0] for name, values in texts.items()}, where)
+
+
+@cache
+def _without_texts(model: type[Model], where: str) -> Model:
+    """Return the model of which nothing is given: the same each time, since it cannot be changed.
+
+    Raises:
+        Problem: Something has to be given.
+    """
+    return checked(model, {}, where)
+
+
+@cache
+def _lists_of(model: type[BaseModel]) -> frozenset[str]:
+    """Return the names of the fields that are lists."""
+    return frozenset(name for name, field in model.model_fields.items() if get_origin(field.annotation) is list)
 
 
 def read_json(data: bytes) -> dict[str, object]:

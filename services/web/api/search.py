@@ -201,6 +201,8 @@ def _images_of(asked: _Asked[Given]) -> Iterator[Sequence[bytes]]:
 
 
 def _merged(query: Given, body: Input) -> Given:
+    if not query.model_fields_set and isinstance(body, type(query)):
+        return body
     values: dict[str, Any] = query.model_dump(exclude_unset=True)
     values |= body.model_dump(exclude_unset=True, include=set(type(query).model_fields))
     return type(query)(**values)

@@ -2,6 +2,8 @@
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,13 @@ class _Task(WSGITask):  # type: ignore[misc]
             self.set_close_on_finish()
         header: bytes = super().build_response_header()
         return header
+
+    def write(self, data: bytes) -> None:
+        if self.wrote_header or len(data) > _PIECE:
+            super().write(data)
+            return
+        with self.channel.sending_together():  # header and body: one packet, for which the client wakes once
+            super().write(data)
 
     def get_environment(self) -> dict[str, Any]:
         environment: dict[str, Any] = super().get_environment()
@@ -73,6 +82,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         self._since = time.monotonic()  # of the window of time over which progress is measured
         self._moved_then = 0
         self._lingering = False
+        self._together: list[bytes] | None = None
         super().__init__(server, sock, addr, adj, map=map)
         self.parser_class = self._new_request
         server.newcomers.append(self)
@@ -168,12 +178,25 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def write_soon(self, data: Any) -> int:
         """Keep a part of an answer until it is sent; a thread of the application calls it."""
+        if self._together is not None and isinstance(data, bytes):
+            self._together.append(data)
+            return len(data)
         if not isinstance(data, bytes) or len(data) <= _PIECE:
             return int(super().write_soon(data))
         view = memoryview(data)
         for at in range(0, len(data), _PIECE):
             super().write_soon(bytes(view[at : at + _PIECE]))
         return len(data)
+
+    @contextmanager
+    def sending_together(self) -> Iterator[None]:
+        """Send the parts of an answer that are kept during the block at once; a thread of the application calls it."""
+        parts = self._together = []
+        try:
+            yield
+        finally:
+            self._together = None
+            self.write_soon(b"".join(parts))
 
     def service(self) -> None:
         """Work on a request; a thread of the application calls it."""

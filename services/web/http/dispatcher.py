@@ -40,7 +40,8 @@ class FairDispatcher:
 
     def __init__(self, threads: int, *, per_client: int) -> None:
         self._per_client = per_client
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._free, self._urgent_free = threading.Condition(self._lock), threading.Condition(self._lock)
         self._waiting: OrderedDict[str, deque[Work]] = OrderedDict()
         self._urgent: deque[Work] = deque()
         self._running: dict[str, int] = {}
@@ -54,21 +55,26 @@ class FairDispatcher:
 
     def add_task(self, task: Work) -> None:
         """Have a request worked on."""
-        with self._changed:
+        with self._lock:
             if task.urgent:
                 self._urgent.append(task)
+                self._urgent_free.notify()
             else:
-                self._waiting.setdefault(task.turn, deque()).append(task)
-            self._changed.notify_all()
+                turn = task.turn
+                self._waiting.setdefault(turn, deque()).append(task)
+                # One request is one thread's work. Of a client with all its threads, it is taken when one gets free.
+                if self._may_have_another(turn):
+                    self._free.notify()
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:  # noqa: FBT001, FBT002 -- as waitress
         """Stop the threads, which finish what they do if they can in time; what waits is given up."""
-        with self._changed:
+        with self._lock:
             self._stopped = True
             waiting = [*self._urgent, *(task for lane in self._waiting.values() for task in lane)]
             self._urgent.clear()
             self._waiting.clear()
-            self._changed.notify_all()
+            self._free.notify_all()
+            self._urgent_free.notify_all()
         for task in waiting if cancel_pending else ():
             task.cancel()
         until = time.monotonic() + timeout
@@ -77,37 +83,47 @@ class FairDispatcher:
         return bool(waiting)
 
     def _work(self, urgent: bool) -> None:  # noqa: FBT001
-        while (task := self._wait(urgent=urgent)) is not None:
+        wait = self._wait_for_urgent if urgent else self._wait
+        turn: str | None = None
+        while (task := wait(turn)) is not None:
             turn = task.turn  # the connection may have another by the end
             try:
                 task.service()
             except Exception:
                 _log.exception("a request could not be worked on")
-            if not urgent:
-                self._give_back(turn)
 
-    def _wait(self, *, urgent: bool) -> Work | None:
-        """Return the next request for a thread; None if it is to stop."""
-        with self._changed:
+    def _wait_for_urgent(self, _: str | None) -> Work | None:
+        """Return the next urgent request; None if the thread is to stop."""
+        with self._lock:
             while not self._stopped:
-                if urgent and self._urgent:
+                if self._urgent:
                     return self._urgent.popleft()
-                turn = None if urgent else self._next()
-                if turn is not None:
-                    return self._take(turn)
-                self._changed.wait()
+                self._urgent_free.wait()
             return None
 
-    def _give_back(self, turn: str) -> None:
-        with self._changed:
-            self._running[turn] -= 1
-            if not self._running[turn]:
-                del self._running[turn]
-            self._changed.notify_all()
+    def _wait(self, done: str | None) -> Work | None:
+        """Return the next request for a thread that has worked for `done`; None if it is to stop.
 
-    def _next(self) -> str | None:
-        """Return whose turn it is: the client that waits longest for its turn and has not all its threads."""
-        return next((turn for turn in self._waiting if self._running.get(turn, 0) < self._per_client), None)
+        No other thread has to be woken for the place that gets free: this one takes what may be begun now.
+        """
+        with self._lock:
+            if done is not None:
+                self._give_back(done)
+            while not self._stopped:
+                turn = next(filter(self._may_have_another, self._waiting), None)  # who waits longest for a turn
+                if turn is not None:
+                    return self._take(turn)
+                self._free.wait()
+            return None
+
+    def _may_have_another(self, turn: str) -> bool:
+        """Return whether a client has not all the threads that it may have."""
+        return self._running.get(turn, 0) < self._per_client
+
+    def _give_back(self, turn: str) -> None:
+        self._running[turn] -= 1
+        if not self._running[turn]:
+            del self._running[turn]
 
     def _take(self, turn: str) -> Work:
         lane = self._waiting[turn]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.web.http.connection import Phase
+from services.web.http.connection import Connection, Phase
 from services.web.http.limits import ServerLimits
 from services.web.http.request import REFUSAL, Admission, Head, Overloaded, TooLarge
 from shared.addresses import networks
@@ -270,6 +270,22 @@ def test_a_connection_serves_one_request_after_the_other() -> None:
         assert answers.count(b"HTTP/1.1 200 OK") == 3
         assert answers.endswith(b"body")
         assert b"Content-Length: 4\r\n" in answers.partition(b"\r\n\r\n")[0]
+
+
+def test_header_and_body_are_sent_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bytes] = []
+
+    def send(connection: Connection, data: bytes, do_close: bool = True) -> int:  # noqa: FBT001, FBT002 -- as waitress
+        sent.append(data)
+        return original(connection, data, do_close=do_close)
+
+    original = Connection.send
+    monkeypatch.setattr(Connection, "send", send)
+    with running(echo) as served:
+        assert served.ask() == (200, b"GET")
+        assert served.ask(method="HEAD") == (200, b"")
+        assert len(sent) == 2
+        assert served.ask("/large") == (200, b"x" * LARGE)
 
 
 def test_clients_take_turns() -> None:
