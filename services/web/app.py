@@ -11,6 +11,7 @@ from services.web import (
     quotas,
     renaming,
     security,
+    static_files,
 )
 from services.web.access import cross_origin
 from services.web.access import gate as gating
@@ -49,7 +50,7 @@ def create_app(settings: Settings, *, gate: Gate | None = None) -> Flask:
     With `gate`, tests say who may do what.
     No server is contacted: the application starts even if every other part is down.
     """
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_upload_bytes,
         MAX_FORM_MEMORY_SIZE=FORM_MEMORY,
@@ -57,6 +58,7 @@ def create_app(settings: Settings, *, gate: Gate | None = None) -> Flask:
         TRAP_HTTP_EXCEPTIONS=False,
         PROPAGATE_EXCEPTIONS=False,
     )
+    static_files.attach(app)
     clients.attach(app, settings)
     metrics.attach(app)
     cross_origin.attach(app, settings)

@@ -15,6 +15,7 @@ from services.web.clients import WebClients, web_clients
 from services.web.languages import told
 from services.web.problems import Problem
 from services.web.requester import requester_key
+from services.web.static_files import ENDPOINT as STATIC
 from shared.access.openness import open_to_all
 from shared.messaging.job_submission import submit
 from shared.settings import SETTINGS_FILE, Settings
@@ -24,7 +25,7 @@ from shared.state.jobs import Kind
 from shared.state.rates import Allowance, Rate, Rates
 
 _NAME: Final = "artseek-quotas"
-_UNCOUNTED: Final = frozenset({"static", "ops.healthz", "ops.readyz", "ops.metrics"})
+_UNCOUNTED: Final = frozenset({STATIC, "ops.healthz", "ops.readyz", "ops.metrics"})
 _READING: Final = frozenset(  # which look and change nothing, though they are sent by POST
     {
         "api.search",

@@ -19,6 +19,7 @@ from services.web.access.ways_in import WayIn
 from services.web.clients import web_clients
 from services.web.languages import told
 from services.web.problems import Problem, problem_response, wants_problem
+from services.web.static_files import ENDPOINT as STATIC
 from shared.access import ANONYMOUS, OWNER, Access, AccessState, Action, Requester
 from shared.access.roles import ACTION_TITLES, needed_role
 from shared.errors import Invalid, NotFound, Renamed, Unavailable
@@ -28,7 +29,6 @@ from shared.state.jobs import unknown_job
 from shared.storage.layout import collection_name
 
 _NAME: Final = "artseek-gate"
-_STATIC: Final = "static"
 _NAMED: Final = {"user": "account", "key": "key"}  # parts of paths, and what the audit log calls them
 _FRAGMENTS: Final = frozenset({"search.results_by_name", "search.results_by_file"})  # of pages, which scripts put in
 
@@ -83,7 +83,7 @@ def gather_rules(app: Flask) -> None:
         RuntimeError: A route has none.
     """
     gate: Gate = app.extensions[_NAME]
-    gate.rules[_STATIC] = OPEN
+    gate.rules[STATIC] = OPEN
     for name, blueprint in app.blueprints.items():
         if isinstance(blueprint, GuardedBlueprint):
             gate.rules.update({f"{name}.{endpoint}": rule for endpoint, rule in blueprint.rules.items()})
@@ -359,7 +359,7 @@ def _finish(response: Response) -> Response:
         and response.status_code < 300
     ):
         raise RuntimeError(f"the view of {request.endpoint} has not asked who may see what it answers")
-    if gate.needs_log_in and request.endpoint != _STATIC:
+    if gate.needs_log_in and request.endpoint != STATIC:
         response.headers.setdefault("Cache-Control", "private, no-cache")
         response.vary.update(("Authorization", "Cookie"))
     return response
