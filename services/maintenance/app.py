@@ -1,6 +1,6 @@
 """The maintenance worker's Celery application: ``celery -A services.maintenance.app worker -Q maintenance``."""
 
-from celery.signals import worker_ready
+from celery.signals import worker_process_init, worker_ready
 
 from services.maintenance.audit_tidying import AuditDuty
 from services.maintenance.daily_verification import DailyVerification
@@ -14,6 +14,7 @@ from services.maintenance.region_making import RegionDuty
 from services.maintenance.renaming import RenameDuty
 from services.maintenance.schedule import Duty, Schedule, SuspectRebuild, VerificationDuty
 from services.maintenance.trash_cleaning import TrashDuty
+from shared.background_priority import leave_processors_to_others
 from shared.health import heartbeat
 from shared.logs import configure
 from shared.messaging.celery_app import make_app
@@ -60,6 +61,11 @@ def maintenance() -> Maintenance:
         trash_days=_settings.trash_days,
         orphan_hours=_settings.orphan_hours,
     )
+
+
+@worker_process_init.connect
+def _give_way(**_: object) -> None:
+    leave_processors_to_others()  # to tune or to merge takes minutes; a search waits for none of it
 
 
 @worker_ready.connect
