@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.printing.console import err, print_error
-from cli.remote.api import Api
 from shared.errors import ArtseekError, Invalid, Misconfigured, Unavailable
 from shared.logs import configure
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
     from cli.clients import System
+    from cli.remote.api import Api
     from shared.rpc.query import QueryClient
     from shared.settings import Settings
 
@@ -31,7 +31,7 @@ _CHECK_S = 2.0
 class RemoteSystem:
     """A system that is reached by its API alone, and the settings of this machine."""
 
-    api: Api
+    api: "Api"
     settings: "Settings"
 
 
@@ -77,6 +77,8 @@ def query_command(run: Callable[..., int | None]) -> Callable[..., None]:
 
 
 def _connect_remotely(settings: "Settings") -> RemoteSystem:
+    from cli.remote.api import Api
+
     return RemoteSystem(
         api=Api(settings.url, settings.key.get_secret_value(), ca_file=settings.url_ca_file), settings=settings
     )

@@ -16,7 +16,7 @@ from reproduction.theory import meeting
 from shared.evaluation import retrieval_metrics
 from shared.hashing.families.p_stable import PStableFamily
 from shared.hashing.space import AXIS_BITS, Space, WholeNumbers, fit_space
-from shared.similarity import Metric
+from shared.search_limits import Metric
 from shared.tuning import fit
 
 K = 10

@@ -1,11 +1,10 @@
 """Distance and score of embeddings by a metric: the one definition that searches and their evaluation share."""
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
-Metric = Literal["cosine", "euclidean"]
+from shared.search_limits import Metric
+
 Floats = npt.NDArray[np.float64]
 
 

@@ -2,13 +2,33 @@
 
 import json
 import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+
+class Output:
+    """A console that is made when something is printed: a command that has not got so far does not wait for Rich."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        self._stderr = stderr
+
+    @cached_property
+    def console(self) -> "Console":
+        """The console."""
+        from rich.console import Console
+
+        return Console(stderr=self._stderr, highlight=False)
+
+    def print(self, *objects: object, **options: Any) -> None:
+        """Print as `Console.print` does."""
+        self.console.print(*objects, **options)
+
+
+out, err = Output(), Output(stderr=True)
 
 
 def print_json(value: object) -> None:
@@ -27,6 +47,16 @@ def plain(text: str) -> str:
     return shown.replace("[", r"\[")
 
 
-def compact_table(*headings: str, title: str | None = None) -> Table:
+def framed_table(*headings: str) -> "Table":
+    """Return an empty table with a frame."""
+    from rich.table import Table
+
+    return Table(*headings)
+
+
+def compact_table(*headings: str, title: str | None = None) -> "Table":
     """Return an empty table without frame."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     return Table(*headings, title=title, box=SIMPLE_HEAD, padding=(0, 0), title_justify="left")

@@ -21,7 +21,7 @@ from cli.printing.console import err, plain
 def spinner(description: str) -> Iterator[None]:
     """Show that something goes on, and for how long it has."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=err.console, disable=not err.console.is_terminal, transient=True) as bar:
         bar.add_task(plain(description), total=None)
         yield
 
@@ -30,7 +30,7 @@ def spinner(description: str) -> Iterator[None]:
 def changing_spinner(description: str) -> Iterator[Callable[[str], None]]:
     """Show that something goes on, and at what it is; gives the function that takes that in words."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=err.console, disable=not err.console.is_terminal, transient=True) as bar:
         task = bar.add_task(plain(description), total=None)
         yield lambda text: bar.update(task, description=plain(f"{description}: {text}"))
 
@@ -45,7 +45,7 @@ def job_bar(description: str) -> Iterator[Callable[[int, int], None]]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=err.console, disable=not err.console.is_terminal, transient=True) as bar:
         task = bar.add_task(plain(description), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
@@ -60,7 +60,7 @@ def image_bar(total: int) -> Iterator[Callable[[int], None]]:
         TextColumn("{task.fields[rate]} images/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
+    with Progress(*columns, console=err.console, disable=not err.console.is_terminal) as bar:
         task = bar.add_task("ingest", total=total, rate="–")
         started = time.monotonic()
 
@@ -80,6 +80,6 @@ def object_bar(description: str) -> Iterator[Callable[[int, int], None]]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=err.console, disable=not err.console.is_terminal, transient=True) as bar:
         task = bar.add_task(plain(description), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.table import Table
-
-from cli.printing.console import out, plain
+from cli.printing.console import framed_table, out, plain
 from shared.rpc.query import STAGES
 from shared.schemas.across import AcrossAnswer, SearchedCollection
 from shared.schemas.images import FieldValue, ImagesAnswer, value_text
@@ -18,7 +16,7 @@ def print_hits(answer: SearchAnswer) -> None:
     grouped = any("group" in hit for hit in answer["hits"])
     proved = any("proof" in hit for hit in answer["hits"])
     by_region = any("region" in hit for hit in answer["hits"])
-    table = Table(
+    table = framed_table(
         "",
         "score",
         *(["region"] if by_region else []),
@@ -52,7 +50,7 @@ def print_hits(answer: SearchAnswer) -> None:
 def print_across(answer: AcrossAnswer) -> None:
     """Print a table of the hits of several collections, how they were found, and which collections were left out."""
     fields = list(dict.fromkeys(name for hit in answer["hits"] for name in hit["fields"]))
-    table = Table("", "score", "collection", "labels", *map(plain, fields), "name", "id")
+    table = framed_table("", "score", "collection", "labels", *map(plain, fields), "name", "id")
     for rank, hit in enumerate(answer["hits"], 1):
         table.add_row(
             str(rank),
@@ -97,7 +95,7 @@ def same_text(proof: ProofAnswer | None) -> str:
 def print_images(answer: ImagesAnswer) -> None:
     """Print a table of images that were found by their records."""
     fields = list(dict.fromkeys(name for image in answer["images"] for name in image["fields"]))
-    table = Table("labels", *map(plain, fields), "name", "id")
+    table = framed_table("labels", *map(plain, fields), "name", "id")
     for image in answer["images"]:
         labels = plain(" | ".join(image["labels"]))
         table.add_row(labels, *_values(image["fields"], fields), plain(image["name"]), str(image["id"]))

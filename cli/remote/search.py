@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from cli.remote.api import Api
 from shared.rpc.query import SearchOptions
 from shared.rpc.query.options import DEFAULTS
 from shared.schemas.across import AcrossAnswer
 from shared.schemas.search import SearchAnswer
+
+if TYPE_CHECKING:
+    from cli.remote.api import Api
 
 _FIELDS: Final = {"labels": "label"}  # options that the API has under other names
 
@@ -34,7 +36,7 @@ class Query:
         return bool(self.images) + (self.image_id is not None) + bool(self.url)
 
 
-def search(api: Api, collection: str, options: SearchOptions, query: Query) -> SearchAnswer:
+def search(api: "Api", collection: str, options: SearchOptions, query: Query) -> SearchAnswer:
     """Return what is most like a query, or the examples of the options.
 
     Raises:
@@ -45,7 +47,7 @@ def search(api: Api, collection: str, options: SearchOptions, query: Query) -> S
     return answer
 
 
-def search_across(api: Api, collections: Sequence[str], options: SearchOptions, query: Query) -> AcrossAnswer:
+def search_across(api: "Api", collections: Sequence[str], options: SearchOptions, query: Query) -> AcrossAnswer:
     """Return what is most like a query in several collections; in all of them, if none is named.
 
     Raises:
@@ -56,7 +58,7 @@ def search_across(api: Api, collections: Sequence[str], options: SearchOptions, 
     return answer
 
 
-def _ask(api: Api, path: str, options: SearchOptions, query: Query, given: Mapping[str, object]) -> Any:
+def _ask(api: "Api", path: str, options: SearchOptions, query: Query, given: Mapping[str, object]) -> Any:
     given = dict(given) | {
         _FIELDS.get(field.name, field.name): value
         for field in fields(options)

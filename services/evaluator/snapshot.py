@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import Invalid
-from shared.similarity import Metric, distances_and_scores
+from shared.search_limits import Metric
+from shared.similarity import distances_and_scores
 from shared.state import State
 from shared.state.locks import LEASE_S, segments_lock
 from shared.storage import layout, segments

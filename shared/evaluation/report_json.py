@@ -9,7 +9,7 @@ from pydantic import WithJsonSchema
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from shared.evaluation.index_setting import IndexSettingJson
-from shared.similarity import Metric
+from shared.search_limits import Metric
 
 SettingJson = Annotated[IndexSettingJson, WithJsonSchema({"type": "object", "additionalProperties": True})]
 

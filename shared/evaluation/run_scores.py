@@ -13,7 +13,7 @@ from shared.evaluation.report_json import (
     SpreadAnswer,
     WithoutCopiesAnswer,
 )
-from shared.similarity import Metric
+from shared.search_limits import Metric
 
 ScoreName = Literal["p_at_k", "ap_at_k", "recall_at_k"]
 SCORE_NAMES: tuple[ScoreName, ...] = get_args(ScoreName)

@@ -9,7 +9,7 @@ from typing import Literal
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from shared.hashing.bucket_keys import MAX_TABLES
-from shared.hashing.multi_probe import MAX_PROBES
+from shared.search_limits import MAX_PROBES
 
 MAX_HASHES = 64
 MAX_CELLS = 1 << 16

@@ -4,12 +4,15 @@ Without a setting, gRPC goes without TLS, as the containers' inner network has i
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
 
 from shared.errors import Invalid
 from shared.pem_files import read_pem
-from shared.settings import Settings, environment_name
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 Options = list[tuple[str, int]]
 
@@ -54,12 +57,14 @@ class GrpcTls:
         return grpc.ssl_server_credentials([(self.key, self.certificate)], self.ca, require_client_auth=True)
 
 
-def grpc_tls(settings: Settings) -> GrpcTls | None:
+def grpc_tls(settings: "Settings") -> GrpcTls | None:
     """Return what the settings say of TLS on gRPC; None: it goes without.
 
     Raises:
         Invalid: A file cannot be read; the message names the setting.
     """
+    from shared.settings import environment_name  # noqa: PLC0415 -- clients that have no settings need not read them
+
     if settings.grpc_ca is None:
         return None
     key, certificate = settings.grpc_key, settings.grpc_certificate

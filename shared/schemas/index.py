@@ -4,7 +4,7 @@ from typing import Literal
 
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from shared.similarity import Metric
+from shared.search_limits import Metric
 from shared.timestamps import rfc3339
 from shared.tuning.report import IndexReport, MeasuredAnswer, TrialAnswer, TuningReport, trials_to_json
 

@@ -2,7 +2,7 @@
 
 from shared.hashing.families import voronoi
 from shared.hashing.types import FloatArray, HashFamily, HashingError
-from shared.similarity import Metric
+from shared.search_limits import Metric
 from shared.tuning.cost_model import TYPICAL, CostModel
 from shared.tuning.goal import MAX_CANDIDATE_SHARE, MAX_LOOKUPS, RECALL_TARGET, Goal
 from shared.tuning.sampling import survey_vectors

@@ -10,7 +10,7 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from shared.similarity import Metric
+from shared.search_limits import Metric
 from shared.tuning.cost_model import CostModel, CostModelJson
 
 Miss = Literal["recall", "lookups", "share"]

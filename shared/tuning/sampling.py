@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from shared.hashing.space import Scaling, Space, WholeNumbers, checked_vectors, fit_space
 from shared.hashing.types import FloatArray, HashingError
-from shared.similarity import Metric
+from shared.search_limits import Metric
 
 Ids = npt.NDArray[np.int64]
 Rows = tuple[Ids, FloatArray]

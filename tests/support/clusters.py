@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.hashing import FloatArray, HashFamily
-from shared.similarity import Metric
+from shared.search_limits import Metric
 
 DIM = 96
 

@@ -13,7 +13,7 @@ from shared.evaluation.report_json import JudgedByAnswer
 from shared.evaluation.rows import QueryRow, query_rows
 from shared.evaluation.run_scores import RunScores
 from shared.schemas.urls import api_url
-from shared.similarity import Metric
+from shared.search_limits import Metric
 
 
 class RunSummaryAnswer(TypedDict):

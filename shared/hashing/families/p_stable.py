@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.hashing.bucket_keys import MAX_TABLES, bucket_keys, slot_multipliers, slot_sums
-from shared.hashing.multi_probe import MAX_PROBES, perturbations
+from shared.hashing.multi_probe import perturbations
 from shared.hashing.parameters import MAX_HASHES, FamilyParameters
 from shared.hashing.registration import FamilyRegistration
 from shared.hashing.space import AXIS_BITS, Space, WholeNumbers, checked_array, checked_integer
 from shared.hashing.space_family import SpaceFamily
 from shared.hashing.types import BucketKeys, HashingError, IntArray
+from shared.search_limits import MAX_PROBES
 
 FAMILY = "p-stable"
 _MAX_WIDTH = 1 << 60

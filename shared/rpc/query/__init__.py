@@ -1,6 +1,5 @@
 """The query service's gRPC interface, its client, and the options of a search."""
 
-from shared.hashing.multi_probe import MAX_PROBES
 from shared.rpc.query.client import QueryClient, QueryRefused, QueryUnavailable, largest_first
 from shared.rpc.query.options import (
     MAX_AMONG,
@@ -27,7 +26,7 @@ from shared.rpc.query.query_pb2 import (
     SearchResponse,
     SkippedCollection,
 )
-from shared.similarity import Metric
+from shared.search_limits import MAX_PROBES, Metric
 
 STAGES = ("decode", "embed", "probe", "fetch", "rank", "total")  # of a search, in their order: the keys of `timings_ms`
 MAX_BATCH = 256

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self, get_type_hints
 
 from shared.errors import Invalid
-from shared.hashing.multi_probe import MAX_PROBES
 from shared.rpc.query import query_pb2 as messages
-from shared.similarity import Metric
+from shared.search_limits import MAX_PROBES, Metric
 
 Mode = Literal["auto", "lsh", "exact"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.hashing import FloatArray, HashFamily, loads
 from shared.hashing.serialization import dumps
-from shared.similarity import Metric
+from shared.search_limits import Metric
 from shared.tuning import fit
 from tests.support.clusters import candidates, clustered, distances
 from tests.support.examples import examples

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared.hashing import FloatArray, HashingError
-from shared.similarity import Metric
+from shared.search_limits import Metric
 from shared.tuning import Goal, sampling, survey, tune
 from shared.tuning.sampling import Rows, Sample, survey_vectors
 from tests.support.clusters import clustered, distances
