@@ -25,6 +25,7 @@ _OBJECTS_OF_IMAGES = (
     layout.LINKS,
     layout.DOCUMENTS,
     layout.DERIVATIVES,
+    layout.THUMBNAILS,
     layout.FEATURES,
     layout.COLLECTIONS,
     layout.EMBEDDING_SETS,
@@ -78,6 +79,7 @@ SERVICES: Mapping[str, Rights] = {
             *(
                 layout.ORIGINALS,
                 layout.DERIVATIVES,
+                layout.THUMBNAILS,
                 layout.FEATURES,
                 layout.COLLECTIONS,
                 layout.TRASH,

@@ -56,7 +56,7 @@ class OrphanCollector:
         while piece := list(islice(old, _PIECE)):
             unclaimed = self._unclaimed(piece)
             deleted += len(unclaimed) - len(self._originals.delete_unheld(unclaimed))
-        for prefix in (layout.DERIVATIVES, layout.FEATURES):
+        for prefix in (layout.DERIVATIVES, layout.THUMBNAILS, layout.FEATURES):
             self._collect_made(prefix, before)
         if deleted:
             _log.warning("%d originals that nothing held were deleted", deleted)

@@ -38,7 +38,8 @@ _log = logging.getLogger(__name__)
 
 _ORIGINALS = layout.original_key("")
 _OF_SETS = ("vectors/", "tombstones/", "merges/", "indexes/")
-_LEFT_OUT = (layout.DERIVATIVES, layout.FEATURES, layout.MAPS)  # made again when they are asked for
+# Made again when they are asked for.
+_LEFT_OUT = (layout.DERIVATIVES, layout.THUMBNAILS, layout.FEATURES, layout.MAPS)
 _PASSING = (evaluation_layout.KEPT_QUERIES,)  # what is kept for some days only
 # What is begun anew after a restore.
 _UNDER_WAY = (

@@ -7,13 +7,12 @@ made again: backups leave it out, and an older collection gets it when it is fir
 It begins with a comment that says what the original is: JSON with a format number.
 """
 
-import json
-import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from shared.errors import ObjectNotFound
 from shared.images import Decoder, ImageInfo
+from shared.images.jpeg_notes import note_of, with_note
 from shared.storage import layout
 from shared.storage.documents import fetched_page
 from shared.storage.object_store import ObjectStore
@@ -24,7 +23,6 @@ BOX = 1600
 MEDIA_TYPE = "image/jpeg"
 SHOWN_BY_BROWSERS = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})
 _FORMAT = 1
-_START, _COMMENT = b"\xff\xd8", b"\xff\xfe"
 
 
 @dataclass(frozen=True)
@@ -84,19 +82,13 @@ class Derivatives:
 
 
 def _packed(jpeg: bytes, info: ImageInfo) -> bytes:
-    text = json.dumps({"format": _FORMAT, "original": vars(info)}).encode()
-    return _START + _COMMENT + struct.pack(">H", len(text) + 2) + text + jpeg[len(_START) :]
+    return with_note(jpeg, {"original": vars(info)}, version=_FORMAT)
 
 
 def _info_of(data: bytes) -> ImageInfo | None:
     """Return what the original of a derivative is; None if the derivative is of a newer format, or broken."""
-    if data[:4] != _START + _COMMENT:
-        return None
     try:
-        values = json.loads(data[6 : 4 + struct.unpack_from(">H", data, 4)[0]])
-        if values["format"] != _FORMAT:
-            return None
-        original = values["original"]
+        original = (note_of(data, version=_FORMAT) or {})["original"]
         return ImageInfo(**original | {"flags": tuple(original["flags"])})
-    except (ValueError, KeyError, TypeError, struct.error):
+    except (KeyError, TypeError):
         return None

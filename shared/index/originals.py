@@ -1,7 +1,7 @@
 """The originals that all collections share: the only place that deletes them, and only those that nothing holds.
 
-The derivative of an original and its local features go with it, and so does a link: the file that it leads to stays
-with its owner. A document goes with the last of its page files.
+What was made of an original, its derivative, thumbnail and local features, goes with it, and so does a link: the file
+that it leads to stays with its owner. A document goes with the last of its page files.
 
 An original is held by a claim or a row in any embedding set of any collection, by an entry in a trash, by a page file
 of it, and by a pin: an upload that is on its way. What cannot be read counts as held, since it may hold anything.
@@ -32,7 +32,13 @@ _FRESH_S = 10.0  # the age of a mark at which nothing is deleted any more
 _TRIES = 5
 _PIECE = 128  # originals at a time: to look for their holders must take less than `LEASE_S`
 _READS = 8  # at a time
-_BESIDE = (layout.derivative_key, layout.features_key, layout.document_key, layout.link_key)
+_BESIDE = (
+    layout.derivative_key,
+    layout.thumbnail_key,
+    layout.features_key,
+    layout.document_key,
+    layout.link_key,
+)
 _LOOKUPS = 64  # trash entries that are asked for one by one; for more, the trash is listed
 
 

@@ -3,6 +3,7 @@
 images/<sha256>                                       originals, shared by all collections
 links/<sha256>.json                                   originals that are not copied: where their owner has them
 derivatives/<sha256>                                  JPEGs of large originals, as pages show them
+thumbnails/<sha256>                                   JPEGs of at most 256 pixels of originals
 features/<sha256>                                     local features of originals, by which copies are proved
 collections/<name>.json                               manifests of the embedding sets in use
 embedding-sets/<set>.json                             manifests of embedding sets that are being filled, or were in use
@@ -47,6 +48,7 @@ RESTORING = "restoring.json"
 ORIGINALS = "images/"
 LINKS = "links/"
 DERIVATIVES = "derivatives/"
+THUMBNAILS = "thumbnails/"
 FEATURES = "features/"
 DOCUMENTS = "documents/"
 VECTORS = "vectors/"
@@ -165,6 +167,11 @@ def links_prefix(image_id: int) -> str:
 def derivative_key(digest: str) -> str:
     """Return the key of the derivative of an original."""
     return f"{DERIVATIVES}{digest}"
+
+
+def thumbnail_key(digest: str) -> str:
+    """Return the key of the thumbnail of an original."""
+    return f"{THUMBNAILS}{digest}"
 
 
 def features_key(digest: str) -> str:

@@ -1,4 +1,4 @@
-"""Derivatives on real servers: made with large images, shown and embedded in their stead, and gone with them."""
+"""Derivatives and thumbnails on real servers: made of images, shown and embedded in their stead, and gone with them."""
 
 import io
 from typing import Any
@@ -9,10 +9,12 @@ from PIL import Image
 
 from services.embedder.derived_images import DerivedImages
 from services.embedder.embedder import Embedder, Options
+from services.web import thumbnails as thumbnail_module
 from services.web.thumbnails import Thumbnails
 from shared.backup.contents import Contents
-from shared.errors import ObjectNotFound
+from shared.errors import ObjectNotFound, StoreUnavailable
 from shared.images import DirectDecoder, ImageInfo, decode
+from shared.images.jpeg_notes import with_note
 from shared.index.derivatives import Derivatives
 from shared.index.originals import Originals
 from shared.messaging.intake import Intake, IntakeOptions
@@ -56,8 +58,13 @@ def parts(servers: Servers) -> Parts:
     return made
 
 
-def keys(parts: Parts) -> set[str]:
-    return {item.key for item in parts.store.list(layout.DERIVATIVES)}
+def keys(parts: Parts, prefix: str = layout.DERIVATIVES) -> set[str]:
+    return {item.key for item in parts.store.list(prefix)}
+
+
+class NoDecoder(DirectDecoder):
+    def thumbnail(self, *_: object, **__: object) -> bytes:
+        raise AssertionError("a thumbnail was made")
 
 
 def test_a_large_image_has_a_derivative_from_its_first_day_to_its_last(parts: Parts) -> None:
@@ -77,7 +84,7 @@ def test_a_large_image_has_a_derivative_from_its_first_day_to_its_last(parts: Pa
     assert np.abs(again.pixels.astype(int) - decode(FILES["large.jpg"], size=SIZE)[0]).mean() < 2
     with Image.open(io.BytesIO(Thumbnails(parts.store, DECODER).make(DIGESTS["large.jpg"]))) as image:
         assert image.size == (256, 128)
-    assert not [root for root in Contents(parts.clients(), None)._roots() if "derivatives" in root]  # type: ignore[arg-type]
+    assert not {"derivatives/", "thumbnails/"} & set(Contents(parts.clients(), None)._roots())  # type: ignore[arg-type]
     Originals(parts.clients(), parts.queue).delete_unheld(list(DIGESTS.values()), leaving="art")
     assert keys(parts) == set()
     assert not list(parts.store.list(layout.ORIGINALS))
@@ -117,3 +124,59 @@ def test_a_derivative_that_lacks_is_made_and_one_without_an_original_is_collecte
     parts.store.put(layout.derivative_key(gone), b"left by a worker that died")
     assert parts.maintenance(orphan_hours=0).orphan_collector.collect() == 0
     assert len(keys(parts)) == 2
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_thumbnail_is_made_once_and_gone_with_its_original(parts: Parts, name: str) -> None:
+    digest = DIGESTS[name]
+    assert Thumbnails(parts.store, DECODER).get(digest) is None
+    made = Thumbnails(parts.store, DECODER).make(digest, size=len(FILES[name]))
+    kept = Thumbnails(parts.store, NoDecoder())
+    assert kept.get(digest) == made
+    with Image.open(io.BytesIO(made)) as image:
+        assert max(image.size) == thumbnail_module.SIDE if name != "master.tif" else image.size == (200, 100)
+    parts.store.delete([layout.thumbnail_key(digest)])
+    assert kept.get(digest) == made  # from memory
+    Thumbnails(parts.store, DECODER).make(digest, size=len(FILES[name]))
+    assert keys(parts, layout.THUMBNAILS) == {layout.thumbnail_key(digest)}
+    Originals(parts.clients(), parts.queue).delete_unheld(list(DIGESTS.values()), leaving="art")
+    assert keys(parts, layout.THUMBNAILS) == set()
+
+
+def test_a_thumbnail_of_another_size_is_made_anew(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = DIGESTS["small.jpg"]
+    Thumbnails(parts.store, DECODER).make(digest)
+    monkeypatch.setattr(thumbnail_module, "SIDE", 128)
+    thumbnails = Thumbnails(parts.store, DECODER)
+    assert thumbnails.get(digest) is None
+    thumbnails.make(digest)
+    with Image.open(io.BytesIO(Thumbnails(parts.store, NoDecoder()).get(digest) or b"")) as image:
+        assert max(image.size) == 128
+    parts.store.put(layout.thumbnail_key(digest), b"broken")
+    assert Thumbnails(parts.store, DECODER).get(digest) is None
+
+
+def test_a_thumbnail_without_an_original_is_not_kept(parts: Parts) -> None:
+    gone, key = layout.digest_of(b"gone"), "queries/one"
+    parts.store.put(key, FILES["small.jpg"])
+    thumbnails = Thumbnails(parts.store, DECODER)
+    assert thumbnails.get(gone, key=key) is None
+    assert thumbnails.make(gone, key=key) == thumbnails.get(gone, key=key)
+    assert keys(parts, layout.THUMBNAILS) == set()  # of a query
+    info = ImageInfo("jpeg", "image/jpeg", 300, 200)
+    parts.store.put(layout.derivative_key(gone), with_note(FILES["small.jpg"], {"original": vars(info)}, version=1))
+    Thumbnails(parts.store, DECODER).make(gone)
+    assert keys(parts, layout.THUMBNAILS) == set()  # its original was deleted while it was made
+    parts.store.put(layout.thumbnail_key(gone), b"left by a process that died")
+    assert parts.maintenance(orphan_hours=0).orphan_collector.collect() == 0
+    assert keys(parts, layout.THUMBNAILS) == set()
+
+
+def test_a_thumbnail_is_shown_where_the_store_does_not_take_it(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(parts.store, "put", refuse)
+    thumbnails = Thumbnails(parts.store, DECODER)
+    made = thumbnails.make(DIGESTS["small.jpg"])
+    assert thumbnails.get(DIGESTS["small.jpg"]) == made

@@ -21,7 +21,7 @@ from shared.images import REASONS
 from shared.schemas.search import HitAnswer, SearchAnswer
 from shared.state import Client as Redis
 from shared.state import State, connect
-from shared.storage.layout import image_id
+from shared.storage.layout import THUMBNAILS, image_id
 from shared.storage.object_store import ObjectStore
 from tests.support.eventually import eventually
 from tests.support.paths import ROOT
@@ -145,8 +145,11 @@ def _cases(operation: Any) -> list[Any]:
 
 
 def _stored(store: ObjectStore) -> dict[str, str]:
-    """Return the objects that there are, and what names their content; not those by which parts see that it lives."""
-    return {item.key: item.etag for item in store.list("") if not item.key.startswith(".ready")}
+    """Return the objects that there are, and what names their content.
+
+    Not those by which parts see that it lives, and thumbnails, which are kept when they are first shown.
+    """
+    return {item.key: item.etag for item in store.list("") if not item.key.startswith((".ready", THUMBNAILS))}
 
 
 _OF_OTHERS = ("heartbeats", "ready", "lock:", "recall:", "once:", "access:", "rate:", "session:", "submitter:")

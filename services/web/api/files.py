@@ -149,7 +149,7 @@ def thumbnail_of(clients: WebClients, digest: str, size: int, *, key: str | None
     tag = f"{digest}-thumbnail-{SIDE}"
     if request.if_none_match.contains(tag):
         return tagged(Response(status=304), tag)
-    data = clients.thumbnails.get(digest)
+    data = clients.thumbnails.get(digest, key=key)
     if data is None:
         with clients.memory.holding(min(size, LARGE)):
             data = clients.thumbnails.make(digest, key=key, size=size)

@@ -53,4 +53,4 @@ def held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         QueryClient, "image", lambda _, __, image: Image(id=image, name=f"{image}.jpg", digest="0" * 64)
     )
-    monkeypatch.setattr("services.web.thumbnails.Thumbnails.get", lambda *_: b"jpeg")
+    monkeypatch.setattr("services.web.thumbnails.Thumbnails.get", lambda *_, **__: b"jpeg")
