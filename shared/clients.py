@@ -10,6 +10,7 @@ from shared.settings import Settings
 from shared.state import State, connect
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
+from shared.storage.trash import Trash
 
 ConnectModel = Callable[[str, int | None], ServingClient]
 """Returns a client of the model server for a model and its version, None for the latest."""
@@ -27,6 +28,11 @@ class Clients:
     def catalog(self) -> Catalog:
         """The collections as the object store has them."""
         return Catalog(self.store)
+
+    @cached_property
+    def trash(self) -> Trash:
+        """The trash of the collections."""
+        return Trash(self.store)
 
 
 def connect_clients(settings: Settings, *, retries: int = 4, timeout_s: float = 5.0) -> Clients:

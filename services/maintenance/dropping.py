@@ -93,9 +93,13 @@ class Dropper:
 
     def _empty_trash(self, collection: str, digests: set[str]) -> None:
         """Remove the trash of a collection that is dropped, and originals of it and others that nothing else holds."""
-        trashed = self._trash.digests(collection)
+        try:
+            trashed = self._trash.digests(collection)
+        except Invalid as error:  # whatever was in it is held by nothing then, and collected later
+            _log.error("the trash of %s goes unread: %s", collection, error)
+            trashed = []
         self._originals.delete_unheld(sorted({*digests, *trashed}), leaving=collection, emptying=collection)
-        self._trash.remove(collection, trashed)
+        self._trash.remove_all(collection)
 
     def _drop_regions_too(self, collection: str) -> None:
         """Remove the index of a dropped collection's regions; a worker at it finds that the collection is gone."""

@@ -123,10 +123,9 @@ class GenerationBuilder:
         deleted = self._catalog.tombstones(embedding_set.name) - before
         for segment in {segment for segment, _ in deleted}:
             image_ids = [image_id for other, image_id in deleted if other == segment]
-            rows = self._lookup.rows(embedding_set.name, segment, image_ids)
+            rows = self._lookup.vectors(embedding_set.name, segment, image_ids)
             if rows:
-                vectors = np.stack([row.vector for row in rows.values()])
-                generation.remove(buckets, np.array(list(rows)), vectors)
+                generation.remove(buckets, np.array(list(rows)), np.stack(list(rows.values())))
             count -= len(rows)
         return count
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 
 from shared.clients import Clients
+from shared.errors import Invalid
 from shared.storage.catalog import EmbeddingSet
 from shared.storage.trash import Trash, TrashEntry
 
@@ -27,7 +28,11 @@ class LostImages:
         collection, now = embedding_set.collection, time.time()
         if self._catalog.get(collection).name != embedding_set.name:
             return  # a set that is being filled has no image of its own
-        present = set(self._trash.digests(collection))
+        try:
+            present = set(self._trash.digests(collection))
+        except Invalid as error:  # what is there twice does no harm
+            _log.error("the trash of %s is not read: %s", collection, error)
+            present = set()
         digests = [
             digest
             for image_id in image_ids

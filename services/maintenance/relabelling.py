@@ -20,7 +20,7 @@ from shared.index.segment_reader import SegmentReader, float32
 from shared.messaging.lost_index import ensure_known
 from shared.messaging.messages import BatchImage
 from shared.messaging.worker import WorkerClients
-from shared.state import Change, IndexState
+from shared.state import Change, IndexState, deletions
 from shared.state.locks import claims_lock
 from shared.state.outcomes import Outcome
 from shared.storage import layout, segments
@@ -153,8 +153,7 @@ class Relabeller:
         old = [(holder, image_id) for image_id, holder in taken.items() if holder in indexed]
         self._state.changes.announce(Change(set_name, "segment", segment))
         self._catalog.add_tombstones(set_name, old)
-        for holder, image_id in old:
-            self._state.changes.announce(Change(set_name, "deleted", f"{holder}/{image_id}"))
+        self._state.changes.announce(*deletions(set_name, old))
         self._state.claims.assign(set_name, dict.fromkeys(taken, segment))
 
 

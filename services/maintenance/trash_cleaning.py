@@ -55,8 +55,8 @@ class TrashCleaner:
                 self._clean(collection)
 
     def _clean(self, collection: str) -> None:
-        digests = self._trash.digests(collection)
         try:
+            digests = self._trash.digests(collection)
             present = present_images(self._clients, collection, digests)
         except NotFound:
             present = set()

@@ -33,6 +33,8 @@ from shared.storage.catalog import read_manifest
 from shared.storage.documents import Documents
 from shared.storage.object_store import StoredObject
 from shared.storage.segments import ids_of, unpack
+from shared.storage.tombstones import Tombstones
+from shared.storage.trash import TrashEntry, dumps_batch, loads_batch
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ class Contents:
 
     def __init__(self, clients: Clients, copier: ObjectCopier, on_progress: OnProgress | None = None) -> None:
         self._store, self._locks = clients.store, clients.state.locks
-        self._documents = Documents(clients.store)
+        self._documents, self._tombstones = Documents(clients.store), Tombstones(clients.store)
         self._copier, self._on_progress = copier, on_progress
 
     def copy(self) -> dict[str, Entry]:
@@ -137,7 +139,7 @@ class Contents:
 
     def _check_readded(self, segments: Set[str], tombstones: Set[str]) -> None:
         """Make sure that no image was deleted meanwhile, and then added again by a segment that came too late."""
-        deleted = {(key.split("/")[1], image_id) for key in tombstones for _, image_id in layout.tombstones_of([key])}
+        deleted = self._rows_of(tombstones) if segments else set()
         for key in segments if deleted else ():
             set_name = key.split("/")[1]
             try:
@@ -150,11 +152,28 @@ class Contents:
             if any((set_name, image_id) in deleted for image_id in ids):
                 raise _Changed(f"images of {set_name} were deleted and added again")
 
+    def _rows_of(self, tombstones: Set[str]) -> set[tuple[str, int]]:
+        """Return embedding set and image of the rows that tombstones say are deleted, by their keys."""
+        deleted: set[tuple[str, int]] = set()
+        for key in tombstones:
+            try:
+                found = self._tombstones.listed([key])
+            except ObjectNotFound:
+                raise _Changed(f"{key} was removed") from None
+            except Invalid as error:
+                _log.error("%s", error)
+                continue
+            deleted |= {(key.split("/")[1], image_id) for ids in found.values() for image_id in ids}
+        return deleted
+
     def _copy_trash(self, binned: Listing, originals: Mapping[str, Entry]) -> dict[str, Entry]:
         """Copy entries of the trash, with originals that came later; those whose original is gone are left out."""
-        needed = {key: layout.original_key(digest) for key in binned for _, digest in layout.trash_entries_of([key])}
+        needed = {key: layout.original_key(place[1]) for key in binned if (place := layout.trash_entry_of(key))}
+        copied = self._copier.copy(item for key, item in binned.items() if layout.trash_batch_of(key))
+        batches = {key: self._batch(key, entry) for key, entry in copied.items()}
+        wanted = {*needed.values(), *(layout.original_key(one.digest) for batch in batches.values() for one in batch)}
         linked = {original for key in originals if (original := _linked_original(key))}
-        late = {original for original in needed.values() if original not in originals and original not in linked}
+        late = {original for original in wanted if original not in originals and original not in linked}
         items = [item for original in sorted(late) for item in self._store.list(original) if item.key == original]
         found = self._copier.copy(items)
         files = [self._documents.page_file(key.removeprefix(_ORIGINALS)) for key in found]
@@ -162,7 +181,22 @@ class Contents:
         found |= self._copier.copy(item for key in documents for item in self._store.list(key) if item.key == key)
         there = originals.keys() | found.keys() | linked
         whole = [binned[key] for key, original in needed.items() if original in there]
+        for key, batch in batches.items():
+            left = [one for one in batch if layout.original_key(one.digest) in there]
+            if len(left) == len(batch):
+                found[key] = copied[key]
+            elif left:
+                found[key] = self._copier.write(key, dumps_batch(left))
         return found | self._copier.copy(whole)
+
+    def _batch(self, key: str, entry: Entry) -> list[TrashEntry]:
+        """Return the entries of a batch of the trash that was copied; none of one that cannot be read."""
+        try:
+            return loads_batch(self._copier.bytes_of(entry), place=key)
+        except Invalid as error:
+            _log.error("%s", error)
+            self._copier.damaged.add(key)
+            return []
 
     def _copy_others(self) -> dict[str, Entry]:
         """Copy what belongs to no embedding set: evaluations, query sets, images that were set aside."""

@@ -67,6 +67,13 @@ class ObjectCopier:
             self.new_blobs += 1
             self.new_bytes += spooled.size
 
+    def write(self, key: str, data: bytes) -> Entry:
+        """Write bytes in place of those of an object, which are not to be in the backup as they are."""
+        spooled = spool([data])
+        with spooled.file:
+            self.add_blob(spooled)
+        return Entry(key, spooled.digest, spooled.size)
+
     def bytes_of(self, entry: Entry) -> bytes:
         """Return the bytes of an entry that was copied."""
         return b"".join(self._repository.read_blob(entry))

@@ -33,6 +33,10 @@ class SpaceFamily(ABC):
         keys: BucketKeys = self.probes_at(self._space.coordinates(np.asarray(vector)[None]), probes)[0]
         return keys
 
+    def every_key(self) -> BucketKeys | None:
+        """Return all keys that there are, as `HashFamily.every_key`."""
+        return None
+
     @abstractmethod
     def keys_at(self, coordinates: WholeNumbers) -> BucketKeys:
         """Return the buckets of points of the space: [n, coordinates] to uint64 [n, tables]."""

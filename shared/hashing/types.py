@@ -53,6 +53,9 @@ class HashFamily(Protocol):
             HashingError: The vector is no [dim] of finite numbers, or the number of probes is out of range.
         """
 
+    def every_key(self) -> BucketKeys | None:
+        """Return all keys that there are, a column for each table: uint64 [n, tables]; None if they are too many."""
+
     def parameters(self) -> dict[str, Any]:
         """Return the parameters, of JSON's own types: the seed, what the sample led to and what was measured on it."""
 

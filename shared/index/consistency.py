@@ -74,12 +74,14 @@ class IndexCheck:
     ) -> npt.NDArray[np.int64]:
         """Return those of some rows that are still there: neither deleted nor merged away since they were read."""
         set_name, store = embedding_set.name, self._catalog.store
+        names = {rows.segments[place] for place in places.tolist()}
+        deleted = {segment: self._catalog.tombstones_of(set_name, segment) for segment in names}
+        there = {segment for segment in names if store.exists(layout.segment_key(set_name, segment))}
         return np.array(
             [
                 place
                 for place in places.tolist()
-                if not store.exists(layout.tombstone_key(set_name, rows.segments[place], int(rows.ids[place])))
-                and store.exists(layout.segment_key(set_name, rows.segments[place]))
+                if rows.segments[place] in there and int(rows.ids[place]) not in deleted[rows.segments[place]]
             ],
             dtype=np.int64,
         )

@@ -8,20 +8,22 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Collection as Container
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from shared.clients import Clients
 from shared.errors import Closed, Invalid, ObjectNotFound
-from shared.index.generations import GenerationCache
-from shared.index.row_lookup import RowLookup, StoredRow
+from shared.index.generations import Generation, GenerationCache
+from shared.index.row_lookup import RowLookup
 from shared.index.segment_ids import SegmentIds
-from shared.state import Change, IndexState
+from shared.state import IndexState, deletions
 from shared.state.locks import claims_lock
 from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
+from shared.storage.segments import Entry
 from shared.storage.trash import Trash, TrashEntry
 from shared.windows import MOST_WINDOWS
 
@@ -29,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 _WAIT_S = 5.0  # for a merge
 _IMAGES_AT_ONCE = 64  # whose windows are deleted
+_IDS_A_READ, _BUCKETS_A_READ = 10_000, 500  # in buckets, in the time that a request to the object store takes
+_READS = 2  # segments at a time: each may have 64 MB
 
 Place = tuple[str, int]
 """Segment and image id of a row."""
@@ -38,7 +42,7 @@ Place = tuple[str, int]
 class _Found:
     """The rows of images, the rows among them that are deleted, and the rows in segments that cannot be read."""
 
-    rows: dict[Place, StoredRow]
+    rows: dict[Place, Entry]
     deleted: set[Place]
     unreadable: set[Place]
     holders: dict[int, str]  # image to the segment that holds its claim, where that segment was written
@@ -70,21 +74,19 @@ class ImageDeleter:
         Their windows go last: until its image is gone, a window may be on its way.
         """
         set_name = embedding_set.name
-        found = self._find(embedding_set, image_ids, with_entries=into_trash)
+        found = self._find(embedding_set, image_ids)
         present = found.present()
         if into_trash and present:
-            self._trash.put(embedding_set.collection, self._trash_entries(found, present))
+            rows = (f"{segment}/{image_id}" for segment, image_id in found.rows if image_id in present)
+            origin = " ".join([set_name, *sorted(rows)])
+            self._trash.put(embedding_set.collection, self._trash_entries(found, present), origin=origin)
         self._catalog.add_tombstones(set_name, (found.rows.keys() | found.unreadable) - found.deleted)
-        self._remove_from_buckets(embedding_set, {image_id: row for (_, image_id), row in found.rows.items()})
-        for segment, image_id in sorted(found.rows.keys() | found.unreadable):
-            if image_id in present:
-                self._state.changes.announce(Change(set_name, "deleted", f"{segment}/{image_id}"))
+        self._remove_from_buckets(embedding_set, found.rows.keys())
+        gone = [place for place in found.rows.keys() | found.unreadable if place[1] in present]
+        if gone:
+            self._state.changes.announce(*deletions(set_name, gone))
         # Last: after a worker that died, a claim says that an image was deleted and not reported.
-        by_holder: defaultdict[str, list[int]] = defaultdict(list)
-        for image_id, segment in found.holders.items():
-            by_holder[segment].append(image_id)
-        for segment, ids in by_holder.items():
-            self._state.claims.release(set_name, segment, ids)
+        self._state.claims.release_held(set_name, found.holders)
         if not layout.is_regions(set_name):
             self.delete_windows(embedding_set.collection, sorted({row.digest for row in found.rows.values()}))
         return len(present)
@@ -105,30 +107,64 @@ class ImageDeleter:
             for start in range(0, len(digests), _IMAGES_AT_ONCE):
                 self.delete(regions, windows_of(digests[start : start + _IMAGES_AT_ONCE]))
 
-    def _remove_from_buckets(self, embedding_set: EmbeddingSet, rows: dict[int, StoredRow]) -> None:
+    def _remove_from_buckets(self, embedding_set: EmbeddingSet, rows: Container[Place]) -> None:
+        """Take images out of the buckets of all generations.
+
+        Where the embeddings of the rows say which buckets these are, reading the embeddings may take longer than
+        reading all buckets.
+        """
         # Read after the tombstones: a generation that begins to be filled later is filled without these rows.
         state = self._state.index_states.get(embedding_set.name) or IndexState()
+        by_segment: defaultdict[str, list[int]] = defaultdict(list)
+        for segment, image_id in rows:
+            by_segment[segment].append(image_id)
         for number in state.generations if rows else ():
-            vectors = np.stack([row.vector for row in rows.values()])
             generation = self._generations.get(embedding_set, number)
-            generation.remove(self._state.buckets, np.array(list(rows)), vectors)
+            names = generation.every_bucket()
+            if names is not None and self._are_buckets_cheaper(embedding_set, generation, len(names), by_segment):
+                self._state.buckets.remove_from_all(names, sorted({image_id for _, image_id in rows}))
+                continue
+            for segment, image_ids in by_segment.items():
+                try:
+                    vectors = self._lookup.vectors(embedding_set.name, segment, image_ids)
+                except (ObjectNotFound, Invalid) as error:  # searches know no such row; a verification names the bucket
+                    _log.error("%s: images of %s stay in their buckets: %s", embedding_set.name, segment, error)
+                    continue
+                if vectors:
+                    generation.remove(self._state.buckets, np.array(list(vectors)), np.stack(list(vectors.values())))
 
-    def _find(self, embedding_set: EmbeddingSet, image_ids: Sequence[int], *, with_entries: bool) -> _Found:
+    def _are_buckets_cheaper(
+        self, embedding_set: EmbeddingSet, generation: Generation, buckets: int, rows: Mapping[str, Sequence[int]]
+    ) -> bool:
+        """Return whether it takes less time to read all of so many buckets than the embeddings of rows."""
+        set_name = embedding_set.name
+        ids = self._state.claims.count(set_name) * generation.family.tables
+        reads = sum(self._lookup.reads_of_vectors(set_name, segment, image_ids) for segment, image_ids in rows.items())
+        return ids / _IDS_A_READ + buckets / _BUCKETS_A_READ < reads
+
+    def _find(self, embedding_set: EmbeddingSet, image_ids: Sequence[int]) -> _Found:
         set_name = embedding_set.name
         claims = dict(zip(image_ids, self._state.claims.holders(set_name, image_ids), strict=True))
         found = self._segment_ids.find(set_name, image_ids)
-        rows: dict[Place, StoredRow] = {}
+        rows: dict[Place, Entry] = {}
         deleted: set[Place] = set()
-        for segment, ids in found.by_segment.items():
+
+        def read(segment: str) -> tuple[dict[int, Entry], set[int]] | Invalid | None:
             try:
-                read = self._lookup.rows(set_name, segment, ids, with_entries=with_entries)
+                stored = self._lookup.entries(set_name, segment, found.by_segment[segment])
             except ObjectNotFound:  # merged since: what it was merged into is among the segments too
-                continue
+                return None
             except Invalid as error:
-                found.unreadable[segment] = str(error)
-                continue
-            rows |= {(segment, image_id): row for image_id, row in read.items()}
-            deleted |= {(segment, image_id) for image_id in self._catalog.tombstones_of(set_name, segment)}
+                return error
+            return stored, self._catalog.tombstones_of(set_name, segment)
+
+        with ThreadPoolExecutor(_READS, thread_name_prefix="segments") as pool:
+            for segment, answer in zip(found.by_segment, pool.map(read, found.by_segment), strict=True):
+                if isinstance(answer, Invalid):
+                    found.unreadable[segment] = str(answer)
+                elif answer is not None:
+                    rows |= {(segment, image_id): row for image_id, row in answer[0].items()}
+                    deleted |= {(segment, image_id) for image_id in answer[1]}
         holders = {image_id: segment for image_id, segment in claims.items() if segment is not None}
         never_written = self._never_written(set_name, set(holders.values()) - found.by_segment.keys())
         for image_id, segment in list(holders.items()):
@@ -154,14 +190,13 @@ class ImageDeleter:
 
     def _trash_entries(self, found: _Found, present: set[int]) -> list[TrashEntry]:
         """Return the trash entries of images: what the row says that was live, or that an earlier attempt deleted."""
-        now, chosen = time.time(), dict[int, StoredRow]()
-        for place, stored in sorted(found.rows.items(), key=lambda item: item[0] not in found.deleted):
-            chosen[place[1]] = stored
+        now, chosen = time.time(), dict[int, Entry]()
+        for place, entry in sorted(found.rows.items(), key=lambda item: item[0] not in found.deleted):
+            chosen[place[1]] = entry
         entries = []
         for image_id in sorted(present):
-            entry = chosen[image_id].entry if image_id in chosen else None
-            if entry is not None:
-                entries.append(TrashEntry.of(entry, now))
+            if image_id in chosen:
+                entries.append(TrashEntry.of(chosen[image_id], now))
             else:
                 entries += [TrashEntry.unknown(digest, now) for digest in self._catalog.original_digests(image_id)]
         return entries

@@ -52,6 +52,11 @@ class Generation:
         """Return the buckets of embeddings, float32 [n, dim]: n × tables names, the tables of the first one first."""
         return hashing.key_names(self.prefix, self.family.keys(vectors))
 
+    def every_bucket(self) -> list[bytes] | None:
+        """Return all buckets that there may be; None if they are too many to be named."""
+        keys = self.family.every_key()
+        return None if keys is None else hashing.key_names(self.prefix, keys)
+
     def probed(self, vector: npt.NDArray[np.float32], probes: int | None = None) -> list[bytes]:
         """Return the distinct buckets to look into for a query, float32 [dim]."""
         keys = self.family.probes(vector, probes)  # [tables, probes]

@@ -22,6 +22,7 @@ from shared.messaging.task_queue import TaskQueue
 from shared.storage import layout
 from shared.storage.catalog import Catalog
 from shared.storage.documents import Documents
+from shared.storage.trash import Trash
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Originals:
         self._store, self._state, self._queue = clients.store, clients.state, queue
         self._catalog = Catalog(clients.store)
         self._segment_ids = SegmentIds(clients.store)
-        self._documents = Documents(clients.store)
+        self._documents, self._trash = Documents(clients.store), Trash(clients.store)
 
     def delete_unheld(
         self,
@@ -219,16 +220,11 @@ class Originals:
         """Yield the originals that are in the trash of another collection than `leaving`, and in whose."""
         lost = map(layout.collection_of, self._catalog.sets_without_manifest())
         names = sorted({*self._catalog.names(), *lost} - {leaving})
-        if len(names) * len(digests) <= _LOOKUPS:
-            pairs = [
-                (name, digest)
-                for name in names
-                for digest in digests
-                if self._store.exists(layout.trash_key(name, digest))
-            ]
-        else:
-            wanted = set(digests)
-            entries = layout.trash_entries_of(item.key for item in self._store.list(layout.TRASH))
-            pairs = [(name, digest) for name, digest in entries if digest in wanted and name in names]
-        for name, digest in pairs:
-            yield digest, Kept(f"it is in the trash of the collection {name!r}")
+        few = _LOOKUPS // max(1, len(names))
+        for name in names:
+            try:
+                for digest in self._trash.having(name, digests, few=few):
+                    yield digest, Kept(f"it is in the trash of the collection {name!r}")
+            except Invalid as error:
+                text = f"the trash of the collection {name!r} may hold it: {error}"
+                yield from dict.fromkeys(digests, Kept(text, certain=False)).items()

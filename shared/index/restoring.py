@@ -13,7 +13,7 @@ from shared.state.jobs import new_job_id
 from shared.storage import layout
 from shared.storage.documents import Documents
 from shared.storage.original_files import OriginalFiles
-from shared.storage.trash import Trash, TrashEntry
+from shared.storage.trash import TrashEntry
 
 _WAIT_S = 5.0
 _POLL_S = 0.05
@@ -47,7 +47,7 @@ def trash_page(clients: Clients, collection: str, *, limit: int, offset: int) ->
         NotFound: There is no such collection.
         Invalid: Its manifest or an entry cannot be read.
     """
-    trash = Trash(clients.store)
+    trash = clients.trash
     digests = trash.digests(collection)
     present = present_images(clients, collection, digests)
     listed = [digest for digest in digests if digest not in present]
@@ -67,7 +67,7 @@ def restore(clients: WorkerClients, collection: str, image_id: int) -> str:
         Unavailable: The original is being deleted at this moment, or a server is away.
     """
     clients.catalog.get(collection)
-    entry = Trash(clients.store).get(collection, image_id)
+    entry = clients.trash.get(collection, image_id)
     if present_images(clients, collection, [entry.digest]):
         raise NotFound(f"the image {image_id} is in the collection {collection!r} again")
     ensure_known(collection, catalog=clients.catalog, state=clients.state, queue=clients.queue)

@@ -1,7 +1,8 @@
-"""Looking up rows of a segment: embeddings and digests of some images, without reading a large segment whole."""
+"""Looking up rows of a segment, entries or embeddings of some images, without reading a large segment whole."""
 
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -12,22 +13,13 @@ from shared.storage import layout, segments
 from shared.storage.object_store import ObjectStore, RangeFile
 from shared.storage.segments import Entry
 
-_FEW = 64  # rows of a merged segment; for more, the whole segment is read
 _KEPT = 32  # merged segments whose ids are kept: half a megabyte each at most
+_BYTES_A_READ = 256 * 1024  # read in the time that a request takes
+_FEW = 4  # embeddings that are read one by one, whatever the size of their segment
+_THREADS = 8
 
 Ids = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class StoredRow:
-    """What has to be known of a row to remove it: embedding, float32 [dim], digest of the original, and its entry.
-
-    The entry is None unless it was asked for.
-    """
-
-    vector: npt.NDArray[np.float32]
-    digest: str
-    entry: Entry | None = None
+Vector = npt.NDArray[np.float32]
 
 
 class RowLookup:
@@ -36,57 +28,90 @@ class RowLookup:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._merged: dict[str, tuple[segments.Places, Ids]] = {}
+        self._lock = threading.Lock()
 
-    def rows(
-        self, set_name: str, segment: str, image_ids: Sequence[int], *, with_entries: bool = False
-    ) -> dict[int, StoredRow]:
-        """Return the rows of a segment that hold some images; images that it does not hold are left out.
+    def entries(self, set_name: str, segment: str, image_ids: Sequence[int]) -> dict[int, Entry]:
+        """Return the entries of a segment's rows of some images; images that it does not hold are left out.
 
-        Of a merged segment with many rows, only what is asked for is read: for entries, all columns but the embeddings.
+        Of a merged segment, all columns are read but the embeddings.
 
         Raises:
             ObjectNotFound: There is no such segment.
             Invalid: The segment is damaged.
         """
         key = layout.segment_key(set_name, segment)
-        if layout.is_merged(segment) and len(image_ids) <= _FEW:
-            return self._read_rows(key, image_ids, with_entries=with_entries)
-        rows = segments.unpack(self._store.get(key), verify=True)
-        vectors = segments.vectors_of(rows)
-        found = {}
-        for image_id, row in _rows_of(segments.ids_of(rows), image_ids).items():
-            entry = segments.entry_of(rows, row)
-            found[image_id] = StoredRow(vectors[row].astype(np.float32), entry.digest, entry)
-        return found
+        if not layout.is_merged(segment):
+            batch = self._whole(key)
+            rows = _rows_of(segments.ids_of(batch), image_ids)
+        else:
+            places, ids = self._places(key)
+            rows = _rows_of(ids, image_ids)
+            if not rows:
+                return {}
+            with RangeFile(self._store, key, tail_from=places.vector(places.rows)[0]) as file:
+                batch = segments.without_vectors(pa.PythonFile(file, mode="r"))
+        return {entry.id: entry for entry in segments.entries_of(batch, list(rows.values()))}
 
-    def _read_rows(self, key: str, image_ids: Sequence[int], *, with_entries: bool) -> dict[int, StoredRow]:
-        if key not in self._merged:
+    def vectors(self, set_name: str, segment: str, image_ids: Sequence[int]) -> dict[int, Vector]:
+        """Return the embeddings, float32 [dim], of a segment's rows of some images; others are left out.
+
+        Raises:
+            ObjectNotFound: There is no such segment.
+            Invalid: The segment is damaged.
+        """
+        key = layout.segment_key(set_name, segment)
+        if layout.is_merged(segment):
+            places, ids = self._places(key)
+            rows = _rows_of(ids, image_ids)
+            if len(rows) <= max(_FEW, _reads_of_all(places)):
+                return self._read_vectors(key, places, rows)
+        batch = self._whole(key)
+        rows = _rows_of(segments.ids_of(batch), image_ids)
+        found = segments.vectors_of(batch)[list(rows.values())].astype(np.float32, copy=False)
+        return dict(zip(rows, found, strict=True))
+
+    def reads_of_vectors(self, set_name: str, segment: str, image_ids: Sequence[int]) -> float:
+        """Return how many requests take as long as reading the embeddings of some rows of a segment."""
+        if not layout.is_merged(segment):
+            return 1.0
+        places, _ = self._places(layout.segment_key(set_name, segment))
+        return min(len(image_ids), max(_FEW, _reads_of_all(places)))
+
+    def _whole(self, key: str) -> pa.RecordBatch:
+        return segments.unpack(self._store.get(key), verify=True)
+
+    def _places(self, key: str) -> tuple[segments.Places, Ids]:
+        """Return where the rows of a merged segment lie, and its ids."""
+        with self._lock:
+            known = self._merged.get(key)
+        if known is None:
             places = segments.places_of(self._store.get(key, size=segments.HEAD_BYTES))
-            ids = np.frombuffer(self._read(key, places.ids, 8 * places.rows), np.int64)
-            if len(self._merged) >= _KEPT:
-                self._merged.pop(next(iter(self._merged)))
-            self._merged[key] = places, ids
-        places, ids = self._merged[key]
-        found = {}
-        places_of_rows = _rows_of(ids, image_ids)
-        entries = self._read_entries(key, places_of_rows) if with_entries and places_of_rows else {}
-        for image_id, row in places_of_rows.items():
-            vector = np.frombuffer(self._read(key, *places.vector(row)), places.dtype)
-            digest = self._read(key, *places.digest(row)).hex()
-            found[image_id] = StoredRow(vector.astype(np.float32), digest, entries.get(image_id))
-        return found
+            known = places, np.frombuffer(self._read(key, places.ids, 8 * places.rows), np.int64)
+            with self._lock:
+                if len(self._merged) >= _KEPT:
+                    self._merged.clear()
+                self._merged[key] = known
+        return known
 
-    def _read_entries(self, key: str, rows: Mapping[int, int]) -> dict[int, Entry]:
-        """Return the entries of rows, by image."""
-        with RangeFile(self._store, key) as file:
-            batch = segments.without_vectors(pa.PythonFile(file, mode="r"))
-        return {image_id: segments.entry_of(batch, row) for image_id, row in rows.items()}
+    def _read_vectors(self, key: str, places: segments.Places, rows: Mapping[int, int]) -> dict[int, Vector]:
+        def read(row: int) -> Vector:
+            return np.frombuffer(self._read(key, *places.vector(row)), places.dtype).astype(np.float32)
+
+        if len(rows) < 2:
+            return {image_id: read(row) for image_id, row in rows.items()}
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="rows") as pool:
+            return dict(zip(rows, pool.map(read, rows.values()), strict=True))
 
     def _read(self, key: str, start: int, size: int) -> bytes:
         data = self._store.get(key, start=start, size=size)
         if len(data) != size:
             raise Invalid(f"the segment {key!r} ends before its byte {start + size}")
         return data
+
+
+def _reads_of_all(places: segments.Places) -> float:
+    """Return how many requests take as long as reading all embeddings of a merged segment."""
+    return places.rows * places.dim * places.dtype.itemsize / _BYTES_A_READ
 
 
 def _rows_of(ids: Ids, image_ids: Sequence[int]) -> dict[int, int]:

@@ -39,20 +39,25 @@ class SegmentIds:
         """Return in which segments of an embedding set there are rows of images."""
         wanted, found = np.unique(np.array(image_ids, dtype=np.int64)), FoundRows()
         names = self._catalog.segments(set_name) if len(wanted) else []
-        with ThreadPoolExecutor(_FETCHES, thread_name_prefix="ids") as pool:
-            columns = list(pool.map(lambda name: self._ids(set_name, name), names))
-        for name, ids in zip(names, columns, strict=True):
+        for name, ids in zip(names, self._columns(set_name, names), strict=True):
             if isinstance(ids, str):
                 found.unreadable[name] = ids
             elif ids is not None:
                 self._keep(layout.segment_key(set_name, name), ids)
-                held = wanted[np.isin(wanted, ids)].tolist()
+                held = wanted[_among(wanted, ids)].tolist()
                 if held:
                     found.by_segment[name] = held
         return found
 
+    def _columns(self, set_name: str, names: Sequence[str]) -> list[Ids | str | None]:
+        """Return the sorted ids of segments, or why they cannot be read."""
+        if all(layout.segment_key(set_name, name) in self._kept for name in names):
+            return [self._ids(set_name, name) for name in names]
+        with ThreadPoolExecutor(_FETCHES, thread_name_prefix="ids") as pool:
+            return list(pool.map(lambda name: self._ids(set_name, name), names))
+
     def _ids(self, set_name: str, segment: str) -> Ids | str | None:
-        """Return a segment's ids, why it cannot be read, or None if it was removed since it was listed."""
+        """Return a segment's sorted ids, why it cannot be read, or None if it was removed since it was listed."""
         key = layout.segment_key(set_name, segment)
         kept = self._kept.get(key)
         if kept is not None:
@@ -70,8 +75,8 @@ class SegmentIds:
             data = self._store.get(key, start=places.ids, size=8 * places.rows)
             if len(data) != 8 * places.rows:
                 raise Invalid(f"the segment {key!r} ends among its ids")
-            return np.frombuffer(data, np.int64)
-        return segments.ids_of(segments.unpack(self._store.get(key), verify=True)).copy()
+            return np.sort(np.frombuffer(data, np.int64))
+        return np.sort(segments.ids_of(segments.unpack(self._store.get(key), verify=True)))
 
     def _keep(self, key: str, ids: Ids) -> None:
         if key in self._kept:
@@ -81,3 +86,9 @@ class SegmentIds:
         self._kept_bytes += ids.nbytes
         while self._kept_bytes > _KEPT_BYTES:
             self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+def _among(wanted: Ids, ids: Ids) -> npt.NDArray[np.bool_]:
+    """Return which numbers are among others; both are sorted."""
+    places = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    return ids[places] == wanted if len(ids) else np.zeros(len(wanted), dtype=np.bool_)

@@ -1,7 +1,7 @@
 """What Redis or Valkey holds: buckets, claims, index states, jobs, the stream of changes. All of it can be rebuilt."""
 
 from shared.state.buckets import BucketStore, Candidates, most_seen
-from shared.state.changes import Change, Changes
+from shared.state.changes import Change, Changes, deletions
 from shared.state.connection import Client, check, connect, guarded
 from shared.state.index_states import IndexState
 from shared.state.jobs import Job, Jobs
@@ -21,6 +21,7 @@ __all__ = [
     "State",
     "check",
     "connect",
+    "deletions",
     "guarded",
     "most_seen",
 ]

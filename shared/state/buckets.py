@@ -16,6 +16,7 @@ from shared.state.set_members import Members, change, members
 
 Ids = npt.NDArray[np.int64]
 
+_ALL = 2**31 - 1  # more members than a bucket has
 _LARGE_KNOWN = 10_000  # names of buckets that are remembered as large
 
 
@@ -107,6 +108,17 @@ class BucketStore:
     def remove(self, names: Sequence[bytes], ids: Sequence[int]) -> None:
         """Take ``ids[i]`` out of the bucket ``names[i]``."""
         self._each(b"SREM", names, ids)
+
+    def remove_from_all(self, names: Sequence[bytes], ids: Sequence[int]) -> None:
+        """Take ids out of whichever of some buckets hold them; all members of the buckets are read for it."""
+        wanted = np.unique(np.array(ids, dtype=np.int64))
+        for piece in pieces(names) if len(wanted) else ():
+            with guarded():
+                found = members(self._redis, piece, limit=_ALL)
+            places = np.minimum(np.searchsorted(wanted, found.ids), len(wanted) - 1)
+            held = wanted[places] == found.ids
+            buckets = np.repeat(np.arange(len(piece)), found.sizes)[held]
+            self.remove([piece[place] for place in buckets.tolist()], found.ids[held].tolist())
 
     def _each(self, command: bytes, names: Sequence[bytes], ids: Sequence[int]) -> None:
         ids_by_bucket: defaultdict[bytes, list[int]] = defaultdict(list)

@@ -1,9 +1,12 @@
 """The stream of changes: it tells the query service what changed, so that it need not list the object store."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from shared.state.connection import Client, guarded
+from shared.state.pieces import pieces
 
 _KEY = "changes"
 RECORDS = "record-changes"  # the stream of what is announced of records: whoever edits them writes no other
@@ -14,7 +17,7 @@ Kind = Literal["collection", "segment", "merged", "deleted", "index", "dropped",
 
 @dataclass(frozen=True)
 class Change:
-    """Something changed in an embedding set: `value` names the segment, or ``segment/id`` of a row, or is empty.
+    """Something changed in an embedding set: `value` names the segment, or the deleted rows of one, or is empty.
 
     A segment that was ``merged`` stands for its inputs. If it is gone, it was merged in its turn: list the store.
     An embedding set that was ``activated`` is in use from then on. Of ``records``, which have a stream of their own,
@@ -25,6 +28,30 @@ class Change:
     kind: Kind
     value: str = ""
 
+    @property
+    def deleted_rows(self) -> tuple[str, list[int]]:
+        """The segment, and the ids of its rows, that this change says are deleted."""
+        segment, _, image_ids = self.value.partition("/")
+        return segment, [int(image_id) for image_id in image_ids.split(",")]
+
+
+def deletions(set_name: str, rows: Iterable[tuple[str, int]]) -> list[Change]:
+    """Return the changes that rows, by segment and image id, were deleted: one for those of a segment, or some."""
+    by_segment: defaultdict[str, list[int]] = defaultdict(list)
+    for segment, image_id in sorted(rows):
+        by_segment[segment].append(image_id)
+    return [
+        Change(set_name, "deleted", f"{segment}/{','.join(map(str, piece))}")
+        for segment, image_ids in by_segment.items()
+        for piece in pieces(image_ids)
+    ]
+
+
+def append(pipeline: Client, change: Change, key: str = _KEY) -> None:
+    """Have a pipeline announce a change."""
+    fields = {"c": change.set_name, "k": change.kind, "v": change.value}
+    pipeline.xadd(key, fields, maxlen=_KEPT, approximate=True)
+
 
 class Changes:
     """Announces changes and follows them. An announcement may come twice and says only where to look."""
@@ -32,12 +59,13 @@ class Changes:
     def __init__(self, client: Client, key: str = _KEY) -> None:
         self._redis, self._key = client, key
 
-    def announce(self, change: Change) -> None:
-        """Announce a change to every query service."""
+    def announce(self, *changes: Change) -> None:
+        """Announce changes to every query service, in their order."""
         with guarded():
-            self._redis.xadd(
-                self._key, {"c": change.set_name, "k": change.kind, "v": change.value}, maxlen=_KEPT, approximate=True
-            )
+            pipeline = self._redis.pipeline(transaction=False)
+            for change in changes:
+                append(pipeline, change, self._key)
+            pipeline.execute()
 
     def position(self) -> str:
         """Return the position of the last announcement; ``0-0`` where there is none."""

@@ -23,8 +23,8 @@ class Claims:
             for piece in pieces(image_ids):
                 pipeline = self._redis.pipeline(transaction=False)
                 for image_id in piece:
-                    pipeline.hsetnx(_key(set_name), str(image_id), segment)
-                pipeline.hmget(_key(set_name), [str(image_id) for image_id in piece])
+                    pipeline.hsetnx(claims_key(set_name), str(image_id), segment)
+                pipeline.hmget(claims_key(set_name), [str(image_id) for image_id in piece])
                 holders += pipeline.execute()[-1]
         return [holder.decode() if holder else "" for holder in holders]
 
@@ -33,20 +33,20 @@ class Claims:
         mapping = {str(image_id): segment for image_id in image_ids}
         if mapping:
             with guarded():
-                self._redis.hset(_key(set_name), mapping=mapping)
+                self._redis.hset(claims_key(set_name), mapping=mapping)
 
     def assign(self, set_name: str, holders: Mapping[int, str]) -> None:
         """Give images to segments whatever segments held them: these are the segments that have their rows."""
         for piece in pieces(list(holders)):
             with guarded():
-                self._redis.hset(_key(set_name), mapping={str(image_id): holders[image_id] for image_id in piece})
+                self._redis.hset(claims_key(set_name), mapping={str(image_id): holders[image_id] for image_id in piece})
 
     def holders(self, set_name: str, image_ids: Sequence[int]) -> list[str | None]:
         """Return the segment that holds the claim of each image, None where no segment does."""
         found: list[bytes | None] = []
         with guarded():
             for piece in pieces(image_ids):
-                found += self._redis.hmget(_key(set_name), [str(image_id) for image_id in piece])
+                found += self._redis.hmget(claims_key(set_name), [str(image_id) for image_id in piece])
         return [holder.decode() if holder else None for holder in found]
 
     def hand_over(self, set_name: str, merged: str, image_ids: Sequence[int], origins: Sequence[str]) -> list[int]:
@@ -68,32 +68,33 @@ class Claims:
                     others.append(image_ids[place])
             if mapping:
                 with guarded():
-                    self._redis.hset(_key(set_name), mapping=mapping)
+                    self._redis.hset(claims_key(set_name), mapping=mapping)
         return others
 
     def release(self, set_name: str, segment: str, image_ids: Iterable[int]) -> None:
         """Give up a segment's claims on images; the claims of other segments stay."""
-        wanted = list(image_ids)
-        held = [
-            image_id
-            for image_id, holder in zip(wanted, self.holders(set_name, wanted), strict=True)
-            if holder == segment
-        ]
-        if held:
-            with guarded():
-                self._redis.hdel(_key(set_name), *(str(image_id) for image_id in held))
+        self.release_held(set_name, dict.fromkeys(image_ids, segment))
+
+    def release_held(self, set_name: str, segments: Mapping[int, str]) -> None:
+        """Give up claims on images by the segments that held them; an image that another has claimed since stays."""
+        for piece in pieces(list(segments)):
+            holders = self.holders(set_name, piece)
+            held = [image_id for image_id, holder in zip(piece, holders, strict=True) if holder == segments[image_id]]
+            if held:
+                with guarded():
+                    self._redis.hdel(claims_key(set_name), *(str(image_id) for image_id in held))
 
     def count(self, set_name: str) -> int:
         """Return the number of claimed images."""
         with guarded():
-            return int(self._redis.hlen(_key(set_name)))
+            return int(self._redis.hlen(claims_key(set_name)))
 
     def scan(self, set_name: str) -> Iterator[dict[int, str]]:
         """Yield images and their segments, some thousands at a time; a claim that is made meanwhile may be missed."""
         cursor = 0
         while True:
             with guarded():
-                cursor, found = self._redis.hscan(_key(set_name), cursor, count=PIECE)
+                cursor, found = self._redis.hscan(claims_key(set_name), cursor, count=PIECE)
             yield {int(image_id): holder.decode() for image_id, holder in found.items()}
             if not cursor:
                 return
@@ -101,8 +102,9 @@ class Claims:
     def forget(self, set_name: str) -> None:
         """Delete all claims of an embedding set."""
         with guarded():
-            self._redis.unlink(_key(set_name))
+            self._redis.unlink(claims_key(set_name))
 
 
-def _key(set_name: str) -> str:
+def claims_key(set_name: str) -> str:
+    """Return the key of the claims on the images of an embedding set."""
     return f"claims:{set_name}"

@@ -4,7 +4,6 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -12,6 +11,7 @@ from shared.errors import Locked, NotFound, ObjectNotFound
 from shared.storage import layout
 from shared.storage.collection_names import CollectionNames
 from shared.storage.object_store import ObjectStore
+from shared.storage.tombstones import Tombstones
 from shared.tuning.report import IndexReport
 from shared.versioned import StoredKind
 
@@ -20,7 +20,6 @@ _MANIFEST = StoredKind("manifest")
 _MERGE = StoredKind("note of a merge")
 _CURRENT = StoredKind("note of the index in use")
 _REPORT = StoredKind("report on an index")
-_WRITES = 8  # at a time: a server waits for its disk, not for its processor
 
 
 WindowsOf = Literal["all", "long"]
@@ -84,6 +83,7 @@ class Catalog(CollectionNames):
     def __init__(self, store: ObjectStore) -> None:
         super().__init__(store)
         self.store = store
+        self._tombstones = Tombstones(store)
 
     # Manifests
 
@@ -257,39 +257,29 @@ class Catalog(CollectionNames):
 
     def tombstones(self, set_name: str) -> set[tuple[str, int]]:
         """Return the rows that were deleted: segment and id."""
-        return set(layout.tombstones_of(item.key for item in self.store.list(layout.tombstones_prefix(set_name))))
+        found = self.tombstones_by_segment(set_name)
+        return {(segment, image_id) for segment, ids in found.items() for image_id in ids}
 
     def tombstones_by_segment(self, set_name: str) -> defaultdict[str, set[int]]:
         """Return the ids of the deleted rows of each segment; empty for one that has none."""
-        found: defaultdict[str, set[int]] = defaultdict(set)
-        for segment, image_id in self.tombstones(set_name):
-            found[segment].add(image_id)
-        return found
+        return self._tombstones.of_set(set_name)
 
     def tombstones_of(self, set_name: str, segment: str) -> set[int]:
         """Return the ids of a segment's deleted rows."""
-        prefix = f"{layout.tombstones_prefix(set_name)}{segment}/"
-        return {image_id for _, image_id in layout.tombstones_of(item.key for item in self.store.list(prefix))}
+        return self._tombstones.of_segment(set_name, segment)
 
     def add_tombstones(self, set_name: str, rows: Iterable[tuple[str, int]]) -> None:
         """Note that rows are deleted, for good: segments are never changed."""
-        keys = [layout.tombstone_key(set_name, segment, image_id) for segment, image_id in rows]
-        if keys:
-            with ThreadPoolExecutor(min(len(keys), _WRITES), thread_name_prefix="tombstones") as pool:
-                for _ in pool.map(lambda key: self.store.put(key, b""), keys):
-                    pass
+        self._tombstones.add(set_name, rows)
 
     def remove_segments(self, set_name: str, segments: Sequence[str]) -> None:
         """Delete segments, then their tombstones."""
         self.store.delete([layout.segment_key(set_name, segment) for segment in segments])
-        for segment in segments:
-            self.remove_tombstones(
-                set_name, ((segment, image_id) for image_id in self.tombstones_of(set_name, segment))
-            )
+        self._tombstones.remove_all(set_name, segments)
 
     def remove_tombstones(self, set_name: str, rows: Iterable[tuple[str, int]]) -> None:
         """Delete tombstones whose segment is gone."""
-        self.store.delete([layout.tombstone_key(set_name, segment, image_id) for segment, image_id in rows])
+        self._tombstones.remove(set_name, rows)
 
     # Originals
 

@@ -9,6 +9,7 @@ collections/<name>.json                               manifests of the embedding
 embedding-sets/<set>.json                             manifests of embedding sets that are being filled, or were in use
 vectors/<set>/<segment>.arrow                         vector segments, written once
 tombstones/<set>/<segment>/<id>                       empty objects: this row of this segment is deleted
+tombstones/<set>/<segment>/<digest>.json              lists: these rows of this segment are deleted
 merges/<set>/<segment>.json                           segments that are being merged into this one
 indexes/<set>/<generation>.npz                        index generations, written once
 indexes/<set>/<generation>.json                       what was predicted and measured of each
@@ -17,6 +18,7 @@ maps/<set>/map.npz                                    where the images of an emb
 set-aside/<sha256>.json                               images that killed their worker repeatedly
 documents/<sha256>.json                               how many pages an original has, where it has several
 trash/<collection>/<sha256>.json                      images that were deleted, and can be restored for a while
+trash/<collection>/batches/<digest>.json              lists: several such images, which were deleted together
 records/<collection>/<change>.jsonl.gz                what is known of the images: changes, and merges of changes
 renames/<name>.json                                   what a collection is called now that had this name
 renaming/<name>.json                                  which collection is just being given this name
@@ -38,7 +40,6 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from shared.errors import Invalid
@@ -66,7 +67,9 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _OF_REGIONS = "~regions"
 _GENERATION = re.compile(rf"indexes/{NAME_PATTERN.pattern}(?:{_OF_REGIONS})?(?:\.\d+)?/(\d+)\.(?:npz|json)")
 _TOMBSTONE = re.compile(r"tombstones/[^/]+/([^/]+)/([0-9]+)")
+_TOMBSTONE_LIST = re.compile(r"tombstones/[^/]+/([^/]+)/[0-9a-f]{32}\.json")
 _TRASH_ENTRY = re.compile(rf"trash/({NAME_PATTERN.pattern})/({DIGEST_PATTERN.pattern})\.json")
+_TRASH_BATCH = re.compile(rf"trash/({NAME_PATTERN.pattern})/batches/[0-9a-f]{{32}}\.json")
 _RECORD_CHANGE = re.compile(rf"records/({NAME_PATTERN.pattern})/([0-9a-f]{{16}}-[0-9a-f]{{8}})\.jsonl\.gz")
 ID_BITS = 53  # what a JSON number holds exactly in every language
 
@@ -293,11 +296,21 @@ def tombstone_key(set_name: str, segment: str, image_id: int) -> str:
     return f"{tombstones_prefix(set_name)}{segment}/{image_id}"
 
 
-def tombstones_of(keys: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Yield segment and id of each tombstone; objects of others below the same prefix are passed over."""
-    for key in keys:
-        if found := _TOMBSTONE.fullmatch(key):
-            yield found[1], int(found[2])
+def tombstone_of(key: str) -> tuple[str, int] | None:
+    """Return segment and id of the row whose tombstone has this key; None for any other key."""
+    found = _TOMBSTONE.fullmatch(key)
+    return (found[1], int(found[2])) if found else None
+
+
+def tombstone_list_key(set_name: str, segment: str, digest: str) -> str:
+    """Return the key of a list of tombstones of a segment, given its SHA-256."""
+    return f"{tombstones_prefix(set_name)}{segment}/{digest[:32]}.json"
+
+
+def tombstone_list_of(key: str) -> str | None:
+    """Return the segment whose list of tombstones has this key; None for any other key."""
+    found = _TOMBSTONE_LIST.fullmatch(key)
+    return found[1] if found else None
 
 
 def indexes_prefix(set_name: str) -> str:
@@ -351,11 +364,26 @@ def trash_key(collection: str, digest: str) -> str:
     return f"{trash_prefix(collection)}{digest}.json"
 
 
-def trash_entries_of(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield collection and digest of each trash entry; objects of others below the same prefix are passed over."""
-    for key in keys:
-        if found := _TRASH_ENTRY.fullmatch(key):
-            yield found[1], found[2]
+def trash_entry_of(key: str) -> tuple[str, str] | None:
+    """Return collection and digest of the image whose trash entry has this key; None for any other key."""
+    found = _TRASH_ENTRY.fullmatch(key)
+    return (found[1], found[2]) if found else None
+
+
+def trash_batches_prefix(collection: str) -> str:
+    """Return what the keys of the batches of a collection's trash start with."""
+    return f"{trash_prefix(collection)}batches/"
+
+
+def trash_batch_key(collection: str, digest: str) -> str:
+    """Return the key of images that are deleted together, by a SHA-256 that tells them from all others."""
+    return f"{trash_batches_prefix(collection)}{digest[:32]}.json"
+
+
+def trash_batch_of(key: str) -> str | None:
+    """Return the collection whose trash has a batch with this key; None for any other key."""
+    found = _TRASH_BATCH.fullmatch(key)
+    return found[1] if found else None
 
 
 def records_prefix(collection: str) -> str:

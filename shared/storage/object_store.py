@@ -296,14 +296,15 @@ class RangeFile(io.RawIOBase):
     damaged. So the block of a ``with`` ends with the error of the store, whatever was raised in it.
     """
 
-    def __init__(self, store: ObjectStore, key: str) -> None:
-        """Look the object up.
+    def __init__(self, store: ObjectStore, key: str, *, tail_from: int | None = None) -> None:
+        """Look the object up. What lies from `tail_from` on is fetched all at once, when some of it is first read.
 
         Raises:
             ObjectNotFound: There is no such object.
         """
         super().__init__()
         self._store, self._key, self._place = store, key, 0
+        self._tail_from, self._tail = tail_from, b""
         self._failure: StoreUnavailable | ObjectNotFound | None = None
         self._size = next((item.size for item in store.list(key) if item.key == key), None)
         if self._size is None:
@@ -335,12 +336,20 @@ class RangeFile(io.RawIOBase):
         """Return the next bytes, fewer at the end."""
         wanted = min(size if size >= 0 else self.size(), max(0, self.size() - self._place))
         try:
-            data = self._store.get(self._key, start=self._place, size=wanted) if wanted else b""
+            data = self._fetched(wanted) if wanted else b""
         except (StoreUnavailable, ObjectNotFound) as failure:
             self._failure = failure
             raise
         self._place += len(data)
         return data
+
+    def _fetched(self, size: int) -> bytes:
+        if self._tail_from is None or self._place < self._tail_from:
+            return self._store.get(self._key, start=self._place, size=size)
+        if not self._tail:
+            self._tail = self._store.get(self._key, start=self._tail_from, size=self.size() - self._tail_from)
+        start = self._place - self._tail_from
+        return self._tail[start : start + size]
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -26,6 +26,7 @@ _TYPES = {np.dtype(np.float32): pa.float32(), np.dtype(np.float16): pa.float16()
 _CHECKSUM, _INPUTS, _PLACES = b"crc32", b"inputs", b"places"
 _FLAGS = pa.field("flags", pa.string(), nullable=False)  # words, joined by spaces
 _DOCUMENT = pa.field("document", pa.string(), nullable=False)  # a page of a document as a word
+_OF_ENTRY = ("id", "digest", "name", "label", "size", "media_type", "width", "height", "added")
 DIGEST_BYTES = 32
 _PREFACE = 8  # bytes of an Arrow IPC file before its schema
 _NO_PLACES = " ".join(["0" * 12] * 4)  # of the same width as all others: what is written there moves nothing
@@ -382,16 +383,15 @@ def documents_of(rows: pa.RecordBatch) -> list[DocumentPage | None]:
 
 def entry_of(batch: pa.RecordBatch, row: int) -> Entry:
     """Return one row of a segment, without its embedding."""
-    return Entry(
-        id=batch.column("id")[row].as_py(),
-        digest=batch.column("digest")[row].as_py().hex(),
-        name=batch.column("name")[row].as_py(),
-        label=batch.column("label")[row].as_py(),
-        size=batch.column("size")[row].as_py(),
-        media_type=batch.column("media_type")[row].as_py(),
-        width=batch.column("width")[row].as_py(),
-        height=batch.column("height")[row].as_py(),
-        added=batch.column("added")[row].as_py(),
-        flags=flags_of(batch.slice(row, 1))[0],
-        document=documents_of(batch.slice(row, 1))[0],
-    )
+    return entries_of(batch, [row])[0]
+
+
+def entries_of(batch: pa.RecordBatch, rows: Sequence[int]) -> list[Entry]:
+    """Return some rows of a segment, without their embeddings."""
+    places = pa.array(rows, pa.int64())
+    names = [name for name in batch.schema.names if name not in {"vector", "origin"}]
+    taken = pa.RecordBatch.from_arrays([batch.column(name).take(places) for name in names], names=names)
+    columns = {name: taken.column(name).to_pylist() for name in _OF_ENTRY}
+    columns |= {"flags": flags_of(taken), "document": documents_of(taken)}
+    columns["digest"] = [digest.hex() for digest in columns["digest"]]
+    return [Entry(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]

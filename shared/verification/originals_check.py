@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from shared.clients import Clients
-from shared.errors import ObjectNotFound
+from shared.errors import Invalid, ObjectNotFound
 from shared.storage import layout
 from shared.storage.documents import Documents
 from shared.storage.original_files import LinkState, OriginalFiles
+from shared.storage.trash import Trash
 from shared.verification.findings import Damage, Kind
 
 _READS = 4  # at a time
@@ -31,6 +32,7 @@ class OriginalsCheck:
     def __init__(self, clients: Clients) -> None:
         self._store, self._state = clients.store, clients.state
         self._documents, self._files = Documents(clients.store), OriginalFiles(clients.store)
+        self._trash = Trash(clients.store)
 
     def check(self, held: list[HeldOriginals], damage: Damage, *, complete: bool, only: str | None) -> dict[bytes, int]:
         """Compare the listing of the store with what is held; returns the sizes of the stored originals by digest.
@@ -54,7 +56,8 @@ class OriginalsCheck:
                 present = collection.sizes.keys() & stored.keys()
                 wrong = {digest for digest in present if stored[digest] != collection.sizes[digest]}
                 damage.add("original-damaged", collection.collection, (digest.hex() for digest in wrong))
-        trash = list(layout.trash_entries_of(item.key for item in self._store.list(layout.TRASH)))
+        trash = [(name, digest) for name in self._trash.collections() for digest in self._trashed(name, damage)]
+        complete = complete and not any(kind == "trash-unreadable" for kind, _ in damage.found)
         for name, digest in trash:
             if only in {None, name} and (found := bytes.fromhex(digest)) not in stored and found not in linked:
                 damage.add("trash-original-missing", name, [digest])
@@ -64,6 +67,14 @@ class OriginalsCheck:
             digests = [digest.hex() for digest in unheld if not self._has_pages(digest.hex())]
             damage.add("original-unheld", None, set(digests) - self._state.pins.pinned(digests))
         return stored
+
+    def _trashed(self, collection: str, damage: Damage) -> list[str]:
+        """Return the digests of the images in the trash of a collection; none if it cannot be read."""
+        try:
+            return self._trash.digests(collection)
+        except Invalid as error:
+            damage.add("trash-unreadable", collection, [error])
+            return []
 
     def _has_pages(self, digest: str) -> bool:
         """Return whether an original is a document of which pages are stored, and held in its place."""

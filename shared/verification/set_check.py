@@ -49,7 +49,11 @@ class SetCheck:
         """Note what is wrong with an embedding set; returns what its segments hold."""
         set_name, collection = embedding_set.name, embedding_set.collection
         indexed = self._state.indexed_segments.all(set_name)
-        deleted = self._catalog.tombstones_by_segment(set_name)
+        try:
+            deleted = self._catalog.tombstones_by_segment(set_name)
+        except Invalid as error:
+            damage.add("tombstones-unreadable", collection, [error])
+            return SetContents(complete=False)
         listed = set(self._catalog.segments(set_name))
         generation = self._generation(embedding_set, damage)
         contents = SetContents()

@@ -19,6 +19,7 @@ from shared.messaging.worker import WorkerClients
 from shared.rpc.serving.client import ModelSignature
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
+from shared.storage.trash import Trash
 from tests.support import rows
 from tests.support.eventually import eventually
 from tests.support.indexing import DIM, Parts, parts_of
@@ -143,7 +144,7 @@ def test_an_original_goes_whose_row_another_collection_has_deleted(parts: Parts)
     parts.add(parts.collection("other"), "a", [1, 2])
     parts.delete("other", [rows.image_id(1), rows.image_id(2)])
     assert rows.digest(1) in delete(parts, "art", [1])
-    parts.store.delete([layout.trash_key("other", rows.digest(1))])
+    Trash(parts.store).remove("other", [rows.digest(1)])
     assert delete(parts, "art", [1]) == {}
     assert not parts.store.exists(original(1))
 

@@ -128,6 +128,14 @@ def leave_tombstones(parts: Parts, _: EmbeddingSet) -> None:
     parts.catalog.add_tombstones("art", [("gone", 1), ("gone", 2)])
 
 
+def damage_tombstones(parts: Parts, _: EmbeddingSet) -> None:
+    parts.store.put(layout.tombstone_list_key("art", "later", "0" * 64), b"{")
+
+
+def damage_trash(parts: Parts, _: EmbeddingSet) -> None:
+    parts.store.put(layout.trash_batch_key("art", "0" * 64), b"{")
+
+
 def leave_merge(parts: Parts, _: EmbeddingSet) -> None:
     parts.catalog.begin_merge("art", layout.new_merged_segment(), ["later"])
 
@@ -200,6 +208,8 @@ DAMAGE: list[tuple[Callable[[Parts, EmbeddingSet], None], Kind, tuple[str | None
     (leave_original, "original-unheld", (None, 1), True),
     (delete_manifest, "manifest-missing", ("art", 1), True),
     (leave_evaluation, "evaluation-leftover", (None, 1), True),
+    (damage_tombstones, "tombstones-unreadable", ("art", 1), False),
+    (damage_trash, "trash-unreadable", ("art", 1), False),
     (delete_original, "original-missing", ("art", 1), False),
     (damage_original, "original-damaged", ("art", 1), False),
     (delete_trashed_original, "trash-original-missing", ("art", 1), False),

@@ -115,10 +115,10 @@ class Replica:
         if mapped is not None:
             self._swap([mapped])
 
-    def add_tombstones(self, segment: str, image_id: int) -> None:
-        """Mark a row as deleted."""
+    def add_tombstones(self, segment: str, *image_ids: int) -> None:
+        """Mark rows of a segment as deleted."""
         with self._changing:
-            self._table.add_tombstones({segment: {image_id}})
+            self._table.add_tombstones({segment: set(image_ids)})
 
     def load_generation(self) -> None:
         """Load the index generation in use."""

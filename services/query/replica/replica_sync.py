@@ -229,8 +229,8 @@ class ReplicaSync:
         elif change.kind in {"segment", "merged"}:
             replica.add_segment(change.value)
         elif change.kind == "deleted":
-            segment, image_id = change.value.split("/")
-            replica.add_tombstones(segment, int(image_id))
+            segment, image_ids = change.deleted_rows
+            replica.add_tombstones(segment, *image_ids)
             if segment in self._merged[set_name]:
                 replica.add_segment(segment)  # until it is here, its inputs show the image
         elif change.kind == "index":

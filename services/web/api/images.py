@@ -21,7 +21,6 @@ from shared.schemas.images import DeletionAnswer, ImagesAnswer, UploadAnswer, im
 from shared.schemas.records import ImageRecordAnswer, image_record_answer
 from shared.schemas.urls import job_url
 from shared.storage.original_files import OriginalFiles
-from shared.storage.trash import Trash
 
 _PATIENCE_S = 5.0
 _POLL_S = 0.03
@@ -134,7 +133,7 @@ def delete_image(path: ImagePath, query: DeletionOptions) -> ResponseReturnValue
     try:
         clients.query.image(path.name, path.id)
     except NotFound:
-        if not query.purge or not Trash(clients.store).of_image(path.name, path.id):
+        if not query.purge or not clients.trash.of_image(path.name, path.id):
             raise
     job = submit(
         clients.state.jobs,

@@ -25,7 +25,6 @@ from shared.schemas.images import record_of, value_text
 from shared.schemas.maps import MapAnswer, MapJobAnswer, MapValuesAnswer
 from shared.schemas.urls import job_url
 from shared.storage.layout import image_id
-from shared.storage.trash import Trash
 from shared.timestamps import rfc3339
 
 FINEST: Final = 65_535
@@ -139,7 +138,7 @@ def live_map(clients: WebClients, collection: str) -> ImageMap:
         Unavailable: The store does not answer.
     """
     found = Maps(clients.store).get(clients.catalog.get(collection).name)
-    gone = [image_id(digest) for digest in Trash(clients.store).digests(collection)]
+    gone = [image_id(digest) for digest in clients.trash.digests(collection)]
     return found.of(np.setdiff1d(found.ids, np.array(gone, np.int64))) if gone else found
 
 

@@ -16,7 +16,6 @@ from shared.messaging.job_submission import submit
 from shared.schemas.images import DeletionAnswer
 from shared.schemas.trash import RestorationAnswer, TrashAnswer, trash_answer
 from shared.schemas.urls import job_url
-from shared.storage.trash import Trash
 
 
 @api.operation(
@@ -101,5 +100,5 @@ def restore_image(path: ImagePath) -> ResponseReturnValue:
 def get_trash_thumbnail(path: ImagePath) -> ResponseReturnValue:
     """Return a small picture of an image in the trash."""
     clients = web_clients()
-    entry = Trash(clients.store).get(path.name, path.id)
+    entry = clients.trash.get(path.name, path.id)
     return thumbnail_of(clients, entry.digest, entry.size or clients.settings.max_query_bytes)

@@ -76,6 +76,11 @@ class VoronoiFamily(SpaceFamily):
         centroids = checked_array(arrays, "centroids", np.int32, (tables, cells, space.size), _LIMIT)
         return cls(space, centroids, dict(parameters))
 
+    def every_key(self) -> BucketKeys | None:
+        """Return the numbers of all cells: uint64 [cells, tables]."""
+        cells = np.arange(self._centroids.shape[1], dtype=np.uint64)
+        return np.repeat(cells[:, None], self.tables, axis=1)
+
     def keys_at(self, coordinates: WholeNumbers) -> BucketKeys:
         """Return the cells of points of the space: [n, coordinates] to uint64 [n, tables]."""
         keys: BucketKeys = np.empty((len(coordinates), self.tables), dtype=np.uint64)

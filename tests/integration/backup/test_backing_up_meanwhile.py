@@ -21,6 +21,7 @@ from shared.settings import Settings
 from shared.state.locks import Lock
 from shared.storage import layout
 from shared.storage.catalog import CurrentIndex
+from shared.storage.trash import Trash
 from tests.support import rows
 from tests.support.backups import Perishable, catalog_of, delete, digests, fill_art, live_images, originals
 from tests.support.deaths import pace
@@ -122,8 +123,7 @@ def test_a_backup_is_whole_whatever_happens_at_any_moment_of_it(
         else:
             assert set(found.values()) == {1}, moment
             assert always <= found.keys() <= always | digests([1, 5, 6, 90]), moment
-            keys = (item.key for item in catalog.store.list(layout.TRASH))
-            binned = {digest for _, digest in layout.trash_entries_of(keys)}
+            binned = set(Trash(catalog.store).digests("art"))
             assert found.keys() | binned <= originals(catalog), moment
             assert digests([1, 5]) <= found.keys() | binned, moment
             assert happens is delete_and_merge or digests([6]) <= found.keys() | binned, moment

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.errors import IndexLost, Locked
+from shared.index import deletion
 from shared.messaging.task_queue import MAINTENANCE
 from shared.storage import layout, segments
 from shared.storage.catalog import Catalog
@@ -26,17 +27,22 @@ def test_a_deletion_that_lost_its_lock_is_not_reported(parts: Parts, monkeypatch
 
     monkeypatch.setattr(Catalog, "add_tombstones", stop)
     parts.job("d", kind="delete")
-    deletion = parts.indexer().deletion
+    task = parts.indexer().deletion
     with pytest.raises(Locked, match="lost its lock"):
-        deletion.delete(job="d", collection="art", image_ids=[rows.image_id(0)])
+        task.delete(job="d", collection="art", image_ids=[rows.image_id(0)])
     assert not parts.jobs.reported("d", 0)
     monkeypatch.undo()
-    deletion.delete(job="d", collection="art", image_ids=[rows.image_id(0)])
+    task.delete(job="d", collection="art", image_ids=[rows.image_id(0)])
     assert parts.jobs.reported("d", 0)
     assert parts.state.claims.holders("art", rows.ids([0, 1])) == [None, "a"]
 
 
-def test_a_deletion_takes_an_image_out_of_everything(parts: Parts) -> None:
+@pytest.mark.parametrize("ids_a_read", [1e-9, 1e9])  # the embeddings say where images are, or the buckets
+def test_a_deletion_takes_an_image_out_of_everything(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, ids_a_read: float
+) -> None:
+    monkeypatch.setattr(deletion, "_IDS_A_READ", ids_a_read)
+    monkeypatch.setattr(deletion, "_BUCKETS_A_READ", ids_a_read)
     art = parts.collection()
     parts.add(art, "a", range(10))
     parts.add(art, "b", range(10, 14))
@@ -57,6 +63,25 @@ def test_a_deletion_takes_an_image_out_of_everything(parts: Parts) -> None:
     since = parts.changes.since(position)
     assert since is not None
     assert {change.value for change in since[1]} == {f"a/{rows.image_id(3)}", f"b/{rows.image_id(11)}"}
+
+
+def test_images_that_are_deleted_together_are_noted_together(parts: Parts) -> None:
+    art = parts.collection()
+    parts.add(art, "a", range(20))
+    parts.add(art, "b", range(20, 30))
+    before, position = {item.key for item in parts.store.list("")}, parts.changes.position()
+    wanted = rows.ids([*range(15), *range(25, 30)])
+    parts.delete("art", wanted)
+    written = sorted(item.key.rpartition("/")[0] for item in parts.store.list("") if item.key not in before)
+    assert written == ["tombstones/art/a", "tombstones/art/b", "trash/art/batches"]
+    assert {image for _, image in parts.catalog.tombstones("art")} == set(wanted)
+    assert {layout.image_id(digest) for digest in Trash(parts.store).digests("art")} == set(wanted)
+    since = parts.changes.since(position)
+    assert since is not None
+    assert [change.deleted_rows for change in since[1]] == [
+        ("a", sorted(rows.ids(range(15)))),
+        ("b", sorted(rows.ids(range(25, 30)))),
+    ]
 
 
 @pytest.mark.parametrize("lost", [False, True])

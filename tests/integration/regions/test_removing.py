@@ -41,6 +41,11 @@ def test_the_windows_of_a_deleted_image_go_and_come_back_with_it(system: RegionS
     system.assert_windows([0, 2, 3, 5])
     assert findings(system) == []
     assert Trash(system.parts.store).digests("art") == sorted([DIGESTS[1], DIGESTS[4]])
+    tombstones = [
+        item.key for item in system.parts.store.list("tombstones/") if layout.is_regions(item.key.split("/")[1])
+    ]
+    assert len(tombstones) == len({key.split("/")[2] for key in tombstones}) > 0  # one for all windows in a segment
+    assert all(layout.tombstone_list_of(key) for key in tombstones)
     system.add([4])
     system.line.run()
     system.assert_windows([0, 2, 3, 4, 5])

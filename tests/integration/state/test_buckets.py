@@ -38,6 +38,22 @@ def test_adding_and_removing_twice_is_adding_and_removing_once(redis: Client) ->
         buckets.add([b"b:1"], [1, 2])
 
 
+def test_ids_leave_whichever_buckets_hold_them(redis: Client) -> None:
+    buckets = BucketStore(redis, limit=2)  # of what a search gets
+    names = [b"b:%05d" % place for place in range(5000)]
+    held = {name: {place, place % 7, 2**53 - 1} for place, name in enumerate(names)}
+    buckets.add([name for name, ids in held.items() for _ in ids], [one for ids in held.values() for one in ids])
+    buckets.add([b"b:other"], [3])
+    for _ in range(2):
+        buckets.remove_from_all([*names, b"b:none"], [3, 4000, 2**53 - 1, 10**9])
+        assert members(redis) == {b"b:other": {3}} | {
+            name: left for name, ids in held.items() if (left := ids - {3, 4000, 2**53 - 1})
+        }
+    buckets.remove_from_all(names, [])
+    buckets.remove_from_all([], [3])
+    assert members(redis)[b"b:other"] == {3}
+
+
 @pytest.mark.parametrize("count", [4095, 4096, 4097, 10_000])
 def test_no_bucket_is_left_out_of_a_large_batch(redis: Client, count: int) -> None:
     """Commands are sent some thousand at a time."""

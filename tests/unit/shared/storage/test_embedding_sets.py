@@ -18,7 +18,8 @@ def test_the_first_embedding_set_has_the_name_of_its_collection() -> None:
     assert layout.segment_key(later.name, "s") == "vectors/art.2/s.arrow"
     assert layout.generation_of(layout.generation_key(later.name, 7)) == 7
     assert layout.generation_of(layout.generation_report_key(first.name, 7)) == 7
-    assert list(layout.tombstones_of([layout.tombstone_key(later.name, "s", 5)])) == [("s", 5)]
+    assert layout.tombstone_of(layout.tombstone_key(later.name, "s", 5)) == ("s", 5)
+    assert layout.tombstone_list_of(layout.tombstone_list_key(later.name, "s", "0" * 64)) == "s"
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,11 @@ def test_no_image_has_the_id_0_which_would_mean_none() -> None:
 def test_keys_are_read_back(collection: str, segment: str, image: int, generation: int) -> None:
     assert layout.segment_of(layout.segment_key(collection, segment)) == segment
     key = layout.tombstone_key(collection, segment, image)
-    assert list(layout.tombstones_of([key, f"{key}/x", f"{key}x"])) == [(segment, image)]
+    assert [layout.tombstone_of(other) for other in (key, f"{key}/x", f"{key}x")] == [(segment, image), None, None]
+    listed = layout.tombstone_list_key(collection, segment, layout.digest_of(b""))
+    assert [layout.tombstone_list_of(other) for other in (listed, f"{listed}/x", key)] == [segment, None, None]
+    assert layout.tombstone_of(listed) is None
+    assert listed.startswith(layout.tombstones_prefix(collection))
     assert layout.segment_key(collection, segment).startswith(layout.segments_prefix(collection))
     assert layout.tombstone_key(collection, segment, image).startswith(layout.tombstones_prefix(collection))
     key = layout.merge_key(collection, segment)

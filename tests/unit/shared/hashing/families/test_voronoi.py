@@ -345,3 +345,15 @@ def test_a_vector_far_longer_than_those_the_space_was_fitted_to_has_a_cell() -> 
     family = VoronoiFamily.from_centroids(space, centroids[None], probes=1, seed=0)
     assert family.keys(far)[0, 0] not in family.keys(sample)
     assert len(np.unique(family.keys(sample))) == 300
+
+
+@given(cells_and_vectors())
+def test_every_key_of_a_vector_is_among_all_keys(parts: tuple[Whole, FloatArray]) -> None:
+    centroids, vectors = parts
+    family = family_of(centroids)
+    every = family.every_key()
+    assert every is not None
+    assert every.shape == (centroids.shape[1], centroids.shape[0])
+    for table in range(family.tables):
+        assert len(set(every[:, table].tolist())) == len(every)
+        assert set(family.keys(vectors)[:, table].tolist()) <= set(every[:, table].tolist())
