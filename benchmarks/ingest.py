@@ -4,11 +4,14 @@ The bare loop is what one would write in an afternoon: read a file, decode it, 3
 once before and once after the ingestion, in a process of its own, while the system stands idle; the mean of the two is
 what the ingestion is compared with, so that a machine that slows down in between does not flatter or blame anybody.
 
+It also prints how much processor time each part of the system took for an image: the profile of an ingestion.
+
     python -m benchmarks.ingest [FOLDER] [--limit 2000]
 """
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -45,7 +48,10 @@ def main() -> None:
             (chosen / f"{number:06d}{path.suffix}").symlink_to(path.resolve())
         with running_system() as system:
             before = _bare_in_process(chosen, options.limit)
+            times, own = system.processor_seconds(), _of_commands()
             summary = system.artseek("ingest", str(chosen))
+            profile = {part: spent - times.get(part, 0.0) for part, spent in system.processor_seconds().items()}
+            profile["artseek ingest"] = _of_commands() - own
             after = _bare_in_process(chosen, options.limit)
     bare = (before + after) / 2
     rate = summary["images_per_second"]
@@ -54,6 +60,15 @@ def main() -> None:
     print(f"bare loop  {bare:6.1f} images/s  (before {before:.1f}, after {after:.1f})")
     print(f"ingestion  {rate:6.1f} images/s")
     print(f"ratio      {rate / bare:6.2f}")
+    print("processor time, ms an image:")
+    for part, spent in sorted(profile.items(), key=lambda item: -item[1]):
+        print(f"  {1e3 * spent / len(files):6.2f}  {part}")
+
+
+def _of_commands() -> float:
+    """Return the processor time of the commands that have ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _files(folder: Path, limit: int) -> list[Path]:

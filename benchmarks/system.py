@@ -9,11 +9,14 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from local.ports import FreePorts
 from shared.settings import SETTINGS_FILE, Settings
@@ -21,6 +24,20 @@ from shared.settings import SETTINGS_FILE, Settings
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "build" / "models"
 _PATIENCE_S = 180.0
+_PARTS = {
+    "decoding_child": "decoding",
+    "services.embedder": "embedder",
+    "services.indexer": "indexer",
+    "services.maintenance": "maintenance worker",
+    "services.evaluator": "evaluator",
+    "services.model_server": "model server",
+    "services.query": "query service",
+    "services.web": "web",
+    "valkey-index": "index",
+    "valkey-broker": "broker",
+    "weed": "object store",
+}
+"""The parts of the system by a word in the commands of their processes."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,15 @@ class RunningSystem:
     def settings(self) -> Settings:
         """The settings that reach the system."""
         return Settings(_env_file=self.data / SETTINGS_FILE, data=self.data)  # type: ignore[call-arg]
+
+    def processor_seconds(self) -> dict[str, float]:
+        """Return the processor time that each part of the system has taken, with its own processes, by part."""
+        spent: defaultdict[str, float] = defaultdict(float)
+        for process in psutil.Process(self.pid).children(recursive=True):
+            with suppress(psutil.Error):  # it ends just now
+                times = process.cpu_times()
+                spent[_part_of(process.cmdline())] += times.user + times.system
+        return dict(spent)
 
     def is_ready(self) -> bool:
         """Return whether all parts of the system are up."""
@@ -54,6 +80,12 @@ class RunningSystem:
         if done.returncode not in {0, 3}:
             raise SystemExit(f"{' '.join(arguments)} ended with {done.returncode}")
         return dict(json.loads(done.stdout))
+
+
+def _part_of(command: list[str]) -> str:
+    """Return the part of the system that runs a command."""
+    line = " ".join(command)
+    return next((part for word, part in _PARTS.items() if word in line), "others")
 
 
 def export_models() -> None:
