@@ -27,6 +27,7 @@ class ActiveSets:
     def __init__(self, clients: WorkerClients) -> None:
         self._catalog, self._state, self._queue = clients.catalog, clients.state, clients.queue
         self._kept: dict[str, tuple[float, EmbeddingSet]] = {}  # the last manifest, and when it was read
+        self._regions: dict[str, tuple[float, bool]] = {}  # whether there were any, and when that was seen
 
     def active(self, collection: str, *, fresh: bool = False) -> EmbeddingSet:
         """Return the embedding set that a collection uses, as it was a moment ago.
@@ -39,6 +40,14 @@ class ActiveSets:
             read, manifest = time.monotonic(), self._catalog.get(collection)
             self._kept = {collection: (read, manifest)}
         return manifest
+
+    def has_regions(self, collection: str, *, fresh: bool) -> bool:
+        """Return whether a collection's regions are indexed; unless `fresh`, as it was a moment ago."""
+        seen, found = self._regions.get(collection, (0.0, False))
+        if fresh or time.monotonic() - seen > _FRESH_S:
+            seen, found = time.monotonic(), self._catalog.is_there(layout.regions_of(collection))
+            self._regions = {collection: (seen, found)}
+        return found
 
     def resolve(self, set_name: str) -> tuple[EmbeddingSet, IndexState]:
         """Return an embedding set that is in use or being filled, and the state of its index.

@@ -4,22 +4,24 @@ Every method may run twice or die anywhere. The order of writes sees to it: tomb
 the announcement, the report. The embedder has claimed the images before.
 """
 
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from services.indexer.active_sets import ActiveSets, SetSuperseded
-from shared.errors import Closed, Fenced, NotFound, ObjectNotFound
+from shared.errors import Closed, Fenced, Invalid, NotFound, ObjectNotFound
 from shared.index.batch_images import batch_image
 from shared.index.compaction_due import CompactionTrigger
 from shared.index.generations import GenerationCache
-from shared.index.segment_reader import SegmentReader, float32
+from shared.index.segment_reader import float32, unpacked
 from shared.index.tuning_due import is_tuning_due
 from shared.messaging.worker import WorkerClients
-from shared.state import Change, IndexState, Rejection
+from shared.state import IndexState, Rejection
 from shared.state.locks import claims_lock
 from shared.state.outcomes import Outcome
 from shared.storage import layout, segments
@@ -29,7 +31,20 @@ from shared.windows import is_long
 
 _WAIT_S = 5.0  # for a deletion or a merge, while other tasks wait behind this one
 _TUNING_ASKED_S = 30.0  # between two requests to tune a collection that goes on growing
+_TUNING_LOOKED_S = 1.0  # between two looks whether a collection that goes on growing is to be tuned
 _REGIONS_ASKED_S = 10.0  # between two requests to embed the windows of new images
+
+
+class _Withdrawn(Exception):
+    """A segment of windows was removed, since one of their images was deleted meanwhile."""
+
+
+@dataclass(frozen=True)
+class _Added:
+    """What came of a segment: the labels of rows that another segment has, and segments since the last compaction."""
+
+    taken: list[str | None]
+    since_compaction: int
 
 
 class SegmentIndexer:
@@ -41,8 +56,9 @@ class SegmentIndexer:
         self._store, self._catalog, self._state = clients.store, clients.catalog, clients.state
         self._queue, self._exact_below = clients.queue, exact_below
         self._generations, self._active_sets = generations, active_sets
-        self._segments = SegmentReader(clients.store)
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="fetch")  # while Redis is asked
         self._compaction = CompactionTrigger(clients.state, clients.queue)
+        self._tuning_looked: dict[str, float] = {}  # the last collection, and when it was
 
     def index(self, *, set_name: str, segment: str, job: str, batch: int, outcome: Outcome) -> None:
         """Put the images of a segment into their buckets, note that the segment is indexed, and report its batch.
@@ -50,49 +66,60 @@ class SegmentIndexer:
         A segment of an embedding set that its collection has left is embedded again for the set in use, or handed over
         to the same set under the collection's new name.
         """
+        fetched = self._ahead.submit(self._store.get, layout.segment_key(set_name, segment))
         try:
             embedding_set, state = self._active_sets.resolve(set_name)
         except (NotFound, SetSuperseded) as gone:
-            if (rename := self._catalog.rename_of(set_name)) is not None:
-                self._hand_over(rename, set_name, segment, job, batch, outcome)
-            elif layout.is_regions(set_name):  # what is missing is embedded for the set in use in any case
-                self._report_dropped(job, batch, set_name, outcome)
-                self._catalog.remove_segments(set_name, [segment])
-                self._active_sets.forget_if_gone(set_name)
-            elif isinstance(gone, SetSuperseded):
-                self._embed_again(gone.active, set_name, segment, job, batch, outcome)
-            else:
-                self._report_dropped(job, batch, set_name, outcome)
+            self._pass_on(gone, set_name, segment, job, batch, outcome)
             return
-        fresh = not self._state.jobs.reported(job, batch)
-        if fresh:
-            try:
-                rows = self._segments.read(embedding_set, segment)
-            except ObjectNotFound:
+        try:
+            rows = unpacked(embedding_set, fetched.result())
+        except (ObjectNotFound, Invalid) as error:
+            if not self._state.jobs.reported(job, batch):
+                if isinstance(error, Invalid):
+                    raise
                 self._report_dropped(job, batch, set_name, outcome)
                 return
-            if layout.is_regions(set_name) and self._withdrawn(embedding_set, state, segment, rows):
-                self._state.jobs.report(job, batch, Outcome())
-                return
-            try:
-                outcome = self._add(
-                    embedding_set, state, segment, rows, outcome, check=lambda: self._check_unreported(job, batch)
-                )
-            except Closed:
-                self._active_sets.reopen_if_abandoned(embedding_set)
-                raise
-        else:
+            rows = None
+        try:
+            added = None if rows is None else self._add(embedding_set, state, segment, rows, job, batch)
+        except Closed:
+            self._active_sets.reopen_if_abandoned(embedding_set)
+            raise
+        except _Withdrawn:
+            self._state.jobs.report(job, batch, Outcome())
+            return
+        if added is None:
             self._remove_if_merged(set_name, segment)
-        job_done = self._state.jobs.report(job, batch, outcome)
+        job_done = self._state.jobs.report(job, batch, outcome if added is None else _without(outcome, added.taken))
         if self._active_sets.active(embedding_set.collection).name != set_name:
             return  # the worker that fills the embedding set also tunes and compacts it
-        if fresh:
-            self._compaction.segment_added(embedding_set)
+        if added is not None:
+            self._compaction.segment_counted(embedding_set, added.since_compaction)
         self._ask_for_tuning(embedding_set, state, job_done=job_done)
-        self._ask_for_regions(embedding_set.collection, rows if fresh else None, job_done=job_done)
+        self._ask_for_regions(embedding_set.collection, None if added is None else rows, job_done=job_done)
+
+    def _pass_on(
+        self, gone: NotFound | SetSuperseded, set_name: str, segment: str, job: str, batch: int, outcome: Outcome
+    ) -> None:
+        """See to a segment of an embedding set that its collection has left, or that is gone with its collection."""
+        if (rename := self._catalog.rename_of(set_name)) is not None:
+            self._hand_over(rename, set_name, segment, job, batch, outcome)
+        elif layout.is_regions(set_name):  # what is missing is embedded for the set in use in any case
+            self._report_dropped(job, batch, set_name, outcome)
+            self._catalog.remove_segments(set_name, [segment])
+            self._active_sets.forget_if_gone(set_name)
+        elif isinstance(gone, SetSuperseded):
+            self._embed_again(gone.active, set_name, segment, job, batch, outcome)
+        else:
+            self._report_dropped(job, batch, set_name, outcome)
 
     def _ask_for_tuning(self, embedding_set: EmbeddingSet, state: IndexState, *, job_done: bool) -> None:
         collection = embedding_set.collection
+        now = time.monotonic()
+        if not job_done and now - self._tuning_looked.get(collection, 0.0) < _TUNING_LOOKED_S:
+            return
+        self._tuning_looked = {collection: now}
         size = self._state.claims.count(embedding_set.name)
         if is_tuning_due(state, size, exact_below=self._exact_below, more_to_come=not job_done) and (
             job_done or self._state.locks.once(f"maintain:{collection}", seconds=_TUNING_ASKED_S)
@@ -103,12 +130,12 @@ class SegmentIndexer:
         """Have the new images' windows embedded: where the collection's regions are indexed, or an image is long."""
         if layout.is_regions(collection):
             return
-        if not (rows is not None and _has_long(rows)) and not self._catalog.is_there(layout.regions_of(collection)):
+        if not (rows is not None and _has_long(rows)) and not self._active_sets.has_regions(collection, fresh=job_done):
             return
         if job_done or self._state.locks.once(f"regions:{collection}", seconds=_REGIONS_ASKED_S):
             self._queue.make_regions(collection=collection)
 
-    def _withdrawn(self, regions: EmbeddingSet, state: IndexState, segment: str, rows: pa.RecordBatch) -> bool:
+    def _withdraw(self, regions: EmbeddingSet, state: IndexState, segment: str, rows: pa.RecordBatch) -> bool:
         """Remove a segment of windows if one of their images was deleted meanwhile; returns whether it was removed.
 
         No embedding of a deleted image may stay. The windows of the other images are embedded once more. What was
@@ -186,38 +213,33 @@ class SegmentIndexer:
             raise Fenced(f"another worker has indexed batch {batch} of the job {job!r} meanwhile")
 
     def _add(
-        self,
-        embedding_set: EmbeddingSet,
-        state: IndexState,
-        segment: str,
-        rows: pa.RecordBatch,
-        outcome: Outcome,
-        *,
-        check: Callable[[], None],
-    ) -> Outcome:
-        """Index a segment; returns the outcome, in which images that another segment holds are duplicates.
+        self, embedding_set: EmbeddingSet, state: IndexState, segment: str, rows: pa.RecordBatch, job: str, batch: int
+    ) -> "_Added | None":
+        """Index a segment; returns what came of it, None if its batch is reported already.
 
-        `check` is called before writes, and raises if they must not be made any more.
+        Raises:
+            _Withdrawn: One of windows was removed.
         """
         ids, vectors = segments.ids_of(rows), float32(rows)
-        held, taken = self._claims(embedding_set, segment, ids)
-        for number in state.generations:
-            generation = self._generations.get(embedding_set, number)
-            check()
-            generation.add(self._state.buckets, ids[held], vectors[held])
-        check()
-        self._state.indexed_segments.add(embedding_set.name, segment)
-        self._state.changes.announce(Change(embedding_set.name, "segment", segment))
-        return _without(outcome, [segments.entry_of(rows, row).label for row in taken])
-
-    def _claims(
-        self, embedding_set: EmbeddingSet, segment: str, ids: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.bool_], list[int]]:
-        """Return which rows the segment has claimed, bool [n], and the rows that another segment has, now deleted."""
-        holders = self._state.claims.holders(embedding_set.name, ids.tolist())
+        holders, reported = self._state.indexing.look(embedding_set.name, ids.tolist(), job, batch)
+        if reported:
+            return None
+        if layout.is_regions(embedding_set.name):
+            if self._withdraw(embedding_set, state, segment, rows):
+                raise _Withdrawn
+            holders = self._state.claims.holders(embedding_set.name, ids.tolist())
         taken = [row for row, holder in enumerate(holders) if holder not in {None, segment}]
         self._catalog.add_tombstones(embedding_set.name, ((segment, image_id) for image_id in ids[taken].tolist()))
-        return np.array([holder == segment for holder in holders], dtype=np.bool_), taken
+        held = np.array([holder == segment for holder in holders], dtype=np.bool_)
+        for place, number in enumerate(state.generations):
+            generation = self._generations.get(embedding_set, number)
+            if taken or place:  # else it was looked for a moment ago
+                self._check_unreported(job, batch)
+            generation.add(self._state.buckets, ids[held], vectors[held])
+        self._check_unreported(job, batch)
+        self._state.indexed_segments.add(embedding_set.name, segment)
+        count = self._state.indexing.announce(embedding_set.name, segment)
+        return _Added([entry.label for entry in segments.entries_of(rows, taken)], count)
 
     def _report_dropped(self, job: str, batch: int, set_name: str, outcome: Outcome) -> None:
         """Report a segment that is gone: as long as its batch is not reported, only a drop removes it."""

@@ -18,7 +18,10 @@ class CompactionTrigger:
 
     def segment_added(self, embedding_set: EmbeddingSet) -> None:
         """Count an indexed segment, and ask for a compaction if there are many since the last."""
-        count = self._state.since_compaction.add_segment(embedding_set.name)
+        self.segment_counted(embedding_set, self._state.since_compaction.add_segment(embedding_set.name))
+
+    def segment_counted(self, embedding_set: EmbeddingSet, count: int) -> None:
+        """Ask for a compaction if an indexed segment is the last of many since the last compaction."""
         if _passes(count - 1, count, FAN_IN):
             self._queue.compact(collection=embedding_set.collection)
 

@@ -36,9 +36,7 @@ class SegmentReader:
             ObjectNotFound: There is no such segment.
             Invalid: The segment is damaged, or of another model than the embedding set's.
         """
-        rows = segments.unpack(self._store.get(layout.segment_key(embedding_set.name, segment)), verify=True)
-        segments.check_model(rows, model=embedding_set.model, version=embedding_set.version)
-        return rows
+        return unpacked(embedding_set, self._store.get(layout.segment_key(embedding_set.name, segment)))
 
     def live_rows(self, embedding_set: EmbeddingSet, *, with_empty: bool = False) -> Iterator[LiveRows]:
         """Yield the live rows of every segment that has some; a damaged or missing segment is logged and skipped.
@@ -73,6 +71,17 @@ class SegmentReader:
         ids, vectors = segments.ids_of(rows), float32(rows)
         live = np.array([image_id not in deleted for image_id in ids.tolist()], dtype=np.bool_)
         return (ids, vectors) if live.all() else (ids[live], vectors[live])
+
+
+def unpacked(embedding_set: EmbeddingSet, data: bytes) -> pa.RecordBatch:
+    """Return the rows of a segment.
+
+    Raises:
+        Invalid: The segment is damaged, or of another model than the embedding set's.
+    """
+    rows = segments.unpack(data, verify=True)
+    segments.check_model(rows, model=embedding_set.model, version=embedding_set.version)
+    return rows
 
 
 def float32(rows: pa.RecordBatch) -> npt.NDArray[np.float32]:

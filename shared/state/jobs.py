@@ -198,31 +198,23 @@ class Jobs:
         """Write a batch's outcome unless it has one; returns whether the job is done by now."""
         with guarded():
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.hsetnx(f"job:{job}:batches", str(batch), json.dumps(outcome.to_json(), separators=(",", ":")))
-            pipeline.expire(f"job:{job}:batches", KEPT_S)
+            pipeline.hsetnx(batches_key(job), str(batch), json.dumps(outcome.to_json(), separators=(",", ":")))
+            pipeline.expire(batches_key(job), KEPT_S)
             pipeline.expire(f"job:{job}", KEPT_S)
-            pipeline.hlen(f"job:{job}:batches")
+            pipeline.hlen(batches_key(job))
             pipeline.hmget(f"job:{job}", ["closed", "batches"])
             pipeline.hlen(f"job:{job}:pages")
-            fresh, *_, reported, (closed, batches), pages = pipeline.execute()
-        self.sent.forget(job, batch)
-        if fresh:
-            self._count(outcome)
+            self.sent.forget(job, batch, pipeline)
+            _count(pipeline, outcome)
+            fresh, _, _, reported, (closed, batches), pages, *_ = pipeline.execute()
+            if not fresh:
+                pipeline = self._redis.pipeline(transaction=False)
+                _count(pipeline, outcome, times=-1)
+                pipeline.execute()
         done = bool(int(closed or 0)) and int(reported) >= int(batches or 0) + int(pages)
         if done:
             self._list.note_end(job)
         return done
-
-    def _count(self, outcome: Outcome) -> None:
-        """Add an outcome to the tally; what is lost by dying here only makes a rate a little lower."""
-        counts = Counter(f"rejected {rejection.code}" for rejection in outcome.rejected)
-        counts.update(added=sum(outcome.added.values()), duplicate=outcome.duplicates)
-        with guarded():
-            pipeline = self._redis.pipeline(transaction=False)
-            for what, count in counts.items():
-                if count:
-                    pipeline.hincrby(_TALLY, what, count)
-            pipeline.execute()
 
     def tally(self) -> Tally:
         """Return how many images all jobs together have accounted for since the index was empty."""
@@ -244,7 +236,7 @@ class Jobs:
         self._list.remove(job)
         self.sent.forget_all(job)
         with guarded():
-            for key in (f"job:{job}", f"job:{job}:batches", f"job:{job}:pages", f"job:{job}:result"):
+            for key in (f"job:{job}", batches_key(job), f"job:{job}:pages", f"job:{job}:result"):
                 self._redis.unlink(key)
 
     def result(self, job: str) -> dict[str, Any] | None:
@@ -300,20 +292,20 @@ class Jobs:
     def outcome(self, job: str, batch: int) -> Outcome | None:
         """Return what became of a batch; None if it is not reported."""
         with guarded():
-            found = self._redis.hget(f"job:{job}:batches", str(batch))
+            found = self._redis.hget(batches_key(job), str(batch))
         return None if found is None else Outcome.from_json(json.loads(found))
 
     def reported(self, job: str, batch: int) -> bool:
         """Return whether a batch has an outcome."""
         with guarded():
-            return bool(self._redis.hexists(f"job:{job}:batches", str(batch)))
+            return bool(self._redis.hexists(batches_key(job), str(batch)))
 
     def progress(self, job: str) -> set[int] | None:
         """Return the numbers of the batches that have an outcome; None if the job is unknown."""
         with guarded():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.exists(f"job:{job}")
-            pipeline.hkeys(f"job:{job}:batches")
+            pipeline.hkeys(batches_key(job))
             known, batches = pipeline.execute()
         return {int(batch) for batch in batches} if known else None
 
@@ -326,7 +318,7 @@ class Jobs:
         with guarded():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.hgetall(f"job:{job}")
-            pipeline.hgetall(f"job:{job}:batches")
+            pipeline.hgetall(batches_key(job))
             pipeline.hgetall(f"job:{job}:pages")
             fields, reports, pages = pipeline.execute()
         if not fields:
@@ -345,6 +337,20 @@ class Jobs:
             page_batches=frozenset(map(int, pages)),
             outcome=total_of([Outcome.from_json(json.loads(report)) for _, report in sorted(reports.items())]),
         )
+
+
+def _count(pipeline: Client, outcome: Outcome, *, times: int = 1) -> None:
+    """Add an outcome to the tally, or take it out again; dying in between makes a rate a little wrong."""
+    counts = Counter(f"rejected {rejection.code}" for rejection in outcome.rejected)
+    counts.update(added=sum(outcome.added.values()), duplicate=outcome.duplicates)
+    for what, count in counts.items():
+        if count:
+            pipeline.hincrby(_TALLY, what, times * count)
+
+
+def batches_key(job: str) -> str:
+    """Return the key of the outcomes of a job's batches."""
+    return f"job:{job}:batches"
 
 
 def unknown_job(job: str) -> NotFound:

@@ -47,10 +47,9 @@ class SentMessages:
         task, arguments = json.loads(found)
         return SentMessage(task, arguments)
 
-    def forget(self, job: str, batch: int) -> None:
-        """Forget the message of a batch that is reported."""
-        with guarded():
-            self._redis.hdel(_key(job), *_fields(batch))
+    def forget(self, job: str, batch: int, pipeline: Client) -> None:
+        """Have a pipeline forget the message of a batch that is reported."""
+        pipeline.hdel(_key(job), *_fields(batch))
 
     def forget_all(self, job: str) -> None:
         """Forget all messages of a job."""

@@ -11,6 +11,7 @@ from shared.state.claims import Claims
 from shared.state.connection import Client
 from shared.state.index_states import IndexStates
 from shared.state.indexed_segments import IndexedSegments
+from shared.state.indexing import Indexing
 from shared.state.jobs import Jobs
 from shared.state.journal import Journal
 from shared.state.locks import Locks
@@ -45,6 +46,7 @@ class State:
     locks: Locks
     jobs: Jobs
     changes: Changes
+    indexing: Indexing
     record_changes: Changes
     recall_log: RecallLog
     access_marks: AccessMarks
@@ -71,6 +73,7 @@ class State:
             locks=Locks(client),
             jobs=Jobs(client),
             changes=Changes(client),
+            indexing=Indexing(client),
             record_changes=Changes(client, RECORDS),
             recall_log=RecallLog(client),
             access_marks=AccessMarks(client),

@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import Fenced
 from shared.messaging.task_queue import MAINTENANCE
-from shared.state.claims import Claims
+from shared.state.indexing import Indexing
 from tests.support import rows
 from tests.support.indexing import Parts
 
@@ -33,18 +33,20 @@ def test_a_worker_that_was_stopped_until_another_had_indexed_and_merged_the_segm
     parts.add(art, "a", [0, 1])
     outcome = parts.write(art, "b", [2, 3])
     parts.job("j")
-    holders = Claims.holders
+    look = Indexing.look
     went_on: list[str] = []
 
-    def holders_and_stop(claims: Claims, set_name: str, image_ids: Sequence[int]) -> list[str | None]:
-        found = holders(claims, set_name, image_ids)
+    def look_and_stop(
+        indexing: Indexing, set_name: str, image_ids: Sequence[int], job: str, batch: int
+    ) -> tuple[list[str | None], bool]:
+        found = look(indexing, set_name, image_ids, job, batch)
         if not went_on:
             went_on.append(set_name)
             parts.indexer().segments.index(set_name="art", segment="b", job="j", batch=0, outcome=outcome)
             parts.maintenance().compactor.compact(collection="art", job="merge")
         return found
 
-    monkeypatch.setattr(Claims, "holders", holders_and_stop)
+    monkeypatch.setattr(Indexing, "look", look_and_stop)
     with pytest.raises(Fenced, match="has indexed batch 0 of the job 'j'"):
         parts.indexer().segments.index(set_name="art", segment="b", job="j", batch=0, outcome=outcome)
     assert len(parts.catalog.segments("art")) == 1
