@@ -22,7 +22,8 @@ ENV PATH=/opt/packages/bin:$PATH \
 # mode of the folder that it is mounted on.
 RUN groupadd --gid 10001 artseek \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin artseek \
-    && install --directory --owner 10001 --group 10001 /models /var/lib/artseek /var/lib/artseek/query /var/lib/artseek/spool
+    && install --directory --owner 10001 --group 10001 /models /var/lib/artseek /var/lib/artseek/cache \
+        /var/lib/artseek/query /var/lib/artseek/spool
 WORKDIR /var/lib/artseek
 
 
@@ -162,6 +163,8 @@ RUN /usr/local/bin/pip install --no-build-isolation --target /opt/artseek .
 FROM base AS producer
 COPY --from=producer-builder /opt/packages /opt/packages
 COPY --from=producer-builder /opt/artseek /opt/artseek
+# What `artseek sync` has found out about files: without it, each sync reads them all again.
+ENV XDG_CACHE_HOME=/var/lib/artseek/cache
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "cli"]
 CMD ["--help"]

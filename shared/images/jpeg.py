@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from shared.images import profiles
 from shared.images.contract import File, ImageRefused
 from shared.images.damage import ProgressiveHoles, has_hole, zeros_are_codes
-from shared.images.header import Header, corrupt, too_complex, truncated
+from shared.images.header import Header, corrupt, not_read, too_complex, truncated
 from shared.images.tags import exif_orientation
 
 if TYPE_CHECKING:
@@ -153,6 +153,8 @@ def _frame(marker: int, segment: bytes) -> _Frame:
     if bits != 8:
         msg = f"this JPEG has {bits} bits per sample, of which only 8 are taken: save it as a plain JPEG"
         raise ImageRefused("format", msg)
+    if not height:
+        raise not_read("jpeg", "its height behind its first scan (DNL)")
     factors = segment[7 : 6 + 3 * components : 3]
     across, down = [byte >> 4 for byte in factors], [byte & 15 for byte in factors]
     if len(factors) != components or not components or not min(across + down):

@@ -1,7 +1,8 @@
 """What libvips decodes: row by row, so that a large picture never is in memory, and samples of any number of bits.
 
-Grey samples of 16 bits are scaled by the full range of 12, 14 or 16 bits that they keep to. Signed samples, those of 32
-bits and floats are stretched from their 1st to their 99th percentile, without what stands for no measurement.
+Grey samples of 16 bits are scaled by the full range of 12, 14 or 16 bits that they keep to, and unsigned ones of 32
+bits by theirs if they use its upper half. Signed samples, others of 32 bits and floats are stretched from their 1st to
+their 99th percentile, without what stands for no measurement.
 """
 
 import os
@@ -30,6 +31,7 @@ _PERCENTILES = (1, 99)
 _SAMPLE = 1 << 20  # pixels that percentiles are taken of
 _SMALL = 1 << 20  # bytes of a file that are sooner handed over than read piece by piece
 _WHOLE_RANGES = (4095, 16_383, 65_535)  # cameras and microscopes keep 12 or 14 bits in 16
+_HALF, _STEP = 1 << 31, 0x1010101  # of samples of 32 bits: half their range, and a step of those of 8 bits
 _TO_RGB = {"lab", "labs", "labq", "lch", "xyz", "yxy", "hsv", "oklab", "oklch"}
 
 
@@ -120,6 +122,9 @@ def _eight_bits(open_: Callable[[], Vips], header: Header) -> tuple[Vips, bool]:
             white = next(full for full in _WHOLE_RANGES if greatest <= full)
         picture = (picture >> 8) if colours > 1 else (picture * (255 / white)).rint()
         alpha = alpha >> 8 if alpha is not None else None
+    elif image.format == "uint" and _first_bands(open_(), colours).max() >= _HALF:
+        picture = (picture / _STEP).rint()
+        alpha = (alpha / _STEP).rint() if alpha is not None else None
     elif image.format != "uchar":
         if image.format not in {"char", "short", "int", "uint", "float", "double"}:
             raise not_read(header.format, f"samples of the type {image.format!r}")

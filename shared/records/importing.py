@@ -19,6 +19,7 @@ from shared.records.model import (
     checked_values,
     field_name,
     guess_type,
+    is_plain_number,
 )
 from shared.records.paths import PathEntry
 from shared.records.tables import Row, Table, header_of, split
@@ -34,7 +35,7 @@ _KEY_COLUMNS: Final[Mapping[Key, Sequence[str]]] = {
     "id": ("id", "image_id", "digest"),
 }
 _LABELS: Final = frozenset({"label", "labels", "class"})
-_SAMPLE: Final = 1000  # values of a new column by which its type is guessed
+_SAMPLE: Final = 1000  # rows that show that a new column is text
 
 
 @dataclass(frozen=True)
@@ -220,8 +221,7 @@ def _new_types(table: Table, names: Mapping[str, str], types: Mapping[str, Field
         declared = header_of(column).type
         if name == LABEL or name in STANDARD or (name in types and declared in {None, types[name]}):
             continue
-        sample = [value for row in table.rows[:_SAMPLE] for value in split(row.cells.get(column))]
-        found[name] = declared or guess_type(value for value in sample if isinstance(value, str | int | float))
+        found[name] = declared or _guessed(table.rows, column)
     for row in table.rows if table.exported else ():
         given = row.cells.get("types")
         found |= {
@@ -230,6 +230,19 @@ def _new_types(table: Table, names: Mapping[str, str], types: Mapping[str, Field
             if declared in get_args(FieldType) and name not in STANDARD and types.get(name) != declared
         }
     return found
+
+
+def _guessed(rows: Sequence[Row], column: str) -> FieldType:
+    """Return the type of a column by all its values: one ``007`` among numbers makes it text."""
+    guess: FieldType = "text"
+    for some in (rows[:_SAMPLE], rows):
+        values = [
+            value for row in some for value in split(row.cells.get(column)) if isinstance(value, str | int | float)
+        ]
+        guess = guess_type(values)
+        if values and guess == "text":
+            break
+    return guess
 
 
 def _cells(row: Row, names: Mapping[str, str], known: Mapping[str, FieldType], stamp: int, image: KnownImage) -> Cells:
@@ -243,6 +256,8 @@ def _cells(row: Row, names: Mapping[str, str], known: Mapping[str, FieldType], s
             for item in split(row.cells[column])
         ]
         field_type = None if name == LABEL else known.get(name)
+        if field_type == "number" and header_of(column).type is None and not all(map(_is_number, items)):
+            field_type = None
         try:
             values = checked_values(name, items, field_type)
         except Invalid:
@@ -253,6 +268,10 @@ def _cells(row: Row, names: Mapping[str, str], known: Mapping[str, FieldType], s
     if tuple(value.text for value in given.get(LABEL, [])) == image.labels:
         given.pop(LABEL, None)
     return {name: {"csv": Cell(stamp, tuple(dict.fromkeys(values)))} for name, values in given.items()}
+
+
+def _is_number(item: object) -> bool:
+    return is_plain_number(item) if isinstance(item, str) else isinstance(item, int | float)
 
 
 def _exported_cells(row: Row, stamp: int, image: KnownImage) -> Cells:

@@ -261,7 +261,7 @@ def is_link(text: str) -> bool:
 def guess_type(values: Iterable[str | float]) -> FieldType:
     """Return the type of an own field that has not been declared, by its values."""
     texts: Sequence[str | float] = [value for value in values if value != ""]
-    if texts and all(isinstance(value, int | float) or _is_number(value) for value in texts):
+    if texts and all(isinstance(value, int | float) or is_plain_number(value) for value in texts):
         return "number"
     return "link" if texts and all(isinstance(value, str) and is_link(value) for value in texts) else "text"
 
@@ -269,6 +269,6 @@ def guess_type(values: Iterable[str | float]) -> FieldType:
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?")
 
 
-def _is_number(text: str) -> bool:
+def is_plain_number(text: str) -> bool:
     """Return whether a text is the number that it looks like: ``007`` is an inventory number."""
     return _PLAIN_NUMBER.fullmatch(text) is not None

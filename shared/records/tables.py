@@ -189,7 +189,7 @@ def _read_lines(text: str) -> Table:
     columns: dict[str, None] = {}
     rows = []
     exported = False
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # JSON has other line separators within its texts
         if not line.strip():
             continue
         try:

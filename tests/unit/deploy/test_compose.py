@@ -16,6 +16,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from local.data_folder import DataFolder
 from local.system import LocalSystem
 from services.model_server.__main__ import parse as parse_model_server
+from services.producer.sync.digest_cache import default_path
 from shared.health import container_check
 from shared.messaging.task_queue import EMBED, EVALUATE, INDEX, MAINTENANCE
 from shared.settings import Settings
@@ -213,6 +214,13 @@ def test_the_web_and_query_services_write_into_their_volumes(
     assert files.services()["query"]["volumes"] == [f"query:{replica}"]
     spool = files.environment("web", secrets)["TMPDIR"]
     assert files.services()["web"]["volumes"] == [f"spool:{spool}"]
+
+
+def test_a_sync_finds_what_the_last_one_knew_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = files.services()["producer"]
+    (cache,) = (mount.split(":")[1] for mount in producer["volumes"] if mount.startswith("cache:"))
+    monkeypatch.setenv("XDG_CACHE_HOME", files.stages()["producer"].environment()["XDG_CACHE_HOME"])
+    assert default_path().is_relative_to(cache)
 
 
 @pytest.mark.parametrize("name", files.services())

@@ -96,13 +96,23 @@ def test_16_bit_colours_in_planes(planar: int, order: Literal["<", ">"]) -> None
     assert near(pixels(bytes(data)), PHOTO_PIXELS, 1)
 
 
+@pytest.mark.parametrize("colours", [1, 3])
+def test_32_bit_samples_that_use_their_range_are_scaled_by_it(colours: int) -> None:
+    expected = PHOTO_PIXELS if colours == 3 else np.asarray(PHOTO.convert("L")).astype(int)
+    values = (expected.astype(np.uint64) * 0x1010101).astype("<u4")
+    data = tiff(values.tobytes(), SIDE, SIDE, bits=(32,) * colours, photometric=2 if colours == 3 else 1)
+    assert near(pixels(data), expected if colours == 3 else expected[..., None], 0.6)
+
+
 def test_what_no_decoder_reads_is_named_and_not_called_damaged() -> None:
     doubles = tiff(np.zeros((SIDE, SIDE), np.complex64).tobytes(), SIDE, SIDE, bits=(64,), photometric=1, tag339=6)
     frame = (jpeg := saved(PHOTO, "JPEG")).index(b"\xff\xc0")
     twelve_bits = jpeg[: frame + 4] + b"\x0c" + jpeg[frame + 5 :]
+    no_height = jpeg[: frame + 5] + bytes(2) + jpeg[frame + 7 :]
     icc_lab = tiff(bytes(SIDE * SIDE * 3), SIDE, SIDE, bits=(8,) * 3, photometric=9)
     planes = tiff(bytes(SIDE * SIDE * 3), SIDE, SIDE, bits=(8,) * 3, photometric=6, tag284=2)
     expected = ((doubles, "out of range"), (twelve_bits, "12 bits"), (icc_lab, "Lab"), (planes, "chrominance"))
+    expected += ((no_height, "DNL"),)
     for data, word in expected:
         refused = refusal(data)
         assert (refused.reason, word in str(refused)) == ("format", True), str(refused)
