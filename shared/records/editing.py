@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from shared.errors import Invalid, NotFound
-from shared.records.importing import Import, Key, KnownImage, plan_import
+from shared.records.importing import TECHNICAL, Import, Key, KnownImage, plan_import
 from shared.records.model import LABEL, STANDARD, FieldType, Value, checked_values, field_name, guess_type
 from shared.records.paths import KnownPath
 from shared.records.record_store import RecordStore
@@ -40,6 +40,8 @@ def edit(
         plain = field_name(name)
         if plain in _NOT_FIELDS:
             raise Invalid("labels are no field: give them in `labels`")
+        if plain in {*TECHNICAL, "paths"}:
+            raise Invalid(f"{plain!r} is what the system finds out by itself: give the field another name")
         known = STANDARD.get(plain) or _type_of(facets.types.get(plain))
         values = checked_values(plain, given, known)
         if known is None and values:

@@ -1,7 +1,8 @@
 """Exports of a collection: its images with their records, or their vectors."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -12,7 +13,8 @@ from shared.index.segment_reader import SegmentReader
 from shared.records import vector_files
 from shared.records.editing import all_images, named_images
 from shared.records.importing import TECHNICAL
-from shared.records.tables import csv_lines, join
+from shared.records.model import STANDARD, guess_type, number_text
+from shared.records.tables import FIELD_TYPE, csv_lines, join
 from shared.rpc.query import Image, QueryClient
 from shared.schemas.images import paths_of, record_of
 from shared.storage import segments
@@ -57,7 +59,10 @@ def export(
     types = dict(query.facets(collection, filter=filter, text=text, fields=["label"], limit=1).types)
     images = named_images(query, collection, ids) if ids else all_images(query, collection, filter=filter, text=text)
     if kind == "csv":
-        return _csv(images, types)
+        texts = [name for name, field_type in types.items() if field_type == "text" and name not in STANDARD]
+        found = query.facets(collection, filter=filter, text=text, fields=texts, limit=1).facets if texts else []
+        first = {facet.field: guess_type([value.value for value in facet.values]) for facet in found}
+        return _csv(images, types, {name for name, guessed in first.items() if guessed != "text"})
     if kind == "jsonl":
         return _json_lines(images, types)
     if kind == "parquet":
@@ -65,15 +70,17 @@ def export(
     return (_vectors if kind == "vectors" else _npy)(clients, collection, images)
 
 
-def _csv(images: Iterable[Image], types: Mapping[str, str]) -> Iterator[bytes]:
+def _csv(images: Iterable[Image], types: Mapping[str, str], texts: Collection[str]) -> Iterator[bytes]:
+    """Yield a CSV file; `texts` are fields of text that an import might take for something else."""
     own = sorted(types)
-    columns = [*TECHNICAL, "paths", "labels", *(_column(name, types[name]) for name in own)]
+    columns = [*TECHNICAL, "paths", "labels", *(_column(name, types[name], texts) for name in own)]
     for line in csv_lines(columns, (_cells(image, own) for image in images)):
         yield line.encode()
 
 
-def _column(name: str, field_type: str) -> str:
-    return f"{name}:{field_type}" if field_type in {"number", "link"} and name != "url" else name
+def _column(name: str, field_type: str, texts: Collection[str]) -> str:
+    told = name not in STANDARD and (field_type != "text" or name in texts)
+    return f"{name}:{field_type}" if told else name
 
 
 def _cells(image: Image, names: Sequence[str]) -> list[str]:
@@ -109,37 +116,40 @@ def _json_lines(images: Iterable[Image], types: Mapping[str, str]) -> Iterator[b
 
 
 def _parquet(images: Iterable[Image], types: Mapping[str, str]) -> Iterator[bytes]:
+    """Yield a Parquet file; fields of numbers that have other values, too, are columns of text."""
     own = {name: f"field_{name}" if name in {*TECHNICAL, "paths", "labels"} else name for name in sorted(types)}
-    schema = pa.schema(
-        [
-            *((name, pa.int64() if name in _NUMBERS else pa.string()) for name in TECHNICAL),
-            ("paths", pa.list_(pa.string())),
-            ("labels", pa.list_(pa.string())),
-            *((own[name], pa.list_(pa.float64() if types[name] == "number" else pa.string())) for name in own),
-        ]
-    )
-
-    def row(image: Image) -> dict[str, Any]:
-        fields = record_of(image)["fields"]
-        values = dict(zip(TECHNICAL, _technical(image), strict=True)) | {
-            "paths": paths_of(image)[0],
-            "labels": list(image.labels),
-        }
-        for name, column in own.items():
-            held = [cell["value"] for cell in fields.get(name, ())]
-            values[column] = (
-                [_float(value) for value in held] if types[name] == "number" else [str(value) for value in held]
-            )
-        return values
-
-    return vector_files.parquet_parts(schema, (row(image) for image in images))
+    numbers = {name for name in own if types[name] == "number"}
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as rows:
+        for image in images:
+            fields = record_of(image)["fields"]
+            values = {own[name]: [cell["value"] for cell in fields.get(name, ())] for name in own}
+            numbers -= {name for name in numbers if any(isinstance(value, str) for value in values[own[name]])}
+            technical = dict(zip(TECHNICAL, _technical(image), strict=True))
+            row = technical | {"paths": paths_of(image)[0], "labels": list(image.labels)} | values
+            rows.write(json.dumps(row) + "\n")
+        rows.seek(0)
+        schema = pa.schema(
+            [
+                *((name, pa.int64() if name in _NUMBERS else pa.string()) for name in TECHNICAL),
+                ("paths", pa.list_(pa.string())),
+                ("labels", pa.list_(pa.string())),
+                *(_parquet_field(own[name], types[name], is_number=name in numbers) for name in own),
+            ]
+        )
+        texts = [own[name] for name in own if name not in numbers]
+        yield from vector_files.parquet_parts(schema, (_with_texts(json.loads(line), texts) for line in rows))
 
 
-def _float(value: str | float) -> float | None:
-    try:
-        return float(value)
-    except ValueError:
-        return None
+def _parquet_field(column: str, field_type: str, *, is_number: bool) -> pa.Field:
+    values = pa.float64() if is_number else pa.string()
+    return pa.field(column, pa.list_(values), metadata={FIELD_TYPE: field_type})
+
+
+def _with_texts(row: dict[str, Any], columns: Iterable[str]) -> dict[str, Any]:
+    """Return a row whose numbers are texts in these columns."""
+    return row | {
+        name: [value if isinstance(value, str) else number_text(value) for value in row[name]] for name in columns
+    }
 
 
 def _vectors(clients: Clients, collection: str, images: Iterable[Image]) -> Iterator[bytes]:

@@ -16,6 +16,8 @@ from shared.records.model import FieldType, number_text
 
 BOM: Final = "\ufeff"
 _PARQUET: Final = b"PAR1"
+FIELD_TYPE: Final = "type"
+"""Of a column of Parquet: the metadata that say which type the field has."""
 SEPARATOR: Final = "|"
 MAX_ROWS: Final = 2_000_000
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -78,9 +80,10 @@ def _read_parquet(data: bytes) -> Table:
 
 
 def _parquet_column(column: pa.Field) -> str:
-    """Return the name of a column as CSV would have it: with the type of numbers."""
+    """Return the name of a column as CSV would have it, with the type that the file says, or that of numbers."""
     inner = column.type.value_type if pa.types.is_list(column.type) else column.type
-    return f"{column.name}:number" if pa.types.is_floating(inner) else column.name
+    said = (column.metadata or {}).get(FIELD_TYPE.encode(), b"").decode()
+    return f"{column.name}:{said or 'number'}" if said or pa.types.is_floating(inner) else column.name
 
 
 def _parquet_cell(value: object) -> object:
