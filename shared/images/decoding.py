@@ -24,7 +24,6 @@ from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -33,6 +32,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from shared.images import pdf, pixels, profiles, streaming
 from shared.images.contract import DEFAULT_LIMITS, MEDIA_TYPES, MIB, File, ImageInfo, ImageRefused, Limits
 from shared.images.header import Header, not_read
+from shared.images.library_headers import Jpeg2000, aligned
 from shared.images.orientation import stored_part, upright
 from shared.images.readers import read_header
 from shared.images.regions import Rectangle
@@ -51,14 +51,13 @@ _DECODERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
     "gif": GifImageFile,
     "tiff": TiffImageFile,
     "bmp": BmpImageFile,
-    "jp2": Jpeg2KImageFile,
+    "jp2": Jpeg2000,
     "heic": HeifImageFile,
 }
-_COARSEST = 8  # the last of their scales
 _SCALED = frozenset({"jpeg", "jp2", "pdf"})  # their decoders make them smaller by 2, 4 or 8
 _UNREAD = re.compile(
     "unsupported|not supported|unimplemented|not implemented|has not been built in|sorry|"
-    "not a whole number|out of range",
+    "not a whole number|out of range|invalid palette size|unknown pixel mode|decoder error",
     re.IGNORECASE,
 )
 _CUT_SHORT = re.compile("truncated|not enough|premature end of JPEG|end of file", re.IGNORECASE)
@@ -290,7 +289,8 @@ def _picture(data: File, header: Header, plan: _Plan, limits: Limits) -> tuple[I
     wanted = [max(1, 2 * to * full // of) for to, full, of in zip(plan.target, stored, part, strict=True)]
     shrink = 1
     if header.coding in _SCALED:
-        shrink = max((s for s in (8, 4, 2) if all(f // w >= s for f, w in zip(stored, wanted, strict=True))), default=1)
+        most = min(header.coarsest, *(full // least for full, least in zip(stored, wanted, strict=True)))
+        shrink = max((scale for scale in (8, 4, 2) if scale <= most), default=1)
     by_vips, needed, shrink = _finest(data, header, limits, shrink, coarsen=plan.is_detail)
     # Threads, and the processes of a pool, take turns at what is large, so that the memory is needed once.
     with _refusing(header), _large_turn if needed > _LARGE else contextlib.nullcontext():
@@ -342,14 +342,17 @@ def _by_pillow(data: File, header: Header, plan: _Plan, shrink: int) -> Image.Im
         msg = f"its picture has {image.width} x {image.height} pixels, its header says {stored[0]} x {stored[1]}"
         raise ValueError(msg)
     if shrink > 1 and header.coding == "jp2":
-        cast("Jpeg2KImageFile", image).reduce = shrink.bit_length() - 1
+        cast("Jpeg2000", image).reduce = shrink.bit_length() - 1
     elif shrink > 1:
         image.draft(None, (stored[0] // shrink, stored[1] // shrink))
     image.load()
+    picture: Image.Image = image
     box = pixels.shrunk(plan.box, shrink)
+    if header.coding == "jp2":
+        picture, box = aligned(image, box, shrink)
     if image.mode.startswith(("I", "F")):
-        return streaming.bring_down(lambda: streaming.from_pillow(image), header, box, plan.target)
-    return pixels.bring_down(image, box, plan.target)
+        return streaming.bring_down(lambda: streaming.from_pillow(picture), header, box, plan.target)
+    return pixels.bring_down(picture, box, plan.target)
 
 
 def _finest(data: File, header: Header, limits: Limits, shrink: int, *, coarsen: bool) -> tuple[bool, int, int]:
@@ -359,7 +362,7 @@ def _finest(data: File, header: Header, limits: Limits, shrink: int, *, coarsen:
         try:
             return *_decoder_of(data, header, limits, pixels), shrink
         except ImageRefused:
-            if not coarsen or header.coding not in _SCALED or shrink == _COARSEST:
+            if not coarsen or header.coding not in _SCALED or shrink >= header.coarsest:
                 raise
         shrink *= 2
 

@@ -26,6 +26,7 @@ class Header:
         complete: whether the end of the file is there; if not, its samples tell whether any are lacking.
         flags: what is wrong with it though it is taken.
         pages: those of the file, this one included.
+        coarsest: the coarsest scale that its decoder may have, of 1/2, 1/4 and 1/8.
     """
 
     format: str
@@ -44,6 +45,7 @@ class Header:
     complete: bool = True
     flags: tuple[Flag, ...] = ()
     pages: int = 1
+    coarsest: int = 8
 
     @property
     def coding(self) -> str:

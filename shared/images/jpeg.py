@@ -23,6 +23,7 @@ _MARKER = re.compile(rb"\xff([\x01-\xfe])", re.DOTALL)
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SOF_PROGRESSIVE = frozenset({0xC2, 0xCA})
 _SOF_TAKEN = frozenset({0xC0, 0xC1, 0xC9}) | _SOF_PROGRESSIVE
+_LEAST_COLOUR_SEGMENT = 12  # bytes
 _DHT, _SOS, _EOI, _EXIF, _ICC, _COMMENT = 0xC4, 0xDA, 0xD9, 0xE1, 0xE2, 0xFE
 _STANDALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 # The same within a scan, where restart markers are part of the picture.
@@ -50,8 +51,9 @@ def read_jpeg(data: File) -> Header:
             tables.append(segment)
         elif marker == _ICC and segment.startswith(b"ICC_PROFILE\0"):
             profile.append(segment[12:])
-        # Of the application segments only JFIF's and Adobe's say how the colours are coded.
-        if not (0xE0 <= marker <= 0xEF or marker == _COMMENT) or segment.startswith((b"JFIF\0", b"Adobe")):
+        # Of the application segments only JFIF's and Adobe's say how the colours are coded, unless they are cut short.
+        says_colours = segment.startswith((b"JFIF\0", b"Adobe")) and len(segment) >= _LEAST_COLOUR_SEGMENT
+        if not (0xE0 <= marker <= 0xEF or marker == _COMMENT) or says_colours:
             head.append(bytes((0xFF, marker)) + data[body - 2 : end])
     if frame is None:
         raise corrupt("jpeg", "its picture begins without a frame header")

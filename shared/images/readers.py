@@ -189,6 +189,7 @@ def _webp(data: File) -> Header:
     profile: bytes | None = None
     position = 12
     width = height = orientation = 0
+    holed = False
     for _ in range(_MAX_CHUNKS):
         if position + 8 > size + 8:
             break
@@ -202,6 +203,7 @@ def _webp(data: File) -> Header:
             # Alpha and animation stay announced; the profile and metadata are left out.
             parts.append(data[position:body] + bytes([features & 0x12]) + data[body + 1 : end])
         elif kind in _WEBP_NEEDED:
+            holed = holed or (kind == b"VP8 " and has_hole(data, body, min(end, len(data))))
             if kind not in kinds:  # of an animation its first frame
                 parts.append((position, end))
             kinds.add(kind)
@@ -216,7 +218,7 @@ def _webp(data: File) -> Header:
         raise too_complex("webp", f"more than {_MAX_CHUNKS} chunks")
     if not kinds & {b"VP8 ", b"VP8L", b"ANMF"}:
         raise corrupt("webp", "it holds no picture")
-    flags: tuple[Flag, ...] = ("damaged",) if b"VP8 " in kinds and has_hole(data, 12, size + 8) else ()
+    flags: tuple[Flag, ...] = ("damaged",) if holed else ()
     header = Header("webp", width, height, tuple(parts), 16, orientation=orientation or 1, flags=flags)
     return _webp_of(header, profile)
 

@@ -15,7 +15,7 @@ from shared.images.tags import MAX_TAGS, Tag, Tags
 
 _MAX_SAMPLES = 16
 _ROWS, _LITTLE = 512, 1 << 16  # of a streamed picture: rows that are held at a time, and bytes of what is small
-_MAX_VALUES = 131_072  # of one tag; 30,000 rows in one-row strips on four planes have 120,000 strips
+_MAX_VALUES = 262_144  # of one tag; a palette of 16 bits has 196,608
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 273, 274, 277, 278, 279, 284
@@ -30,11 +30,11 @@ _NEEDED = frozenset(
 _RAW, _OLD_JPEG = 1, 6
 # None, CCITT, LZW, JPEG old and new, deflate, PackBits, LZMA, Zstandard, WebP: what libtiff reads.
 _COMPRESSIONS = frozenset({_RAW, 2, 3, 4, 5, _OLD_JPEG, 7, 8, 32771, 32773, 32946, 34925, 50000, 50001})
-_PILLOW_ALONE = frozenset({34925, 50000, 50001, _OLD_JPEG})  # the libvips of PyPI lacks them, or decodes them wrongly
+_PILLOW_ALONE = frozenset({34925, 50000, _OLD_JPEG})  # the libvips of PyPI lacks them, or decodes them wrongly
 _NEW_JPEG, _PLANES = 7, 2
 _FAX = frozenset({2, 3, 4})
 _ZEROS_IN_SOUND = frozenset({7, 8, 32946, 34925, 50000, 50001})  # a single shade may be written as zeros
-_YCBCR, _LAB, _OTHER_LABS = 6, 8, frozenset({9, 10})
+_PALETTE, _YCBCR, _LAB, _OTHER_LABS = 3, 6, 8, frozenset({9, 10})
 _ALPHA = frozenset({1, 2})  # extra samples that are transparency
 
 
@@ -52,6 +52,10 @@ class _Picture:
     def one(self, number: int, default: int) -> int:
         """The first value of an integer tag."""
         return next(iter(self.all(number)), default)
+
+    @property
+    def is_tiled(self) -> bool:
+        return _TILE_WIDTH in self.directory
 
     @property
     def bits(self) -> int:
@@ -84,6 +88,8 @@ def read_tiff(tags: Tags) -> Header:
         raise not_read("tiff", f"{samples} samples of {picture.bits} bits per pixel")
     if picture.one(_COMPRESSION, _RAW) not in _COMPRESSIONS:
         raise not_read("tiff", f"the compression {picture.one(_COMPRESSION, _RAW)}")
+    if photometric == _PALETTE and picture.bits > 8:
+        raise not_read("tiff", f"a palette of {picture.bits} bits")
     if photometric in _OTHER_LABS:
         raise not_read("tiff", "the colours of ICC Lab or ITU Lab")
     if photometric == _YCBCR and picture.one(_PLANAR, 1) == _PLANES and picture.one(_COMPRESSION, _RAW) != _NEW_JPEG:
@@ -113,7 +119,7 @@ def read_tiff(tags: Tags) -> Header:
 def _is_taken_for_something_else(picture: _Picture, compression: int, photometric: int) -> bool:
     """Whether libvips does not decode a picture, or takes it for another one, which Pillow does not."""
     eight_bit_lab = photometric == _LAB and picture.bits == 8
-    return compression in _PILLOW_ALONE or eight_bit_lab
+    return compression in _PILLOW_ALONE or eight_bit_lab or _PHOTOMETRIC not in picture.directory
 
 
 def raw_preview(data: File) -> tuple[int, int, int] | None:
@@ -153,7 +159,7 @@ def _is_damaged(picture: _Picture, width: int) -> bool:
     """Whether its samples hold zeros that no encoder wrote."""
     compression = picture.one(_COMPRESSION, _RAW)
     offsets, counts = picture.all(_STRIP_OFFSETS), picture.all(_STRIP_COUNTS)
-    if compression in _ZEROS_IN_SOUND | _FAX or not offsets or len(counts) < len(offsets):
+    if compression in _ZEROS_IN_SOUND | _FAX or not offsets or len(counts) < len(offsets) or picture.is_tiled:
         return False
     data = picture.tags.data
     if compression != _RAW:
@@ -170,13 +176,14 @@ def _block(picture: _Picture, width: int, height: int) -> int:
     Raises:
         ImageRefused: strips or tiles are missing, or lie past the end of the file.
     """
-    strips = _STRIP_OFFSETS in picture.directory
+    strips = not picture.is_tiled
     if strips:
         across, down = width, min(picture.one(_ROWS_PER_STRIP, height), height)
         offsets, counts = picture.all(_STRIP_OFFSETS), picture.all(_STRIP_COUNTS)
     else:
         across, down = picture.one(_TILE_WIDTH, 0), picture.one(_TILE_HEIGHT, 0)
-        offsets, counts = picture.all(_TILE_OFFSETS), picture.all(_TILE_COUNTS)
+        offsets = picture.all(_TILE_OFFSETS) or picture.all(_STRIP_OFFSETS)  # old writers used these for tiles, too
+        counts = picture.all(_TILE_COUNTS) or picture.all(_STRIP_COUNTS)
     if not across or not down:
         raise corrupt("tiff", f"its strips or tiles are {across} x {down} pixels")
     samples = picture.one(_SAMPLES, 1)
