@@ -1,7 +1,7 @@
 """Headers of the formats whose containers only their decoders read: JPEG 2000, HEIC and AVIF."""
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pi_heif import HeifImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
@@ -22,7 +22,7 @@ _AFTER_HEADER = frozenset({0x90, 0x93, 0xD9})  # of a tile, of its data, and the
 class Jpeg2000(Jpeg2KImageFile):
     """A JPEG 2000 whose smaller scales are as large as OpenJPEG makes them: Pillow expects others, and then fails."""
 
-    def load(self) -> "Image.core.PixelAccess | None":
+    def load(self) -> Any:
         """Decode it."""
         if self.tile:
             scale = 1 << int(self._reduce)
