@@ -79,7 +79,7 @@ class EndToEndResult:
         return cls(**{**value, "point": Point(**value["point"]), "chosen": TrialReport(**value["chosen"])})
 
 
-class _Workers:
+class Workers:
     """What fills a collection: the indexer, the maintenance worker, and the writing that the embedder does."""
 
     def __init__(self, servers: Servers, *, seed: int) -> None:
@@ -150,8 +150,8 @@ def measure_end_to_end(
     measurements: dict[str, float] = {}
     with Servers(folder, models=folder / "models") as servers:
         servers.start("valkey-index", "valkey-broker", "objects")
-        workers = _Workers(servers, seed=seed)
-        chosen = _fill(workers, dataset.vectors, target, measurements)
+        workers = Workers(servers, seed=seed)
+        chosen = fill_collection(workers, dataset.vectors, target, measurements)
         searcher = _Searcher(servers.settings, dataset.queries, image_ids)
         measurements["first_copy_s"] = servers.start("query") + _seconds(lambda: searcher.wait_for_answer("lsh"))
         servers.stop("query")
@@ -173,13 +173,13 @@ def measure_end_to_end(
     return EndToEndResult(dataset.name, count, dim, target, point, chosen, measurements)
 
 
-def _deletes_per_second(workers: _Workers, ids: Sequence[int]) -> float:
+def _deletes_per_second(workers: Workers, ids: Sequence[int]) -> float:
     workers.jobs.create("delete", COLLECTION, kind="delete")
     deletion = workers.indexer.deletion
     return len(ids) / _seconds(lambda: deletion.delete(job="delete", collection=COLLECTION, image_ids=ids))
 
 
-def _fill(workers: _Workers, vectors: Vectors, target: float, measurements: dict[str, float]) -> TrialReport:
+def fill_collection(workers: Workers, vectors: Vectors, target: float, measurements: dict[str, float]) -> TrialReport:
     """Add most of the vectors, tune and fill the index, add the rest to it, merge the segments.
 
     Returns:

@@ -24,6 +24,8 @@ EXACT_BELOW = 20_000
 BUCKET_LIMIT = 20_000
 """Images that a search takes from one bucket."""
 
+BUCKET_MEMORY_MB = 64
+"""Megabytes of buckets that a query service holds."""
 
 ORPHAN_HOURS = 24.0
 """Hours for which an original is kept that nothing holds."""
@@ -133,6 +135,12 @@ class Settings(WebSettings):
     )
     bucket_limit: int = Field(
         BUCKET_LIMIT, ge=1, description="Most images that a search takes from one bucket of the index."
+    )
+    bucket_memory_mb: int = Field(
+        BUCKET_MEMORY_MB,
+        ge=0,
+        description="Megabytes of buckets that the query service holds in memory, so that it need not fetch them; 0: "
+        "none.",
     )
 
     recall_sample: float = Field(

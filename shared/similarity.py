@@ -11,6 +11,8 @@ Floats = npt.NDArray[np.float64]
 def distances_and_scores(points: Floats, query: npt.NDArray[np.float32], metric: Metric) -> tuple[Floats, Floats]:
     """Return distances and scores of rows, float64 [n, dim], which are overwritten; float64 [n].
 
+    The query is float32 [dim], or [n, dim]: one for each row. That makes no difference to the last bit.
+
     Cosine: score (p·q) / (|p| |q|), distance 1 - score. Euclidean: distance |p - q|, score 1 / (1 + distance).
     """
     target = query.astype(np.float64)
@@ -19,7 +21,7 @@ def distances_and_scores(points: Floats, query: npt.NDArray[np.float32], metric:
         points -= target
         distances: Floats = np.sqrt(np.einsum("ij,ij->i", points, points))
         return distances, 1 / (1 + distances)
-    lengths = np.sqrt(np.einsum("ij,ij->i", points, points) * np.einsum("j,j->", target, target))
-    products = np.einsum("ij,j->i", points, target)
+    lengths = np.sqrt(np.einsum("ij,ij->i", points, points) * np.einsum("...j,...j->...", target, target))
+    products = np.einsum("ij,ij->i", points, np.broadcast_to(target, points.shape))
     scores: Floats = np.clip(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0), -1, 1)
     return 1 - scores, scores

@@ -1,6 +1,7 @@
 """The gRPC interface of the query service: requests become searches, results become messages, errors status codes."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -8,15 +9,16 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 import numpy as np
 
+from services.query.announced import Announced
+from services.query.answers import collection_message, fill_answer, fill_hit, image_message
 from services.query.records.descriptions import Descriptions
 from services.query.records.selection import Selections
 from services.query.replica.embedding_rate import images_per_second
-from services.query.replica.mapped_segment import MappedSegment, Vectors
+from services.query.replica.mapped_segment import Vectors
 from services.query.replica.replica import Replica
 from services.query.replica.replica_sync import ReplicaSync
 from services.query.replica.window_filter import WindowCounts
 from services.query.search.across import AcrossSearcher
-from services.query.search.ranking import Hit
 from services.query.search.search_query import SearchQuery, SearchResult
 from services.query.search.searcher import Searcher
 from shared.errors import Invalid, NotFound, Unavailable
@@ -24,11 +26,10 @@ from shared.images import ImageRefused
 from shared.images.regions import Region
 from shared.records.filters import NONE, RecordFilter, parse_filter
 from shared.records.model import LABEL
-from shared.rpc.query import MODES, SearchOptions
+from shared.rpc.query import SearchOptions
 from shared.rpc.query import query_pb2 as messages
 from shared.rpc.query.query_pb2_grpc import QueryServicer
 from shared.rpc.serving import ServingError
-from shared.storage.segments import Entry
 
 _log = logging.getLogger(__name__)
 
@@ -90,10 +91,25 @@ class QueryService(QueryServicer):
         """Return the collections, or the one named."""
         return _answer(context, lambda: self._collections(request))
 
+    def _announced(self, *, read: bool = True) -> Announced:
+        """Return what was announced before the request that has just come; `read` takes note of it at once."""
+        announced = Announced(self._replica_sync, self._selections.record_sync)
+        if read:
+            announced.read()
+        return announced
+
+    def _replica(self, collection: str) -> Replica:
+        """Return the replica of a collection as it is after all that was announced until now."""
+        self._announced()
+        return self._replica_sync.replica(collection, read=False)
+
     def _search(self, request: messages.SearchRequest, context: grpc.ServicerContext) -> messages.SearchResponse:
+        announced = self._announced(read=_asks_records(request))
         search_query = self._search_query(request, **_query(request))
-        result, replica = self._searcher.search(search_query, time_left_s=context.time_remaining())
-        return self._response(request, result, replica)
+        result, replica = self._searcher.search(search_query, announced=announced, time_left_s=context.time_remaining())
+        response = messages.SearchResponse()
+        self._fill(request, [response], [result], replica)
+        return response
 
     def _search_across(
         self, request: messages.SearchAcrossRequest, context: grpc.ServicerContext
@@ -106,28 +122,24 @@ class QueryService(QueryServicer):
         def query_of(collection: str) -> SearchQuery:
             return self._search_query(options, collection=collection, **query)
 
-        found = self._across.search(request.collections, query_of, time_left_s=context.time_remaining())
-        hits = [
-            messages.AcrossHit(
-                collection=name,
-                hit=_hit(hit, _image(hit.segment, hit.row)),
-            )
-            for name, hit in found.hits
-        ]
-        for name in found.results:
-            images = [found.hit.image for found in hits if found.collection == name]
-            self._descriptions.add(name, images, fields=options.fields)
-        return messages.SearchAcrossResponse(
-            hits=hits,
-            answers=[
-                messages.CollectionAnswer(collection=name, found=_response(result, [], replica, options.metric))
-                for name, (result, replica) in found.results.items()
-            ],
+        found = self._across.search(
+            request.collections, query_of, announced=self._announced(), time_left_s=context.time_remaining()
+        )
+        response = messages.SearchAcrossResponse(
             skipped=found.skipped,
             timings_ms=found.timings_ms,
             model=found.embedding_set.model,
             model_version=found.embedding_set.version,
         )
+        images = defaultdict(list)
+        for name, hit in found.hits:
+            message = response.hits.add(collection=name)
+            fill_hit(message.hit, hit)
+            images[name].append(message.hit.image)
+        for name, (result, replica) in found.results.items():
+            self._descriptions.add(name, images[name], fields=options.fields)
+            fill_answer(response.answers.add(collection=name).found, result, replica, options.metric)
+        return response
 
     def _search_batch(self, request: messages.SearchBatchRequest) -> messages.SearchBatchResponse:
         options = request.options
@@ -139,16 +151,17 @@ class QueryService(QueryServicer):
             if kind is None:
                 raise Invalid(f"query {place} of the batch is empty: give an id or a vector")
             queries.append(query.id if kind == "id" else _vector(query.vector))
-        results, replica = self._searcher.search_batch(self._search_query(options), queries)
-        return messages.SearchBatchResponse(
-            answers=[self._response(request.options, result, replica) for result in results]
-        )
+        announced = self._announced(read=_asks_records(options))
+        results, replica = self._searcher.search_batch(self._search_query(options), queries, announced=announced)
+        response = messages.SearchBatchResponse()
+        self._fill(options, [response.answers.add() for _ in results], results, replica)
+        return response
 
     def _list(self, request: messages.ListImagesRequest) -> messages.ListImagesResponse:
         limit = request.limit or _PAGE
         if not 1 <= limit <= _MAX_PAGE or request.offset < 0:
             raise Invalid(f"limit {limit} and offset {request.offset}: expected 1 to {_MAX_PAGE}, and 0 or more")
-        view = self._replica_sync.replica(request.collection).view
+        view = self._replica(request.collection).view
         wanted = _with_labels(parse_filter(request.filter, request.text), [request.label] if request.label else [])
         rows = self._selections.rows(request.collection, view, wanted) if wanted else np.flatnonzero(view.live)
         if request.sort:
@@ -156,7 +169,7 @@ class QueryService(QueryServicer):
             page = page[request.offset : request.offset + limit]
         else:
             page = view.latest_of(rows, limit=limit, offset=request.offset)
-        images = [_image(*view.place(row)) for row in page.tolist()]
+        images = [image_message(*view.place(row)) for row in page.tolist()]
         self._descriptions.add(request.collection, images, whole=request.records, fields=request.fields)
         return messages.ListImagesResponse(images=images, total=len(rows))
 
@@ -180,7 +193,7 @@ class QueryService(QueryServicer):
             )
 
     def _get(self, request: messages.GetImageRequest) -> messages.Image:
-        image = _image(*self._replica_sync.replica(request.collection).find(request.id))
+        image = image_message(*self._replica(request.collection).find(request.id))
         self._descriptions.add(request.collection, [image], whole=True)
         return image
 
@@ -188,7 +201,7 @@ class QueryService(QueryServicer):
         limit = request.limit or _VALUES
         if not 1 <= limit <= _MAX_VALUES:
             raise Invalid(f"limit {limit}: expected 1 to {_MAX_VALUES} values of a field")
-        view = self._replica_sync.replica(request.collection).view
+        view = self._replica(request.collection).view
         wanted = parse_filter(request.filter, request.text)
         rows = self._selections.rows(request.collection, view, wanted) if wanted else None
         facets = self._selections.facets(request.collection, view, rows, list(request.fields), limit=limit)
@@ -223,30 +236,42 @@ class QueryService(QueryServicer):
             **query,
         )
 
-    def _response(
-        self, options: messages.SearchRequest, result: SearchResult, replica: Replica
-    ) -> messages.SearchResponse:
-        images = [_image(hit.segment, hit.row) for hit in result.hits]
+    def _fill(
+        self,
+        options: messages.SearchRequest,
+        answers: Sequence[messages.SearchResponse],
+        results: Sequence[SearchResult],
+        replica: Replica,
+    ) -> None:
+        """Write the results of searches into empty answers."""
+        for answer, result in zip(answers, results, strict=True):
+            fill_answer(answer, result, replica, options.metric)
+            for hit in result.hits:
+                fill_hit(answer.hits.add(), hit)
+        images = [hit.image for answer in answers for hit in answer.hits]
         self._descriptions.add(options.collection, images, fields=options.fields)
-        hits = [_hit(hit, image) for image, hit in zip(images, result.hits, strict=True)]
         if options.sort or options.group:
-            hits = self._descriptions.arrange(options.collection, hits, sort=options.sort, group=options.group)
-        response = _response(result, hits, replica, options.metric)
-        response.grouped = bool(options.group)
-        return response
+            for answer in answers:
+                hits = self._descriptions.arrange(
+                    options.collection, list(answer.hits), sort=options.sort, group=options.group
+                )
+                arranged = messages.SearchResponse(hits=hits, grouped=bool(options.group))
+                answer.ClearField("hits")
+                answer.MergeFrom(arranged)
 
     def _collections(self, request: messages.ListCollectionsRequest) -> messages.ListCollectionsResponse:
         replicas: Iterable[Replica]
         faults: Mapping[str, str] = {}
         if request.name:
-            replicas = [self._replica_sync.replica(request.name)]
+            replicas = [self._replica(request.name)]
         else:
-            self._replica_sync.catch_up()
+            self._announced()
+            self._replica_sync.catch_up(read=False)
             replicas = self._replica_sync.replicas.values()
             faults = self._replica_sync.faults
         found = {}
         for replica in replicas:
-            collection = _collection(replica, self._replica_sync.filling(replica.embedding_set))
+            collection = collection_message(replica, self._replica_sync.filling(replica.embedding_set))
             self._count_windows(collection, replica)
             self._count_classes(collection, replica)
             if request.name:
@@ -255,6 +280,11 @@ class QueryService(QueryServicer):
         for name, fault in faults.items():
             found.setdefault(name, messages.Collection(name=name)).fault = fault
         return messages.ListCollectionsResponse(collections=[collection for _, collection in sorted(found.items())])
+
+
+def _asks_records(request: messages.SearchRequest) -> bool:
+    """Return whether what records say decides which images a search may find."""
+    return bool(request.filter or request.text or request.labels)
 
 
 def _with_labels(wanted: RecordFilter, labels: Sequence[str]) -> RecordFilter:
@@ -280,83 +310,6 @@ def _query(request: messages.SearchRequest) -> dict[str, Any]:
 
 def _vector(vector: messages.Vector) -> Vectors:
     return np.array(vector.values, dtype=np.float32)
-
-
-def _response(
-    result: SearchResult, hits: Sequence[messages.Hit], replica: Replica, metric: messages.Metric.ValueType
-) -> messages.SearchResponse:
-    return messages.SearchResponse(
-        hits=hits,
-        mode=MODES[result.mode],
-        metric=metric,
-        candidates=result.candidates,
-        collection_size=replica.view.images,
-        timings_ms=result.timings_ms,
-        model=replica.embedding_set.model,
-        model_version=replica.embedding_set.version,
-        generation=result.generation,
-        probed_buckets=result.probed_buckets,
-        truncated_buckets=result.truncated_buckets,
-        seen=result.seen,
-        index_fault=result.index_fault or "",
-        windows=result.windows,
-    )
-
-
-def _hit(hit: Hit, image: messages.Image) -> messages.Hit:
-    box = None
-    if hit.region is not None:
-        x, y, width, height = hit.region
-        box = messages.Box(x=x, y=y, width=width, height=height)
-    return messages.Hit(image=image, score=hit.score, distance=hit.distance, region=box)
-
-
-def _image(segment: MappedSegment, row: int) -> messages.Image:
-    entry = segment.entry(row)
-    return messages.Image(
-        id=entry.id,
-        digest=entry.digest,
-        name=entry.name,
-        label=entry.label or "",
-        labels=[entry.label] if entry.label else [],
-        size=entry.size,
-        media_type=entry.media_type,
-        width=entry.width,
-        height=entry.height,
-        added=entry.added,
-        flags=entry.flags,
-        document=_document(entry),
-    )
-
-
-def _document(entry: Entry) -> messages.Document | None:
-    page = entry.document
-    if page is None:
-        return None
-    return messages.Document(id=page.id, digest=page.document, page=page.page, pages=page.pages)
-
-
-def _collection(replica: Replica, filling: Replica | None) -> messages.Collection:
-    manifest, counts, generation = replica.embedding_set, replica.view.counts, replica.generation
-    return messages.Collection(
-        name=manifest.collection,
-        images=counts.images,
-        labelled=counts.classes.total(),
-        classes=counts.classes,
-        model=manifest.model,
-        model_version=manifest.version,
-        dim=manifest.dim,
-        generation=generation.number if generation else 0,
-        created=manifest.created,
-        bytes=counts.bytes,
-        damaged=replica.damaged,
-        index_fault=replica.index_fault or "",
-        change=None
-        if filling is None
-        else messages.Change(
-            model=filling.embedding_set.model, model_version=filling.embedding_set.version, images=filling.view.images
-        ),
-    )
 
 
 def _answer(context: grpc.ServicerContext, make: Callable[[], Response]) -> Response:

@@ -13,6 +13,8 @@ from services.query.metrics import Metrics, MetricsInterceptor
 from services.query.records.record_sync import RecordSync
 from services.query.records.selection import Selections
 from services.query.replica.replica_sync import ReplicaSync
+from services.query.search.bucket_cache import BucketCache
+from services.query.search.bucket_metrics import BucketCollector
 from services.query.search.searcher import Searcher
 from shared.clients import Clients, connect_clients, connect_state
 from shared.images.decoder_pool import DecoderPool
@@ -45,12 +47,15 @@ class QueryServer:
         self._metrics = Metrics(self._replica_sync)
         self._live_recall = LiveRecall(settings.recall_sample, clients.state.recall_log, self._metrics)
         self._decoder = DecoderPool.from_settings(settings, threads=min(_THREADS, settings.web_threads))
+        bucket_cache = BucketCache(settings.bucket_memory_mb)
+        self._metrics.registry.register(BucketCollector(bucket_cache))
         searcher = Searcher(
             clients,
             self._replica_sync,
             decoder=self._decoder,
             exact_below=settings.exact_below,
             live_recall=self._live_recall,
+            bucket_cache=bucket_cache,
         )
         self._health = health.HealthServicer()
         service = QueryService(searcher, self._replica_sync, Selections(self._record_sync))

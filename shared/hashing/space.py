@@ -10,6 +10,7 @@ divide, root, round) is done number by number, which IEEE 754 rounds in one way.
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -62,6 +63,11 @@ class Space:
         """The length, in steps of a coordinate, that points are scaled to, or which none of the sample's exceeds."""
         return 2.0 ** (input_bits(self.dim) if self.scaling == "none" else POINT_BITS)
 
+    @cached_property
+    def _exact_axes(self) -> npt.NDArray[np.float64] | None:
+        """The axes as float64, kept: to convert them takes longer than to project a query."""
+        return None if self.axes is None else self.axes.astype(np.float64)
+
     def truncated(self, size: int) -> Self:
         """Return the space of the first `size` coordinates."""
         return replace(self, axes=None if self.axes is None else np.ascontiguousarray(self.axes[:, :size]))
@@ -76,7 +82,7 @@ class Space:
         """
         vectors = checked_vectors(vectors, self.dim)
         coordinates = np.empty((len(vectors), self.size))
-        axes = None if self.axes is None else self.axes.astype(np.float64)
+        axes = self._exact_axes
         for start in range(0, len(vectors), _BATCH):
             batch = slice(start, start + _BATCH)
             points = _rounded(vectors[batch], self.exponent, relative=self.scaling == "before")

@@ -30,8 +30,12 @@ class SpaceFamily(ABC):
         """Return the buckets to look into for a query, as `HashFamily.probes`."""
         if np.ndim(vector) != 1:
             raise HashingError(f"a query has shape {np.shape(vector)}, expected ({self.dim},): one vector")
-        keys: BucketKeys = self.probes_at(self._space.coordinates(np.asarray(vector)[None]), probes)[0]
+        keys: BucketKeys = self.probes_of_each(np.asarray(vector)[None], probes)[0]
         return keys
+
+    def probes_of_each(self, vectors: FloatArray, probes: int | None = None) -> BucketKeys:
+        """Return the buckets to look into for each of some queries, as `HashFamily.probes_of_each`."""
+        return self.probes_at(self._space.coordinates(vectors), probes)
 
     def every_key(self) -> BucketKeys | None:
         """Return all keys that there are, as `HashFamily.every_key`."""

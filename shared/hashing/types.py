@@ -53,6 +53,13 @@ class HashFamily(Protocol):
             HashingError: The vector is no [dim] of finite numbers, or the number of probes is out of range.
         """
 
+    def probes_of_each(self, vectors: FloatArray, probes: int | None = None) -> BucketKeys:
+        """Return what `probes` does for each of some queries: float32 [n, dim] to uint64 [n, tables, probes].
+
+        Raises:
+            HashingError: As `probes` does.
+        """
+
     def every_key(self) -> BucketKeys | None:
         """Return all keys that there are, a column for each table: uint64 [n, tables]; None if they are too many."""
 

@@ -59,8 +59,14 @@ class Generation:
 
     def probed(self, vector: npt.NDArray[np.float32], probes: int | None = None) -> list[bytes]:
         """Return the distinct buckets to look into for a query, float32 [dim]."""
-        keys = self.family.probes(vector, probes)  # [tables, probes]
-        return list(dict.fromkeys(hashing.key_names(self.prefix, keys.T)))
+        return self.probed_by_each(vector[np.newaxis], probes)[0]
+
+    def probed_by_each(self, vectors: npt.NDArray[np.float32], probes: int | None = None) -> list[list[bytes]]:
+        """Return what `probed` does for each of some queries, float32 [n, dim]."""
+        keys = self.family.probes_of_each(vectors, probes).transpose(0, 2, 1)  # [n, probes, tables]
+        names = hashing.key_names(self.prefix, keys.reshape(-1, self.family.tables))
+        each = keys.shape[1] * keys.shape[2]
+        return [list(dict.fromkeys(names[start : start + each])) for start in range(0, len(names), each)]
 
     def add(self, buckets: BucketStore, ids: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]) -> None:
         """Put images into their buckets: ids int64 [n], embeddings float32 [n, dim]."""

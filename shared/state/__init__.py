@@ -1,6 +1,6 @@
 """What Redis or Valkey holds: buckets, claims, index states, jobs, the stream of changes. All of it can be rebuilt."""
 
-from shared.state.buckets import BucketStore, Candidates, most_seen
+from shared.state.buckets import BucketStore, Candidates, FetchedBuckets, most_seen
 from shared.state.changes import Change, Changes, deletions
 from shared.state.connection import Client, check, connect, guarded
 from shared.state.index_states import IndexState
@@ -14,6 +14,7 @@ __all__ = [
     "Change",
     "Changes",
     "Client",
+    "FetchedBuckets",
     "IndexState",
     "Job",
     "Jobs",

@@ -2,9 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +24,29 @@ class Candidates:
     """The ids in the buckets of a query.
 
     Attributes:
-        members: The ids of all buckets, one bucket after the other, in the order of the query, int64.
+        held: The ids of all buckets that were looked up together with these, int64.
+        starts: Where among them the ids of each bucket of this query begin, int64 [buckets]; None: all are its.
         sizes: How many ids each bucket gave, int64 [buckets].
         truncated: How many of the buckets hold more than they gave.
     """
 
-    members: Ids
+    held: Ids = field(repr=False)
+    starts: Ids | None
     sizes: Ids
     truncated: int
+
+    @cached_property
+    def members(self) -> Ids:
+        """The ids of all buckets, one bucket after the other, in the order of the query, int64."""
+        return self.of(self.held)
+
+    def of(self, held: Ids) -> Ids:
+        """Return what belongs to the members, of what belongs to all that was looked up together."""
+        if self.starts is None:
+            return held
+        places = np.repeat(self.starts - np.cumsum(self.sizes) + self.sizes, self.sizes)
+        places += np.arange(len(places))
+        return held[places]
 
     @cached_property
     def ids(self) -> Ids:
@@ -61,6 +75,35 @@ class Candidates:
         return np.sort(self.ids[most_seen(self.counts, self.first, budget)])
 
 
+@dataclass(frozen=True, eq=False)
+class FetchedBuckets:
+    """What some buckets hold.
+
+    Attributes:
+        ids: The ids of the first bucket, then those of the second one …, int64.
+        sizes: How many ids each bucket gave, int64 [buckets].
+        truncated: Which of them hold more than they gave, bool [buckets].
+        ends: The ids of the last entries of the streams that were asked for, after the buckets were read.
+    """
+
+    ids: Ids
+    sizes: Ids
+    truncated: npt.NDArray[np.bool_]
+    ends: tuple[str, ...] = ()
+
+    def candidates_of(self, queries: Sequence[Sequence[int]]) -> list[Candidates]:
+        """Return the candidates of each query, of which the places of its buckets are given, each once."""
+        if len(queries) == 1 and list(queries[0]) == list(range(len(self.sizes))):
+            return [Candidates(self.ids, None, self.sizes, int(np.count_nonzero(self.truncated)))]
+        starts = np.cumsum(self.sizes) - self.sizes
+        answers = []
+        for query in queries:
+            wanted = np.array(query, dtype=np.int64)
+            truncated = int(np.count_nonzero(self.truncated[wanted]))
+            answers.append(Candidates(self.ids, starts[wanted], self.sizes[wanted], truncated))
+        return answers
+
+
 def most_seen(counts: Ids, first: Ids, budget: int) -> npt.NDArray[np.intp]:
     """Return the places of the `budget` candidates that were seen in most buckets, of these in the most promising.
 
@@ -87,7 +130,7 @@ def _first_of_sets(found: Members, limit: int) -> Members:
     """Return at most `limit` members of each set, the first ones."""
     starts = np.cumsum(found.sizes) - found.sizes
     within = np.arange(len(found.ids)) - np.repeat(starts, found.sizes)
-    return Members(found.ids[within < limit], np.minimum(found.sizes, limit))
+    return Members(found.ids[within < limit], np.minimum(found.sizes, limit), found.ends)
 
 
 class BucketStore:
@@ -140,27 +183,21 @@ class BucketStore:
 
     def candidates(self, names: Sequence[bytes]) -> Candidates:
         """Return the union of buckets, by one pipeline."""
-        return self.candidates_of([names])[0]
+        found = self.fetch(list(dict.fromkeys(names)))
+        return Candidates(found.ids, None, found.sizes, int(np.count_nonzero(found.truncated)))
 
-    def candidates_of(self, queries: Sequence[Sequence[bytes]]) -> list[Candidates]:
-        """Return the union of the buckets of each query; a bucket of several queries is fetched once."""
-        names = list(dict.fromkeys(chain.from_iterable(queries)))
+    def fetch(self, names: Sequence[bytes], *, streams: Sequence[str] = ()) -> FetchedBuckets:
+        """Return what buckets hold, each of them named once.
+
+        The last entries of `streams` are read after the buckets, by a single server in the same round trip.
+        """
         with guarded():
-            found = members(self._redis, names, limit=self.limit + 1, large=self._large)
+            found = members(self._redis, names, limit=self.limit + 1, large=self._large, streams=streams)
         cut = found.sizes > self.limit
         if cut.any() or self._large:
             self._remember_large(names, cut)
             found = _first_of_sets(found, self.limit)
-        if len(queries) == 1:
-            return [Candidates(found.ids, found.sizes, int(cut.sum()))]
-        places = {name: place for place, name in enumerate(names)}
-        buckets = np.split(found.ids, np.cumsum(found.sizes)[:-1])
-        answers = []
-        for query in queries:
-            wanted = [places[name] for name in dict.fromkeys(query)]
-            ids = np.concatenate([np.empty(0, dtype=np.int64), *(buckets[place] for place in wanted)])
-            answers.append(Candidates(ids, found.sizes[wanted], int(cut[wanted].sum())))
-        return answers
+        return FetchedBuckets(found.ids, found.sizes, cut, found.ends)
 
     def _remember_large(self, names: Sequence[bytes], cut: npt.NDArray[np.bool_]) -> None:
         """Note which of these buckets had more than they may give, and which had not."""

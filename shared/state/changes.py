@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from shared.state.connection import Client, guarded
 from shared.state.pieces import pieces
+from shared.state.set_members import last_entry
 
 _KEY = "changes"
 RECORDS = "record-changes"  # the stream of what is announced of records: whoever edits them writes no other
@@ -57,21 +58,20 @@ class Changes:
     """Announces changes and follows them. An announcement may come twice and says only where to look."""
 
     def __init__(self, client: Client, key: str = _KEY) -> None:
-        self._redis, self._key = client, key
+        self._redis, self.key = client, key
 
     def announce(self, *changes: Change) -> None:
         """Announce changes to every query service, in their order."""
         with guarded():
             pipeline = self._redis.pipeline(transaction=False)
             for change in changes:
-                append(pipeline, change, self._key)
+                append(pipeline, change, self.key)
             pipeline.execute()
 
     def position(self) -> str:
         """Return the position of the last announcement; ``0-0`` where there is none."""
         with guarded():
-            last = self._redis.xrevrange(self._key, count=1)
-        return last[0][0].decode() if last else "0-0"
+            return last_entry(self._redis, self.key)
 
     def since(self, position: str, *, block_ms: int | None = None) -> tuple[str, list[Change]] | None:
         """Return the announcements after `position`, and the position behind them; wait up to `block_ms` for one.
@@ -82,9 +82,9 @@ class Changes:
         """
         with guarded():
             if block_ms is not None:
-                self._redis.xread({self._key: position}, count=1, block=block_ms)
+                self._redis.xread({self.key: position}, count=1, block=block_ms)
             # From `position` on, not after it: if its entry is still there, nothing after it was lost.
-            entries = self._redis.xrange(self._key, "-" if position == "0-0" else position, "+", count=1000)
+            entries = self._redis.xrange(self.key, "-" if position == "0-0" else position, "+", count=1000)
         if position != "0-0":
             if not entries or entries[0][0].decode() != position:
                 return None

@@ -1,5 +1,7 @@
 """The members of many sets in one round trip, as numbers and in the order of the sets; and changes of many sets.
 
+The last entries of streams may be asked for in the same round trip, behind the sets.
+
 redis-py makes an object of each member and of each command, several milliseconds for some thousand. To a single server,
 commands are therefore written as they go over the wire, and all replies are turned into numbers at once. After an
 unexpected reply (an error, a lost connection, a member that is no id), redis-py tries again and reports what is wrong.
@@ -22,6 +24,8 @@ _SETS = 512  # commands sent at a time: their replies may be large
 _PART = 2**16  # bytes read at a time, at first
 _CHANGES = 4096  # commands sent at a time: enough to hide the round trip, few enough to stay some 100 kB
 _PING, _END = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
+_LAST = b"$1\r\n+\r\n$1\r\n-\r\n$5\r\nCOUNT\r\n$1\r\n1\r\n"
+NO_ENTRY = "0-0"  # the id of the last entry of a stream that has none
 _DIGITS = 16  # of an id of 53 bits, at most
 
 Ids = npt.NDArray[np.int64]
@@ -41,13 +45,19 @@ _EIGHT = np.uint64(10**8)
 
 @dataclass(frozen=True)
 class Members:
-    """Members of sets: `ids`, int64 [n], those of the first set first, and how many each set gave, int64 [sets]."""
+    """Members of sets: `ids`, int64 [n], those of the first set first, and how many each set gave, int64 [sets].
+
+    `ends` are the ids of the last entries of the streams that were asked for, after the sets were read.
+    """
 
     ids: Ids
     sizes: npt.NDArray[np.int64]
+    ends: tuple[str, ...] = ()
 
 
-def members(client: Client, names: Sequence[bytes], *, limit: int, large: Container[bytes] = ()) -> Members:
+def members(
+    client: Client, names: Sequence[bytes], *, limit: int, large: Container[bytes] = (), streams: Sequence[str] = ()
+) -> Members:
     """Return the members of sets of integers; of one that has more, at least `limit`, and hardly more.
 
     SRANDMEMBER gives all members of a set that is not larger than its limit, as fast as SMEMBERS does, but takes
@@ -57,11 +67,16 @@ def members(client: Client, names: Sequence[bytes], *, limit: int, large: Contai
     Raises:
         redis.RedisError: As redis-py does.
     """
-    parts = [_members_of(client, names[start : start + _SETS], limit, large) for start in range(0, len(names), _SETS)]
+    starts = range(0, len(names), _SETS) if names else range(1 if streams else 0)
+    parts = [
+        _members_of(client, names[start : start + _SETS], limit, large, streams if start == starts[-1] else ())
+        for start in starts
+    ]
+    if len(parts) == 1:
+        return parts[0]
     none = np.empty(0, dtype=np.int64)
-    return Members(
-        np.concatenate([none, *(part.ids for part in parts)]), np.concatenate([none, *(part.sizes for part in parts)])
-    )
+    ids = np.concatenate([none, *(part.ids for part in parts)])
+    return Members(ids, np.concatenate([none, *(part.sizes for part in parts)]), parts[-1].ends if parts else ())
 
 
 def change(client: Client, command: bytes, sets: Iterable[tuple[bytes, Sequence[int]]]) -> None:
@@ -88,13 +103,18 @@ def _change(command: bytes, name: bytes, ids: Sequence[int]) -> bytes:
     return b"*%d\r\n%b%b%b" % (len(ids) + 2, _bulk(command), _bulk(name), numbers)
 
 
-def _members_of(client: Client, names: Sequence[bytes], limit: int, large: Container[bytes]) -> Members:
-    scanned = [place for place, name in enumerate(names) if name in large]
+def _members_of(
+    client: Client, names: Sequence[bytes], limit: int, large: Container[bytes], streams: Sequence[str]
+) -> Members:
+    scanned = [place for place, name in enumerate(names) if name in large] if large else []
     if isinstance(client, redis.Redis):
         with suppress(redis.RedisError, OSError, ValueError):
+            data = _read(client, packed(names, limit, large, streams))
             # The reply of SSCAN is an array of a cursor and an array: two heads, the first before the cursor alone.
-            found = parse(_read(client, packed(names, limit, large)), len(names) + len(scanned))
-            return _without(found, np.array(scanned, dtype=np.int64) + np.arange(len(scanned)))
+            arrays = len(names) + len(scanned)
+            sets, ends = _split(data, arrays, len(streams)) if streams else (data, ())
+            found = _without(parse(sets, arrays), np.array(scanned, dtype=np.int64) + np.arange(len(scanned)))
+            return Members(found.ids, found.sizes, ends)
     pipeline = client.pipeline(transaction=False)
     for name in names:
         command = (b"SSCAN", name, 0, b"COUNT", limit) if name in large else (b"SRANDMEMBER", name, limit)
@@ -103,7 +123,15 @@ def _members_of(client: Client, names: Sequence[bytes], limit: int, large: Conta
     for place in scanned:
         replies[place] = replies[place][1]
     flat = [int(member) for reply in replies for member in reply]
-    return Members(np.array(flat, dtype=np.int64), np.array([len(reply) for reply in replies], dtype=np.int64))
+    # After the replies, not with them: the nodes of a cluster answer in no order.
+    ends = tuple(last_entry(client, stream) for stream in streams)
+    return Members(np.array(flat, dtype=np.int64), np.array([len(reply) for reply in replies], dtype=np.int64), ends)
+
+
+def last_entry(client: Client, stream: str) -> str:
+    """Return the id of the last entry of a stream; ``0-0`` where there is none."""
+    last = client.xrevrange(stream, count=1)
+    return last[0][0].decode() if last else NO_ENTRY
 
 
 def _without(found: Members, sets: npt.NDArray[np.int64]) -> Members:
@@ -127,8 +155,8 @@ def _read(client: Any, commands: bytes) -> bytearray:
         client.connection_pool.release(connection)
 
 
-def packed(names: Sequence[bytes], limit: int, large: Container[bytes] = ()) -> bytes:
-    """Return the commands that ask for members, and PING, as they go over the wire (RESP2)."""
+def packed(names: Sequence[bytes], limit: int, large: Container[bytes] = (), streams: Sequence[str] = ()) -> bytes:
+    """Return the commands that ask for members and for last entries, and PING, as they go over the wire (RESP2)."""
     most = _bulk(b"%d" % limit)
     scanning = _bulk(b"0") + _bulk(b"COUNT") + most
     commands = [
@@ -137,7 +165,8 @@ def packed(names: Sequence[bytes], limit: int, large: Container[bytes] = ()) -> 
         else b"*3\r\n$11\r\nSRANDMEMBER\r\n$%d\r\n%b\r\n%b" % (len(name), name, most)
         for name in names
     ]
-    return b"".join([*commands, _PING])
+    last = [b"*6\r\n$9\r\nXREVRANGE\r\n%b%b" % (_bulk(stream.encode()), _LAST) for stream in streams]
+    return b"".join([*commands, *last, _PING])
 
 
 def _bulk(text: bytes) -> bytes:
@@ -158,6 +187,44 @@ def _receive(socket: Any) -> bytearray:
             return data
         if read == len(data):
             data.extend(bytes(len(data)))
+
+
+def _split(replies: bytearray, arrays: int, streams: int) -> tuple[bytes, tuple[str, ...]]:
+    """Return the replies with the sets, with that to PING behind them, and the ids of the last entries of streams.
+
+    Raises:
+        ValueError: The replies are others.
+    """
+    heads = np.flatnonzero(np.frombuffer(replies, dtype=np.uint8) == ord("*"))
+    if len(heads) <= arrays:
+        raise ValueError("replies are not those of sets and streams")
+    at, ends = int(heads[arrays]), []
+    data = bytes(replies)
+    sets = data[:at] + _END
+    for _ in range(streams):
+        entries, at = _value(data, at)
+        if not isinstance(entries, list):
+            raise ValueError("replies are not those of streams")
+        ends.append(entries[0][0].decode() if entries else NO_ENTRY)
+    if data[at:] != _END:
+        raise ValueError("there is more in the replies than was asked for")
+    return sets, tuple(ends)
+
+
+def _value(data: bytes, at: int) -> tuple[Any, int]:
+    """Return the array or string that begins at a place of replies, and the place behind it."""
+    end = data.index(b"\r\n", at)
+    kind, size = data[at : at + 1], int(data[at + 1 : end])
+    end += 2
+    if kind == b"$" and size >= 0:
+        return data[end : end + size], end + size + 2
+    if kind != b"*":
+        raise ValueError("a reply is neither an array nor a string")
+    items = []
+    for _ in range(size):
+        item, end = _value(data, end)
+        items.append(item)
+    return items, end
 
 
 def parse(replies: bytes | bytearray, arrays: int) -> Members:

@@ -9,7 +9,9 @@ import pytest
 import redis as redis_py
 
 from shared.errors import IndexUnavailable
-from shared.state import BucketStore, Client, connect
+from shared.state import BucketStore, Change, Changes, Client, connect
+from shared.state.changes import RECORDS
+from tests.support.cluster_servers import ClusterServers
 from tests.support.servers import Servers
 
 
@@ -21,7 +23,9 @@ def test_candidates_are_counted_and_know_their_first_bucket(redis: Client) -> No
         buckets.add([name] * len(ids), ids.tolist())
     queries = [rng.permutation(list(held))[: int(count)].tolist() for count in (0, 1, 5, 15)]
     queries += [[b"b:none", *queries[3][:4], b"b:none-either"], [b"b:none"]]
-    together = buckets.candidates_of(queries)
+    names = list(dict.fromkeys(name for query in queries for name in query))
+    places = [[names.index(name) for name in query] for query in queries]
+    together = buckets.fetch(names).candidates_of(places)
     for query, found in zip(queries, together, strict=True):
         plain = Counter(image for name in query if name in held for image in held[name].tolist())
         assert found.ids.tolist() == sorted(plain)
@@ -33,6 +37,25 @@ def test_candidates_are_counted_and_know_their_first_bucket(redis: Client) -> No
         assert found.truncated == 0
         alone = buckets.candidates(query)
         assert all(np.array_equal(getattr(alone, name), getattr(found, name)) for name in ("ids", "counts", "first"))
+
+
+@pytest.mark.parametrize("where", ["a server", "a cluster"])
+def test_the_ends_of_streams_come_with_the_buckets(redis: Client, cluster: ClusterServers, where: str) -> None:
+    client = redis if where == "a server" else connect(cluster.url)
+    buckets, changes = BucketStore(client), Changes(client)
+    streams = ["changes", RECORDS]
+    assert buckets.fetch([], streams=streams).ends == ("0-0", "0-0")
+    names = [b"b:%04d" % place for place in range(1100)]
+    buckets.add(names, list(range(1, 1101)))
+    for value in ("s1", "*3\r\n$4\r\n+PONG\r\n", "*", "", "ü" * 500):
+        changes.announce(Change("art", "segment", value))
+        for some in ([], names[:1], names[:64], names):
+            found = buckets.fetch(some, streams=streams)
+            assert found.ends == (changes.position(), "0-0")
+            assert found.ids.tolist() == list(range(1, len(some) + 1))
+    Changes(client, RECORDS).announce(Change("art", "records"))
+    assert buckets.fetch(names[:3], streams=streams).ends[1] == Changes(client, RECORDS).position() != "0-0"
+    assert buckets.fetch(names[:3]).ends == ()
 
 
 def test_more_buckets_than_are_asked_for_at_a_time(redis: Client) -> None:

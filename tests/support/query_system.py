@@ -55,9 +55,11 @@ def fit_once(kind: str, seed: int, options: tuple[tuple[str, Any], ...]) -> Hash
 class System:
     """A collection of `COUNT` images in five segments, two of which share images, with an index, and its searcher."""
 
-    def __init__(self, servers: Servers, folder: Path, kind: str, *, exact_below: int = 0) -> None:
+    def __init__(
+        self, servers: Servers, folder: Path, kind: str, *, exact_below: int = 0, index_url: str | None = None
+    ) -> None:
         self._kind, self.vectors = kind, make_vectors(kind)
-        self.index = connect(servers.settings.index_url.get_secret_value(), retries=0)
+        self.index = connect(index_url or servers.settings.index_url.get_secret_value(), retries=0)
         self.catalog = Catalog(ObjectStore.from_settings(servers.settings))
         self.state = State.of(self.index)
         self.changes, self.buckets = self.state.changes, self.state.buckets

@@ -44,10 +44,21 @@ class RecordSync:
         self._connected = False
         self._wait_log = WaitLog(_log, "following records")
 
-    def index(self, collection: str) -> RecordIndex | None:
-        """Return the index of a collection's records, None if it has none."""
-        self._catch_up()
+    @property
+    def stream(self) -> str:
+        """The key of the stream."""
+        return self._announcements.key
+
+    def index(self, collection: str, *, read: bool = True) -> RecordIndex | None:
+        """Return the index of a collection's records, None if it has none; `read` reads the stream first."""
+        if read:
+            self._catch_up()
         return self._indexes.get(collection)
+
+    def read_to(self, end: str) -> None:
+        """Read the stream if it ends elsewhere than where it was read to, and wait for what is being applied."""
+        if end != self._position or self._pending:
+            self._catch_up()
 
     def start(self) -> None:
         """Open what there is, and begin to follow the changes on a background thread."""

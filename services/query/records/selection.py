@@ -32,16 +32,16 @@ class _Joined:
 
 
 class Selections:
-    """Joins views with record indexes; the last join of each collection is kept."""
+    """Joins views with record indexes, as far as the stream was read; the last join of each collection is kept."""
 
     def __init__(self, record_sync: RecordSync) -> None:
-        self._record_sync = record_sync
+        self.record_sync = record_sync
         self._joined: dict[str, _Joined] = {}
         self._lock = threading.Lock()
 
     def index(self, collection: str) -> RecordIndex | None:
-        """Return the index of a collection's records, None if it has none."""
-        return self._record_sync.index(collection)
+        """Return the index of a collection's records, None if it has none, as far as the stream was read."""
+        return self.record_sync.index(collection, read=False)
 
     def rows(self, collection: str, view: View, wanted: RecordFilter) -> Rows:
         """Return the live rows that pass a filter, ascending.

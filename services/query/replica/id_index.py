@@ -8,6 +8,8 @@ from services.query.replica.mapped_segment import Ids, Rows
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio (Knuth, vol. 3, 6.4): spreads ids that follow each other too
 _ROOM = 4  # slots an entry: with so many, a look-up of thousands of ids is done after some ten steps
 _SMALLEST = 2**10
+_FEW = 16  # ids that are looked up faster one by one
+_ALL_BITS = 2**64 - 1
 
 Slots = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -66,7 +68,7 @@ class IdIndex:
             return found
         places: Rows | None = None  # which of `ids` are still looked for; None: all
         slots, step = self._slots(ids), 0
-        while len(ids):
+        while len(ids) > _FEW:
             rows = table.take(slots)
             hits = column.take(rows, mode="clip") == ids
             hits &= live.take(rows, mode="clip")
@@ -77,7 +79,24 @@ class IdIndex:
             step += 1
             places = more if places is None else places[more]
             ids, slots = ids[more], (slots[more] + step) & mask
+        for place, image_id, slot in zip(range(len(ids)), ids.tolist(), slots.tolist(), strict=True):
+            found[place if places is None else places[place]] = self._row(image_id, slot, step, column, live)
         return found
+
+    def find_one(self, image_id: int, column: Ids, live: Bools) -> int:
+        """Return what `find` does for one id."""
+        slot = (image_id * int(_MIX) & _ALL_BITS) >> int(self._shift)
+        return self._row(image_id, slot, 0, column, live)
+
+    def _row(self, image_id: int, slot: int, step: int, column: Ids, live: Bools) -> int:
+        """Return the live row of an id, -1 where it has none, from a slot on that is reached after so many steps."""
+        count = len(column)
+        while (row := self._table.item(slot)) >= 0:
+            if row < count and column.item(row) == image_id and live.item(row):
+                return int(row)
+            step += 1
+            slot = (slot + step) & self._mask
+        return -1
 
     def rows_of(self, ids: Ids, column: Ids) -> Rows:
         """Return every row of these ids that was inserted, in no order: int64; `ids` are distinct."""

@@ -4,6 +4,8 @@ An index that lacks something is not asked until the maintenance worker has rebu
 """
 
 import logging
+from collections.abc import Mapping
+from threading import Event
 
 import numpy as np
 
@@ -21,11 +23,31 @@ CHECKING = "the index is being checked, since Redis was away or has lost what it
 
 
 class IndexWatch:
-    """Checks the indexes of replicas."""
+    """Checks the indexes of replicas; `unchecked` are the collections whose index is to be checked."""
 
     def __init__(self, catalog: Catalog, state: State) -> None:
         self._check, self._suspects = IndexCheck(catalog, state), state.suspects
         self._random = np.random.default_rng()
+        self.unchecked: set[str] = set()
+
+    def distrust(self, replicas: Mapping[str, Replica]) -> None:
+        """Have no index asked before it is checked; the replicas are given by their collections."""
+        for name, replica in replicas.items():
+            replica.index_fault = replica.index_fault or CHECKING
+            self.unchecked.add(name)
+
+    def check_due(self, replicas: Mapping[str, Replica], stop: Event) -> None:
+        """Check the indexes that are to be checked, until `stop`.
+
+        Raises:
+            Unavailable: Redis or the object store does not answer.
+        """
+        for name in list(self.unchecked):
+            if stop.is_set():
+                return
+            if (replica := replicas.get(name)) is not None:
+                self.check(replica)
+            self.unchecked.discard(name)
 
     def check(self, replica: Replica) -> None:
         """Check the index of a replica by a sample of its rows; what is wrong is in `replica.index_fault` after.

@@ -1,7 +1,6 @@
 """A mapped segment: the rows of a segment in a memory-mapped file on local disk."""
 
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -9,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from services.query.replica.entry_columns import EntryColumns
 from shared.storage import segments
 from shared.storage.segments import Entry
 
-_COLUMNS = ("id", "digest", "name", "label", "size", "media_type", "width", "height", "added")
 _BLOCK = 2**21  # numbers converted to float64 at a time: 16 MB
 _KEPT_FROM = 4096  # rows from which the lengths are kept in a file: reading them beats reading all embeddings
 
@@ -43,7 +42,7 @@ class MappedSegment:
         labels = self.rows.column("label").fill_null("").dictionary_encode()
         self.labels: list[str] = labels.dictionary.to_pylist()
         self.label_codes: npt.NDArray[np.int32] = labels.indices.to_numpy(zero_copy_only=False)
-        self._columns = [self.rows.column(name) for name in _COLUMNS]
+        self.columns = EntryColumns(self.rows)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -79,11 +78,24 @@ class MappedSegment:
 
     def entry(self, row: int) -> Entry:
         """Return a row without its embedding."""
-        image_id, digest, name, label, *rest = (column[row].as_py() for column in self._columns)
-        (flags,) = segments.flags_of(self.rows.slice(row, 1))
-        entry = Entry(image_id, digest.hex(), name, label, *rest)
-        (document,) = segments.documents_of(self.rows.slice(row, 1))
-        return replace(entry, flags=flags, document=document) if flags or document else entry
+        columns = self.columns
+        return Entry(
+            id=columns.ids.item(row),
+            digest=columns.digest(row),
+            name=columns.names[row],
+            label=self.label(row),
+            size=columns.sizes.item(row),
+            media_type=columns.media_types[row],
+            width=columns.widths.item(row),
+            height=columns.heights.item(row),
+            added=columns.added.item(row),
+            flags=columns.flags(row),
+            document=columns.document(row),
+        )
+
+    def label(self, row: int) -> str | None:
+        """Return the label of a row, None if it has none."""
+        return self.labels[self.label_codes.item(row)] or None
 
     @property
     def _lengths_path(self) -> Path:

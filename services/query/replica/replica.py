@@ -9,7 +9,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 
-from services.query.replica.mapped_segment import MappedSegment, remove_files
+import numpy as np
+
+from services.query.replica.mapped_segment import MappedSegment, Vectors, remove_files
 from services.query.replica.row_table import RowTable
 from services.query.replica.view import View
 from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
@@ -69,6 +71,23 @@ class Replica:
         if row is None:
             raise NotFound(f"the collection {self.embedding_set.collection!r} has no image {image_id}")
         return view.place(row)
+
+    def embeddings(self, image_ids: Sequence[int]) -> Vectors:
+        """Return the embeddings of images, float32 [n, dim].
+
+        Raises:
+            NotFound: The collection lacks one of the images.
+        """
+        view = self.view
+        rows = view.find(np.array(image_ids, dtype=np.int64))
+        if len(rows) and rows.min() < 0:
+            missing = image_ids[int(rows.argmin())]
+            raise NotFound(f"the collection {self.embedding_set.collection!r} has no image {missing}")
+        vectors = np.empty((len(rows), self.embedding_set.dim), dtype=np.float32)
+        order = np.argsort(rows)
+        for segment, part, segment_rows in view.parts(rows[order]):
+            vectors[order[part]] = segment.vectors[segment_rows]
+        return vectors
 
     @property
     def damaged(self) -> list[str]:

@@ -3,10 +3,12 @@
 import logging
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-from services.query.replica.index_watch import CHECKING, IndexWatch
+from services.query.replica.change_queue import ChangeQueue
+from services.query.replica.index_watch import IndexWatch
 from services.query.replica.replica import Replica, replica_folder
 from services.query.replica.replica_files import COPIES, clear_away, link_files
 from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
@@ -26,9 +28,9 @@ _RELIST_S = 60.0  # lists the store anew, should an announcement ever be lost
 class ReplicaSync:
     """Owns the replicas, which a background thread and every request bring up to date.
 
-    So an answer is never older than what was announced before its request came. A request reads the stream, which is
-    one round trip, and waits for what was announced of its own collection, but not for merged segments: they hold what
-    their inputs held, so the background thread fetches them.
+    So an answer is never older than what was announced before its request came. A request asks where the stream ends,
+    reads it if that is elsewhere than the thread has come to, and waits for what was announced of its own collection,
+    but not for merged segments: they hold what their inputs held, so the background thread fetches them.
 
     A collection that changes to another model has a replica of each of its embedding sets. One of them is in use: all
     of a request is answered from it.
@@ -39,16 +41,12 @@ class ReplicaSync:
         self._replicas: dict[str, Replica] = {}  # by embedding set; never changed, only replaced
         self._in_use: dict[str, Replica] = {}  # by collection; never changed, only replaced
         self._faults: dict[str, str] = {}  # collection to why it cannot be followed
-        self._activated: dict[str, str] = {}  # collection to the embedding set that was announced as activated
-        self._position: str | None = None  # None: the store must be listed
-        self._pending: defaultdict[str, deque[Change]] = defaultdict(deque)  # read from the stream, not applied yet
-        self._merged: defaultdict[str, deque[str]] = defaultdict(deque)  # merged segments to fetch, by embedding set
+        self._queue = ChangeQueue(state.changes)
         self._turns: defaultdict[str, threading.RLock] = defaultdict(
             threading.RLock
         )  # held by the thread that applies what is pending
-        self._lock = threading.RLock()  # held for a round trip, never while something is fetched
+        self._lock = threading.RLock()  # held while the two maps of replicas are replaced
         self._index_watch = IndexWatch(catalog, state)
-        self._unchecked: set[str] = set()  # collections whose index is to be checked
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replica-sync", daemon=True)
         self._listed_at = 0.0
@@ -67,8 +65,37 @@ class ReplicaSync:
         """Why collections cannot be followed, by their names."""
         return {name: fault for name, fault in self._faults.items() if not layout.is_regions(name)}
 
-    def replica(self, collection: str) -> Replica:
-        """Return the replica of a collection that is in use, in step.
+    @property
+    def stream(self) -> str:
+        """The key of the stream."""
+        return self._state.changes.key
+
+    def ends_of(self, streams: Sequence[str]) -> tuple[str, ...] | None:
+        """Return the ids of the last entries of streams, by one round trip; None: Redis does not answer."""
+        if not self.connected:
+            return None
+        try:
+            return self._state.buckets.fetch([], streams=streams).ends
+        except Unavailable as error:
+            self._wait_log.waits(error)
+            self.connected = False
+        return None
+
+    def read_to(self, end: str) -> None:
+        """Read the stream if it ends elsewhere than where it was read to."""
+        if self.connected and end != self._queue.position:
+            try:
+                self._read()
+            except Unavailable as error:
+                self._wait_log.waits(error)
+                self.connected = False
+
+    def epoch(self, set_name: str) -> tuple[int, int]:
+        """Return what is different as soon as anything was announced that may be of the buckets of an embedding set."""
+        return self._queue.listings, self._queue.epochs[set_name]
+
+    def replica(self, collection: str, *, read: bool = True) -> Replica:
+        """Return the replica of a collection that is in use, in step with the stream; `read` reads that first.
 
         Raises:
             NotFound: There is no such collection.
@@ -76,13 +103,17 @@ class ReplicaSync:
         """
         if layout.is_regions(collection):  # what is known of windows is told of their images alone
             raise NotFound(f"there is no collection {collection!r}")
-        self.catch_up(collection)
+        self.catch_up(collection, read=read)
         try:
             return self._in_use[collection]
         except KeyError:
             if collection in self._faults:
                 raise Unavailable(f"the collection {collection!r}: {self._faults[collection]}") from None
             raise self._missing(collection) from None
+
+    def in_use(self, collection: str) -> Replica | None:
+        """Return the replica of a collection that is in use, as it is known; None if none is."""
+        return None if layout.is_regions(collection) else self._in_use.get(collection)
 
     def has_regions(self, collection: str) -> bool:
         """Return whether the windows of all images of a collection are indexed, or are about to be."""
@@ -95,7 +126,7 @@ class ReplicaSync:
         It has what was read from the stream for the images: a search reads it once.
         """
         name, images = layout.regions_of(replica.embedding_set.collection), replica.embedding_set
-        if name not in self._in_use and name not in map(layout.collection_of, list(self._pending)):
+        if name not in self._in_use and name not in map(layout.collection_of, list(self._queue.pending)):
             return None
         self.catch_up(name, read=False)
         windows = self._in_use.get(name)
@@ -137,14 +168,14 @@ class ReplicaSync:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                if self._position is None or time.monotonic() - self._listed_at > _RELIST_S:
+                if self._queue.position is None or time.monotonic() - self._listed_at > _RELIST_S:
                     self._list_all()
-                self._state.changes.since(self._position or "0-0", block_ms=_BLOCK_MS)
+                self._state.changes.since(self._queue.position or "0-0", block_ms=_BLOCK_MS)
                 if not self.connected:
                     self._distrust_indexes()  # Redis may have lost a part of what it held
                 self.connected = True
                 self.catch_up()
-                self._check_indexes()
+                self._index_watch.check_due(self._in_use, self._stop)
                 self._fetch_merged()
                 for replica in self._replicas.values():
                     replica.verify_some()
@@ -157,7 +188,7 @@ class ReplicaSync:
                 self._stop.wait(_PAUSE_S)
             except Exception as error:  # the store is listed anew
                 self._wait_log.waits(error, trace=True)
-                self._position = None
+                self._queue.position = None
                 self._stop.wait(_PAUSE_S)
 
     def catch_up(self, collection: str | None = None, *, read: bool = True) -> None:
@@ -171,45 +202,21 @@ class ReplicaSync:
         try:
             if read:
                 self._read()
-            for set_name in list(self._pending) if collection is None else self._awaited(collection):
+            queue = self._queue
+            awaited = queue.awaited(collection, self._in_use.get(collection)) if collection else list(queue.pending)
+            for set_name in awaited:
                 self._apply_pending(set_name)
         except Unavailable as error:
             self._wait_log.waits(error)
             self.connected = False
 
-    def _awaited(self, collection: str) -> list[str]:
-        """Return the embedding sets whose changes a request waits for; a set that is being filled is not among them."""
-        replica, activated = self._in_use.get(collection), self._activated.get(collection)
-        embedding_sets = [set_name for set_name in list(self._pending) if layout.collection_of(set_name) == collection]
-        return (
-            embedding_sets
-            if replica is None
-            else [set_name for set_name in embedding_sets if set_name in {replica.embedding_set.name, activated}]
-        )
-
     def _read(self) -> None:
         """Read the new changes from the stream."""
-        with self._lock:
-            while self._position is not None:
-                since = self._state.changes.since(self._position)
-                if since is None:
-                    self._position = None
-                    self._distrust_indexes()
-                    return
-                position, changes = since
-                if position == self._position:
-                    return
-                for change in dict.fromkeys(changes):
-                    if change.kind == "activated":
-                        self._activated[layout.collection_of(change.set_name)] = change.set_name
-                    if change.kind == "merged" and change.set_name in self._replicas:
-                        self._merged[change.set_name].append(change.value)
-                    else:
-                        self._pending[change.set_name].append(change)
-                self._position = position
+        if not self._queue.read(self._replicas):
+            self._distrust_indexes()
 
     def _apply_pending(self, set_name: str) -> None:
-        pending = self._pending.get(set_name)
+        pending = self._queue.pending.get(set_name)
         if not pending:
             return
         with self._turns[set_name]:
@@ -225,20 +232,20 @@ class ReplicaSync:
             self._activate(set_name)
         elif replica is None or change.kind in {"collection", "rebuilt"}:
             self._synchronise(set_name)
-            self._unchecked.add(layout.collection_of(set_name))
+            self._index_watch.unchecked.add(layout.collection_of(set_name))
         elif change.kind in {"segment", "merged"}:
             replica.add_segment(change.value)
         elif change.kind == "deleted":
             segment, image_ids = change.deleted_rows
             replica.add_tombstones(segment, *image_ids)
-            if segment in self._merged[set_name]:
+            if segment in self._queue.merged[set_name]:
                 replica.add_segment(segment)  # until it is here, its inputs show the image
         elif change.kind == "index":
             replica.load_generation()
 
     def _fetch_merged(self) -> None:
         """Fetch the merged segments that were announced, in place of their inputs."""
-        for set_name, waiting in list(self._merged.items()):
+        for set_name, waiting in list(self._queue.merged.items()):
             while waiting and not self._stop.is_set():
                 if (replica := self._replicas.get(set_name)) is not None:
                     replica.add_segment(waiting[0])
@@ -246,18 +253,8 @@ class ReplicaSync:
 
     def _distrust_indexes(self) -> None:
         """Have no index asked before it is checked."""
-        for name, replica in self._in_use.items():
-            replica.index_fault = replica.index_fault or CHECKING
-            self._unchecked.add(name)
-
-    def _check_indexes(self) -> None:
-        """Check the indexes that are due."""
-        for name in list(self._unchecked):
-            if self._stop.is_set():
-                return
-            if (replica := self._in_use.get(name)) is not None:
-                self._index_watch.check(replica)
-            self._unchecked.discard(name)
+        self._queue.listings += 1
+        self._index_watch.distrust(self._in_use)
 
     def _list_without_index(self) -> None:
         """List the store once though the index is away, so that exact search answers."""
@@ -269,16 +266,14 @@ class ReplicaSync:
                 self._listing_wait_log.waits(error)
 
     def _list_all(self) -> None:
-        if self._position is not None:  # a regular listing: what is announced meanwhile is applied too
+        if self._queue.position is not None:  # a regular listing: what is announced meanwhile is applied too
             self._list_store()
             return
         # The position is taken before the listing: later changes are applied again, which does no harm.
         position = self._state.changes.position()
-        with self._lock:
-            self._pending.clear()
-            self._merged.clear()
+        self._queue.clear()
         self._list_store()
-        self._position = position
+        self._queue.position = position
 
     def _list_store(self) -> None:
         if not self.listed.is_set() and not any(self._folder.glob(COPIES)):
@@ -301,7 +296,8 @@ class ReplicaSync:
         if not self.listed.is_set():
             clear_away(self._folder, {replica.folder for replica in self._replicas.values()})
             self._distrust_indexes()  # before the first request: nobody knows what happened to Redis until now
-        self._unchecked.update(names)
+        self._index_watch.unchecked.update(names)
+        self._queue.listings += 1
         self._listed_at = time.monotonic()
         self.listed.set()
 
@@ -383,9 +379,7 @@ class ReplicaSync:
             self._synchronise(used.name)
         else:
             self._use(used)  # it has every change that was announced before
-        with self._lock:
-            if self._activated.get(name) == set_name:
-                del self._activated[name]
+        self._queue.forget_activation(name, set_name)
 
     def _use(self, embedding_set: EmbeddingSet) -> None:
         with self._lock:
@@ -398,6 +392,6 @@ class ReplicaSync:
             replica = self._replicas.get(set_name)
             self._in_use = {name: kept for name, kept in self._in_use.items() if kept is not replica}
             self._replicas = {name: kept for name, kept in self._replicas.items() if name != set_name}
-            self._merged.pop(set_name, None)
+        self._queue.merged.pop(set_name, None)
         if replica is not None:
             replica.remove()

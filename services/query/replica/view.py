@@ -75,7 +75,7 @@ class View:
 
     def row(self, image_id: int) -> int | None:
         """Return the row of an image, None if there is no such image."""
-        row = int(self.find(np.array([image_id], dtype=np.int64))[0])
+        row = self.id_index.find_one(image_id, self.ids, self.live)
         return None if row < 0 else row
 
     def place(self, row: int) -> tuple[MappedSegment, int]:
@@ -85,6 +85,9 @@ class View:
 
     def parts(self, rows: Rows) -> Iterator[tuple[MappedSegment, slice, Rows]]:
         """Split ascending rows by segments: yields a segment, the part of `rows` in it, and their places in it."""
+        if len(self.starts) == 1 and len(rows):
+            yield self.mapped_segments[0], slice(0, len(rows)), rows - self.starts[0]
+            return
         cuts = np.append(np.searchsorted(rows, self.starts), len(rows))
         for at in np.flatnonzero(np.diff(cuts)).tolist():
             part = slice(int(cuts[at]), int(cuts[at + 1]))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from services.query.announced import Announced
 from services.query.replica.mapped_segment import MappedSegment
 from services.query.replica.replica import Replica
 from services.query.replica.replica_sync import ReplicaSync
@@ -78,6 +79,7 @@ class AcrossSearcher:
         collections: Sequence[str],
         query_of: Callable[[str], SearchQuery],
         *,
+        announced: Announced | None = None,
         time_left_s: float | None = None,
     ) -> AcrossResult:
         """Return the images of the collections most similar to a query, which `query_of` returns for each of them.
@@ -94,7 +96,9 @@ class AcrossSearcher:
         if not 1 <= len(collections) <= MAX_COLLECTIONS:
             raise Invalid(f"number of collections is {len(collections)}, expected 1 to {MAX_COLLECTIONS}")
         timer, skipped = StageTimer(), list[SkippedCollection]()
+        announced = announced or Announced(self._replica_sync)
         with timer.stage("total"):
+            announced.read()
             replicas, queries = self._prepared(collections, query_of, skipped)
             if not replicas:
                 raise _none_left(skipped)
@@ -107,7 +111,7 @@ class AcrossSearcher:
                     skipped.append(_of_other_model(replica, together.embedding_set))
                     continue
                 try:
-                    result = self._searcher.search_by_vector(vector, queries[name], replica, timer)
+                    result = self._searcher.search_by_vector(vector, queries[name], replica, announced, timer)
                 except (ReplicaSuperseded, NotFound):
                     skipped.append(_failed(name, "it has just changed to another model, or was renamed: search again"))
                 except Unavailable as error:
@@ -129,7 +133,7 @@ class AcrossSearcher:
         replicas, queries = {}, {}
         for name in dict.fromkeys(collections):
             try:
-                replica, query = self._replica_sync.replica(name), query_of(name)
+                replica, query = self._replica_sync.replica(name, read=False), query_of(name)
             except NotFound as error:
                 skipped.append(SkippedCollection(collection=name, reason=SkippedCollection.UNKNOWN, detail=str(error)))
             except Unavailable as error:

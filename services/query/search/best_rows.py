@@ -24,12 +24,16 @@ class BestRows:
         possible = np.flatnonzero(~(closeness + error < self._least))
         if not len(possible):
             return
-        self.rows = np.concatenate([self.rows, rows[possible]])
-        self._closeness = np.concatenate([self._closeness, closeness[possible]])
-        self._error = np.concatenate([self._error, error[possible]])
-        if images is not None:
-            before = images[:0] if self.images is None else self.images
-            self.images = np.concatenate([before, images[possible]])
+        if not len(self.rows):
+            self.rows, self._closeness, self._error = rows[possible], closeness[possible], error[possible]
+            self.images = None if images is None else images[possible]
+        else:
+            self.rows = np.concatenate([self.rows, rows[possible]])
+            self._closeness = np.concatenate([self._closeness, closeness[possible]])
+            self._error = np.concatenate([self._error, error[possible]])
+            if images is not None:
+                before = images[:0] if self.images is None else self.images
+                self.images = np.concatenate([before, images[possible]])
         if len(self.rows) > self._k:
             self._reduce()
 

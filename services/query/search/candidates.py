@@ -1,17 +1,20 @@
-"""Candidates: the ids that the probed buckets hold, fetched from Redis by one pipeline."""
+"""Candidates: the ids that the probed buckets hold, by one round trip to Redis."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from services.query.replica.mapped_segment import Vectors
+from services.query.announced import Announced
+from services.query.replica.mapped_segment import Ids, Vectors
 from services.query.replica.replica import Replica
 from services.query.replica.replica_sync import ReplicaSync
+from services.query.search.bucket_reader import BucketReader
 from services.query.search.probe import probe
 from services.query.search.search_query import SearchQuery
 from services.query.search.stage_timer import StageTimer
 from shared.errors import Unavailable
 from shared.index.generations import Generation
-from shared.state import BucketStore, Candidates
+from shared.state import Candidates
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,14 @@ class FetchedCandidates:
 
     Attributes:
         generation: The number of the index generation that was asked.
+        held: The ids in all of the buckets, int64.
         candidates: The candidates of each query.
         probed_buckets: How many buckets were probed for each query.
         budget: How many candidates of a query are ranked at most; None: all.
     """
 
     generation: int
+    held: Ids
     candidates: Sequence[Candidates]
     probed_buckets: Sequence[int]
     budget: int | None
@@ -38,12 +43,12 @@ class ReplicaSuperseded(Exception):
 class CandidateFetcher:
     """Probes the index generation of a replica and fetches the candidates."""
 
-    def __init__(self, buckets: BucketStore, replica_sync: ReplicaSync) -> None:
-        self._buckets = buckets
+    def __init__(self, buckets: BucketReader, replica_sync: ReplicaSync) -> None:
+        self._reader = buckets
         self._replica_sync = replica_sync
 
     def fetch(
-        self, queries: Vectors, search_query: SearchQuery, replica: Replica, timer: StageTimer
+        self, queries: Vectors, search_query: SearchQuery, replica: Replica, announced: Announced, timer: StageTimer
     ) -> FetchedCandidates | None:
         """Return the candidates of the first of these queries, of as many as fit into memory; None without an index.
 
@@ -51,21 +56,34 @@ class CandidateFetcher:
             ReplicaSuperseded: The replica is not in use any more.
             Unavailable: For `mode=lsh`, the index does not answer.
         """
+        set_name = replica.embedding_set.name
         try:
-            while (generation := replica.generation) is not None:
+            while (generation := replica.generation) is not None and replica.index_fault is None:
+                epoch = self._replica_sync.epoch(set_name)
                 with timer.stage("probe"):
-                    buckets = probe(generation, queries, search_query.probes)
+                    probed = probe(generation, queries, search_query.probes)
                 with timer.stage("fetch"):
-                    candidates = self._buckets.candidates_of(buckets)
-                    # The generation may have been replaced, and its buckets dropped, while they were read.
-                    self._replica_sync.catch_up(replica.embedding_set.collection)
+                    places = {name: place for place, name in enumerate(dict.fromkeys(chain.from_iterable(probed)))}
+                    found = self._reader.read(list(places), set_name, epoch, announced.streams)
+                    # The generation may have been replaced, and its buckets dropped, while they were read: that was
+                    # announced before the ends of the streams were read.
+                    announced.note(found.fetched.ends)
+                    self._replica_sync.catch_up(replica.embedding_set.collection, read=False)
+                    is_same_epoch = self._replica_sync.epoch(set_name) == epoch
+                    if is_same_epoch:
+                        self._reader.keep(found)
                 if not self._replica_sync.is_in_use(replica):
                     raise ReplicaSuperseded
-                if replica.generation is not None and replica.generation.number == generation.number:
+                is_current = is_same_epoch or not found.from_memory
+                if is_current and replica.generation is not None and replica.generation.number == generation.number:
+                    with timer.stage("fetch"):
+                        buckets = found.joined()
+                        candidates = buckets.candidates_of([[places[name] for name in names] for names in probed])
                     return FetchedCandidates(
                         generation.number,
+                        buckets.ids,
                         candidates,
-                        [len(names) for names in buckets],
+                        [len(names) for names in probed],
                         _budget(search_query, generation, replica),
                     )
         except Unavailable:

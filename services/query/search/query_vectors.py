@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.query.replica.mapped_segment import MappedSegment, Vectors
+from services.query.replica.replica import Replica
 from services.query.search.relevance_feedback import moved
 from services.query.search.search_query import SearchQuery
 from services.query.search.stage_timer import StageTimer
@@ -61,22 +62,24 @@ class QueryVectors:
             raise Invalid("nothing to search for: give an image, an id, a vector or examples")
         return moved(query, like, unlike)
 
-    def of_batch(self, options: SearchQuery, queries: Sequence[int | Vectors], replica: Searched) -> Vectors:
+    def of_batch(self, options: SearchQuery, queries: Sequence[int | Vectors], replica: Replica) -> Vectors:
         """Return the vectors of image ids and vectors, moved by the examples of `options`: float32 [q, dim].
 
         Raises:
             NotFound: The collection has no such image.
             Invalid: A vector does not fit.
         """
-        like, unlike = stored_vectors(replica, options.like), stored_vectors(replica, options.unlike)
-        vectors = []
+        like, unlike = replica.embeddings(options.like), replica.embeddings(options.unlike)
+        dim = replica.embedding_set.dim
+        vectors = np.empty((len(queries), dim), dtype=np.float32)
+        stored = [place for place, query in enumerate(queries) if isinstance(query, int)]
+        vectors[stored] = replica.embeddings([query for query in queries if isinstance(query, int)])
         for place, query in enumerate(queries):
-            if isinstance(query, int):
-                (vector,) = stored_vectors(replica, [query])
-            else:
-                vector = _checked(query, replica.embedding_set.dim, f"the vector of query {place}")
-            vectors.append(moved(vector, like, unlike))
-        return np.stack(vectors)
+            if not isinstance(query, int):
+                vectors[place] = _checked(query, dim, f"the vector of query {place}")
+            if len(like) or len(unlike):
+                vectors[place] = moved(vectors[place], like, unlike)
+        return vectors
 
     def _query(
         self, search_query: SearchQuery, replica: Searched, timer: StageTimer, time_left_s: float | None

@@ -1,11 +1,12 @@
 """Ranking: rows of a view by their similarity to queries, exactly."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from services.query.replica.mapped_segment import Ids, MappedSegment, Rows, StoredVectors, Vectors
 from services.query.replica.view import View
@@ -75,10 +76,43 @@ def rank(
         )
         for best_rows, query_closeness, query_error in zip(best, closeness, error, strict=True):
             best_rows.add(block, query_closeness, query_error, images_of_block)
-    return [
-        _rank_in_double_precision(view, query, best_rows, k, metric, own_row)
-        for query, best_rows, own_row in zip(queries, best, own_rows or [None] * len(queries), strict=True)
-    ]
+    return _rank_in_double_precision(view, queries, best, k, metric, own_rows or [None] * len(queries))
+
+
+def rank_each(
+    view: View,
+    queries: Vectors,
+    rows: Sequence[Rows],
+    *,
+    k: int,
+    metric: Metric,
+    own_rows: Sequence[int | None],
+    images: Sequence[Ids | None],
+) -> list[list[Hit]]:
+    """Return for each query, float32 [q, dim], the `k` of its own rows most similar to it, as `rank` does.
+
+    Rows, own rows and images are those of `rank`, for each query.
+    """
+    ranked: list[list[Hit]] = []
+    while len(ranked) < len(queries):
+        start = stop = len(ranked)
+        numbers = 0
+        while stop < len(queries) and (stop == start or numbers + len(rows[stop]) <= _PRODUCTS):
+            numbers += len(rows[stop])
+            stop += 1
+        lengths = np.linalg.norm(queries[start:stop], axis=1).astype(np.float32)
+        products = _products_of_each(view, queries[start:stop], rows[start:stop])
+        bests: list[BestRows] = []
+        for place, query_products, length in zip(range(start, stop), products, lengths, strict=True):
+            query_rows, query_images = rows[place], images[place]
+            best = BestRows(k) if query_images is None else BestImages(k)
+            closeness, error = _closeness(
+                query_products, view.norms[query_rows], view.squares[query_rows], length, metric
+            )
+            best.add(query_rows, closeness, error, query_images)
+            bests.append(best)
+        ranked += _rank_in_double_precision(view, queries[start:stop], bests, k, metric, own_rows[start:stop])
+    return ranked
 
 
 def with_score(hits: list[Hit], min_score: float | None) -> list[Hit]:
@@ -101,18 +135,46 @@ def best_of_images(hits: Iterable[Hit], own_id: int | None = None) -> list[Hit]:
 def _products(view: View, queries: Vectors, rows: Rows) -> Vectors:
     """Return the inner products of queries and ascending rows, float32 [q, n]."""
     products = np.empty((len(queries), len(rows)), dtype=np.float32)
-    threads = max(1, min(THREADS, rows.size * queries.shape[1] // _SHARED))
-    cuts = [len(rows) * part // threads for part in range(threads + 1)]
-    run_in_parallel(
-        [partial(_multiply, view, queries, rows[start:stop], products[:, start:stop]) for start, stop in pairwise(cuts)]
-    )
+
+    def multiply(start: int, stop: int) -> None:
+        _multiply(view, queries, rows[start:stop], products[:, start:stop], _buffer(queries.shape[1]))
+
+    _in_parts(multiply, len(rows), queries.shape[1])
     return products
 
 
-def _multiply(view: View, queries: Vectors, rows: Rows, products: Vectors) -> None:
+def _products_of_each(view: View, queries: Vectors, rows: Sequence[Rows]) -> list[Vectors]:
+    """Return the inner products of each query with its own ascending rows, float32 [n] for each."""
+    cuts = [0, *accumulate(len(query_rows) for query_rows in rows)]
+    products = np.empty(cuts[-1], dtype=np.float32)
+
+    def multiply(start: int, stop: int) -> None:
+        buffer = _buffer(queries.shape[1])
+        for query, query_rows, (first, last) in zip(queries, rows, pairwise(cuts), strict=True):
+            low, high = max(start, first), min(stop, last)
+            if low < high:
+                out = products[np.newaxis, low:high]
+                _multiply(view, query[np.newaxis], query_rows[low - first : high - first], out, buffer)
+
+    _in_parts(multiply, len(products), queries.shape[1])
+    return [products[first:last] for first, last in pairwise(cuts)]
+
+
+def _in_parts(multiply: Callable[[int, int], None], rows: int, dim: int) -> None:
+    """Multiply all rows, from one to another, on as many threads as they are worth."""
+    threads = max(1, min(THREADS, rows * dim // _SHARED))
+    cuts = [rows * part // threads for part in range(threads + 1)]
+    run_in_parallel([partial(multiply, start, stop) for start, stop in pairwise(cuts)])
+
+
+def _buffer(dim: int) -> Vectors:
+    """Return room for rows that are gathered."""
+    return np.empty((max(1, _GATHERED // dim), dim), dtype=np.float32)
+
+
+def _multiply(view: View, queries: Vectors, rows: Rows, products: Vectors, buffer: Vectors) -> None:
     """Write the inner products of queries and ascending rows, float32 [q, n]."""
     dim = queries.shape[1]
-    buffer = np.empty((max(1, _GATHERED // dim), dim), dtype=np.float32)
     for segment, part, segment_rows in view.parts(rows):
         column = part.start
         for block, dense in _blocks(segment_rows, dim):
@@ -149,11 +211,12 @@ def _gathered(vectors: StoredVectors, rows: Rows, buffer: Vectors) -> Vectors:
 
 
 def _closeness(
-    products: Vectors, norms: Vectors, squares: Vectors, lengths: Vectors, metric: Metric
+    products: Vectors, norms: Vectors, squares: Vectors, lengths: Vectors | np.float32, metric: Metric
 ) -> tuple[Vectors, Vectors]:
     """Return numbers that order rows as the metric does, and their largest rounding error, both float32 [q, n].
 
-    `products` are the inner products with the queries, [q, n]; `lengths` are the norms of the queries, [q, 1].
+    `products` are the inner products with the queries, [q, n]; `lengths` are the norms of the queries, [q, 1]. For one
+    query, both may lack the first dimension.
     """
     if metric == "cosine":
         return products / norms, np.broadcast_to(np.float32(_ROUNDING) * lengths, products.shape)
@@ -161,32 +224,67 @@ def _closeness(
 
 
 def _rank_in_double_precision(
-    view: View, query: Vectors, best: BestRows, k: int, metric: Metric, own_row: int | None
+    view: View, queries: Vectors, bests: Sequence[BestRows], k: int, metric: Metric, own_rows: Sequence[int | None]
+) -> list[list[Hit]]:
+    """Return for each query the `k` best of its ascending rows, in the order of their distances in float64."""
+    counts = [len(best.rows) for best in bests]
+    rows = np.concatenate([best.rows for best in bests])
+    distances, scores = _exact_distances(view, queries, rows, counts, metric)
+    return [
+        _first(view, best, distances[start:stop], scores[start:stop], k, own_row)
+        for best, own_row, (start, stop) in zip(bests, own_rows, pairwise([0, *accumulate(counts)]), strict=True)
+    ]
+
+
+def _exact_distances(
+    view: View, queries: Vectors, rows: Rows, counts: Sequence[int], metric: Metric
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return distances and scores of rows, of which so many are those of each query, ascending: float64 [n]."""
+    distances, scores = np.empty(len(rows)), np.empty(len(rows))
+    order = np.argsort(rows, kind="stable") if len(queries) > 1 else np.arange(len(rows))
+    query_of = np.repeat(np.arange(len(queries)), counts)
+    step = max(1, _EXACT // queries.shape[1])
+    for start in range(0, len(rows), step):
+        block = order[start : start + step]
+        points = np.empty((len(block), queries.shape[1]))
+        for segment, part, segment_rows in view.parts(rows[block]):
+            points[part] = segment.vectors[segment_rows]
+        targets = queries[0] if len(queries) == 1 else queries[query_of[block]]
+        distances[block], scores[block] = distances_and_scores(points, targets, metric)
+    return distances, scores
+
+
+def _first(
+    view: View,
+    best: BestRows,
+    distances: npt.NDArray[np.float64],
+    scores: npt.NDArray[np.float64],
+    k: int,
+    own_row: int | None,
 ) -> list[Hit]:
-    """Return the `k` best of these ascending rows, in the order of their distances in float64, then of their ids.
+    """Return the `k` best rows in the order of their distances, then of their ids.
 
     Of an image, only the best row is returned. The query's own row comes first among rows at the least distance.
     """
     rows = best.rows
-    images = view.ids[rows] if best.images is None else best.images
-    distances, scores = np.empty(len(rows)), np.empty(len(rows))
-    step = max(1, _EXACT // len(query))
-    for start in range(0, len(rows), step):
-        block = rows[start : start + step]
-        points = np.empty((len(block), len(query)))
-        for segment, part, segment_rows in view.parts(block):
-            points[part] = segment.vectors[segment_rows]
-        distances[start : start + step], scores[start : start + step] = distances_and_scores(points, query, metric)
+    ids = view.ids[rows]
+    images = ids if best.images is None else best.images
     is_own = rows == (-1 if own_row is None else own_row)
     if is_own.any() and distances[is_own][0] - distances.min() < _EQUAL:
         distances[is_own] = distances.min()  # copies may seem nearer by a rounding
-    order = np.lexsort((view.ids[rows], images, ~is_own, distances))
-    first = np.unique(images[order], return_index=True)[1]
-    order = order[np.sort(first)[:k]]
-    places = [view.place(row) for row in rows[order].tolist()]
+    order = np.lexsort((ids, images, ~is_own, distances))
+    if best.images is not None:  # otherwise each row is of an image of its own
+        order = order[np.sort(np.unique(images[order], return_index=True)[1])]
+    order = order[:k]
+    segments = np.searchsorted(view.starts, rows[order], side="right") - 1
     return [
-        Hit(segment, row, image_id, score, distance)
-        for (segment, row), image_id, score, distance in zip(
-            places, images[order].tolist(), scores[order].tolist(), distances[order].tolist(), strict=True
+        Hit(view.mapped_segments[segment], row, image_id, score, distance)
+        for segment, row, image_id, score, distance in zip(
+            segments.tolist(),
+            (rows[order] - view.starts[segments]).tolist(),
+            images[order].tolist(),
+            scores[order].tolist(),
+            distances[order].tolist(),
+            strict=True,
         )
     ]

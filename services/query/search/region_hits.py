@@ -43,4 +43,4 @@ def _of_image(hit: Hit, view: View) -> Hit:
     if row is None:
         raise LookupError(f"the image {hit.image_id} of a window that passed the filter is not in the view")
     segment, place = view.place(row)
-    return replace(hit, segment=segment, row=place, region=box_of(hit.segment.entry(hit.row).name))
+    return replace(hit, segment=segment, row=place, region=box_of(hit.segment.columns.names[hit.row]))

@@ -107,11 +107,7 @@ class VoronoiFamily(SpaceFamily):
                 scores = self._scores(points, table)
                 home = self._nearest(points, scores, table)
                 scores[np.arange(len(points)), home] = np.inf  # the first, whatever single precision makes of it
-                thresholds = np.partition(scores, cells - count, axis=1)[:, cells - count]
-                for row, (cell_scores, threshold) in enumerate(zip(scores, thresholds, strict=True), start):
-                    # Of cells with the same score the first ones, so that fewer probes are the first of more.
-                    near = np.flatnonzero(cell_scores >= threshold)
-                    keys[row, table] = near[np.argsort(-cell_scores[near], kind="stable")[:count]]
+                keys[start : start + batch, table] = _highest(scores, count)
         return keys
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -137,6 +133,26 @@ class VoronoiFamily(SpaceFamily):
             exact = self._centroids[table, contenders].astype(np.float64) @ points[row] - self._half[table, contenders]
             nearest[row] = contenders[exact.argmax()]
         return nearest
+
+
+def _highest(scores: FloatArray, count: int) -> npt.NDArray[np.intp]:
+    """Return the places of the highest scores of each row, the highest first: [n, cells] to [n, count].
+
+    Of the same scores the first ones are taken, so that fewer are always the first of more.
+    """
+    cells = scores.shape[1]
+    thresholds = np.partition(scores, cells - count, axis=1)[:, cells - count]
+    near = scores >= thresholds[:, None]
+    flat = np.nonzero(near)[1]
+    if len(flat) != count * len(scores):  # some rows have the threshold more than once
+        highest = np.empty((len(scores), count), dtype=np.intp)
+        for row, (row_scores, is_near) in enumerate(zip(scores, near, strict=True)):
+            row_places = np.flatnonzero(is_near)
+            highest[row] = row_places[np.argsort(-row_scores[row_places], kind="stable")[:count]]
+        return highest
+    places = flat.reshape(-1, count)
+    order = np.argsort(-np.take_along_axis(scores, places, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(places, order, axis=1)
 
 
 REGISTRATION = FamilyRegistration(FAMILY, parameters=("tables", "cells", "probes"), restore=VoronoiFamily.from_parts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.support.servers import Servers
 def make(servers: Servers, tmp_path: Path) -> Iterator[MakeSystem]:
     made: list[System] = []
 
-    def start(kind: str = "normalised", **options: int) -> System:
+    def start(kind: str = "normalised", **options: Any) -> System:
         made.append(System(servers, tmp_path, kind, **options))
         return made[-1]
 

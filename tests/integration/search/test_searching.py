@@ -9,7 +9,7 @@ import pytest
 from services.query.search.search_query import SearchQuery
 from shared.errors import IndexUnavailable, Invalid, NotFound, Unavailable
 from shared.rpc.query import MAX_AMONG, MAX_EXAMPLES, MAX_K, MAX_PROBES, Metric, Mode
-from shared.state import Change
+from shared.state import Change, FetchedBuckets
 from tests.support import rows
 from tests.support.query_system import (
     COUNT,
@@ -153,15 +153,15 @@ def test_a_switch_to_another_generation_is_followed_within_a_search(make: MakeSy
     system = make()
     old = system.fit(1, **EVERY_BUCKET)
     system.search(vector=system.vectors[3], mode="lsh")
-    fetch = system.buckets.candidates_of
+    fetch = system.buckets.fetch
 
-    def switched_meanwhile(queries: Sequence[Sequence[bytes]]) -> object:
-        system.buckets.candidates_of = fetch  # type: ignore[method-assign]
+    def switched_meanwhile(names: Sequence[bytes], *, streams: Sequence[str] = ()) -> FetchedBuckets:
+        system.buckets.fetch = fetch  # type: ignore[method-assign]
         system.fit(2, **EVERY_BUCKET)
         system.buckets.drop(old.prefix)
-        return fetch(queries)
+        return fetch(names, streams=streams)
 
-    system.buckets.candidates_of = switched_meanwhile  # type: ignore[assignment, method-assign]
+    system.buckets.fetch = switched_meanwhile  # type: ignore[method-assign]
     found = system.search(vector=system.vectors[3], mode="lsh")
     assert (found.generation, found.candidates) == (2, COUNT)
 

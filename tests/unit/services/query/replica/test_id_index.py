@@ -31,6 +31,7 @@ def test_look_ups_are_those_of_a_plain_dictionary(held: list[int], data: st.Data
         expected = {held[row]: row for row in range(count) if live[row]}
         found = directory.find(asked, column[:count], live)
         assert found.tolist() == [expected.get(image, -1) for image in asked.tolist()]
+        assert [directory.find_one(image, column[:count], live) for image in asked.tolist()] == found.tolist()
         wanted = sorted(set(asked.tolist()))
         of = directory.rows_of(np.array(wanted, dtype=np.int64), column[:count])
         assert sorted(of.tolist()) == [row for row in range(count) if row in inserted and held[row] in wanted]

@@ -1,6 +1,7 @@
 """Mapped segments: the rows of a segment on disk, merged or not, of either type, and the lengths of its embeddings."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from services.query.replica.mapped_segment import MappedSegment
 from shared.errors import Invalid
 from shared.storage import segments
 from shared.storage.catalog import EmbeddingSet
+from shared.storage.documents import DocumentPage
 from tests.support import rows
 
 DIM = 8
@@ -40,6 +42,23 @@ def test_a_pack_has_the_rows_of_its_segment(folder: Path) -> None:
     assert [mapped.labels[code] for code in mapped.label_codes] == [
         rows.entry(number).label or "" for number in range(7)
     ]
+
+
+def test_entries_have_what_few_have_and_texts_of_any_length(folder: Path) -> None:
+    page = DocumentPage("d" * 64, 2, 5)
+    entries = [
+        replace(rows.entry(0), name="", label=None),
+        replace(rows.entry(1), name="ü/日本.jpg", flags=("damaged", "truncated")),
+        replace(rows.entry(2), name="x" * 3000, label="a label", document=page),
+        rows.entry(3),
+    ]
+    path = folder / "odd.arrow"
+    path.write_bytes(segments.pack(entries, rows.embeddings(range(4), DIM), collection="art", model="lite", version=3))
+    mapped = MappedSegment(path)
+    assert [mapped.entry(row) for row in range(4)] == entries
+    assert [segments.entry_of(mapped.rows, row) for row in range(4)] == entries
+    path.write_bytes(segments.pack([], np.empty((0, DIM), np.float32), collection="art", model="lite", version=3))
+    assert len(MappedSegment(path)) == 0
 
 
 def test_a_merged_pack_tells_where_its_rows_come_from(folder: Path) -> None:

@@ -160,6 +160,30 @@ def test_a_re_rank_is_the_plain_computation_on_the_candidates(tmp_path: Path, ki
     assert_same(hits, expected(vectors, vectors[60], metric, numbers, 12), metric)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("metric", METRICS)
+def test_queries_with_rows_of_their_own_are_ranked_as_each_alone(tmp_path: Path, kind: str, metric: Metric) -> None:
+    vectors = make_vectors(kind)
+    vectors[120:150] = vectors[60]
+    view = make_view(tmp_path, vectors, half=(1,))
+    rng = np.random.default_rng(9)
+    queries = np.concatenate([vectors[55:65], vectors[118:122], -vectors[:2]])
+    rows_of_each = [np.sort(rng.choice(COUNT, int(size), replace=False)) for size in rng.integers(0, COUNT, 16)]
+    own_rows = [int(row) if place % 3 else None for place, row in enumerate(range(50, 66))]
+    images = np.arange(COUNT) % 30 + 1
+    for images_of_each in ([None] * 16, [images[some] for some in rows_of_each]):
+        together = ranking.rank_each(
+            view, queries, rows_of_each, k=12, metric=metric, own_rows=own_rows, images=images_of_each
+        )
+        for query, some, own_row, of_rows, found in zip(
+            queries, rows_of_each, own_rows, images_of_each, together, strict=True
+        ):
+            (alone,) = ranking.rank(
+                view, query[np.newaxis], some, k=12, metric=metric, own_rows=[own_row], images=of_rows
+            )
+            assert found == alone
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_all_as_candidates_is_the_scan(tmp_path: Path, metric: Metric) -> None:
     vectors = make_vectors("raw")

@@ -179,8 +179,11 @@ def test_probes_come_in_the_order_of_distance_with_home_first(drawn: tuple[Whole
     family = family_of(centroids)
     near = bool((np.abs(centroids) < 100).all())  # where float32 is exact
     cells = centroids.shape[1]
-    for vector, home in zip(vectors, family.keys(vectors), strict=True):
+    together = family.probes_of_each(vectors, probes)
+    for vector, home, of_batch in zip(vectors, family.keys(vectors), together, strict=True):
         looked = family.probes(vector, probes)
+        assert (of_batch[:, 0] == home).all()
+        assert not near or (of_batch == looked).all()
         assert looked.shape == (len(centroids), min(probes, cells))
         assert (looked[:, 0] == home).all()
         for table, row in enumerate(looked.tolist()):
