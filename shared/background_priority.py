@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-NICE: Final = 10
-"""Of ten parts of a processor that is wanted by both, nine go to the others."""
+NICE: Final = 5
+"""Of four parts of a processor that is wanted by both, three go to the others: a machine with much to do must not keep
+it from its work for good."""
 
 _SESSION: Final = Path("/proc/self/autogroup")
 _TRIES, _PAUSE_S = 50, 0.1  # the kernel takes a change of any session from other users than root ten times a second

@@ -3,6 +3,7 @@
 import functools
 import importlib.metadata
 import logging
+import os
 import threading
 
 from celery.signals import worker_process_init, worker_ready
@@ -11,7 +12,6 @@ from services.evaluator.duplicate_pairs import PairComparer
 from services.evaluator.duplicate_search import DuplicateSearch
 from services.evaluator.evaluator import Evaluator, failure
 from services.evaluator.scratch import Scratch
-from shared.background_priority import leave_processors_to_others
 from shared.errors import Unavailable
 from shared.health import heartbeat
 from shared.images.decoder_pool import DecoderPool
@@ -36,6 +36,7 @@ from shared.state import Client, State, connect
 
 _log = logging.getLogger(__name__)
 _settings = load_settings()
+_NICE = 10  # searches and ingestion go first
 _DEADLINE_S = 120.0  # of a batch of queries
 
 app = make_app(_settings, name="evaluator")
@@ -79,7 +80,7 @@ def _duplicate_search() -> DuplicateSearch:
 
 @worker_process_init.connect
 def _start_process(**_: object) -> None:
-    leave_processors_to_others()
+    os.nice(_NICE)
 
 
 @worker_ready.connect
