@@ -69,7 +69,7 @@ def show(system: System, job_id: str, *, as_json: bool) -> None:
 @as_json_option
 @command
 def cancel(system: System, job_id: str, *, as_json: bool) -> None:
-    """Cancel an ingest, an evaluation, a search for duplicates or a change of model.
+    """Cancel an ingest, an evaluation, a search for duplicates, a map or a change of model.
 
     It ends at its next step. Of an ingest, what is added stays, and the rest is not added.
     """

@@ -4,6 +4,7 @@ A single thread computes it, and everything that is drawn by chance goes by a fi
 """
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,7 @@ _PERPLEXITY: Final = 30.0
 _LEAST: Final = 8  # images that t-SNE lays out; fewer lie by their first two components
 _SEED: Final = 0
 _BLOCK: Final = 1024
+_CHECKED_EVERY: Final = 25  # iterations of t-SNE, of 750
 
 
 def fit_projection(embeddings: NDArray[np.float32]) -> Projection:
@@ -32,11 +34,12 @@ def fit_projection(embeddings: NDArray[np.float32]) -> Projection:
     return Projection(mean.astype(np.float32), (components * np.sign(largest)).astype(np.float32))
 
 
-def lay_out(points: NDArray[np.float32]) -> NDArray[np.float32]:
+def lay_out(points: NDArray[np.float32], check: Callable[[], None] = lambda: None) -> NDArray[np.float32]:
     """Return where images lie on a map.
 
     Args:
         points: float32 [n, c], the images in the projection of the map.
+        check: Is called every few seconds; what it raises ends the work.
 
     Returns:
         float32 [n, 2] from -1 to 1.
@@ -44,13 +47,15 @@ def lay_out(points: NDArray[np.float32]) -> NDArray[np.float32]:
     plane = np.zeros((len(points), 2))
     plane[:, : points.shape[1]] = points[:, :2]
     if len(points) >= _LEAST:
-        plane = _by_t_sne(points, plane)
+        plane = _by_t_sne(points, plane, check)
     plane -= (plane.max(axis=0) + plane.min(axis=0)) / 2
     places: NDArray[np.float32] = (plane / max(np.abs(plane).max(), np.finfo(np.float32).tiny)).astype(np.float32)
     return places
 
 
-def _by_t_sne(points: NDArray[np.float32], plane: NDArray[np.float64]) -> NDArray[np.float64]:
+def _by_t_sne(
+    points: NDArray[np.float32], plane: NDArray[np.float64], check: Callable[[], None]
+) -> NDArray[np.float64]:
     # It takes seconds to import, which the other tasks of the worker need not wait for.
     from openTSNE import TSNE  # noqa: PLC0415
     from openTSNE.affinity import PerplexityBasedNN  # noqa: PLC0415
@@ -59,21 +64,30 @@ def _by_t_sne(points: NDArray[np.float32], plane: NDArray[np.float64]) -> NDArra
 
     logging.getLogger("openTSNE").setLevel(logging.WARNING)  # it tells that it does as it is told
     perplexity = min(_PERPLEXITY, (len(points) - 1) / 3)
-    near, distances = _neighbours(points, int(3 * perplexity))
+    near, distances = _neighbours(points, int(3 * perplexity), check)
     affinities = PerplexityBasedNN(
         knn_index=PrecomputedNeighbors(near, distances), perplexity=perplexity, n_jobs=1, random_state=_SEED
     )
     start = rescale(plane) if plane.std() > 0 else plane
-    found = TSNE(n_jobs=1, random_state=_SEED).fit(affinities=affinities, initialization=start)
+
+    def go_on(*_: object) -> bool:
+        check()
+        return False  # whether to stop, with what there is
+
+    t_sne = TSNE(n_jobs=1, random_state=_SEED, callbacks=go_on, callbacks_every_iters=_CHECKED_EVERY)
+    found = t_sne.fit(affinities=affinities, initialization=start)
     return np.asarray(found, np.float64)
 
 
-def _neighbours(points: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _neighbours(
+    points: NDArray[np.float32], count: int, check: Callable[[], None]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the nearest images of each but itself, int64 [n, count], nearest first, and their distances."""
     near = np.empty((len(points), count), np.int64)
     far = np.empty((len(points), count))
     lengths = (points**2).sum(axis=1)
     for start in range(0, len(points), _BLOCK):
+        check()
         block = slice(start, min(start + _BLOCK, len(points)))
         squares = lengths[block, None] + lengths - 2 * points[block] @ points.T
         squares[np.arange(squares.shape[0]), np.arange(block.start, block.stop)] = np.inf

@@ -22,7 +22,7 @@ from shared.maps.placing import place
 from shared.messaging.job_submission import submit
 from shared.messaging.worker import WorkerClients
 from shared.state.locks import segments_lock
-from shared.state.outcomes import Outcome
+from shared.state.outcomes import CANCELLED, Outcome, Rejection
 from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
 
@@ -30,6 +30,10 @@ MOST_FITTED: Final = 20_000
 """Images that a map is fitted on: t-SNE takes about a minute for them."""
 
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)  # ids are uniform; a fixed mix of them draws a sample
+
+
+class _Cancelled(Exception):
+    """Somebody asked the job to end."""
 
 
 class Mapper:
@@ -43,6 +47,8 @@ class Mapper:
     def map(self, *, collection: str, job: str, anew: bool = False) -> None:
         """Make the map of a collection, or bring it up to its images; with `anew`, fit it again.
 
+        One that is cancelled leaves the map as it was.
+
         Raises:
             NotFound: There is no such collection.
             Invalid: It has no image.
@@ -50,17 +56,33 @@ class Mapper:
         """
         if self._state.jobs.reported(job, 0):
             return
+        try:
+            made = self._made(collection, job, anew=anew)
+        except _Cancelled:
+            refused = Rejection(collection, CANCELLED, "it was cancelled; the map is as it was")
+            self._state.jobs.report(job, 0, Outcome(rejected=(refused,)))
+        else:
+            self._state.jobs.report(job, 0, Outcome(affected=len(made.ids)))
+
+    def _made(self, collection: str, job: str, *, anew: bool) -> ImageMap:
+        """Make and store a map; raises `_Cancelled` if somebody asked the job to end."""
+        self._check(job)
         active = self._catalog.get(collection)
         known = None if anew else self._known(active)
         if known is None or not known.fitted.any():
-            known = self._fitted(active)
+            known = self._fitted(active, job)
         with self._access.hold(active):
             made = self._with_all(active, known)
+            self._check(job)
             if self._catalog.get(collection).name != active.name:
                 raise Unavailable(f"the collection {collection!r} got another model meanwhile")
             self._state.locks.check(segments_lock(active.collection))
             self._maps.put(active.name, made)
-        self._state.jobs.report(job, 0, Outcome(affected=len(made.ids)))
+        return made
+
+    def _check(self, job: str) -> None:
+        if self._state.jobs.cancelled(job):
+            raise _Cancelled
 
     def _known(self, active: EmbeddingSet) -> ImageMap | None:
         try:
@@ -70,7 +92,7 @@ class Mapper:
         except (NotFound, Invalid):  # a damaged one is made anew
             return None
 
-    def _fitted(self, active: EmbeddingSet) -> ImageMap:
+    def _fitted(self, active: EmbeddingSet, job: str) -> ImageMap:
         """Return a map of a sample of the images: always the same as long as the images are."""
         with self._access.hold(active):
             ids, embeddings = self._sample(active)
@@ -82,7 +104,7 @@ class Mapper:
             version=active.version,
             created=time.time(),
             ids=ids,
-            positions=lay_out(projection.apply(embeddings)),
+            positions=lay_out(projection.apply(embeddings), lambda: self._check(job)),
             fitted=np.ones(len(ids), np.bool_),
             projection=projection,
         )

@@ -38,7 +38,7 @@ Kind = Literal[
 
 State = Literal["open", "running", "done", "cancelled"]
 
-CANCELLABLE: frozenset[Kind] = frozenset({"ingest", "evaluate", "duplicates", "change-model"})
+CANCELLABLE: frozenset[Kind] = frozenset({"ingest", "evaluate", "duplicates", "change-model", "map"})
 
 RECORD_LOST = "the job's record was lost with the index; run the command again: what was added counts as duplicate"
 

@@ -134,3 +134,29 @@ def test_a_worker_may_die_at_any_call_and_the_next_makes_the_same_map(parts: Par
     found = Maps(parts.store).get("art")
     assert parts.jobs.get("m").done
     assert found.ids.tolist() == sorted(rows.ids(range(COUNT)))
+
+
+@pytest.mark.parametrize("looks", [1, 2, 4])
+@pytest.mark.usefixtures("art")
+def test_a_map_that_is_cancelled_at_any_look_stays_as_it_was(
+    parts: Parts, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = by_id(mapped(parts, "m"))
+    parts.delete("art", rows.ids(range(5)))
+    parts.job("anew", kind="map")
+    clients = parts.clients()
+    mapper = Mapper(clients, ExclusiveAccess(clients.state, parts.maintenance().compactor))
+    asked, is_cancelled = [], clients.state.jobs.cancelled
+
+    def cancelled(job: str) -> bool:
+        asked.append(job)
+        if len(asked) == looks:
+            parts.jobs.cancel(job)
+        return is_cancelled(job)
+
+    monkeypatch.setattr(clients.state.jobs, "cancelled", cancelled)
+    mapper.map(collection="art", job="anew", anew=True)
+    assert len(asked) == looks
+    ended = parts.jobs.get("anew")
+    assert (ended.state, [refused.code for refused in ended.outcome.rejected]) == ("cancelled", ["cancelled"])
+    assert by_id(Maps(parts.store).get("art")) == before

@@ -56,7 +56,7 @@ def get_job(path: JobPath) -> ResponseReturnValue:
     problems=(404, 409, 503),
 )
 def cancel_job(path: JobPath) -> ResponseReturnValue:
-    """Cancel an ingest, an evaluation, a search for duplicates or a change of model; any other job goes on to its end.
+    """Cancel an ingest, an evaluation, a search for duplicates, a map or a change of model; any other job goes on.
 
     Of an ingest, what is added stays, and the rest is not added. Of the others, nothing is left.
     """
