@@ -4,6 +4,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
+from shared.state import State, connect
+from shared.state.jobs import new_job_id
 from tests.browser.conftest import COLLECTION
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
@@ -37,7 +39,48 @@ def test_a_map_is_made_and_shown(page: Page, client: Client, shown: dict[str, by
     expect(page.locator("#map-count")).to_have_text("6 images in view.")
     expect(page.locator("#map-thumbnails img").first).to_be_visible()
     expect(page.locator("#map-legend li")).to_have_text(["shapes 6"])
-    assert page.locator("#map-canvas").evaluate("(canvas) => !!canvas.getContext('webgl2')")
+
+
+def pinch(page: Page, spreads: list[int]) -> None:
+    """Put two fingers on the middle of the map, so far from it, and move them on."""
+    box = page.locator("#map-view").bounding_box()
+    assert box is not None
+    touch = page.context.new_cdp_session(page)
+    middle, height = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    for place, spread in enumerate(spreads):
+        fingers = [{"x": middle + side * spread, "y": height, "id": number} for number, side in enumerate((-1, 1))]
+        kind = "touchMove" if place else "touchStart"
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    touch.detach()
+
+
+def test_two_fingers_zoom_a_map_and_one_moves_it(browser: Browser, stack: Stack, mapped: int) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 700}, base_url=stack.url, has_touch=True)
+    page = context.new_page()
+    open_map(page)
+    items = page.locator("#map-list li")
+    expect(items).to_have_count(mapped)
+    page.locator("#map-view").evaluate("(view) => view.scrollIntoView({ block: 'center' })")
+    apart = [10, 30, 60, 100, 140]
+    before = page.evaluate("scrollY")
+    for _ in range(2):
+        pinch(page, apart)
+    eventually(items.count, until=lambda count: count < mapped)
+    assert page.evaluate("[scrollY, visualViewport.scale]") == [before, 1]  # the map zooms, and not the page
+    for _ in range(3):
+        pinch(page, apart[::-1])
+    expect(items).to_have_count(mapped)
+    box = page.locator("#map-view").bounding_box()
+    assert box is not None
+    touch = page.context.new_cdp_session(page)
+    for _ in range(4):  # until the images have left the view
+        for kind, share in (("touchStart", 0.1), ("touchMove", 0.5), ("touchMove", 0.9)):
+            finger = {"x": box["x"] + share * box["width"], "y": box["y"] + share * box["height"], "id": 0}
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [finger]})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    eventually(items.count, until=lambda count: count < mapped)
+    context.close()
 
 
 def test_keys_alone_move_tick_and_open(page: Page, mapped: int) -> None:
@@ -101,7 +144,35 @@ def test_colours_follow_a_field_and_a_phone_has_room(browser: Browser, stack: St
     context.close()
 
 
-def test_a_hundred_thousand_points_are_drawn_and_moved(page: Page, mapped: int) -> None:
+def test_a_map_under_way_is_cancelled_on_its_page(page: Page, client: Client, stack: Stack, mapped: int) -> None:
+    jobs = State.of(connect(stack.settings.index_url.get_secret_value())).jobs
+    job = new_job_id()
+    jobs.create(job, COLLECTION, kind="map")  # which no worker has come to
+    assert mapped
+    page.goto(f"/collections/{COLLECTION}/map")
+    expect(page.locator("#map-making")).to_contain_text("The map is being made.")
+    page.get_by_role("button", name=f"Cancel the job {job}").click()
+    assert client.call("GET /jobs/{id}", id=job).json["state"] in {"running", "cancelled"}
+    assert jobs.cancelled(job)
+    jobs.forget(job)
+
+
+AS_A_CARD = """
+    const told = WebGL2RenderingContext.prototype.getParameter;
+    WebGL2RenderingContext.prototype.getParameter = function (name) {
+        return name === 0x9246 ? "a graphics card" : told.call(this, name);
+    };
+    const take = HTMLCanvasElement.prototype.getContext;
+    HTMLCanvasElement.prototype.getContext = function (kind, options) {
+        return take.call(this, kind, { ...options, failIfMajorPerformanceCaveat: false });
+    };
+"""
+
+
+@pytest.mark.parametrize("painter", ["webgl2", "2d"])
+def test_a_hundred_thousand_points_are_drawn_and_moved(page: Page, mapped: int, painter: str) -> None:
+    if painter == "webgl2":
+        page.add_init_script(AS_A_CARD)  # no test has a graphics card
     ids = list(range(1, MANY + 1))
     answer = {
         "model": "m", "model_version": 1, "created": "2026-11-29T00:00:00Z", "fitted": 20_000, "missing": 0,
@@ -118,6 +189,7 @@ def test_a_hundred_thousand_points_are_drawn_and_moved(page: Page, mapped: int) 
     page.goto(f"/collections/{COLLECTION}/map")
     expect(page.locator(f"#map[data-drawn='{MANY}']")).to_be_visible()
     expect(page.locator("#map-count")).to_contain_text("100,000 images in view.")
+    assert page.locator("#map-canvas").evaluate("(canvas, kind) => !!canvas.getContext(kind)", painter)
     before = int(page.locator("#map").get_attribute("data-frames") or 0)
     page.locator("#map-view").focus()
     page.keyboard.press("ArrowRight")

@@ -1,6 +1,7 @@
 // The map of a collection: its images as points, thumbnails where there is room, a lasso that ticks, and a list beside.
 
 import { ask, isFinal, pause } from "./answers.js";
+import { saidOf } from "./problems.js";
 import { scatter } from "./scatter.js";
 import { gettext, ngettext, number } from "./texts.js";
 import { tick, ticked, watchTicks } from "./ticks.js";
@@ -18,7 +19,7 @@ const NEAR = 14; // pixels from a point that a click hits
 const STEP = 60; // pixels of an arrow key
 const FACTOR = 1.4;
 const COLOURS = ["8a8175", "97341c", "3f5873", "5d7f78", "c08a2e", "7a4d7c", "4f7a3a", "b3567a", "2f8fa8", "8c5a35", "b9b0a2"];
-const palette = new Float32Array(COLOURS.flatMap((text) => [0, 2, 4].map((at) => parseInt(text.slice(at, at + 2), 16) / 255)));
+const rgb = (text) => [0, 2, 4].map((at) => parseInt(text.slice(at, at + 2), 16));
 const OTHER = 10; // the colour of images with another value, or none
 
 /** Follow the making of the map, and show it when it ends. */
@@ -28,9 +29,9 @@ async function follow() {
     const found = await ask(job);
     if (isFinal(found)) return;
     if (found.value && !["open", "running"].includes(found.value.state)) {
-      const reason = found.value.rejected[0]?.reason;
-      if (!reason) location.reload();
-      else by("map-making").textContent = gettext("The map could not be made: %(reason)s", { reason });
+      const [refusal] = found.value.rejected;
+      if (!refusal || found.value.state === "cancelled") location.reload();
+      else by("map-making").textContent = gettext("The map could not be made: %(reason)s", { reason: saidOf(refusal) });
       return;
     }
   }
@@ -53,14 +54,19 @@ async function start() {
     position[2 * i] = (2 * x[i]) / FINEST - 1;
     position[2 * i + 1] = (2 * y[i]) / FINEST - 1;
   }
-  const points = scatter(canvas);
-  if (!points) by("map-said").textContent = gettext("This browser has no WebGL 2: the points cannot be drawn. The list beside shows the images.");
-  points?.set("position", position);
-  points?.set("kind", new Uint8Array(ids.length));
+  const points = scatter(canvas, COLOURS.map(rgb));
+  points.set("position", position);
+  points.set("kind", new Uint8Array(ids.length));
+  points.set("ticked", new Uint8Array(ids.length));
 
   // What is in view
 
-  let [centre, unit, drawn, settling] = [[0, 0], 1, null, 0];
+  const inkNow = () => rgb(getComputedStyle(main).getPropertyValue("--ink").trim().slice(1));
+  let [centre, unit, drawn, settling, ink] = [[0, 0], 1, null, 0, inkNow()];
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    ink = inkNow();
+    change();
+  });
   const names = new Map();
   const ratio = () => Math.min(devicePixelRatio || 1, 2);
   const whole = () => 0.46 * Math.min(view.clientWidth, view.clientHeight);
@@ -73,15 +79,17 @@ async function start() {
   function draw() {
     drawn = null;
     const size = ratio() * Math.min(9, Math.max(2.5, 2.5 + Math.log2(unit / whole())));
-    const mark = getComputedStyle(main).getPropertyValue("--ink").trim();
-    const rgb = [1, 3, 5].map((at) => parseInt(mark.slice(at, at + 2), 16) / 255);
-    points?.draw({ centre, unit: unit * ratio(), size, palette, mark: rgb });
+    points.draw({ centre, unit: unit * ratio(), size, mark: ink });
     main.dataset.frames = Number(main.dataset.frames ?? 0) + 1;
     layThumbnails();
   }
 
-  function change() {
+  function redraw() {
     drawn ??= requestAnimationFrame(draw);
+  }
+
+  function change() {
+    redraw();
     clearTimeout(settling);
     settling = setTimeout(settle, SETTLED_MS);
   }
@@ -102,8 +110,7 @@ async function start() {
   function layThumbnails() {
     for (const [i, image] of shown) {
       const [left, top] = toScreen(i);
-      image.style.left = `${left}px`;
-      image.style.top = `${top}px`;
+      image.style.translate = [left, top].map((length) => `${length}px`).join(" "); // which lays nothing out anew
     }
   }
 
@@ -131,10 +138,23 @@ async function start() {
       by("map-thumbnails").append(image);
     }
     layThumbnails();
-    const far = (i) => (position[2 * i] - centre[0]) ** 2 + (position[2 * i + 1] - centre[1]) ** 2;
-    list(inView.map((i) => [far(i), i]).sort(([a], [b]) => a - b).slice(0, LISTED).map(([, i]) => i));
+    list(nearest(inView));
     const some = inView.length > LISTED ? gettext("Listed are the %(count)s nearest to the middle.", { count: LISTED }) : "";
     by("map-count").textContent = `${ngettext("%(count)s image in view.", "%(count)s images in view.", inView.length)} ${some}`.trim();
+  }
+
+  /** Return those of some images that are nearest to the middle of the view, the nearest first. */
+  function nearest(some) {
+    const found = []; // pairs of distance and image, in their order: few, however many there are to choose from
+    for (const i of some) {
+      const far = (position[2 * i] - centre[0]) ** 2 + (position[2 * i + 1] - centre[1]) ** 2;
+      if (found.length === LISTED && far >= found[LISTED - 1][0]) continue;
+      let place = found.length;
+      while (place && found[place - 1][0] > far) place -= 1;
+      found.splice(place, 0, [far, i]);
+      if (found.length > LISTED) found.pop();
+    }
+    return found.map(([, i]) => i);
   }
 
   function cellOf(i) {
@@ -146,6 +166,8 @@ async function start() {
 
   async function list(some) {
     const wanted = some.map((i) => ids[i]);
+    const before = [...by("map-list").children].map((item) => Number(item.dataset.id));
+    if (before.join() === wanted.join()) return; // whoever is in the list stays there
     by("map-list").replaceChildren(...wanted.map(listed));
     const unknown = wanted.filter((id) => !names.has(id));
     if (!unknown.length) return;
@@ -309,9 +331,9 @@ async function start() {
   function showTicks() {
     const flags = new Uint8Array(ids.length);
     for (const id of ticked(collection)) if (places.has(id)) flags[places.get(id)] = 1;
-    points?.set("ticked", flags);
+    points.set("ticked", flags);
     for (const box of by("map-list").querySelectorAll("input")) box.checked = ticked(collection).has(Number(box.value));
-    change();
+    redraw();
   }
   watchTicks(showTicks);
 
@@ -322,8 +344,8 @@ async function start() {
     const chosen = field.value;
     by("map-legend").replaceChildren();
     if (!chosen) {
-      points?.set("kind", new Uint8Array(ids.length));
-      change();
+      points.set("kind", new Uint8Array(ids.length));
+      redraw();
       return;
     }
     by("map-said").textContent = gettext("Colouring…");
@@ -332,7 +354,7 @@ async function start() {
     by("map-said").textContent = found.error;
     if (!found.ok) return;
     const of = found.value.of;
-    points?.set("kind", Uint8Array.from(ids, (_, i) => (of[i] >= 0 ? of[i] + 1 : OTHER)));
+    points.set("kind", Uint8Array.from(ids, (_, i) => (of[i] >= 0 ? of[i] + 1 : OTHER)));
     by("map-legend").replaceChildren(...found.value.values.map((value, place) => {
       const item = document.createElement("li");
       const dot = Object.assign(document.createElement("span"), { className: "dot" });
@@ -340,7 +362,7 @@ async function start() {
       item.append(dot, value, ` ${number(found.value.counts[place])}`);
       return item;
     }));
-    change();
+    redraw();
   }
   field.addEventListener("change", colour);
 

@@ -1,5 +1,10 @@
 // Draws many points by WebGL: positions and kinds are sent to the graphics card once, and moving only changes a matrix.
+// Where there is none, or only one that the processor computes, `raster.js` draws them.
 // It is our own, in few lines, since libraries for it compile code from texts, which the Content-Security-Policy forbids.
+
+import { raster } from "./raster.js";
+
+const COMPUTING = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
 const VERTEX = `#version 300 es
 in vec2 position;
@@ -9,8 +14,8 @@ uniform vec2 centre;
 uniform vec2 scale;
 uniform float size;
 uniform vec3 palette[11];
-out vec3 colour;
-out float edge;
+flat out vec3 colour;
+flat out float edge;
 void main() {
   gl_Position = vec4((position - centre) * scale, 0.0, 1.0);
   gl_PointSize = ticked > 0.5 ? size + 4.0 : size;
@@ -19,8 +24,8 @@ void main() {
 }`;
 const FRAGMENT = `#version 300 es
 precision mediump float;
-in vec3 colour;
-in float edge;
+flat in vec3 colour;
+flat in float edge;
 uniform vec3 mark;
 out vec4 shown;
 void main() {
@@ -36,10 +41,21 @@ function compiled(gl, kind, source) {
   return shader;
 }
 
-/** Points on a canvas; null where the browser has no WebGL 2. */
-export function scatter(canvas) {
-  const gl = canvas.getContext("webgl2", { antialias: false, alpha: true, premultipliedAlpha: false });
-  if (!gl) return null;
+/** Return whether the processor computes what WebGL draws; not every browser refuses a context for that. */
+function isComputed() {
+  const probe = document.createElement("canvas").getContext("webgl2", { failIfMajorPerformanceCaveat: true });
+  if (!probe) return true;
+  const told = probe.getExtension("WEBGL_debug_renderer_info");
+  const renderer = probe.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : probe.RENDERER);
+  probe.getExtension("WEBGL_lose_context")?.loseContext(); // browsers have only so many
+  return COMPUTING.test(renderer);
+}
+
+/** Points on a canvas, in eleven colours of three numbers from 0 to 255. */
+export function scatter(canvas, colours) {
+  const gl = isComputed() ? null : canvas.getContext("webgl2", { antialias: false, depth: false });
+  if (!gl) return raster(canvas, colours);
+  const palette = Float32Array.from(colours.flat(), (value) => value / 255);
   let program;
   let places;
   let count = 0;
@@ -83,8 +99,8 @@ export function scatter(canvas) {
       if (name === "position") count = values.length / 2;
       send(name);
     },
-    /** Draw: what the centre shows, how far one unit reaches (pixels), the size of points, and colours from 0 to 1. */
-    draw({ centre, unit, size, palette, mark }) {
+    /** Draw: what the centre shows, how far one unit reaches and how large points are (pixels), the colour of ticks. */
+    draw({ centre, unit, size, mark }) {
       const { width, height } = canvas;
       gl.viewport(0, 0, width, height);
       gl.clearColor(0, 0, 0, 0);
@@ -93,7 +109,7 @@ export function scatter(canvas) {
       gl.uniform2f(places.scale, (2 * unit) / width, (2 * unit) / height);
       gl.uniform1f(places.size, size);
       gl.uniform3fv(places.palette, palette);
-      gl.uniform3fv(places.mark, mark);
+      gl.uniform3fv(places.mark, mark.map((value) => value / 255));
       gl.drawArrays(gl.POINTS, 0, count);
     },
   };
