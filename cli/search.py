@@ -75,6 +75,7 @@ def _limits(name: str) -> click.IntRange:
 @click.option("--label", "labels", multiple=True, help=_help("labels"))
 @click.option("--like", multiple=True, type=_IMAGE_ID, help=_help("like"))
 @click.option("--unlike", multiple=True, type=_IMAGE_ID, help=_help("unlike"))
+@click.option("--weight", type=float, default=DEFAULTS.weight, show_default=True, help=_help("weight"))
 @click.option("--filter", "wanted", default="", help=_help("filter"))
 @click.option("--text", default="", help=_help("text"))
 @click.option("--sort", default="", help=_help("sort"))
@@ -101,6 +102,7 @@ def search(  # noqa: PLR0913 -- its options
     labels: tuple[str, ...],
     like: tuple[int, ...],
     unlike: tuple[int, ...],
+    weight: float,
     wanted: str,
     text: str,
     sort: str,
@@ -125,10 +127,9 @@ def search(  # noqa: PLR0913 -- its options
     across = everywhere or len(collections) > 1
     if everywhere and collections:
         raise click.UsageError("give --collection or --all, one of them")
-    if across and (alone or proof or sort or group):
+    if across and alone:
         raise click.UsageError(
-            "hits of several collections are ranked by their score: leave out --proof, --sort and --group, and give an "
-            "IMAGE file, --id, --url or examples"
+            "records are listed of one collection: name one, or give an IMAGE file, --id, --url or examples"
         )
     collection = next(iter(collections), DEFAULT_COLLECTION)
     options = SearchOptions(
@@ -138,6 +139,7 @@ def search(  # noqa: PLR0913 -- its options
         labels=labels,
         like=like,
         unlike=unlike,
+        weight=weight,
         min_score=min_score,
         budget=budget,
         filter=wanted,
@@ -206,7 +208,13 @@ def _search_across(
         names = collections or largest_first(client.collections())
         if not names:
             raise NotFound("there is no collection with images")
-        return across_answer(client.search_across(SearchAcrossRequest(options=request, collections=names)))
+        found = client.search_across(SearchAcrossRequest(options=request, collections=names))
+        if not query.proof:
+            return across_answer(found)
+        with local_prover(system.settings, client) as prover:
+            image = request.image if request.WhichOneof("query") == "image" else None
+            proofs = prover.prove_across(found, options, image=image, image_id=request.id, box=query.box)
+        return across_answer(found, proofs)
 
 
 def _request(system: QueriedSystem, collection: str, options: SearchOptions, query: Query) -> SearchRequest:

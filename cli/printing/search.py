@@ -1,6 +1,7 @@
 """Prints the hits of a search."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from cli.printing.console import framed_table, out, plain
 from shared.rpc.query import STAGES
@@ -9,37 +10,13 @@ from shared.schemas.images import FieldValue, ImagesAnswer, value_text
 from shared.schemas.proof import ProofAnswer
 from shared.schemas.search import HitAnswer, SearchAnswer
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 def print_hits(answer: SearchAnswer) -> None:
     """Print a table of the hits, and how they were found."""
-    fields = list(dict.fromkeys(name for hit in answer["hits"] for name in hit["fields"]))
-    grouped = any("group" in hit for hit in answer["hits"])
-    proved = any("proof" in hit for hit in answer["hits"])
-    by_region = any("region" in hit for hit in answer["hits"])
-    table = framed_table(
-        "",
-        "score",
-        *(["region"] if by_region else []),
-        *(["same"] if proved else []),
-        *(["group"] if grouped else []),
-        "labels",
-        *map(plain, fields),
-        "name",
-        "id",
-    )
-    for rank, hit in enumerate(answer["hits"], 1):
-        table.add_row(
-            str(rank),
-            f"{hit['score']:.4f}",
-            *([_region(hit)] if by_region else []),
-            *([same_text(hit.get("proof"))] if proved else []),
-            *([plain(hit.get("group") or "")] if grouped else []),
-            plain(" | ".join(hit["labels"])),
-            *_values(hit["fields"], fields),
-            plain(hit["name"]),
-            str(hit["id"]),
-        )
-    out.print(table)
+    out.print(_table(answer["hits"], []))
     stages = _stages(answer["timings_ms"])
     out.print(
         f"{answer['mode']}: {_ranked(answer)}; {stages}",
@@ -49,24 +26,46 @@ def print_hits(answer: SearchAnswer) -> None:
 
 def print_across(answer: AcrossAnswer) -> None:
     """Print a table of the hits of several collections, how they were found, and which collections were left out."""
-    fields = list(dict.fromkeys(name for hit in answer["hits"] for name in hit["fields"]))
-    table = framed_table("", "score", "collection", "labels", *map(plain, fields), "name", "id")
-    for rank, hit in enumerate(answer["hits"], 1):
+    out.print(_table(answer["hits"], [hit["collection"] for hit in answer["hits"]]))
+    for searched in answer["collections"]:
+        out.print(f"{searched['name']}: {searched['mode']}: {_ranked(searched)}", style="dim")
+    out.print(f"{answer['model']}, version {answer['model_version']}; {_stages(answer['timings_ms'])}", style="dim")
+    for left in answer["left_out"]:
+        out.print(f"{left['name']} was left out: {plain(left['detail'])}", style="yellow")
+
+
+def _table(hits: Sequence[HitAnswer], collections: Sequence[str]) -> "Table":
+    """Return a table of hits; `collections` are theirs, empty where there is only one."""
+    fields = list(dict.fromkeys(name for hit in hits for name in hit["fields"]))
+    grouped = any("group" in hit for hit in hits)
+    proved = any("proof" in hit for hit in hits)
+    by_region = any("region" in hit for hit in hits)
+    table = framed_table(
+        "",
+        "score",
+        *(["collection"] if collections else []),
+        *(["region"] if by_region else []),
+        *(["same"] if proved else []),
+        *(["group"] if grouped else []),
+        "labels",
+        *map(plain, fields),
+        "name",
+        "id",
+    )
+    for place, hit in enumerate(hits):
         table.add_row(
-            str(rank),
+            str(place + 1),
             f"{hit['score']:.4f}",
-            hit["collection"],
+            *(collections[place : place + 1]),
+            *([_region(hit)] if by_region else []),
+            *([same_text(hit.get("proof"))] if proved else []),
+            *([plain(hit.get("group") or "")] if grouped else []),
             plain(" | ".join(hit["labels"])),
             *_values(hit["fields"], fields),
             plain(hit["name"]),
             str(hit["id"]),
         )
-    out.print(table)
-    for collection in answer["collections"]:
-        out.print(f"{collection['name']}: {collection['mode']}: {_ranked(collection)}", style="dim")
-    out.print(f"{answer['model']}, version {answer['model_version']}; {_stages(answer['timings_ms'])}", style="dim")
-    for left in answer["left_out"]:
-        out.print(f"{left['name']} was left out: {plain(left['detail'])}", style="yellow")
+    return table
 
 
 def _region(hit: HitAnswer) -> str:

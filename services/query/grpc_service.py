@@ -28,7 +28,6 @@ from shared.records.filters import NONE, RecordFilter, parse_filter
 from shared.records.model import LABEL
 from shared.rpc.query import SearchOptions
 from shared.rpc.query import query_pb2 as messages
-from shared.rpc.query.client import NO_RETRY
 from shared.rpc.query.query_pb2_grpc import QueryServicer
 from shared.rpc.serving import ServingError
 
@@ -116,8 +115,6 @@ class QueryService(QueryServicer):
         self, request: messages.SearchAcrossRequest, context: grpc.ServicerContext
     ) -> messages.SearchAcrossResponse:
         options = request.options
-        if options.sort or options.group:
-            raise Invalid("hits of several collections come by their score: leave out sort and group")
         query = _query(options)
 
         def query_of(collection: str) -> SearchQuery:
@@ -140,6 +137,19 @@ class QueryService(QueryServicer):
         for name, (result, replica) in found.results.items():
             self._descriptions.add(name, images[name], fields=options.fields)
             fill_answer(response.answers.add(collection=name).found, result, replica, options.metric)
+        if options.sort or options.group:
+            arranged = self._descriptions.arrange(
+                [(placed.collection, placed.hit) for placed in response.hits],
+                sort=options.sort,
+                group=options.group,
+                collections=list(found.results),
+            )
+            in_order = messages.SearchAcrossResponse(
+                hits=[messages.AcrossHit(collection=name, hit=hit) for name, hit in arranged],
+                grouped=bool(options.group),
+            )
+            response.ClearField("hits")
+            response.MergeFrom(in_order)
         return response
 
     def _search_batch(self, request: messages.SearchBatchRequest) -> messages.SearchBatchResponse:
@@ -253,12 +263,13 @@ class QueryService(QueryServicer):
         self._descriptions.add(options.collection, images, fields=options.fields)
         if options.sort or options.group:
             for answer in answers:
-                hits = self._descriptions.arrange(
-                    options.collection, list(answer.hits), sort=options.sort, group=options.group
+                placed = [(options.collection, hit) for hit in answer.hits]
+                arranged = self._descriptions.arrange(
+                    placed, sort=options.sort, group=options.group, collections=[options.collection]
                 )
-                arranged = messages.SearchResponse(hits=hits, grouped=bool(options.group))
+                in_order = messages.SearchResponse(hits=[hit for _, hit in arranged], grouped=bool(options.group))
                 answer.ClearField("hits")
-                answer.MergeFrom(arranged)
+                answer.MergeFrom(in_order)
 
     def _collections(self, request: messages.ListCollectionsRequest) -> messages.ListCollectionsResponse:
         replicas: Iterable[Replica]
@@ -331,7 +342,5 @@ def _answer(context: grpc.ServicerContext, make: Callable[[], Response]) -> Resp
 
 
 def _abort(context: Any, code: grpc.StatusCode, error: Exception) -> NoReturn:
-    if code == grpc.StatusCode.UNAVAILABLE:
-        context.set_trailing_metadata((NO_RETRY,))  # it has waited for the part that is away
     context.abort(code, str(error))
     raise AssertionError("abort raises")

@@ -144,6 +144,20 @@ def prove(
         return clients.prover.prove(collection, found, options, image=image, image_id=image_id, box=box)
 
 
+def prove_across(
+    clients: WebClients,
+    found: SearchAcrossResponse,
+    options: SearchOptions,
+    *,
+    image: bytes | None = None,
+    image_id: int = 0,
+    box: str = "",
+) -> Mapping[int, Proof]:
+    """Compare the first hits of a search over several collections with its query; see `Prover.prove_across`."""
+    with clients.memory.holding(_COPIES * len(image or b"")):
+        return clients.prover.prove_across(found, options, image=image, image_id=image_id, box=box)
+
+
 def search_batch(clients: WebClients, collection: str, batch: SearchBatch) -> list[SearchResponse]:
     """Return the answer to each query of a batch.
 

@@ -1,12 +1,15 @@
 """Proof for a search: its first hits are compared with the query, and those that show the same come first."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableSequence, Sequence
+from typing import TypeVar
 
-from shared.errors import Invalid, ObjectNotFound
+from shared.errors import Invalid, NotFound, ObjectNotFound
 from shared.images import ImageRefused
 from shared.index.proofs import Compared, Proofs
 from shared.proof.findings import Proof
-from shared.rpc.query import QueryClient, SearchOptions, SearchResponse
+from shared.rpc.query import Image, QueryClient, SearchAcrossResponse, SearchOptions, SearchResponse
+
+Placed = TypeVar("Placed")
 
 
 class Prover:
@@ -41,16 +44,52 @@ class Prover:
             ImageRefused: The bytes cannot be decoded.
             Unavailable: A server does not answer, or too many images wait.
         """
+        images = [hit.image for hit in found.hits]
+        proofs = self._proved([collection], images, image=image, image_id=image_id, box=box)
+        if not options.sort and not options.group:
+            _same_first(found.hits, images, proofs)
+        return proofs
+
+    def prove_across(
+        self,
+        found: SearchAcrossResponse,
+        options: SearchOptions,
+        *,
+        image: bytes | None = None,
+        image_id: int = 0,
+        box: str = "",
+    ) -> Mapping[int, Proof]:
+        """Do so with the first hits of several collections; see `prove`.
+
+        An image that is a hit in several of them has one id, which follows from its content, and one proof.
+        """
+        images = [placed.hit.image for placed in found.hits]
+        searched = [answer.collection for answer in found.answers]
+        proofs = self._proved(searched, images, image=image, image_id=image_id, box=box)
+        if not options.sort and not options.group:
+            _same_first(found.hits, images, proofs)
+        return proofs
+
+    def _proved(
+        self, collections: Sequence[str], images: Sequence[Image], *, image: bytes | None, image_id: int, box: str
+    ) -> Mapping[int, Proof]:
+        """Return what is found of the first of some images, by their ids."""
         if image is None and not image_id:
             raise Invalid("proof compares pictures: search for a file, an image by its id, or a picture by its address")
-        first = [hit.image for hit in found.hits[: self._most]]
+        first = list({entry.id: entry for entry in images[: self._most]}.values())
         if not first:
             return {}
-        query = self._compared(collection, image_id, box) if image is None else self._proofs.of_file(image, box)
-        proofs = dict(zip((image.id for image in first), self._proofs.compare(query, first), strict=True))
-        if not options.sort and not options.group:
-            _same_first(found, proofs)
-        return proofs
+        query = self._of_any(collections, image_id, box) if image is None else self._proofs.of_file(image, box)
+        return dict(zip((entry.id for entry in first), self._proofs.compare(query, first), strict=True))
+
+    def _of_any(self, collections: Sequence[str], image_id: int, box: str) -> Compared:
+        """Return the query of the first of some collections that has it."""
+        for collection in collections[:-1]:
+            try:
+                return self._compared(collection, image_id, box)
+            except NotFound:
+                continue
+        return self._compared(collections[-1], image_id, box)
 
     def compare(self, collection: str, first: int, second: int) -> Proof:
         """Return what is found of two images of a collection.
@@ -71,10 +110,10 @@ class Prover:
             raise Invalid(f"the picture of the image {image_id} cannot be read: {error}") from error
 
 
-def _same_first(found: SearchResponse, proofs: Mapping[int, Proof]) -> None:
-    hits = list(found.hits)
-    same = [hit for hit in hits if hit.image.id in proofs and proofs[hit.image.id].same]
-    same.sort(key=lambda hit: -proofs[hit.image.id].inliers)
-    ids = {hit.image.id for hit in same}
-    del found.hits[:]
-    found.hits.extend([*same, *(hit for hit in hits if hit.image.id not in ids)])
+def _same_first(hits: MutableSequence[Placed], images: Sequence[Image], proofs: Mapping[int, Proof]) -> None:
+    """Move the hits that show the same to the front; `images` are those of the hits."""
+    inliers = {image_id: proof.inliers for image_id, proof in proofs.items() if proof.same}
+    order = sorted(range(len(hits)), key=lambda place: -inliers.get(images[place].id, -1))
+    arranged = [hits[place] for place in order]
+    del hits[:]
+    hits.extend(arranged)

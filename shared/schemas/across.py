@@ -1,9 +1,12 @@
 """The result of a search over several collections."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Literal
 
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
+from shared.proof.findings import Proof
 from shared.rpc.query import METRIC_NAMES, MODE_NAMES, SearchAcrossResponse, SkippedCollection
 from shared.schemas.search import HitAnswer, hit_answer
 
@@ -61,10 +64,16 @@ class AcrossAnswer(TypedDict):
     left_out: list[SkippedCollectionAnswer]
 
 
-def across_answer(found: SearchAcrossResponse) -> AcrossAnswer:
-    """Return the result of a search over several collections."""
+def across_answer(found: SearchAcrossResponse, proofs: Mapping[int, Proof] = MappingProxyType({})) -> AcrossAnswer:
+    """Return the result of a search over several collections; `proofs` are those of some of its hits, by their ids."""
     return AcrossAnswer(
-        hits=[AcrossHitAnswer(**hit_answer(hit.collection, hit.hit), collection=hit.collection) for hit in found.hits],
+        hits=[
+            AcrossHitAnswer(
+                **hit_answer(placed.collection, placed.hit, proofs.get(placed.hit.image.id), grouped=found.grouped),
+                collection=placed.collection,
+            )
+            for placed in found.hits
+        ],
         metric="cosine" if METRIC_NAMES[found.answers[0].found.metric] == "cosine" else "euclidean",
         model=found.model,
         model_version=found.model_version,
@@ -82,9 +91,7 @@ def across_answer(found: SearchAcrossResponse) -> AcrossAnswer:
             for answer in found.answers
         ],
         left_out=[
-            SkippedCollectionAnswer(
-                name=collection.collection, reason=_REASONS[collection.reason], detail=collection.detail
-            )
-            for collection in found.skipped
+            SkippedCollectionAnswer(name=left.collection, reason=_REASONS[left.reason], detail=left.detail)
+            for left in found.skipped
         ],
     )

@@ -14,7 +14,12 @@ from shared.rpc.query import query_pb2 as messages
 
 _LABEL_NAMES: Final = frozenset({LABEL, "labels"})
 
+_NAMED: Final = 3  # collections that an error names
+
 SortKey = tuple[float, float, str, str]
+PlacedHit = tuple[str, messages.Hit]
+"""A hit, and the collection that it is in."""
+Records = Mapping[tuple[str, int], Cells]
 
 
 class Descriptions:
@@ -46,57 +51,73 @@ class Descriptions:
                 some = record_json({name: by for name, by in cells.items() if name in fields})
                 image.record = json.dumps({"fields": some["fields"]}, ensure_ascii=False)
 
-    def arrange(self, collection: str, hits: Sequence[messages.Hit], *, sort: str, group: str) -> list[messages.Hit]:
+    def arrange(
+        self, hits: Sequence[PlacedHit], *, sort: str, group: str, collections: Sequence[str]
+    ) -> list[PlacedHit]:
         """Return hits in the order of a field, and those with the same first value of a field together.
 
         Hits that have no value come last in the order of a field, whichever way it goes. Groups come in the order of
-        their first hits.
+        their first hits. A field that has several types in the collections is ordered as text.
 
         Raises:
-            Invalid: No image has the field.
+            Invalid: No image of the collections has the field.
         """
-        index = self._selections.index(collection)
+        indexes = {name: self._selections.index(name) for name in collections}
+        types = [index.field_types() for index in indexes.values() if index is not None]
         for name in filter(None, (sort.removeprefix("-"), group)):
-            if name not in _LABEL_NAMES and (index is None or name not in index.field_types()):
-                raise Invalid(f"no image of {collection!r} has the field {name!r} to sort or group by")
-        arranged = list(hits)
-        held = {} if index is None else index.records([hit.image.id for hit in hits])
-        records = {image_id: record.cells for image_id, record in held.items()}
+            if name not in _LABEL_NAMES and not any(name in known for known in types):
+                places = " or ".join(map(repr, collections[:_NAMED]))
+                raise Invalid(f"no image of {places} has the field {name!r} to sort or group by")
+        arranged, records = list(hits), _records_of(hits, indexes)
         if sort:
-            arranged = _sorted(arranged, records, sort, index)
+            name = sort.removeprefix("-")
+            given = {known[name] for known in types if name in known and name not in _LABEL_NAMES}
+            field_type = given.pop() if len(given) == 1 else "text"
+            arranged = _sorted(arranged, records, name, field_type, backwards=sort.startswith("-"))
         if group:
             arranged = _grouped(arranged, records, group)
         return arranged
 
 
+def _records_of(hits: Sequence[PlacedHit], indexes: Mapping[str, RecordIndex | None]) -> Records:
+    """Return what the records of hits say; those without a record are not there."""
+    found: dict[tuple[str, int], Cells] = {}
+    for name, index in indexes.items():
+        ids = [hit.image.id for place, hit in hits if place == name]
+        if index is not None and ids:
+            found |= {(name, image_id): record.cells for image_id, record in index.records(ids).items()}
+    return found
+
+
 def _sorted(
-    hits: Sequence[messages.Hit], records: Mapping[int, Cells], sort: str, index: RecordIndex | None
-) -> list[messages.Hit]:
-    name, backwards = sort.removeprefix("-"), sort.startswith("-")
-    field_type = "text" if index is None or name in _LABEL_NAMES else index.field_types()[name]
-    keys = {
-        hit.image.id: min((_key(value, field_type) for value in _values(hit, records, name)), default=None)
-        for hit in hits
-    }
-    having = [(key, hit) for hit in hits if (key := keys[hit.image.id]) is not None]
+    hits: Sequence[PlacedHit], records: Records, name: str, field_type: FieldType, *, backwards: bool
+) -> list[PlacedHit]:
+    having, rest = [], []
+    for placed in hits:
+        key = min((_key(value, field_type) for value in _values(placed, records, name)), default=None)
+        if key is None:
+            rest.append(placed)
+        else:
+            having.append((key, placed))
     having.sort(key=lambda pair: pair[0], reverse=backwards)
-    return [*(hit for _, hit in having), *(hit for hit in hits if keys[hit.image.id] is None)]
+    return [*(placed for _, placed in having), *rest]
 
 
-def _grouped(hits: Sequence[messages.Hit], records: Mapping[int, Cells], name: str) -> list[messages.Hit]:
-    groups: dict[str | None, list[messages.Hit]] = {}
-    for hit in hits:
-        value = next((value.text for value in _values(hit, records, name)), None)
+def _grouped(hits: Sequence[PlacedHit], records: Records, name: str) -> list[PlacedHit]:
+    groups: dict[str | None, list[PlacedHit]] = {}
+    for placed in hits:
+        value = next((value.text for value in _values(placed, records, name)), None)
         if value is not None:
-            hit.group = value
-        groups.setdefault(value, []).append(hit)
-    return [hit for group in groups.values() for hit in group]
+            placed[1].group = value
+        groups.setdefault(value, []).append(placed)
+    return [placed for group in groups.values() for placed in group]
 
 
-def _values(hit: messages.Hit, records: Mapping[int, Cells], name: str) -> Sequence[Value]:
+def _values(placed: PlacedHit, records: Records, name: str) -> Sequence[Value]:
+    collection, hit = placed
     if name in _LABEL_NAMES:
         return [Value(label) for label in hit.image.labels]
-    return values_of(records.get(hit.image.id, {}), name) or ()
+    return values_of(records.get((collection, hit.image.id), {}), name) or ()
 
 
 def _key(value: Value, field_type: FieldType) -> SortKey:

@@ -60,7 +60,7 @@ class QueryVectors:
         like, unlike = stored_vectors(replica, search_query.like), stored_vectors(replica, search_query.unlike)
         if query is None and not len(like) and not len(unlike):
             raise Invalid("nothing to search for: give an image, an id, a vector or examples")
-        return moved(query, like, unlike)
+        return moved(query, like, unlike, weight=search_query.weight)
 
     def of_batch(self, options: SearchQuery, queries: Sequence[int | Vectors], replica: Replica) -> Vectors:
         """Return the vectors of image ids and vectors, moved by the examples of `options`: float32 [q, dim].
@@ -78,7 +78,7 @@ class QueryVectors:
             if not isinstance(query, int):
                 vectors[place] = _checked(query, dim, f"the vector of query {place}")
             if len(like) or len(unlike):
-                vectors[place] = moved(vectors[place], like, unlike)
+                vectors[place] = moved(vectors[place], like, unlike, weight=options.weight)
         return vectors
 
     def _query(

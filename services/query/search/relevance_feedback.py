@@ -12,18 +12,18 @@ _QUERY, _LIKE, _UNLIKE = 1.0, 2.0, 1.0
 Floats = npt.NDArray[np.float64]
 
 
-def moved(query: Vectors | None, like: Vectors, unlike: Vectors) -> Vectors:
+def moved(query: Vectors | None, like: Vectors, unlike: Vectors, *, weight: float = 1.0) -> Vectors:
     """Return a query, float32 [dim], moved by examples, float32 [n, dim] each.
 
-    q' = 1·q + 2·mean(like) − 1·mean(unlike), with all vectors scaled to length 1. A term without vectors is left out;
-    an example that is given twice counts twice. The result has the length of the query; without a query, the mean
+    q' = weight·q + 2·mean(like) − 1·mean(unlike), with all vectors scaled to length 1. A term without vectors is left
+    out; an example that is given twice counts twice. The result has the length of the query; without a query, the mean
     length of the examples. So Euclidean distances to it compare with distances to an image.
     """
     if query is not None and not len(like) and not len(unlike):
         return query
     target: Floats = np.zeros((like if query is None else query).shape[-1])
     if query is not None:
-        target += _QUERY * _unit(query[np.newaxis])[0]
+        target += weight * _QUERY * _unit(query[np.newaxis])[0]
     if len(like):
         target += _LIKE * _unit(like).mean(axis=0)
     if len(unlike):

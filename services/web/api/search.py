@@ -24,7 +24,7 @@ from services.web.api.search_inputs import (
 )
 from services.web.clients import web_clients
 from services.web.problems import FieldError, Problem, invalid
-from services.web.search_requests import chosen_collections, fetched, prove, read_files
+from services.web.search_requests import chosen_collections, fetched, prove, prove_across, read_files
 from services.web.search_requests import search as run
 from services.web.search_requests import search_across as run_across
 from services.web.search_requests import search_batch as run_batch
@@ -119,6 +119,11 @@ def search_across(given: AcrossInput) -> ResponseReturnValue:
             vector=named.vector,
             box=asked.how.box,
         )
+        if asked.how.proof:
+            image = images[0] if images else None
+            options, box = asked.how.to_options(), asked.how.box
+            proofs = prove_across(web_clients(), found, options, image=image, image_id=named.id, box=box)
+            return reply(across_answer(found, proofs))
     return reply(across_answer(found))
 
 
@@ -182,8 +187,7 @@ def _asked(given: Given, by_json: type[SearchByJson] | type[AcrossByJson]) -> _A
     if request.mimetype == "multipart/form-data":
         request.max_content_length = clients.settings.max_query_bytes + _MARGIN
         how = _merged(given, checked_texts(type(given), request.form.to_dict(flat=False), "body"))
-        proof = isinstance(how, PictureSearchInput) and how.proof
-        return _Asked(how, read_files(clients, files_of(request.files, "image"), box=how.box, proof=proof))
+        return _Asked(how, read_files(clients, files_of(request.files, "image"), box=how.box, proof=how.proof))
     if request.mimetype in IMAGE_TYPES:
         request.max_content_length = clients.settings.max_query_bytes
         return _Asked(given, [request.get_data(cache=False)])

@@ -52,6 +52,7 @@ class RankingInput(Input):
     among: Annotated[list[ImageId], _option("among")] = []
     like: Annotated[list[ImageId], _option("like")] = []
     unlike: Annotated[list[ImageId], _option("unlike")] = []
+    weight: Annotated[float, _option("weight"), READ_FLOAT] = DEFAULTS.weight
     min_score: Annotated[float, _option("min_score"), READ_FLOAT] = -1.0
     budget: Annotated[int, _option("budget"), READ_INTEGER] = 0
     filter: RecordFilterText = ""
@@ -70,6 +71,7 @@ class RankingInput(Input):
             among=self.among or None,
             like=self.like,
             unlike=self.unlike,
+            weight=self.weight,
             min_score=self.min_score,
             budget=self.budget or None,
             filter=self.filter,
@@ -95,6 +97,8 @@ Vector = Annotated[
     Field(min_length=1, max_length=MAX_DIM),
 ]
 
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 PictureUrl = Annotated[
     str,
@@ -141,14 +145,13 @@ class PictureSearchInput(SearchInput):
     ] = False
 
 
-class AcrossInput(RankingInput):
+class AcrossInput(PictureSearchInput):
     """How to search for a picture or a part of it in several collections."""
 
     collections: Annotated[
         list[CollectionName],
         Field(max_length=1000, description="Collections to search in; none: all that you may look into."),
     ] = []
-    box: Box = ""
 
 
 class NamedQuery(Input):

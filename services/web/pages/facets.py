@@ -81,10 +81,14 @@ class Facets:
 
 @dataclass(frozen=True)
 class HitGroup:
-    """Hits that have the value `title` in the field by which they are grouped; None: that have none."""
+    """Hits that have the value `title` in the field by which they are grouped; None: that have none.
+
+    `places` are the collections of the hits, of a search over several.
+    """
 
     title: str | None
     hits: list[Hit]
+    places: list[str]
 
 
 def facets_of(
@@ -144,12 +148,19 @@ def page_address(collection: str, view: CollectionView, **changes: object) -> st
     return url_for("collections.collection_page", name=collection, **kept)
 
 
-def hit_groups(response: SearchResponse) -> list[HitGroup]:
-    """Return the hits of a search in their groups; one group if they are not grouped."""
+def hit_groups(response: SearchResponse, places: Sequence[str]) -> list[HitGroup]:
+    """Return the hits of a search in their groups; one group if they are not grouped.
+
+    `places` are the collections of the hits, empty of a search of one.
+    """
     if not response.grouped:
-        return [HitGroup(None, list(response.hits))]
-    by_value = groupby(response.hits, lambda hit: hit.group if hit.HasField("group") else None)
-    return [HitGroup(title, list(hits)) for title, hits in by_value]
+        return [HitGroup(None, list(response.hits), list(places))]
+    groups, start = [], 0
+    for title, hits in groupby(response.hits, lambda hit: hit.group if hit.HasField("group") else None):
+        group = HitGroup(title, list(hits), list(places[start:]))
+        groups.append(group)
+        start += len(group.hits)
+    return groups
 
 
 def shown_fields(image: Image) -> list[tuple[str, str]]:

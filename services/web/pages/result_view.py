@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from shared.proof.findings import Proof
 from shared.rpc.query import MODES, SearchAcrossResponse, SearchResponse, SkippedCollection
@@ -51,12 +52,12 @@ class ResultView:
         return len(self.proofs)
 
 
-def view_across(across: SearchAcrossResponse) -> ResultView:
+def view_across(across: SearchAcrossResponse, proofs: Mapping[int, Proof] = MappingProxyType({})) -> ResultView:
     """Return the result of a search over several collections as one of all of them together."""
     answers = [answer.found for answer in across.answers]
     exact = all(answer.mode == MODES["exact"] for answer in answers)
     response = SearchResponse(
-        hits=[hit.hit for hit in across.hits],
+        hits=[placed.hit for placed in across.hits],
         mode=MODES["exact" if exact else "lsh"],
         metric=answers[0].metric,
         candidates=sum(answer.candidates for answer in answers),
@@ -65,10 +66,12 @@ def view_across(across: SearchAcrossResponse) -> ResultView:
         timings_ms=across.timings_ms,
         model=across.model,
         model_version=across.model_version,
+        grouped=across.grouped,
     )
     return ResultView(
         response,
-        places=[hit.collection for hit in across.hits],
+        proofs,
+        places=[placed.collection for placed in across.hits],
         searched=[answer.collection for answer in across.answers],
         skipped=list(across.skipped),
     )

@@ -25,6 +25,7 @@ from services.web.search_requests import (
     chosen_collections,
     fetched,
     prove,
+    prove_across,
     read_files,
     search,
     search_across,
@@ -121,7 +122,7 @@ def _render_results(
         found=found,
         query_image=query_image,
         picture=picture,
-        groups=hit_groups(found.response),
+        groups=hit_groups(found.response, found.places),
         same=found.same,
         compared=found.compared,
         facets=_facets(form),
@@ -164,16 +165,16 @@ def _search_by_id(form: SearchForm, collection: str) -> tuple[Image | None, Resu
 
 def _found(form: SearchForm, collection: str, *, images: Sequence[bytes] = (), image_id: int = 0) -> ResultView:
     """Search for pictures or an image, in the collection or in all that share its model."""
-    clients, options = web_clients(), form.to_options()
+    clients, options, image = web_clients(), form.to_options(), images[0] if images else None
     if form.everywhere:
         names = chosen_collections([], first=collection)
-        options = replace(options, sort="", group="")
         across = search_across(clients, names, options, images=images, image_id=image_id, box=form.box)
-        return view_across(across)
+        if not form.proof or not (images or image_id):
+            return view_across(across)
+        return view_across(across, prove_across(clients, across, options, image=image, image_id=image_id, box=form.box))
     response = search(clients, collection, options, images=images, image_id=image_id, box=form.box)
     if not form.proof or not (images or image_id):
         return ResultView(response)
-    image = images[0] if images else None
     return ResultView(
         response, prove(clients, collection, response, options, image=image, image_id=image_id, box=form.box)
     )
@@ -265,7 +266,7 @@ def _render(
         found=found,
         samples=samples,
         listing=listing,
-        groups=[] if found is None else hit_groups(found.response),
+        groups=[] if found is None else hit_groups(found.response, found.places),
         same={} if found is None else found.same,
         compared=0 if found is None else found.compared,
         measured=FALSE_ALARMS if web_clients().settings.proof_hits else None,

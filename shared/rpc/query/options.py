@@ -39,6 +39,7 @@ MAX_EXAMPLES = 64  # of each kind
 MAX_BUDGET = 2**31 - 1  # what the message holds
 MAX_IMAGES = 16  # files that are searched for as one query
 MAX_FIELDS = 50  # that hits come with
+MAX_WEIGHT = 10  # of the query beside examples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,9 @@ class SearchOptions:
             of_value="Id of one that they should be unlike",
         ),
     ] = ()
+    weight: Annotated[
+        float, Option(description="How much the query counts beside examples", least=0, most=MAX_WEIGHT)
+    ] = 1.0
     min_score: Annotated[float | None, Option(description="Only hits with at least this score", least=-1, most=1)] = (
         None
     )
@@ -164,6 +168,7 @@ class SearchOptions:
             among=None if self.among is None else messages.Ids(values=self.among),
             like=self.like,
             unlike=self.unlike,
+            weight=self.weight,
             min_score=self.min_score,
             budget=self.budget or 0,
             filter=self.filter,
@@ -192,6 +197,7 @@ class SearchOptions:
             among=request.among.values if request.HasField("among") else None,
             like=request.like,
             unlike=request.unlike,
+            weight=request.weight if request.HasField("weight") else DEFAULTS.weight,
             min_score=request.min_score if request.HasField("min_score") else None,
             budget=request.budget or None,
             filter=request.filter,
@@ -209,7 +215,7 @@ OPTIONS: dict[str, Option] = {
 DEFAULTS = SearchOptions()
 
 
-def _check_within(name: str, value: int, least: int, most: int | None) -> None:
-    if value < least or (most is not None and value > most):
+def _check_within(name: str, value: float, least: int, most: int | None) -> None:
+    if not least <= value or (most is not None and value > most):  # which no comparison with NaN holds
         expected = f"at least {least}" if most is None or most == MAX_BUDGET else f"{least} to {most}"
         raise Invalid(f"{name} is {value}, expected {expected}")

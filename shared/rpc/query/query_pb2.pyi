@@ -204,6 +204,7 @@ class SearchRequest(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     BOX_FIELD_NUMBER: _builtins.int
     REGIONS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     image: _builtins.bytes
     """bytes of an image file"""
@@ -233,6 +234,8 @@ class SearchRequest(_message.Message):
     """the part of the image that is searched for: `x,y,w,h` in pixels of the upright image, or `pct:x,y,w,h`"""
     regions: _builtins.bool
     """also find images by their windows, where those are indexed; absent: true"""
+    weight: _builtins.float
+    """how much the query counts beside examples, 0 to 10; absent: 1"""
     @_builtins.property
     def vector(self) -> Global___Vector:
         """an embedding of the collection's model"""
@@ -289,10 +292,11 @@ class SearchRequest(_message.Message):
         images: _abc.Iterable[_builtins.bytes] | None = ...,
         box: _builtins.str = ...,
         regions: _builtins.bool | None = ...,
+        weight: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "_regions", b"_regions", "among", b"among", "id", b"id", "image", b"image", "min_score", b"min_score", "query", b"query", "regions", b"regions", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "_regions", b"_regions", "_weight", b"_weight", "among", b"among", "id", b"id", "image", b"image", "min_score", b"min_score", "query", b"query", "regions", b"regions", "vector", b"vector", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "_regions", b"_regions", "among", b"among", "box", b"box", "budget", b"budget", "collection", b"collection", "fields", b"fields", "filter", b"filter", "for_evaluation", b"for_evaluation", "group", b"group", "id", b"id", "image", b"image", "images", b"images", "k", b"k", "labels", b"labels", "like", b"like", "metric", b"metric", "min_score", b"min_score", "mode", b"mode", "probes", b"probes", "query", b"query", "regions", b"regions", "sort", b"sort", "text", b"text", "unlike", b"unlike", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_among", b"_among", "_min_score", b"_min_score", "_regions", b"_regions", "_weight", b"_weight", "among", b"among", "box", b"box", "budget", b"budget", "collection", b"collection", "fields", b"fields", "filter", b"filter", "for_evaluation", b"for_evaluation", "group", b"group", "id", b"id", "image", b"image", "images", b"images", "k", b"k", "labels", b"labels", "like", b"like", "metric", b"metric", "min_score", b"min_score", "mode", b"mode", "probes", b"probes", "query", b"query", "regions", b"regions", "sort", b"sort", "text", b"text", "unlike", b"unlike", "vector", b"vector", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__among: _TypeAlias = _typing.Literal["among"]  # noqa: Y015
     _WhichOneofArgType__among: _TypeAlias = _typing.Literal["_among", b"_among"]  # noqa: Y015
@@ -300,6 +304,8 @@ class SearchRequest(_message.Message):
     _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
     _WhichOneofReturnType__regions: _TypeAlias = _typing.Literal["regions"]  # noqa: Y015
     _WhichOneofArgType__regions: _TypeAlias = _typing.Literal["_regions", b"_regions"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["image", "id", "vector"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     @_typing.overload
@@ -308,6 +314,8 @@ class SearchRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_score) -> _WhichOneofReturnType__min_score | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__regions) -> _WhichOneofReturnType__regions | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
 
@@ -580,7 +588,7 @@ class SearchAcrossRequest(_message.Message):
     COLLECTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def options(self) -> Global___SearchRequest:
-        """with the query, without a collection; no `sort` and no `group`"""
+        """with the query, without a collection"""
 
     @_builtins.property
     def collections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -724,8 +732,11 @@ class SearchAcrossResponse(_message.Message):
     TIMINGS_MS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    GROUPED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     model_version: _builtins.int
+    grouped: _builtins.bool
+    """hits of a group stand together"""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___AcrossHit]:
         """the best first; one image may be a hit in each of several collections"""
@@ -747,10 +758,11 @@ class SearchAcrossResponse(_message.Message):
         timings_ms: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         model: _builtins.str = ...,
         model_version: _builtins.int = ...,
+        grouped: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "hits", b"hits", "model", b"model", "model_version", b"model_version", "skipped", b"skipped", "timings_ms", b"timings_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "grouped", b"grouped", "hits", b"hits", "model", b"model", "model_version", b"model_version", "skipped", b"skipped", "timings_ms", b"timings_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

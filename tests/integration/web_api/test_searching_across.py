@@ -1,13 +1,16 @@
 """A search over several collections by the REST API and the command."""
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from tests.support.eventually import eventually
 from tests.support.stack import Stack
-from tests.support.web_client import SEARCH, Client, File, picture
+from tests.support.web_client import IMAGES, SEARCH, Client, File, picture
 
 ACROSS = "POST /search"
 OTHER = "web-across"
@@ -80,3 +83,63 @@ def test_without_names_all_collections_are_searched_and_wrong_requests_are_told(
     ):
         reply = client.call(ACROSS, value=value)
         assert (reply.status, words in reply.body.decode()) == (status, True), reply.body
+
+
+def test_hits_of_several_collections_are_sorted_and_grouped_as_those_of_one(
+    client: Client, stack: Stack, both: list[str], known_id: int
+) -> None:
+    wanted = {"id": known_id, "k": 13, "mode": "exact", "collections": both}
+    plain = client.call(ACROSS, value=wanted).json["hits"]
+    assert len(plain) == 13
+    labels = [hit["label"] for hit in plain]
+    assert sorted(labels) != labels != sorted(labels, reverse=True)  # by likeness alone, they are mixed
+
+    def ranked(label: str) -> list[tuple[int, str]]:
+        return [(hit["id"], hit["collection"]) for hit in plain if hit["label"] == label]
+
+    grouped = client.call(ACROSS, value={**wanted, "group": "label"}).json["hits"]
+    first, last = dict.fromkeys(labels)
+    assert [(hit["id"], hit["collection"]) for hit in grouped] == ranked(first) + ranked(last)
+    assert [hit["group"] for hit in grouped] == [hit["label"] for hit in grouped]
+    for sort, order in (("label", ["others", "shapes"]), ("-label", ["shapes", "others"])):
+        hits = client.call(ACROSS, value={**wanted, "sort": sort}).json["hits"]
+        assert [(hit["id"], hit["collection"]) for hit in hits] == ranked(order[0]) + ranked(order[1])
+    # A field that images of one of them have: those without it are last.
+    edited = next(hit for hit in plain if hit["collection"] == OTHER)
+    edit = {"fields": {"creator": ["Ann"]}}
+    client.call("PATCH /collections/{name}/images/{id}", name=OTHER, id=edited["id"], value=edit)
+    by_creator = eventually(
+        lambda: client.call(ACROSS, value={**wanted, "sort": "creator"}), until=lambda reply: reply.status == 200
+    )
+    first_hit = by_creator.json["hits"][0]
+    assert (first_hit["id"], first_hit["collection"]) == (edited["id"], OTHER)
+    named = [part for where in both for part in ("--collection", where)]
+    arguments = ("search", "--id", str(known_id), *named, "-k", "13", "--mode", "exact", "--group", "label", "--json")
+    printed = json.loads(stack.artseek(*arguments))
+    assert [(hit["id"], hit["group"]) for hit in printed["hits"]] == [(hit["id"], hit["group"]) for hit in grouped]
+    page = client.send("GET", f"/?collection={both[0]}&everywhere=true&id={known_id}&group=label&k=96").body.decode()
+    assert page.index('class="group">') < page.index(f'href="/collections/{OTHER}" title="Collection"')
+
+
+def test_what_shows_the_same_comes_first_in_whichever_collection(client: Client, stack: Stack) -> None:
+    image = client.call(IMAGES, name="default", query={"limit": 1}).json["images"][0]
+    work = Image.open(io.BytesIO(client.send("GET", image["image"]).body)).convert("RGB")
+    file = io.BytesIO()
+    work.crop((work.width // 4, work.height // 4, work.width, work.height)).save(file, "JPEG", quality=80)
+    names = ["default", "web-proof-across"]
+    client.upload(names[1], [("a part.jpg", file.getvalue())])
+    client.wait_for_index(names[1])
+    try:
+        wanted = {"id": image["id"], "k": 12, "collections": names, "proof": True}
+        hits = client.call(ACROSS, value=wanted).json["hits"]
+        same = [(hit["collection"], hit["proof"]["same"]) for hit in hits[:2]]
+        assert sorted(same) == [(names[0], True), (names[1], True)]
+        inliers = [hit["proof"]["inliers"] for hit in hits if hit.get("proof", {}).get("same")]
+        assert inliers == sorted(inliers, reverse=True)
+        named = [part for name in names for part in ("--collection", name)]
+        printed = json.loads(stack.artseek("search", "--id", str(image["id"]), *named, "--proof", "--json"))
+        assert {hit["collection"] for hit in printed["hits"] if hit.get("proof", {}).get("same")} == {*names}
+        path = f"/?collection=default&everywhere=true&id={image['id']}&proof=true"
+        assert 'data-name="a part.jpg"' in client.send("GET", path).body.decode().partition("data-compare")[2]
+    finally:
+        client.call("DELETE /collections/{name}", name=names[1])
