@@ -3,7 +3,7 @@
 Exit status: 0 success; 1 an error, or an answer that says no (`status`: a part is down; `delete`, `trash restore`: some
 images were not there; `models check`: a version is not served as it was trained; `compare`: the two are not the same;
 `verify`: there is damage; `sync`: too much has vanished); 2 wrong usage; 3 `ingest`, `sync`, `evaluate`, `models use`,
-`regions on` or `records import` did its work but left some images or rows out; 130 interrupted.
+`regions on`, `records import` or `judge` did its work but left some images or rows out; 130 interrupted.
 """
 
 from typing import Final
@@ -25,7 +25,9 @@ COMMANDS: Final = {
     "import": CommandPlace("cli.vectors:import_vectors", "Import images with their embeddings."),
     "ingest": CommandPlace("cli.ingest:ingest", "Add images to a collection."),
     "jobs": CommandPlace("cli.jobs:jobs", "List jobs, show one, or cancel one."),
+    "judge": CommandPlace("cli.judge:judge", "Keep which images are of a class and which are not."),
     "keys": CommandPlace("cli.keys:keys", "Make, list and revoke API keys."),
+    "map": CommandPlace("cli.map:make_map", "Lay the images of a collection out by likeness."),
     "models": CommandPlace("cli.models:models", "List models, or change that of a collection."),
     "rebuild": CommandPlace("cli.index:rebuild", "Restore the index from the object store alone."),
     "records": CommandPlace("cli.records:records", "Import what is known of the images."),

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import urllib3
 from urllib3.fields import RequestField
@@ -18,6 +18,7 @@ _READ_S: Final = 300.0
 _PATIENCE_S: Final = 600.0  # how long a system may have too much to do
 _NOT_NOW: Final = frozenset({429, 503})
 _LONGEST_PAUSE_S: Final = 60.0
+_PART: Final = 2**20  # bytes
 
 File = tuple[str, str, bytes]
 """A file of a form: its field, its name, its bytes."""
@@ -98,6 +99,24 @@ class Api:
         if answer.status != 200:
             _checked(self.url, answer.status, answer.headers.get("Content-Type", ""), answer.data)
         return answer.data
+
+    def download_by_post(self, path: str, values: Mapping[str, object], file: IO[bytes]) -> None:
+        """Write the bytes that answer POST with a JSON body into a file.
+
+        Raises:
+            ArtseekError: See `request`.
+        """
+        headers = {**self._headers, "Accept": "*/*", "Content-Type": "application/json"}
+        body, url = json.dumps(values).encode(), f"{self.url}{API}{path}"
+        try:
+            answer = self._pool.request("POST", url, body=body, headers=headers, preload_content=False)
+            if answer.status != 200:
+                _checked(self.url, answer.status, answer.headers.get("Content-Type", ""), answer.data)
+            for part in answer.stream(_PART):
+                file.write(part)
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(f"{self.url} does not answer: {error}") from error
+        file.seek(0)
 
     def request(
         self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None

@@ -30,6 +30,7 @@ from services.web.pages import (
     formatting,
     images,
     jobs,
+    judging,
     languages,
     links,
     maps,
@@ -84,6 +85,7 @@ def create_app(settings: Settings, *, gate: Gate | None = None) -> Flask:
     app.register_blueprint(audit.blueprint)
     app.register_blueprint(links.blueprint)
     app.register_blueprint(selection.blueprint)
+    app.register_blueprint(judging.blueprint)
     app.register_blueprint(languages.blueprint)
     app.register_blueprint(api)
     operations_routes.attach(app, settings)

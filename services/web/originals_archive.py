@@ -3,6 +3,7 @@
 import time
 import zipfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from shared.errors import ObjectNotFound
@@ -33,25 +34,50 @@ class _Pieces:
         return taken
 
 
-def zip_of(originals: OriginalFiles, images: Iterable[Image]) -> Iterator[bytes]:
-    """Yield the parts of a ZIP file with the originals of images, by their names; pages of a document are one file.
+@dataclass(frozen=True)
+class ZippedFile:
+    """A file of a ZIP file: its path, when it was added, and its bytes, or the digest of the original that has them.
 
-    Originals are not compressed: hardly any could be. A text file in it names those that could not be had.
+    `title` names it where it cannot be had.
     """
-    pieces, names, held, missing = _Pieces(), UniqueNames(), set[str](), list[str]()
+
+    path: str
+    digest: str
+    added: float
+    title: str
+    data: bytes | None = None
+
+
+def zip_of(originals: OriginalFiles, images: Iterable[Image]) -> Iterator[bytes]:
+    """Yield the parts of a ZIP file with the originals of images, by their names; pages of a document are one file."""
+    return zip_of_files(originals, _files_of(images))
+
+
+def _files_of(images: Iterable[Image]) -> Iterator[ZippedFile]:
+    names, held = UniqueNames(), set[str]()
     names.take(MISSING)
-    with zipfile.ZipFile(pieces, "w") as archive:  # type: ignore[call-overload]  # it needs to be written to alone
-        for image in images:
-            digest = image.document.digest or image.digest
-            if digest in held:
-                continue
+    for image in images:
+        digest = image.document.digest or image.digest
+        if digest not in held:
             held.add(digest)
+            path = names.take(clean_path(image.name))
+            yield ZippedFile(path, digest, image.added, f"{image.id} {image.name}")
+
+
+def zip_of_files(originals: OriginalFiles, files: Iterable[ZippedFile], missing: Iterable[str] = ()) -> Iterator[bytes]:
+    """Yield the parts of a ZIP file; a text file in it names what could not be had, and what is `missing` anyway.
+
+    Originals are not compressed: hardly any could be.
+    """
+    pieces, missing = _Pieces(), list(missing)
+    with zipfile.ZipFile(pieces, "w") as archive:  # type: ignore[call-overload]  # it needs to be written to alone
+        for item in files:
             try:
-                parts = originals.stream(digest)
+                parts = originals.stream(item.digest) if item.data is None else iter([item.data])
             except ObjectNotFound as error:
-                missing.append(f"{image.id} {image.name}: {error}")
+                missing.append(f"{item.title}: {error}")
                 continue
-            with archive.open(_entry(names.take(clean_path(image.name)), image.added), "w", force_zip64=True) as file:
+            with archive.open(_entry(item.path, item.added), "w", force_zip64=True) as file:
                 for part in filter(None, parts):
                     file.write(part)
                     yield pieces.take()

@@ -34,6 +34,8 @@ _READING: Final = frozenset(  # which look and change nothing, though they are s
         "api.prove",
         "api.look_up_images",
         "api.export_images",
+        "api.get_judged_files",
+        "judging.training_files",
         "languages.choose",
         "selection.export_selection",
         "search.search_by_file",
@@ -55,6 +57,7 @@ class Quotas:
     requests: Rate | None
     changes: Rate | None
     fetches: Rate | None
+    tiles: Rate | None
     kept_queries: Allowance | None
     counts_load: bool
 
@@ -69,6 +72,7 @@ def attach(app: Flask, settings: Settings, clients: WebClients) -> None:
         requests=_rate("requests", settings.rate_requests) if counts else None,
         changes=_rate("changes", settings.rate_changes) if counts else None,
         fetches=_rate("pictures by address", settings.rate_changes) if counts else None,
+        tiles=_rate("tiles", settings.rate_changes) if counts else None,
         kept_queries=_allowance(settings),
         counts_load=counts,
     )
@@ -108,6 +112,15 @@ def count_fetch() -> None:
         Problem: They had so many fetched within a minute.
     """
     _take(_quotas().fetches)
+
+
+def count_tile() -> None:
+    """Count a tile that is about to be cut for the requester, as many as they may change something.
+
+    Raises:
+        Problem: They had so many cut within a minute.
+    """
+    _take(_quotas().tiles)
 
 
 def may_keep_query(size: int) -> bool:

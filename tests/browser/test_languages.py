@@ -32,6 +32,7 @@ def test_every_page_is_german_for_a_german_browser(
     page.on("console", watch.note)
     assert shown
     image_id = client.wait_for(COLLECTION, len(shown))[0]["id"]
+    client.finished(client.call("POST /collections/{name}/map", name=COLLECTION).json["job"])
     jobs = page.request.get("/api/v1/jobs").json()["jobs"]
     for path in (
         "/",
@@ -84,6 +85,9 @@ def test_scripts_write_german_too(browser: Browser, stack: Stack, shown: dict[st
     expect(page.locator("#found .time dd")).to_have_text(re.compile(r"^\d+(,\d)? ms$"))
     expect(page.locator("#status")).to_have_text(re.compile("Ergebnisse eines vollständigen Vergleichs in"))
     expect_german(page, known)
+    page.goto(f"/collections/{COLLECTION}")  # what the API says in English, scripts say by its code
+    page.set_input_files("#files", jpeg("leer.jpg", b""))
+    expect(page.locator("#refusals li")).to_have_text("leer.jpg Die Datei ist leer.")
     page.goto(pages_of(report)[0])
     drawn(page)
     page.locator("[data-chart] .plot").first.focus()

@@ -1,6 +1,8 @@
 """Quotas of the web service: whoever sends or has under way too much is told so, and the others are not."""
 
 import io
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,10 +11,12 @@ from werkzeug.test import TestResponse
 
 from services.web import quotas
 from services.web.app import create_app
+from services.web.clients import EXTENSION
 from shared.state import State, connect
 from shared.state.in_flight import InFlight, Load
 from shared.state.jobs import new_job_id
 from shared.state.outcomes import Outcome
+from shared.storage import layout
 from tests.support.servers import Servers
 from tests.support.web_client import picture
 
@@ -56,6 +60,30 @@ def test_changes_have_a_rate_of_their_own(servers: Servers) -> None:
     assert upload(client, 1).status_code == 202
     assert is_refused(upload(client, 2), "2 changes a minute")
     assert ask(client).status_code == 200
+
+
+def test_tiles_that_are_cut_have_a_rate_too(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = client_of(servers, rate_changes=4)
+    extensions = client.application.extensions
+    clients = extensions[EXTENSION]
+    data = picture(1)
+    entry = SimpleNamespace(digest=layout.digest_of(data), width=160, height=120, size=len(data))
+    clients.store.put(layout.original_key(entry.digest), data)
+    monkeypatch.setitem(extensions, EXTENSION, replace(clients, query=SimpleNamespace(image=lambda *_: entry)))
+
+    def tile(place: str, **headers: str) -> TestResponse:
+        path = f"/api/v1/collections/quotas/images/1/tiles/{place}"
+        return client.get(path, headers=headers, environ_base={"REMOTE_ADDR": "203.0.113.7"})
+
+    first = tile("8/0_0")
+    assert (first.status_code, first.mimetype) == (200, "image/jpeg")
+    # Neither one that there is not, nor one that the browser has, is cut.
+    assert tile("8/5_5").status_code == 404
+    assert tile("8/0_0", **{"If-None-Match": first.headers["ETag"]}).status_code == 304
+    assert tile("7/0_0").status_code == 200
+    assert is_refused(tile("6/0_0"), "4 tiles a minute")
+    assert tile("8/0_0", **{"If-None-Match": first.headers["ETag"]}).status_code == 304
+    assert upload(client, 3).status_code == 202  # which is counted apart
 
 
 def test_nobody_has_more_under_way_than_they_may(servers: Servers) -> None:

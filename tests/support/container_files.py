@@ -23,8 +23,7 @@ PACKAGES = ("shared", "services", "cli", "local", "training")
 COMPOSE = ROOT / "docker-compose.yml"
 OVERRIDE = ROOT / "deploy" / "model-server.yml"
 SEAWEEDFS = ROOT / "deploy" / "seaweedfs.yml"
-SCALE = ROOT / "docker-compose.scale.yml"
-OVERLAYS = (OVERRIDE, SEAWEEDFS, ROOT / "deploy" / "openid.yml", SCALE)
+OVERLAYS = (OVERRIDE, SEAWEEDFS, ROOT / "deploy" / "openid.yml")
 
 SECRET_FILES = {
     f"{environment_name(field)}_FILE": field

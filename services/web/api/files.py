@@ -9,6 +9,7 @@ from urllib.parse import quote
 from flask import Response, request
 from flask.typing import ResponseReturnValue
 
+from services.web import quotas
 from services.web.access import of_path
 from services.web.api.inputs import ImagePath, TilePath
 from services.web.api.openapi import Answer
@@ -115,6 +116,7 @@ def get_tile(path: TilePath) -> ResponseReturnValue:
     if request.if_none_match.contains(tag):
         return tagged(Response(status=304), tag)
     part, shrink = tiles.part_of(entry.width, entry.height, level=path.level, x=path.x, y=path.y)
+    quotas.count_tile()
     with (
         clients.memory.holding(min(entry.size, LARGE)),
         fetched_page(clients.store, entry.digest, entry.size) as (original, page),

@@ -270,5 +270,6 @@ def _schema(model: Any, schemas: Schema) -> Schema:
     for name, part in {**schema.pop("$defs", {}), model.__name__: schema}.items():
         for value in part.get("properties", {}).values():
             value.pop("title", None)
-        schemas[name] = part
+        if schemas.setdefault(name, part) != part:
+            raise ValueError(f"two types of the API are called {name}: give one of them another name")
     return {"$ref": _REFERENCE.format(model=model.__name__)}

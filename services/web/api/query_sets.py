@@ -1,13 +1,10 @@
 """Query sets: labelled images, kept under names, that evaluations search for."""
 
-from collections import Counter
-from collections.abc import Sequence
 from typing import Annotated
 
 from flask import request
 from flask.typing import ResponseReturnValue
 from pydantic import Field
-from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from services.web import quotas
 from services.web.access import authorize_somewhere, of_view
@@ -16,9 +13,9 @@ from services.web.api.openapi import Answer, Body, files_form
 from services.web.api.operations import api, reply
 from services.web.clients import WebClients, web_clients
 from services.web.uploads import FILE_FIELDS, Upload, files_of, require_form, sort_out, uploads_of
-from shared.errors import Invalid, NotFound
-from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
-from shared.schemas.refusals import Refusal
+from shared.evaluation.judging import keep_under
+from shared.evaluation.query_sets import LabelledQuery, QuerySets
+from shared.schemas.query_sets import KeptSetsAnswer, QueriesTakenAnswer, kept_set_answer
 from shared.storage import evaluation_layout, layout
 
 
@@ -40,26 +37,6 @@ class QuerySetFields(UploadFields):
     ] = False
 
 
-class KeptSetAnswer(TypedDict):
-    """A query set that is kept under a name: how many queries it has, in all and of each class."""
-
-    name: str
-    queries: int
-    classes: dict[str, int]
-
-
-class KeptSetsAnswer(TypedDict):
-    """All query sets that are kept under names."""
-
-    querysets: list[KeptSetAnswer]
-
-
-class QueriesTakenAnswer(KeptSetAnswer):
-    """A query set as it is now, and which files of the request are no queries."""
-
-    rejected: list[Refusal]
-
-
 @api.operation(
     "GET",
     "/querysets",
@@ -71,7 +48,7 @@ def list_query_sets() -> ResponseReturnValue:
     """List the query sets that are kept under names; all who may change a collection share them."""
     authorize_somewhere()
     sets = _sets(web_clients())
-    return reply(KeptSetsAnswer(querysets=[_answer(name, sets.get(sets.kept(name))) for name in sets.names()]))
+    return reply(KeptSetsAnswer(querysets=[kept_set_answer(name, sets.get(sets.kept(name))) for name in sets.names()]))
 
 
 @api.operation(
@@ -94,8 +71,16 @@ def keep_queries() -> ResponseReturnValue:
     uploads = uploads_of(files_of(request.files, *FILE_FIELDS), fields.label, fields.names)
     quotas.check_room(sum(upload.size for upload in uploads))
     taken, rejected = sort_out(clients, uploads)
-    queries = _keep(clients, fields, taken)
-    return reply(QueriesTakenAnswer(**_answer(fields.name, queries), rejected=rejected), 201)
+    sets = _sets(clients)
+    if fields.add:
+        sets.kept(fields.name)
+    queries = keep_under(
+        sets,
+        fields.name,
+        lambda: [_store(clients, upload, fields.label.strip()) for upload in taken],
+        adds=fields.add,
+    )
+    return reply(QueriesTakenAnswer(**kept_set_answer(fields.name, queries), rejected=rejected), 201)
 
 
 @api.operation(
@@ -115,48 +100,6 @@ def drop_query_set(path: QuerySetPath) -> ResponseReturnValue:
 
 def _sets(clients: WebClients) -> QuerySets:
     return QuerySets(clients.store, clients.state)
-
-
-def _answer(name: str, queries: QuerySet) -> KeptSetAnswer:
-    classes = Counter(query.label for query in queries.queries)
-    return KeptSetAnswer(name=name, queries=len(queries.queries), classes=dict(sorted(classes.items())))
-
-
-def _keep(clients: WebClients, fields: QuerySetFields, uploads: Sequence[Upload]) -> QuerySet:
-    """Store files as queries, alone or beside those that the set has.
-
-    Raises:
-        NotFound: There is no set to add to.
-        Invalid: An image has two labels.
-    """
-    sets = _sets(clients)
-    with sets.changing():
-        before = _before(sets, fields)
-        stored = [_store(clients, upload, fields.label.strip()) for upload in uploads]
-        kept = sets.get(before).queries if fields.add and before else ()
-        try:
-            queries = QuerySet.of([*kept, *stored])
-        except Invalid:
-            sets.forget(query.digest for query in stored)
-            raise
-        sets.add(queries, name=fields.name)
-    if before not in {None, queries.digest}:
-        sets.release(before)
-    return queries
-
-
-def _before(sets: QuerySets, fields: QuerySetFields) -> str | None:
-    """Return the digest of the set that has the name so far; None if there is none.
-
-    Raises:
-        NotFound: There is none to add to.
-    """
-    try:
-        return sets.kept(fields.name)
-    except NotFound:
-        if fields.add:
-            raise
-        return None
 
 
 def _store(clients: WebClients, upload: Upload, label: str) -> LabelledQuery:

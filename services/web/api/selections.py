@@ -102,7 +102,7 @@ def exported(collection: str, ids: Sequence[int], kind: Format) -> Response:
     """
     clients = web_clients()
     parts = export(clients, clients.query, collection, kind, ids=ids)
-    return _attached(Response(parts, mimetype=MEDIA_TYPES[kind]), f"{collection}-selection{EXTENSIONS[kind]}")
+    return attached(Response(parts, mimetype=MEDIA_TYPES[kind]), f"{collection}-selection{EXTENSIONS[kind]}")
 
 
 def archived(collection: str, ids: Sequence[int]) -> Response:
@@ -114,9 +114,10 @@ def archived(collection: str, ids: Sequence[int]) -> Response:
     clients = web_clients()
     clients.query.collection(collection)
     parts = zip_of(OriginalFiles(clients.store), named_images(clients.query, collection, ids))
-    return _attached(Response(parts, mimetype=ZIP_TYPE), f"{collection}-originals.zip")
+    return attached(Response(parts, mimetype=ZIP_TYPE), f"{collection}-originals.zip")
 
 
-def _attached(response: Response, name: str) -> Response:
+def attached(response: Response, name: str) -> Response:
+    """Have a response saved as a file of a name."""
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response

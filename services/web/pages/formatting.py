@@ -49,6 +49,11 @@ def figure(value: float | None) -> str:
     return "–" if value is None else decimal(value, 3)
 
 
+def times(value: float) -> str:
+    """Return how often something counts."""
+    return written(f"{value:g}")
+
+
 def difference(value: float, digits: int = 3) -> str:
     """Return by how much a figure rose, with its sign."""
     return written(f"{value:+,.{digits}f}".replace("-", "−"))
@@ -118,7 +123,7 @@ def sentence(told: str) -> str:
 
 def attach(app: Flask) -> None:
     """Add the formats to the templates as filters and functions."""
-    numbers = count, percent, decimal, figure, difference, span, milliseconds, minutes, size
+    numbers = count, percent, decimal, figure, times, difference, span, milliseconds, minutes, size
     for filter_ in (*numbers, date, moment, sentence, field_name):
         app.add_template_filter(filter_)
     for function in (share, stages, shown_fields):

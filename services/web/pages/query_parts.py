@@ -1,5 +1,6 @@
 """What a search is made of, as the search page shows it: examples with their weights, each with a way to change it."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ Mark = Literal["like", "unlike"]
 Link = Callable[..., str]
 
 _HEAVIEST = 3  # times that an example counts at most, as the page gives weights
+_QUERY_WEIGHTS = (0.5, 1.0, 2.0, 3.0)  # of what is searched for, as the page gives them
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,17 @@ def examples_of(
             name = names[image_id] if image_id in names else _name(collection, image_id)
             found.append(Example(image_id, name, mark, weight, without, reweighted))
     return found
+
+
+def likely_label(response: SearchResponse, like: Sequence[int]) -> str:
+    """Return the label that most of the images found have which hits should be like; empty: none has one."""
+    labels = Counter(hit.image.label for hit in response.hits if hit.image.id in like and hit.image.label)
+    return max(labels, key=lambda label: labels[label], default="")
+
+
+def next_weight(weight: float) -> float:
+    """Return the weight that follows one of what is searched for, after the heaviest the lightest."""
+    return next((heavier for heavier in _QUERY_WEIGHTS if heavier > weight), _QUERY_WEIGHTS[0])
 
 
 def _name(collection: str, image_id: int) -> str:

@@ -1,5 +1,6 @@
 """What the address or the form of the search page says, and the addresses of searches."""
 
+from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -7,20 +8,18 @@ from flask import url_for
 from pydantic import Field
 
 from services.web.api.inputs import READ_FLAG, READ_INTEGER, CollectionName, ImageId
-from services.web.api.search_inputs import Hits, PictureSearchInput, PictureUrl
+from services.web.api.search_inputs import Digest, Hits, PictureSearchInput, PictureUrl
 from services.web.clients import web_clients
 from services.web.languages import gettext
 from services.web.pages.facets import Facets, facets_of, with_labels
-from services.web.pages.query_parts import Example, examples_of
+from services.web.pages.query_parts import Example, examples_of, likely_label, next_weight
 from shared.records.filters import RecordFilter, parse_filter
 from shared.rpc.query import SearchResponse
-from shared.rpc.query.options import MAX_IMAGES, MAX_K
+from shared.rpc.query.options import DEFAULTS, MAX_IMAGES, MAX_K
 
 K_CHOICES = (12, 24, 48, 96)
-_QUERY = {"url": "", "box": "", "like": [], "unlike": [], "upload": []}
+_QUERY: Mapping[str, object] = {"url": "", "box": "", "like": [], "unlike": [], "upload": [], "weight": None}
 _CITED = {"model": "", "model_version": 0, "generation": 0}
-
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class SearchForm(PictureSearchInput):
@@ -53,11 +52,9 @@ class SearchForm(PictureSearchInput):
         """
         another = _QUERY if "id" in changes else {}
         collection = {"collection": self.collection}
-        values = collection | self.model_dump(exclude_defaults=True) | dict.fromkeys(_CITED) | another | changes
+        values = collection | self.model_dump(exclude_defaults=True) | dict.fromkeys(_CITED) | dict(another) | changes
         present = {
-            name: str(value).lower() if isinstance(value, bool) else value
-            for name, value in values.items()
-            if value is not None and value not in ("", [])
+            name: _written(value) for name, value in values.items() if value is not None and value not in ("", [])
         }
         return url_for("search.search_page") + "?" + urlencode(present, doseq=True)
 
@@ -91,6 +88,16 @@ class SearchForm(PictureSearchInput):
         """Return the examples of the search that was answered so, in their order."""
         return examples_of(response, self.collection or "", self.like, self.unlike, self.link)
 
+    def likely_label(self, response: SearchResponse) -> str:
+        """Return the label that images marked as examples have, of those found; empty: none has one."""
+        return likely_label(response, self.like)
+
+    @property
+    def reweighted(self) -> str:
+        """The address of the same search with the next weight of what is searched for."""
+        weight = next_weight(self.weight)
+        return self.link(weight=None if weight == DEFAULTS.weight else weight)
+
     @property
     def wanted(self) -> RecordFilter:
         """The filter, with the classes."""
@@ -106,6 +113,13 @@ class SearchForm(PictureSearchInput):
             changed,
             lambda text: self.link(filter=text) + "#found",
         )
+
+
+def _written(value: object) -> object:
+    """Return a value as an address has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else value
 
 
 def _model(name: str, version: int) -> str:

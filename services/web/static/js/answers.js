@@ -1,5 +1,6 @@
 // What comes back of a request: Artseek's answer, or what a proxy in front of it said in its place.
 
+import { saidOf } from "./problems.js";
 import { gettext } from "./texts.js";
 
 const SILENCE = gettext("Artseek does not answer. Is it still running?");
@@ -28,7 +29,7 @@ export function readAnswer(status, text) {
   } catch {
     return { ok: false, status, value: null, error: proxyNotice(status, text) };
   }
-  return { ok, status, value, error: ok ? "" : value.detail ?? PHRASES[status] ?? gettext("Artseek answered %(status)s.", { status }) };
+  return { ok, status, value, error: ok ? "" : saidOf(value) ?? PHRASES[status] ?? gettext("Artseek answered %(status)s.", { status }) };
 }
 
 /** Send a request to the API and read its answer; only an abort throws. */
@@ -56,7 +57,7 @@ export async function runJob(url, body) {
   for (;;) {
     const found = await ask(sent.value.url);
     if (!found.status || isFinal(found)) return found.error;
-    if (found.value?.state === "done") return found.value.rejected.map((item) => item.reason).join("; ");
+    if (found.value?.state === "done") return found.value.rejected.map(saidOf).join("; ");
     await pause(200);
   }
 }

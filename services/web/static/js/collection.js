@@ -3,6 +3,7 @@
 import { ask, isFinal, pause, readAnswer } from "./answers.js";
 import { kindPassedOver, watchChoice, watchDrops } from "./files.js";
 import "./lightbox.js";
+import { saidOf } from "./problems.js";
 import { gettext, number } from "./texts.js";
 
 const MAX_FILES = 64; // of a request
@@ -76,10 +77,10 @@ function nextBatch(tally) {
   return batch;
 }
 
-function addRefusal(tally, { name, reason }) {
+function addRefusal(tally, { name, ...refusal }) {
   tally.rejected += 1;
   const line = document.createElement("li");
-  line.append(Object.assign(document.createElement("strong"), { textContent: name }), ` ${reason}`);
+  line.append(Object.assign(document.createElement("strong"), { textContent: name }), ` ${saidOf(refusal)}`);
   refusals.querySelector("ul").append(line);
   refusals.hidden = false;
 }

@@ -46,6 +46,7 @@ export function watchExamples(form, search) {
     event.preventDefault();
     const wanted = new URL(link.href).searchParams;
     hold([...wanted].filter(([name]) => name === "like" || name === "unlike"));
+    form.elements.weight.value = wanted.get("weight") ?? "1";
     search();
   });
   document.addEventListener("artseek:examples", ({ detail: { mark, ids } }) => {
@@ -75,6 +76,7 @@ export function watchExamples(form, search) {
       show();
     },
     clear() {
+      form.elements.weight.value = "1";
       hold([]);
     },
   };

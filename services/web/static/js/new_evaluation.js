@@ -1,6 +1,7 @@
 // The form of the quality page: starts an evaluation, shows its progress and cancels it. The address keeps the job.
 
 import { ask, isFinal, pause } from "./answers.js";
+import { saidOf } from "./problems.js";
 import { gettext, number } from "./texts.js";
 
 const form = document.getElementById("judge");
@@ -138,7 +139,7 @@ function start() {
     if (answer.state === "cancelled") {
       showEnd(gettext("Cancelled: nothing of it is left."));
     } else if (answer.rejected.length) {
-      showEnd(gettext("It failed: %(reason)s", { reason: answer.rejected[0].reason }));
+      showEnd(gettext("It failed: %(reason)s", { reason: saidOf(answer.rejected[0]) }));
     } else {
       showEnd(gettext("Done."));
       bar.max = 1;

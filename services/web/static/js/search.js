@@ -5,6 +5,7 @@ import { showComparison } from "./compare.js";
 import { askForDetail } from "./detail.js";
 import { watchExamples } from "./examples.js";
 import { fileOfAddress, watchChoice, watchDrops, watchPastes } from "./files.js";
+import "./judging.js";
 import "./lightbox.js";
 import { watchMore } from "./more.js";
 import "./shortcuts.js";
@@ -21,7 +22,7 @@ function start() {
   const frame = document.getElementById("frame");
   const picture = document.getElementById("query");
   const input = document.getElementById("image");
-  const defaults = { ...JSON.parse(form.dataset.defaults), label: "", text: "", filter: "", box: "", sort: "", group: "" }; // which an address leaves out
+  const defaults = { ...JSON.parse(form.dataset.defaults), weight: "1", label: "", text: "", filter: "", box: "", sort: "", group: "" }; // which an address leaves out
   const steps = new Map(); // what the page showed at each step of the history
   let step = 0;
   let file = null; // the query file; null if the query is an image of the collection, or has an address
