@@ -321,7 +321,13 @@ def _query(request: messages.SearchRequest) -> dict[str, Any]:
 
 
 def _vector(vector: messages.Vector) -> Vectors:
-    return np.array(vector.values, dtype=np.float32)
+    """Return the numbers of a vector, from its bytes where these are all that the message holds."""
+    count, data = len(vector.values), vector.SerializeToString()
+    size = 4 * count
+    head = 1 + (size.bit_length() + 6) // 7  # bytes of the field's number and of the size
+    if len(data) != head + size:
+        return np.array(vector.values, dtype=np.float32)
+    return np.frombuffer(data, dtype="<f4", offset=head).astype(np.float32)
 
 
 def _answer(context: grpc.ServicerContext, make: Callable[[], Response]) -> Response:

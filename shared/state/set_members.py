@@ -113,6 +113,8 @@ def _members_of(
             # The reply of SSCAN is an array of a cursor and an array: two heads, the first before the cursor alone.
             arrays = len(names) + len(scanned)
             sets, ends = _split(data, arrays, len(streams)) if streams else (data, ())
+            if not names:
+                return Members(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), ends)
             found = _without(parse(sets, arrays), np.array(scanned, dtype=np.int64) + np.arange(len(scanned)))
             return Members(found.ids, found.sizes, ends)
     pipeline = client.pipeline(transaction=False)

@@ -47,7 +47,7 @@ def rerank(
             rows = _within(fetched.budget, candidates, own, row_filter)
             lacks_own = own is not None and not _holds(rows, own)
         if own is not None and lacks_own:
-            rows = np.insert(rows, np.searchsorted(rows, own), own)
+            rows = np.sort(np.append(rows, own))
         rows_of_each.append(rows)
         results.append(
             SearchResult(
