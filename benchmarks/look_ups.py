@@ -85,11 +85,13 @@ def _measure(client: QueryClient, family: "_InProcess", queries: Vectors) -> Non
     )
     for turn in range(1, _TURNS + 1):  # what other programs take is taken from all alike
         print(f"turn {turn}")
-        in_process = np.median(_show("the family in process", _times(family.search, queries)))
+        in_process = float(np.median(_show("the family in process", _times(family.search, queries))))
         for name, some in (("by vector", requests), ("by id", by_id)):
             times = _show(f"the query service, {name}", _times(client.search, some))
-            print(f"    {np.median(times) / in_process:.2f} times the family; 1 ms less: ", end="")
-            print(f"{(np.median(times) - 1) / in_process:.2f} times")
+            median = float(np.median(times))
+            print(
+                f"    {median / in_process:.2f} times the family; without a millisecond {(median - 1) / in_process:.2f}"
+            )
         batch_ms = np.median(_show(f"a batch of {MAX_BATCH} ids", _times(client.search_batch, batches)))
         print(f"    {MAX_BATCH / batch_ms * 1e3:.0f} queries a second")
 
@@ -148,7 +150,8 @@ def _times(call: Callable[..., object], arguments: Sequence[object] | Vectors) -
 
 
 def _show(name: str, times: Times) -> Times:
-    print(f"  {name}: median {np.median(times):.2f} ms, p95 {np.percentile(times, 95):.2f}")
+    quick, median, slow = np.percentile(times, (10, 50, 95))
+    print(f"  {name}: median {median:.2f} ms, p10 {quick:.2f}, p95 {slow:.2f}")
     return times
 
 

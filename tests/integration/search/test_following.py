@@ -1,6 +1,8 @@
 """Searches follow what is announced though no thread does, by one round trip, and buckets in memory hide nothing."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -60,7 +62,7 @@ def test_the_first_search_after_an_announcement_finds_the_image_and_after_a_dele
         lambda number: batch(system, rows.image_id(number)),
     ]
     for number, search in zip(LATER, searches, strict=False):
-        search(3)  # its buckets are in memory now
+        found(system, "lsh", vector=rows.embedding(number, DIM))  # its buckets are in memory now
         image = come(system, generation, number)
         assert search(number)[0] == image
         assert search(number)[0] == image
@@ -84,6 +86,40 @@ def batch(system: System, query: object) -> list[int]:
     options = SearchQuery(collection="art", mode="lsh", k=5)
     (results, _) = system.searcher.search_batch(options, [rows.image_id(3), query])  # type: ignore[list-item]
     return [image for image, _ in hits(results[1])]
+
+
+def test_searches_on_several_threads_find_each_image_from_its_announcement_on(make: MakeSystem) -> None:
+    """While others come and go: what one thread reads, and holds in memory, never hides an image from another."""
+    system = make()
+    generation = system.fit(1, tables=3, hashes=4, probes=4)
+    known: list[int] = []
+    missed: list[int] = []
+    done = threading.Event()
+
+    def search(seed: int) -> int:
+        rng, searches = np.random.default_rng(seed), 0
+        while not done.is_set() or searches < 20:
+            if not known:
+                continue
+            number = known[-1] if searches % 2 else known[int(rng.integers(len(known)))]
+            result = system.search(vector=rows.embedding(number, DIM), mode="lsh", k=1)
+            if (result.mode, hits(result)[0][0]) != ("lsh", rows.image_id(number)):
+                missed.append(number)
+            searches += 1
+        return searches
+
+    with ThreadPoolExecutor(3) as threads:
+        running = [threads.submit(search, seed) for seed in range(3)]
+        try:
+            for number in range(COUNT, COUNT + 60):
+                come(system, generation, number)
+                known.append(number)
+                come(system, generation, number + 1000)
+                go(system, generation, number + 1000)
+        finally:
+            done.set()
+        assert min(thread.result() for thread in running) >= 20
+    assert missed == []
 
 
 def test_a_search_by_the_index_is_one_round_trip_and_fetches_no_bucket_that_is_in_memory(make: MakeSystem) -> None:
