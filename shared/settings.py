@@ -182,7 +182,7 @@ class Settings(WebSettings):
         description="Seconds of processor time that decoding an image may take; ten times as many by the clock.",
     )
     decode_memory: int = Field(
-        240 * 2**20,
+        512 * 2**20,
         ge=16 * 2**20,
         description="Memory that decoding an image may take by estimate, in bytes; "
         "at twice as much, the decoder is stopped.",

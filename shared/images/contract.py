@@ -84,7 +84,7 @@ class Limits:
         max_pixels: the most pixels, width times height.
         max_side: the most pixels of either side.
         max_memory: the most bytes that the file and its decoder may take together. It is what keeps a process small: a
-            pixel costs 16 bytes in a WebP, 5 in an AVIF, 3 to 8 in a progressive JPEG, next to none in what is decoded
+            pixel costs 16 bytes in a WebP, 9 in an AVIF, 3 to 8 in a progressive JPEG, next to none in what is decoded
             row by row: TIFF, PNG, a baseline JPEG.
         max_pages: the most pages of a document.
     """
@@ -92,7 +92,7 @@ class Limits:
     max_bytes: int = 2048 * MIB
     max_pixels: int = 1_000_000_000
     max_side: int = 500_000
-    max_memory: int = 240 * MIB
+    max_memory: int = 512 * MIB
     max_pages: int = 500
 
     @property

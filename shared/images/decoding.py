@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pi_heif import HeifImageFile
 from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -43,7 +44,6 @@ _LARGE = 32 * MIB
 _large_turn: contextlib.AbstractContextManager[object] = threading.Lock()
 _IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings` keeps a filter
 
-# The decoders, by name: one class each, so that no other of Pillow's is ever tried.
 _DECODERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
     "jpeg": JpegImageFile,  # of a multi-picture JPEG (MPO) it reads the first
     "png": PngImageFile,
@@ -53,6 +53,7 @@ _DECODERS: dict[str, Callable[[BinaryIO], ImageFile]] = {
     "bmp": BmpImageFile,
     "jp2": Jpeg2000,
     "heic": HeifImageFile,
+    "avif": AvifImageFile,
 }
 _SCALED = frozenset({"jpeg", "jp2", "pdf"})  # their decoders make them smaller by 2, 4 or 8
 _UNREAD = re.compile(

@@ -4,16 +4,20 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from pi_heif import HeifImageFile
+from PIL import AvifImagePlugin
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
-from shared.images import profiles, streaming
+from shared.images import profiles
 from shared.images.contract import File
 from shared.images.header import Header, corrupt, truncated
 from shared.images.pixels import Box
+from shared.images.tags import exif_orientation
 
 if TYPE_CHECKING:
     from PIL import Image
 
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # images are decoded side by side, each by one thread
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _COEFFICIENTS = {0x52: 9, 0x53: 6}  # markers COD and COC, and where they have the number of levels
 _AFTER_HEADER = frozenset({0x90, 0x93, 0xD9})  # of a tile, of its data, and the end
@@ -98,27 +102,28 @@ def heic(data: File) -> Header:
 
 
 def avif(data: File) -> Header:
-    """The header of an AVIF file; the decoder turns it upright.
+    """The header of an AVIF file; how it is to be turned, its decoder says as EXIF does.
 
     Raises:
         ImageRefused: it cannot be read.
     """
-    whole = ((0, len(data)),)
-    kept: list[object] = []
     try:
-        image = streaming.opened(data, Header("avif", 1, 1, whole, pixel_bytes=4), kept)
-        profile = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else None
-    except streaming.VipsError as error:
+        image = AvifImageFile(io.BytesIO(data))
+    except (SyntaxError, ValueError, OSError, RuntimeError) as error:
         raise _refused("avif", error) from error
+    width, height = image.size
+    profile = profiles.needed(image.info.get("icc_profile"))
+    orientation = exif_orientation(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
+    # Luminance and chrominance, the RGB that they become, and Pillow's picture of it.
     return Header(
         "avif",
-        image.width,
-        image.height,
-        whole,
-        pixel_bytes=5,
+        width,
+        height,
+        ((0, len(data)),),
+        pixel_bytes=9,
         fixed_bytes=len(data),
-        profile=profiles.needed(profile),
-        vips=True,
+        orientation=orientation,
+        profile=profile,
     )
 
 

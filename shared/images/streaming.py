@@ -26,7 +26,7 @@ pyvips.cache_set_max(0)  # no image is decoded twice
 Vips = Any  # pyvips makes its methods when they are called
 VipsError = pyvips.Error
 
-_LOADERS = {"jpeg": "jpegload", "png": "pngload", "tiff": "tiffload", "avif": "heifload", "heic": "heifload"}
+_LOADERS = {"jpeg": "jpegload", "png": "pngload", "tiff": "tiffload"}
 _PERCENTILES = (1, 99)
 _SAMPLE = 1 << 20  # pixels that percentiles are taken of
 _SMALL = 1 << 20  # bytes of a file that are sooner handed over than read piece by piece
