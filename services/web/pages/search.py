@@ -5,6 +5,7 @@ The server renders all HTML. Scripts only move the rendered parts into the page.
 
 import base64
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -41,6 +42,7 @@ from shared.rpc.query.options import MODE_DESCRIPTIONS
 from shared.storage.kept_queries import KeptQuery
 
 _SAMPLES = 12  # images shown before the first search
+_MOST_ASKED = 20  # collections beside the chosen one whose fields are offered to sort and group by
 _SHOWN = 1200  # pixels of either side of a fetched picture as the page shows it
 _NOT_KEPT = marked(
     "its picture is not kept, since many others were searched for lately; search for it again in a while"
@@ -252,9 +254,10 @@ def _render(
     facets = None
     if found is not None or listing is not None:
         facets = _facets(form)
-        present = facets.present
+        others = [] if found is None else [name for name in found.searched if name != form.collection]
+        present = sorted({*facets.present, *_fields_of(others[:_MOST_ASKED])})
     else:
-        present = _fields_of(collection)
+        present = _fields_of([] if collection is None else [collection.name])
     return render_template(
         "search.html",
         form=form,
@@ -287,14 +290,13 @@ def _facets(form: SearchForm) -> Facets:
     return replace(facets, fields=[]) if form.everywhere and form.names_query else facets
 
 
-def _fields_of(collection: Collection | None) -> list[str]:
-    """Return the fields that the records of a collection have."""
-    if collection is None:
-        return []
-    try:
-        return sorted(web_clients().query.facets(collection.name, fields=[LABEL], limit=1).types)
-    except Unavailable:  # a query service of an older version
-        return []
+def _fields_of(collections: Sequence[str]) -> list[str]:
+    """Return the fields that the records of collections have."""
+    fields: set[str] = set()
+    for name in collections:
+        with suppress(NotFound, Unavailable):  # it has just gone, or the query service is of an older version
+            fields.update(web_clients().query.facets(name, fields=[LABEL], limit=1).types)
+    return sorted(fields)
 
 
 def _label_choices(collection: Collection, form: SearchForm) -> list[tuple[str, int]]:

@@ -163,3 +163,23 @@ def test_a_part_of_a_picture_is_searched_for_wherever_it_comes_from(
         arguments = ["--box", box, "--mode", "exact", "-k", "6", "--collection", "web-api", "--json"]
         answer = json.loads(stack.artseek("search", *query, *arguments))
         assert {hit["id"]: hit["score"] for hit in answer["hits"]} == wanted
+
+
+def test_a_query_counts_beside_examples_by_its_weight(client: Client, stack: Stack, known: dict[int, object]) -> None:
+    query, example = list(known)[:2]
+
+    def found(**value: object) -> list[tuple[int, float]]:
+        hits = client.call(SEARCH, name="web-api", value={"like": [example], "mode": "exact", **value}).json["hits"]
+        return [(hit["id"], round(hit["distance"], 6)) for hit in hits]
+
+    distances = [dict(found(id=query, weight=weight))[query] for weight in (0, 0.5, 1, 10)]
+    assert distances == sorted(distances, reverse=True)
+    assert len({*distances}) == 4
+    assert found(id=query, weight=0) == found()
+    assert found(id=query) == found(id=query, weight=1)
+    arguments = ("--id", str(query), "--like", str(example), "--weight", "0.5", "--mode", "exact", "--json")
+    printed = json.loads(stack.artseek("search", "--collection", "web-api", *arguments))
+    assert [(hit["id"], round(hit["distance"], 6)) for hit in printed["hits"]] == found(id=query, weight=0.5)
+    assert client.call(SEARCH, name="web-api", value={"id": query, "weight": 10.5}).status == 422
+    status, _, told = stack.run("search", "--collection", "web-api", "--id", str(query), "--weight", "-1")
+    assert (status, "weight is -1.0, expected 0 to 10" in told) == (1, True)

@@ -118,6 +118,7 @@ def test_hits_of_several_collections_are_sorted_and_grouped_as_those_of_one(
     printed = json.loads(stack.artseek(*arguments))
     assert [(hit["id"], hit["group"]) for hit in printed["hits"]] == [(hit["id"], hit["group"]) for hit in grouped]
     page = client.send("GET", f"/?collection={both[0]}&everywhere=true&id={known_id}&group=label&k=96").body.decode()
+    assert '<option value="creator"' in page  # which images of the other collection have
     assert page.index('class="group">') < page.index(f'href="/collections/{OTHER}" title="Collection"')
 
 
