@@ -271,5 +271,5 @@ def _without(outcome: Outcome, labels: Sequence[str | None]) -> Outcome:
 
 def _has_long(rows: pa.RecordBatch) -> bool:
     """Return whether an image of a segment is long."""
-    sides = zip(rows.column("width").to_pylist(), rows.column("height").to_pylist(), strict=True)
+    sides = {*zip(rows.column("width").to_pylist(), rows.column("height").to_pylist(), strict=True)}
     return any(is_long(width, height) for width, height in sides)

@@ -388,6 +388,8 @@ def entry_of(batch: pa.RecordBatch, row: int) -> Entry:
 
 def entries_of(batch: pa.RecordBatch, rows: Sequence[int]) -> list[Entry]:
     """Return some rows of a segment, without their embeddings."""
+    if not rows:
+        return []
     places = pa.array(rows, pa.int64())
     names = [name for name in batch.schema.names if name not in {"vector", "origin"}]
     taken = pa.RecordBatch.from_arrays([batch.column(name).take(places) for name in names], names=names)
