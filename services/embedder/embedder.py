@@ -330,11 +330,14 @@ class Embedder:
 
     def _collection(self, name: str) -> EmbeddingSet:
         """Return a collection's manifest, written now if there is none, once its index is known to be there."""
-        ensure_known(name, catalog=self._catalog, state=self._state, queue=self._queue)
         try:
-            return self._catalog.get(name)
+            found = self._catalog.get(name)
         except NotFound:
+            ensure_known(name, catalog=self._catalog, state=self._state, queue=self._queue)
             return self._create(name)
+        if self._state.index_states.get(found.name) is None:
+            ensure_known(name, catalog=self._catalog, state=self._state, queue=self._queue)
+        return found
 
     def _current_name(self, task: "_Task", collection: str) -> str:
         """Return what the collection is called now that a batch was sent to."""
