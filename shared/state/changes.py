@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from shared.state.connection import Client, guarded
 from shared.state.pieces import pieces
-from shared.state.set_members import last_entry
+from shared.state.set_members import last_entries
 
 _KEY = "changes"
 RECORDS = "record-changes"  # the stream of what is announced of records: whoever edits them writes no other
@@ -71,7 +71,7 @@ class Changes:
     def position(self) -> str:
         """Return the position of the last announcement; ``0-0`` where there is none."""
         with guarded():
-            return last_entry(self._redis, self.key)
+            return last_entries(self._redis, [self.key])[0]
 
     def since(self, position: str, *, block_ms: int | None = None) -> tuple[str, list[Change]] | None:
         """Return the announcements after `position`, and the position behind them; wait up to `block_ms` for one.

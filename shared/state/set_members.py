@@ -126,14 +126,16 @@ def _members_of(
         replies[place] = replies[place][1]
     flat = [int(member) for reply in replies for member in reply]
     # After the replies, not with them: the nodes of a cluster answer in no order.
-    ends = tuple(last_entry(client, stream) for stream in streams)
+    ends = last_entries(client, streams)
     return Members(np.array(flat, dtype=np.int64), np.array([len(reply) for reply in replies], dtype=np.int64), ends)
 
 
-def last_entry(client: Client, stream: str) -> str:
-    """Return the id of the last entry of a stream; ``0-0`` where there is none."""
-    last = client.xrevrange(stream, count=1)
-    return last[0][0].decode() if last else NO_ENTRY
+def last_entries(client: Client, streams: Sequence[str]) -> tuple[str, ...]:
+    """Return the ids of the last entries of streams; ``0-0`` where there is none."""
+    pipeline = client.pipeline(transaction=False)
+    for stream in streams:
+        pipeline.xrevrange(stream, count=1)
+    return tuple(last[0][0].decode() if last else NO_ENTRY for last in pipeline.execute())
 
 
 def _without(found: Members, sets: npt.NDArray[np.int64]) -> Members:
