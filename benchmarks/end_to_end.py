@@ -158,7 +158,7 @@ def measure_end_to_end(
         measurements["query_restart_s"] = servers.start("query") + _seconds(lambda: searcher.wait_for_answer("lsh"))
         searcher.wait_for_index()
         point = _measure_search(searcher, dataset, clients, measurements)
-        measurements["query_memory_mb"] = anonymous_bytes(servers.pid("query")) / 2**20
+        measurements["query_memory_mb"] = sum(map(anonymous_bytes, servers.pids("query"))) / 2**20
         servers.stop("valkey-index")
         measurements["valkey_restart_s"] = servers.start("valkey-index") + _seconds(
             lambda: searcher.wait_for_answer("lsh")

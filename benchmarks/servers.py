@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 from local.child_processes import Child, tethered
 from local.data_folder import DataFolder
 from local.ports import FreePorts
@@ -83,6 +85,12 @@ class Servers:
     def pid(self, name: str) -> int:
         """Return the process id of a running server."""
         return self._running[name].pid
+
+    def pids(self, name: str) -> list[int]:
+        """Return the process ids of a running server: its own, and those of the processes that share its work."""
+        pid = self.pid(name)
+        children = psutil.Process(pid).children()
+        return [pid, *(child.pid for child in children if any(word.endswith(".worker") for word in child.cmdline()))]
 
     def _log(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"

@@ -2,6 +2,7 @@
 # Makes what docker-compose.yml reads from secrets/: passwords of its own, and a certificate to begin with. A file that
 # is there already stays as it is, so this may run again, and your own certificate may lie there before.
 #   sh deploy/make-secrets.sh [HOST]      HOST: the name that browsers call the page by; without one, localhost
+# INDEX_NODES=HOST:PORT,HOST:PORT,…  in the environment: the index is a cluster, and these are nodes of it.
 set -eu
 umask 077
 host=${1:-localhost}
@@ -19,14 +20,16 @@ for name in admin_password metrics_token index_password broker_password s3_acces
 done
 # The owner's, who may do everything; then those of each service.
 for redis in index broker; do
-    printf 'redis://:%s@redis-%s:6379/0' "$(cat ${redis}_password)" $redis | keep ${redis}_url
+    scheme=redis place=redis-$redis:6379/0
+    [ $redis = broker ] || [ -z "${INDEX_NODES:-}" ] || { scheme=redis+cluster place=$INDEX_NODES; }
+    printf '%s://:%s@%s' $scheme "$(cat ${redis}_password)" "$place" | keep ${redis}_url
     services="embedder indexer maintenance evaluator web"
     [ $redis = broker ] || services="$services query" # which has to do with the index alone
     for service in $services; do echo "$service $(random)"; done | keep ${redis}_passwords
     for service in $services; do
         password=$(sed -n "s/^$service //p" ${redis}_passwords)
         test -n "$password" || { echo "secrets/${redis}_passwords lacks $service: delete it" >&2; exit 1; }
-        printf 'redis://%s:%s@redis-%s:6379/0' "$service" "$password" $redis | keep ${redis}_url_$service
+        printf '%s://%s:%s@%s' $scheme "$service" "$password" "$place" | keep ${redis}_url_$service
     done
 done
 

@@ -120,6 +120,13 @@ class Settings(WebSettings):
         description="What Prometheus has to send to see metrics, as `Authorization: Bearer`; empty: nothing to the "
         "query service, and an API key to the page, where that wants a log-in.",
     )
+    query_processes: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Processes of the query service, which share its port and its copy of the segments; "
+        "0: one for each core, up to four.",
+    )
     query_copy: Path = Field(Path("data/query"), description="Folder of the query service's copy of the segments.")
     exact_below: int = Field(
         EXACT_BELOW,

@@ -28,6 +28,7 @@ from shared.records.filters import NONE, RecordFilter, parse_filter
 from shared.records.model import LABEL
 from shared.rpc.query import SearchOptions
 from shared.rpc.query import query_pb2 as messages
+from shared.rpc.query.client import NO_RETRY
 from shared.rpc.query.query_pb2_grpc import QueryServicer
 from shared.rpc.serving import ServingError
 
@@ -348,5 +349,7 @@ def _answer(context: grpc.ServicerContext, make: Callable[[], Response]) -> Resp
 
 
 def _abort(context: Any, code: grpc.StatusCode, error: Exception) -> NoReturn:
+    if code == grpc.StatusCode.UNAVAILABLE:
+        context.set_trailing_metadata((NO_RETRY,))  # it has waited for the part that is away
     context.abort(code, str(error))
     raise AssertionError("abort raises")

@@ -6,88 +6,53 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from services.query import metrics_page
+from services.query.counts import LATEST, Counts
 from services.query.replica.replica_sync import ReplicaSync
 from shared.rpc.query import MODE_NAMES
 from shared.rpc.query import query_pb2 as messages
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_CANDIDATES = tuple(digit * 10**power for power in range(1, 6) for digit in (1, 2, 5))
-_RECALLS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-_LATEST = 200  # checked answers of a collection that the gauge is the mean of
 _OURS = "/artseek."
 
 
 class Metrics:
-    """The metrics of one query service, whose replicas `replica_sync` keeps."""
+    """The metrics of one process of a query service, whose replicas `replica_sync` keeps.
+
+    Attributes:
+        counts: What is counted of requests and searches.
+        states: What is looked up at every scrape.
+        registry: Both.
+    """
 
     def __init__(self, replica_sync: ReplicaSync) -> None:
-        self.registry = registry = CollectorRegistry()
-        self._latest: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_LATEST))
-        ProcessCollector(registry=registry)
-        registry.register(_ReplicaCollector(replica_sync, self._latest))
-        self.requests = Counter(
-            "artseek_query_requests", "Requests answered, by gRPC's status.", ["method", "code"], registry=registry
-        )
-        self.seconds = Histogram(
-            "artseek_query_request_seconds",
-            "Time until the answer was ready.",
-            ["method"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.searches = Counter(
-            "artseek_query_searches", "Searches answered; each of a batch counts.", ["mode"], registry=registry
-        )
-        self.stages = Histogram(
-            "artseek_query_stage_seconds",
-            "Time that searches spent in each stage, a batch as a whole.",
-            ["stage", "mode"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.candidates = Histogram(
-            "artseek_query_candidates",
-            "Images that a search ranked exactly.",
-            ["mode"],
-            buckets=_CANDIDATES,
-            registry=registry,
-        )
-        self._recalls = Histogram(
-            "artseek_live_recall",
-            "Recall at k of those of the index's answers that were checked by an exact scan.",
-            ["collection"],
-            buckets=_RECALLS,
-            registry=registry,
-        )
-        self._dropped = Counter(
-            "artseek_live_recall_dropped",
-            "Answers that were to be checked and were not, since too many waited.",
-            ["collection"],
-            registry=registry,
-        )
+        self.counts, self.states, self.registry = Counts(), CollectorRegistry(), CollectorRegistry()
+        self._latest: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=LATEST))
+        ProcessCollector(registry=self.states)
+        self.states.register(_ReplicaCollector(replica_sync, self._latest))
+        for registry in (self.states, self.counts.registry):
+            self.registry.register(registry)
 
     def recall(self, collection: str, recall: float) -> None:
         """Count a checked answer."""
-        self._recalls.labels(collection).observe(recall)
+        self.counts.recalls.labels(collection).observe(recall)
         self._latest[collection].append(recall)
 
     def recall_dropped(self, collection: str) -> None:
         """Count an answer that was to be checked and was not."""
-        self._dropped.labels(collection).inc()
+        self.counts.dropped.labels(collection).inc()
 
     def answered(self, answers: list[messages.SearchResponse]) -> None:
         """Count the answers to a search or to a batch, whose stages are those of all of it."""
         for answer in answers:
             mode = MODE_NAMES[answer.mode]
-            self.searches.labels(mode).inc()
-            self.candidates.labels(mode).observe(answer.candidates)
+            self.counts.searches.labels(mode).inc()
+            self.counts.candidates.labels(mode).observe(answer.candidates)
         for stage, spent in answers[0].timings_ms.items() if answers else ():
-            self.stages.labels(stage, MODE_NAMES[answers[0].mode]).observe(spent / 1000)
+            self.counts.stages.labels(stage, MODE_NAMES[answers[0].mode]).observe(spent / 1000)
 
     def serve(self, listen: str, *, token: str = "") -> Callable[[], None]:
         """Show the metrics at ``http://<listen>/metrics`` to whoever sends the token; returns what stops it.
@@ -128,8 +93,8 @@ class MetricsInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
                 code = (context.code() or grpc.StatusCode.UNKNOWN).name
                 raise
             finally:
-                metrics.requests.labels(method, code).inc()
-                metrics.seconds.labels(method).observe(time.perf_counter() - began)
+                metrics.counts.requests.labels(method, code).inc()
+                metrics.counts.seconds.labels(method).observe(time.perf_counter() - began)
             if isinstance(answer, messages.SearchResponse) and not request.for_evaluation:
                 metrics.answered([answer])
             elif isinstance(answer, messages.SearchBatchResponse) and not request.options.for_evaluation:
@@ -151,6 +116,7 @@ class _ReplicaCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the state of the replicas."""
+        yield GaugeMetricFamily("artseek_query_processes", "Processes that answer searches.", value=1.0)
         yield GaugeMetricFamily(
             "artseek_query_index_connected",
             "Whether the index answered last.",
@@ -162,7 +128,7 @@ class _ReplicaCollector(Collector):
             "artseek_query_damaged_segments", "Segments that are damaged or missing.", labels=labels
         )
         latest = GaugeMetricFamily(
-            "artseek_live_recall_latest", f"Mean recall of the last {_LATEST} checked answers.", labels=labels
+            "artseek_live_recall_latest", f"Mean recall of the last {LATEST} checked answers.", labels=labels
         )
         for name, replica in sorted(self._replica_sync.replicas.items()):
             images.add_metric([name], replica.view.images)

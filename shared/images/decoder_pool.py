@@ -136,11 +136,18 @@ class DecoderPool:
         self._places = None if waiting is None else threading.BoundedSemaphore(processes + waiting)
 
     @classmethod
-    def from_settings(cls, settings: DecodeSettings, *, threads: int | None = None, module: str = CHILD) -> Self:
+    def from_settings(
+        cls,
+        settings: DecodeSettings,
+        *,
+        threads: int | None = None,
+        processes: int = _PROCESSES,
+        module: str = CHILD,
+    ) -> Self:
         """Return a pool with the limits of the settings.
 
         `threads` are those of a server that the images come to: some of them are kept free of images. None: who waits
-        for an image has nothing else to do. `module` is what the processes run.
+        for an image has nothing else to do. There are at most so many `processes`, and `module` is what they run.
         """
         limits = Limits(
             max_bytes=settings.max_file_bytes,
@@ -150,9 +157,9 @@ class DecoderPool:
         )
         work = WorkLimits(settings.decode_seconds, clock_s=10 * settings.decode_seconds)
         if threads is None:
-            return cls(limits, work, module=module)
+            return cls(limits, work, processes=processes, module=module)
         places = max(1, threads - _FREE_THREADS)
-        processes = min(_PROCESSES, places)
+        processes = min(processes, places)
         return cls(limits, work, processes=processes, queue=Queue(places - processes, _PATIENCE_S), module=module)
 
     def identify(self, data: bytes | BinaryIO, *, page: int = 1) -> ImageInfo:

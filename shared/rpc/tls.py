@@ -14,7 +14,7 @@ from shared.pem_files import read_pem
 if TYPE_CHECKING:
     from shared.settings import Settings
 
-Options = list[tuple[str, int]]
+Options = list[tuple[str, int | str]]
 
 _RECONNECTING = [
     # A server that was killed is back within seconds: gRPC's own pauses grow to two minutes.
@@ -76,8 +76,15 @@ def grpc_tls(settings: "Settings") -> GrpcTls | None:
 
 
 def open_channel(target: str, tls: GrpcTls | None, options: Options | None = None) -> grpc.Channel:
-    """Return a channel to the server at host:port; it is opened by the first call, and anew once a server is back."""
+    """Return a channel to the server at host:port; it is opened by the first call, and anew once a server is back.
+
+    Of several servers, as gRPC writes them (``ipv4:ADDRESS:PORT,ADDRESS:PORT``), each shows a certificate of the first
+    one's name.
+    """
     given = [*_RECONNECTING, *(options or ())]
+    scheme, _, servers = target.partition(":")
+    if scheme in {"ipv4", "ipv6"} and "," in servers:
+        given.append(("grpc.default_authority", servers.partition(",")[0]))
     if tls is None:
         return grpc.insecure_channel(target, options=given)
     return grpc.secure_channel(target, tls.client(), options=given)

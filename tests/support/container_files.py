@@ -23,7 +23,8 @@ PACKAGES = ("shared", "services", "cli", "local", "training")
 COMPOSE = ROOT / "docker-compose.yml"
 OVERRIDE = ROOT / "deploy" / "model-server.yml"
 SEAWEEDFS = ROOT / "deploy" / "seaweedfs.yml"
-OVERLAYS = (OVERRIDE, SEAWEEDFS, ROOT / "deploy" / "openid.yml")
+SCALE = ROOT / "docker-compose.scale.yml"
+OVERLAYS = (OVERRIDE, SEAWEEDFS, ROOT / "deploy" / "openid.yml", SCALE)
 
 SECRET_FILES = {
     f"{environment_name(field)}_FILE": field

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from services.query.replica.entry_columns import EntryColumns
+from services.query.replica.segment_files import unused_part
 from shared.storage import segments
 from shared.storage.segments import Entry
 
@@ -32,6 +33,7 @@ class MappedSegment:
         """
         self.path = path
         self.name = path.stem
+        self.inode = path.stat().st_ino  # another process may put a new file in its place
         self.rows = segments.unpack(pa.memory_map(str(path)).read_buffer(), verify=verify)
         self.inputs: tuple[str, ...] = segments.inputs_of(self.rows)
         self.origins: npt.NDArray[np.int32] | None = segments.origins_of(self.rows)
@@ -66,7 +68,7 @@ class MappedSegment:
                     return values[: len(self)], values[len(self) :]
         norms, squares = _lengths(self.vectors)
         if len(self) >= _KEPT_FROM:
-            part = kept.with_suffix(".part")
+            part = unused_part(kept)  # every process of the service may compute them
             with suppress(OSError):  # without the file, lengths are computed again
                 np.concatenate([norms, squares]).tofile(part)
                 part.replace(kept)

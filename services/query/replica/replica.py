@@ -13,6 +13,7 @@ import numpy as np
 
 from services.query.replica.mapped_segment import MappedSegment, Vectors, remove_files
 from services.query.replica.row_table import RowTable
+from services.query.replica.segment_files import PART, locked_part, remove_part
 from services.query.replica.view import View
 from shared.errors import Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.index.generations import Generation
@@ -104,6 +105,7 @@ class Replica:
         """
         name = self.embedding_set.name
         with self._synchronising:
+            found = [] if self._opened else sorted(self.folder.glob("*"))  # what comes later is of other processes
             for _ in range(_LISTINGS):
                 present = set(self._mapped)  # a segment that comes while the store is listed may not be in the list
                 indexed = self._indexed()
@@ -113,7 +115,7 @@ class Replica:
                 with self._changing:
                     self._table.add_tombstones(deleted)
                 if not self._opened:
-                    self._open_files(listed)
+                    self._open_files(found, listed)
                     self._opened = True
                 if self._take_listed(listed, present - listed):
                     break  # all that was listed was still there when it was fetched
@@ -164,13 +166,17 @@ class Replica:
         mapped = self._unverified.popleft()
         if self._mapped.get(mapped.name) is not mapped:
             return True
+        fresh: MappedSegment | None
         try:
-            MappedSegment(mapped.path, verify=True)
+            fresh = MappedSegment(mapped.path, verify=True)
         except (Invalid, OSError) as error:
             _log.warning("segment %s of %s is fetched again: %s", mapped.name, self.embedding_set.collection, error)
             with suppress(ObjectNotFound):
-                fresh = self._fetch(mapped.name)
+                fresh = self._fetch(mapped.name, anew=True)
                 self._swap([fresh] if fresh else [], [mapped])
+        else:
+            if fresh.inode != mapped.inode:  # another process has found the file damaged, and fetched it
+                self._swap([fresh], [mapped])
         return True
 
     def remove(self) -> None:
@@ -178,13 +184,15 @@ class Replica:
         with self._changing:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _open_files(self, listed: set[str]) -> None:
-        """Map the files of an earlier run; what else is in the folder is deleted."""
-        for path in sorted(self.folder.iterdir()):
-            if path.suffix not in {".arrow", ".lengths"} or path.stem not in listed:
-                path.unlink()
+    def _open_files(self, found: Sequence[Path], listed: set[str]) -> None:
+        """Map the files that were found of an earlier run, or of another process; what else was found is deleted."""
+        for path in found:
+            if path.suffix == PART:
+                remove_part(path)
+            elif path.suffix not in {".arrow", ".lengths"} or path.stem not in listed:
+                path.unlink(missing_ok=True)
         mapped_segments = []
-        for path in sorted(self.folder.glob("*.arrow")):
+        for path in [path for path in found if path.suffix == ".arrow" and path.stem in listed]:
             try:
                 mapped_segments.append(self._checked(MappedSegment(path)))
             except (Invalid, OSError, KeyError) as error:
@@ -256,27 +264,42 @@ class Replica:
         segments.check_model(mapped.rows, model=self.embedding_set.model, version=self.embedding_set.version)
         return mapped
 
-    def _fetch(self, segment: str) -> MappedSegment | None:
-        """Return a segment from the store; None, and why in `_unreadable`, if it is damaged."""
+    def _fetch(self, segment: str, *, anew: bool = False) -> MappedSegment | None:
+        """Return a segment from the store; None, and why in `_unreadable`, if it is damaged.
+
+        One that another process has fetched meanwhile is mapped, unless it is to be fetched `anew`.
+        """
         path = self.folder / f"{segment}.arrow"
-        part = path.with_suffix(f".{threading.get_ident()}.part")
-        self._catalog.store.download(layout.segment_key(self.embedding_set.name, segment), part)
-        try:
-            self._checked(MappedSegment(part, verify=True))
-        except (Invalid, KeyError) as error:
-            part.unlink()
+        with locked_part(path) as part:
+            if not anew and (mapped := self._kept(path)) is not None:
+                return mapped
+            self._catalog.store.download(layout.segment_key(self.embedding_set.name, segment), part)
+            try:
+                mapped = self._checked(MappedSegment(part, verify=True))
+            except (Invalid, KeyError) as error:
+                with self._changing:
+                    if self._unreadable.get(segment) != str(error):
+                        _log.error(
+                            "segment %s of %s is damaged and not served: %s",
+                            segment,
+                            self.embedding_set.collection,
+                            error,
+                        )
+                    self._unreadable[segment] = str(error)
+                return None
             with self._changing:
-                if self._unreadable.get(segment) != str(error):
-                    _log.error(
-                        "segment %s of %s is damaged and not served: %s", segment, self.embedding_set.collection, error
-                    )
-                self._unreadable[segment] = str(error)
+                self._unreadable.pop(segment, None)
+            path.with_suffix(".lengths").unlink(missing_ok=True)
+            part.replace(path)
+            mapped.path = path
+        return mapped
+
+    def _kept(self, path: Path) -> MappedSegment | None:
+        """Return the segment whose file another process has fetched; None if there is none that can be read."""
+        try:
+            return self._checked(MappedSegment(path))
+        except (Invalid, OSError, KeyError):
             return None
-        with self._changing:
-            self._unreadable.pop(segment, None)
-        remove_files(path)
-        part.replace(path)
-        return MappedSegment(path)
 
     def _indexed(self) -> set[str] | None:
         """Return the names of the indexed segments; None if Redis does not answer."""

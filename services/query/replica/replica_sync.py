@@ -276,7 +276,8 @@ class ReplicaSync:
         self._queue.position = position
 
     def _list_store(self) -> None:
-        if not self.listed.is_set() and not any(self._folder.glob(COPIES)):
+        copies = [] if self.listed.is_set() else list(self._folder.glob(COPIES))
+        if not self.listed.is_set() and not copies:
             self._catalog.store.ensure_bucket()  # of a new system; one that is lost with all it held is not made anew
         # What a request begins to follow while the store is listed is not in the listing, and stays.
         followed, in_use = self._replicas, self._in_use
@@ -294,7 +295,7 @@ class ReplicaSync:
             if self._in_use.get(name) is in_use[name]:
                 self._remove(in_use[name].embedding_set.name)
         if not self.listed.is_set():
-            clear_away(self._folder, {replica.folder for replica in self._replicas.values()})
+            clear_away(copies, {replica.folder for replica in self._replicas.values()})
             self._distrust_indexes()  # before the first request: nobody knows what happened to Redis until now
         self._index_watch.unchecked.update(names)
         self._queue.listings += 1

@@ -1,5 +1,6 @@
 """The client of the query service."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Self, TypeVar
 
@@ -8,15 +9,36 @@ import grpc
 from shared.errors import Invalid, NotFound, Unavailable
 from shared.rpc.query import query_pb2 as messages
 from shared.rpc.query.query_pb2_grpc import QueryStub
-from shared.rpc.tls import GrpcTls, open_channel
+from shared.rpc.tls import GrpcTls, Options, open_channel
 
 DEADLINE_S = 30.0
 MAX_MESSAGE = 128 * 2**20  # the largest image file that a setting may admit fits
 
-_OPTIONS = [
+_CALLS = {
+    # Replicas of the service are asked in turn, where its name has the addresses of several.
+    "loadBalancingConfig": [{"round_robin": {}}],
+    # A process that dies takes the requests with it that it works on; the others, or its successor, answer them. What a
+    # process has answered with this status, since another part is away, it asks not to be sent again.
+    "methodConfig": [
+        {
+            "name": [{"service": "artseek.query.v1.Query"}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",  # a connection that failed is tried again after as long
+                "maxBackoff": "0.5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+}
+_OPTIONS: Options = [
     ("grpc.max_send_message_length", MAX_MESSAGE),
     ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.service_config", json.dumps(_CALLS)),
 ]
+NO_RETRY = ("grpc-retry-pushback-ms", "-1")
+"""Metadata by which a server keeps a client from sending a request again."""
 
 Answer = TypeVar("Answer")
 

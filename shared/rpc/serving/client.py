@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from shared.errors import Invalid
 from shared.rpc.serving import serving_pb2 as pb
 from shared.rpc.serving.errors import ModelRefused, ServingError, from_grpc
-from shared.rpc.tls import GrpcTls, open_channel
+from shared.rpc.tls import GrpcTls, Options, open_channel
 
 SIGNATURE: Final = "serving_default"
 INPUT: Final = "images"
@@ -26,7 +26,7 @@ OUTPUT: Final = "embeddings"
 
 _Answer = TypeVar("_Answer", bound=Message)
 
-_CHANNEL_OPTIONS: Final = [
+_CHANNEL_OPTIONS: Final[Options] = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
 ]
