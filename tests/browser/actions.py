@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from playwright.sync_api import FilePayload, Locator, Page, Route, expect
@@ -85,6 +85,19 @@ def drag_address(page: Page, address: str) -> None:
         }""",
         address,
     )
+
+
+def pinch(where: Locator, spreads: Sequence[int]) -> None:
+    """Put two fingers on the middle of an element, so many pixels from it, and move them on; the page needs touch."""
+    box = where.bounding_box()
+    assert box is not None
+    touch = where.page.context.new_cdp_session(where.page)
+    across, down = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    for place, spread in enumerate(spreads):
+        fingers = [{"x": across + side * spread, "y": down, "id": number} for number, side in enumerate((-1, 1))]
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove" if place else "touchStart", "touchPoints": fingers})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    touch.detach()
 
 
 @contextmanager

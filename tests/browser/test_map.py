@@ -6,6 +6,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from shared.state import State, connect
 from shared.state.jobs import new_job_id
+from tests.browser.actions import pinch
 from tests.browser.conftest import COLLECTION
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
@@ -41,37 +42,24 @@ def test_a_map_is_made_and_shown(page: Page, client: Client, shown: dict[str, by
     expect(page.locator("#map-legend li")).to_have_text(["shapes 6"])
 
 
-def pinch(page: Page, spreads: list[int]) -> None:
-    """Put two fingers on the middle of the map, so far from it, and move them on."""
-    box = page.locator("#map-view").bounding_box()
-    assert box is not None
-    touch = page.context.new_cdp_session(page)
-    middle, height = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    for place, spread in enumerate(spreads):
-        fingers = [{"x": middle + side * spread, "y": height, "id": number} for number, side in enumerate((-1, 1))]
-        kind = "touchMove" if place else "touchStart"
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
-    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    touch.detach()
-
-
 def test_two_fingers_zoom_a_map_and_one_moves_it(browser: Browser, stack: Stack, mapped: int) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 700}, base_url=stack.url, has_touch=True)
     page = context.new_page()
     open_map(page)
     items = page.locator("#map-list li")
     expect(items).to_have_count(mapped)
-    page.locator("#map-view").evaluate("(view) => view.scrollIntoView({ block: 'center' })")
+    view = page.locator("#map-view")
+    view.evaluate("(view) => view.scrollIntoView({ block: 'center' })")
     apart = [10, 30, 60, 100, 140]
     before = page.evaluate("scrollY")
     for _ in range(2):
-        pinch(page, apart)
+        pinch(view, apart)
     eventually(items.count, until=lambda count: count < mapped)
     assert page.evaluate("[scrollY, visualViewport.scale]") == [before, 1]  # the map zooms, and not the page
     for _ in range(3):
-        pinch(page, apart[::-1])
+        pinch(view, apart[::-1])
     expect(items).to_have_count(mapped)
-    box = page.locator("#map-view").bounding_box()
+    box = view.bounding_box()
     assert box is not None
     touch = page.context.new_cdp_session(page)
     for _ in range(4):  # until the images have left the view

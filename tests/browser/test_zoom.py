@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.actions import open_search_page, result_names
+from tests.browser.actions import open_search_page, pinch, result_names
 from tests.browser.conftest import Watch
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
@@ -35,6 +35,21 @@ def tiles(page: Page) -> set[str]:
 
 def has_finest(found: set[str]) -> bool:
     return any(tile.startswith(FINEST) for tile in found)
+
+
+def test_two_fingers_zoom_in_to_tiles_of_the_original(browser: Browser, stack: Stack, large: int) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 700}, base_url=stack.url, has_touch=True)
+    page = context.new_page()
+    page.goto(f"/collections/{NAME}/images/{large}")
+    page.locator(".one-image .mount").tap()
+    view = page.locator("#zoom .openseadragon-canvas")
+    expect(view).to_be_focused()  # which it is when the picture is there
+    assert not has_finest(tiles(page))
+    for _ in range(3):
+        pinch(view, range(10, 170, 20))
+    eventually(lambda: tiles(page), until=has_finest)
+    assert page.evaluate("visualViewport.scale") == 1  # the picture is zoomed, and not the page
+    context.close()
 
 
 def test_zooming_in_shows_tiles_of_the_original(page: Page, large: int) -> None:
