@@ -13,11 +13,30 @@ from shared.errors import Invalid
 from shared.settings import Settings
 from shared.state.locks import segments_lock
 from shared.storage import layout
+from shared.storage.trash import Trash
 from tests.support import rows
-from tests.support.backups import catalog_of, digests, fill_art, live_images
+from tests.support.backups import catalog_of, delete, digests, fill_art, live_images
 from tests.support.indexing import Parts
 
 # What is copied
+
+
+def test_of_images_deleted_together_those_whose_originals_are_gone_are_left_out(
+    parts: Parts, settings: Settings, target: Target
+) -> None:
+    fill_art(parts, index=False)
+    delete(parts, 5, 6, 7, job="together")
+    repository = Repository.create(target)
+    whole = catalog_of(repository, back_up(parts.clients(), repository, settings).snapshot)
+    assert set(Trash(whole.store).digests("art")) == digests([1, 5, 6, 7])
+    parts.store.delete([layout.original_key(rows.digest(6))])
+    unreadable = layout.trash_batch_key("other", "0" * 64)
+    parts.store.put(unreadable, b"{")
+    left = catalog_of(repository, back_up(parts.clients(), repository, settings).snapshot)
+    assert set(Trash(left.store).digests("art")) == digests([1, 5, 7])
+    assert Trash(left.store).get("art", rows.image_id(5)).name == rows.entry(5).name
+    assert left.store.get(unreadable) == b"{"
+    assert check_repository(repository).ok
 
 
 def test_a_backup_holds_all_that_is_not_of_a_moment(parts: Parts, settings: Settings, target: Target) -> None:
