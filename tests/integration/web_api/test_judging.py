@@ -12,6 +12,7 @@ import pytest
 from shared.storage.layout import image_id
 from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
+from training.labelled_images import read_background, read_labelled
 
 QUERIES = "POST /collections/{name}/judgements/queries"
 TRAINING = "POST /collections/{name}/judgements/training"
@@ -121,6 +122,13 @@ def test_the_command_keeps_the_same(client: Client, stack: Stack, known: Known, 
         f"classes/shapes/{ids[0]}-{known[ids[0]][0]}": known[ids[0]][1],
         f"background/{ids[1]}-{known[ids[1]][0]}": known[ids[1]][1],
     }
+    # With a round of another class in the same folder, training reads it.
+    other = ["--label", "lines", "--like", str(ids[2]), "--like", str(ids[3]), "--unlike", str(ids[0])]
+    stack.artseek("judge", *other, "--unlike", str(ids[4]), "--collection", "web-api", "--out", str(folders[0]))
+    labelled = read_labelled(folders[0] / "classes")
+    assert (labelled.classes, len(labelled)) == (("lines", "shapes"), 4)
+    background, refused = read_background(folders[0] / "background", [labelled])
+    assert (len(background), refused) == (2, [])  # what is of a class is not of the background
     status, _, told = stack.run("judge", "--label", "shapes", "--collection", "web-api", "--like", "77", "--keep", SET)
     assert (status, "77" in told) == (1, True)
 
