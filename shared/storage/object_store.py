@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -19,6 +20,7 @@ from shared.storage.link_roots import LinkRoots
 
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NotFound"})
 _PART = 2**20  # bytes of a download in memory at a time
+_PIECE = 2**25  # bytes that are asked for at a time
 # What no waiting mends, and the remedy. Whatever else a store refuses may pass: it starts, stops, is full or busy.
 _KEYS = "check ARTSEEK_S3_ACCESS_KEY and ARTSEEK_S3_SECRET_KEY"
 _RIGHTS = (
@@ -166,33 +168,44 @@ class ObjectStore:
         Raises:
             ObjectNotFound: There is no such object.
         """
-        try:
-            response = self._client.get_object(self._bucket, key)
-            try:
-                with path.open("wb") as file:
-                    for part in response.stream(_PART):
-                        file.write(part)
-            finally:
-                response.close()
-                response.release_conn()
-        except _FAILURES as error:
-            raise self._failure("read", key, error) from error
+        parts = self.stream(key)
+        first = next(parts, b"")  # before there is a file: there may be no such object
+        with path.open("wb") as file:
+            for part in chain([first], parts):
+                file.write(part)
 
     def stream(self, key: str) -> Iterator[bytes]:
         """Yield an object's bytes, a part at a time.
 
+        They are asked for in pieces, since a store may read ahead of a reader that is slow: SeaweedFS keeps half a
+        gigabyte of a large object.
+
         Raises:
             ObjectNotFound: There is no such object.
+            StoreUnavailable: It was replaced meanwhile, or the store does not answer.
         """
-        try:
-            response = self._client.get_object(self._bucket, key)
+        start, size, etag = 0, 1, None
+        while start < size:
+            before = start
             try:
-                yield from response.stream(_PART)
-            finally:
-                response.close()
-                response.release_conn()
-        except _FAILURES as error:
-            raise self._failure("read", key, error) from error
+                response = self._client.get_object(self._bucket, key, offset=start, length=_PIECE)
+                try:
+                    etag = etag or response.headers.get("ETag")
+                    if response.headers.get("ETag") != etag:
+                        raise StoreUnavailable(f"{key!r} was replaced in the object store while it was read")
+                    size = int(response.headers.get("Content-Range", "/0").rpartition("/")[2])
+                    for part in response.stream(_PART):
+                        start += len(part)
+                        yield part
+                finally:
+                    response.close()
+                    response.release_conn()
+            except _FAILURES as error:
+                if isinstance(error, S3Error) and error.code == "InvalidRange" and not start:
+                    return  # it is empty
+                raise self._failure("read", key, error) from error
+            if start == before and size:
+                raise StoreUnavailable(f"the object store ended {key!r} at {start} of {size} bytes")
 
     def upload(self, key: str, file: BinaryIO, size: int, media_type: str = "application/octet-stream") -> None:
         """Write an object whole from the next `size` bytes of a file, a part at a time."""

@@ -1,12 +1,14 @@
 """The object store: bytes in, the same bytes out; what is missing, refused or away is told apart."""
 
+import random
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from shared.errors import Invalid, NotFound, ObjectNotFound, StoreMisconfigured, StoreUnavailable
 from shared.settings import Settings
-from shared.storage import layout
+from shared.storage import layout, object_store
 from shared.storage.catalog import Catalog, CurrentIndex, EmbeddingSet
 from shared.storage.object_store import ObjectStore
 from tests.support import rows
@@ -21,6 +23,33 @@ def test_what_is_put_is_got(store: ObjectStore, size: int) -> None:
     assert store.get("some/key") == data
     assert store.exists("some/key")
     assert [(item.key, item.size) for item in store.list("some/")] == [("some/key", size)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 1001, 2500, 3000])
+def test_a_large_object_is_read_in_pieces(
+    store: ObjectStore, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "_PIECE", 1000)
+    data = random.Random(size).randbytes(size)
+    store.put("some/key", data)
+    assert b"".join(store.stream("some/key")) == data
+    store.download("some/key", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == data
+    with pytest.raises(ObjectNotFound):
+        store.download("no/such", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "_PIECE", 1000)
+    store.put("some/key", b"a" * 1500)
+    parts = store.stream("some/key")
+    assert next(parts) == b"a" * 1000
+    store.put("some/key", b"b" * 1500)
+    with pytest.raises(StoreUnavailable, match="replaced"):
+        next(parts)
 
 
 def test_an_object_is_overwritten_whole(store: ObjectStore) -> None:
