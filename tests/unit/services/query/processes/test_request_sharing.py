@@ -80,7 +80,6 @@ class Gate:
 
 
 def test_a_request_that_meets_another_goes_to_the_process_that_has_nothing_to_do(group: Group) -> None:
-    assert group.ask(b"", timeout=PATIENCE_S) == b"0"
     group.handlers = gates = [Gate(b"0"), Gate(b"1")]  # type: ignore[assignment]
     calls = []
     for loads in ([1, 0], [1, 1], [2, 1], [2, 2]):
@@ -90,6 +89,19 @@ def test_a_request_that_meets_another_goes_to_the_process_that_has_nothing_to_do
         gate.opened.set()
     assert sorted(call.result() for call in calls) == [b"0", b"0", b"1", b"1"]
     assert eventually(group.loads, until=lambda found: found == [0, 0])
+
+
+def test_requests_that_are_soon_answered_are_handed_on_by_a_process_that_has_two_of_them(group: Group) -> None:
+    for _ in range(3):
+        assert group.ask(b"", timeout=PATIENCE_S) == b"0"
+    group.handlers = gates = [Gate(b"0"), Gate(b"1")]  # type: ignore[assignment]
+    calls = []
+    for loads in ([1, 0], [2, 0], [2, 1], [3, 1], [3, 2]):
+        calls.append(group.ask.future(b"", timeout=PATIENCE_S))
+        eventually(group.loads, until=lambda found, loads=loads: found == loads)  # type: ignore[misc]
+    for gate in gates:
+        gate.opened.set()
+    assert sorted(call.result() for call in calls) == [b"0", b"0", b"0", b"1", b"1"]
 
 
 def test_a_process_that_is_away_is_handed_nothing(group: Group) -> None:
