@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo up test test-fast lint format bench lock protos clean
+.PHONY: demo up test test-fast lint format bench bench-check lock protos clean
 
 demo: $(VENV)/stack
 	@$(BIN)/python -m local --demo --data "$(DATA)" --port "$(PORT)" $(if $(IMAGES),--images "$(IMAGES)")
@@ -51,6 +51,11 @@ bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.backbones
 	$(BIN)/python -m benchmarks.index $(BENCH)
+
+# Whether Artseek has become slower, in ten minutes: ratios beside those in benchmarks/ratios.json. BENCH=--renew writes
+# them there.
+bench-check: $(VENV)/bench
+	$(BIN)/python -m benchmarks.check $(BENCH)
 
 protos: $(VENV)/dev
 	$(BIN)/python scripts/protos.py

@@ -152,7 +152,7 @@ def measure_end_to_end(
         servers.start("valkey-index", "valkey-broker", "objects")
         workers = Workers(servers, seed=seed)
         chosen = fill_collection(workers, dataset.vectors, target, measurements)
-        searcher = _Searcher(servers.settings, dataset.queries, image_ids)
+        searcher = Searcher(servers.settings, dataset.queries, image_ids)
         measurements["first_copy_s"] = servers.start("query") + _seconds(lambda: searcher.wait_for_answer("lsh"))
         servers.stop("query")
         measurements["query_restart_s"] = servers.start("query") + _seconds(lambda: searcher.wait_for_answer("lsh"))
@@ -220,7 +220,7 @@ def fill_collection(workers: Workers, vectors: Vectors, target: float, measureme
     return tuning.chosen
 
 
-class _Searcher:
+class Searcher:
     """Searches of the collection by vector, through the query service."""
 
     def __init__(self, settings: Settings, queries: Vectors, image_ids: ImageIds) -> None:
@@ -281,7 +281,7 @@ class _Searcher:
 
 
 def _measure_search(
-    searcher: _Searcher, dataset: Dataset, clients: Sequence[int], measurements: dict[str, float]
+    searcher: Searcher, dataset: Dataset, clients: Sequence[int], measurements: dict[str, float]
 ) -> Point:
     """Search by every query in turn, exactly by some, and by several clients at once."""
     with connect_query(searcher.settings) as client:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +21,34 @@ from shared.tuning import Goal, survey, tune
 
 MAX_LOOKUPS = 512
 _BLOCK = 8192  # vectors surveyed, and put into their buckets, at a time
+
+
+@dataclass(frozen=True)
+class FoundRows:
+    """The rows of the 10 nearest that an index finds, and how many candidates and look-ups that took."""
+
+    rows: Rows
+    candidates: int
+    lookups: int
+
+
+def search_generation(
+    generation: Generation,
+    buckets: BucketStore,
+    vectors: Vectors,
+    image_ids: ImageIds,
+    query: Vectors,
+    budget: int | None,
+    *,
+    probes: int | None = None,
+) -> FoundRows:
+    """Search by an index in this process: probe, fetch the candidates from Valkey, rank them by the vectors."""
+    names = generation.probed(query, probes)
+    ids = buckets.candidates(names).best(budget)
+    rows = image_ids.rows(ids)
+    scores = vectors[rows] @ query
+    best = np.argpartition(scores, -K)[-K:] if len(scores) > K else np.arange(len(scores))
+    return FoundRows(np.asarray(rows[best[np.argsort(-scores[best], kind="stable")]]), len(ids), len(names))
 
 
 class Family:
@@ -69,13 +98,11 @@ class Family:
             import_module("threadpoolctl").threadpool_limits(1)  # of BLAS: queries run side by side, not products
 
     def search(self, query: Vectors) -> Rows:
-        names = self._generation.probed(query, self._probes)
-        ids = self._buckets.candidates(names).best(self._budget)
-        self._counts.append((len(ids), len(names)))
-        rows = self._image_ids.rows(ids)
-        scores = self._vectors[rows] @ query
-        best = np.argpartition(scores, -K)[-K:] if len(scores) > K else np.arange(len(scores))
-        return np.asarray(rows[best[np.argsort(-scores[best], kind="stable")]])
+        found = search_generation(
+            self._generation, self._buckets, self._vectors, self._image_ids, query, self._budget, probes=self._probes
+        )
+        self._counts.append((found.candidates, found.lookups))
+        return found.rows
 
     def search_batch(self, queries: Vectors) -> Rows:
         self._counts.clear()

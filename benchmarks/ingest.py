@@ -35,24 +35,24 @@ def main() -> None:
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.bare:
-        print(_bare_loop(_files(options.folder, options.limit)))
+        print(_bare_loop(files_of(options.folder, options.limit)))
         return
     with tempfile.TemporaryDirectory(prefix="artseek-bench-") as scratch:
         folder = options.folder or Path(scratch) / "gallery"
         if options.folder is None:
             sample_gallery.render(folder, works=min(options.limit, 600))
-        files = _files(folder, options.limit)
+        files = files_of(folder, options.limit)
         chosen = Path(scratch) / "chosen"
         chosen.mkdir()
         for number, path in enumerate(files):
             (chosen / f"{number:06d}{path.suffix}").symlink_to(path.resolve())
         with running_system() as system:
-            before = _bare_in_process(chosen, options.limit)
+            before = bare_loop_rate(chosen, options.limit)
             times, own = system.processor_seconds(), _of_commands()
             summary = system.artseek("ingest", str(chosen))
             profile = {part: spent - times.get(part, 0.0) for part, spent in system.processor_seconds().items()}
             profile["artseek ingest"] = _of_commands() - own
-            after = _bare_in_process(chosen, options.limit)
+            after = bare_loop_rate(chosen, options.limit)
     bare = (before + after) / 2
     rate = summary["images_per_second"]
     counts = f"{summary['added']} added, {summary['duplicates']} duplicates, {len(summary['rejected'])} rejected"
@@ -71,11 +71,13 @@ def _of_commands() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _files(folder: Path, limit: int) -> list[Path]:
+def files_of(folder: Path, limit: int) -> list[Path]:
+    """Return the first image files of a folder."""
     return [source.path for source in walk([folder], labels_from_folders=False)][:limit]
 
 
-def _bare_in_process(folder: Path, limit: int) -> float:
+def bare_loop_rate(folder: Path, limit: int) -> float:
+    """Return the images a second of the bare loop over the files of a folder, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.ingest", str(folder), "--limit", str(limit), "--bare"]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return float(subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout)

@@ -7,30 +7,40 @@ vectors with a query in this process, a search by file beside one call of the mo
 """
 
 import argparse
+import http.client
 import json
 import statistics
 import tempfile
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
 from PIL import Image
 
+from benchmarks.interleaving import Call, medians_in_turns
+from benchmarks.search_layers import post_search
 from benchmarks.system import RunningSystem, running_system
 from shared.clients import model_connector
 from shared.folders import walk
 from shared.images import decode
 from shared.index.generations import Generation
+from shared.rpc.query import MODES, Mode, QueryClient, SearchRequest
+from shared.rpc.query.connecting import connect_query
+from shared.schemas.urls import API
 from shared.state import connect
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
 
 _SEARCHES = 200
 _COLLECTION = "default"
+_MODES: tuple[Mode, ...] = ("exact", "lsh")
+_STAGES = ("probe", "fetch", "rank", "total")
 
 
 def main() -> None:
@@ -68,18 +78,11 @@ def _measure(system: RunningSystem, files: list[Path]) -> None:
     size = json.loads(_get(address))["images"]
     vectors = np.random.default_rng(0).standard_normal((size, 1280), dtype=np.float32)
 
-    for mode in ("exact", "lsh"):
-        answers: list[dict[str, float]] = []
-
-        def by_id(number: int, mode: str = mode, answers: list[dict[str, float]] = answers) -> None:
-            body = json.dumps({"id": ids[number % len(ids)], "k": 10, "mode": mode}).encode()
-            answer = json.loads(_post(f"{address}/search", body, "application/json"))
-            answers.append({**answer["timings_ms"], "candidates": answer["candidates"]})
-
-        median = _median_ms(by_id)
-        stages = {name: statistics.median(answer.get(name, 0.0) for answer in answers) for name in answers[0]}
-        shown = ", ".join(f"{name} {value:.1f}" for name, value in stages.items())
-        print(f"search by id, {mode}: {median:.1f} ms  ({shown})")
+    page_of = http.client.HTTPConnection(urlsplit(system.url).netloc, timeout=60)
+    with connect_query(settings) as client:
+        for mode in _MODES:
+            _searches_by_id(page_of, client, ids, mode)
+    _pages(page_of, ids)
     product = _median_ms(lambda number: vectors @ vectors[number])
     print(f"one product of {size} vectors with a query in this process: {product:.1f} ms")
 
@@ -95,6 +98,57 @@ def _measure(system: RunningSystem, files: list[Path]) -> None:
     call, search = statistics.median(calls), statistics.median(searches)
     print(f"search by file: {search:.1f} ms, one model call: {call:.1f} ms, difference {search - call:.1f} ms")
     _memory(system, size)
+
+
+def _searches_by_id(page: http.client.HTTPConnection, client: QueryClient, ids: Sequence[int], mode: Mode) -> None:
+    """Print what a search takes on a kept connection, beside the same search by gRPC."""
+
+    def asked(number: int) -> int:
+        return ids[number % len(ids)]
+
+    calls: dict[str, Call] = {
+        "HTTP": lambda number: post_search(page, _COLLECTION, asked(number), mode),
+        "gRPC": lambda number: client.search(
+            SearchRequest(collection=_COLLECTION, id=asked(number), k=10, mode=MODES[mode])
+        ),
+    }
+    times = medians_in_turns(calls, repetitions=10, each=_SEARCHES // 10)
+    by_http, by_grpc = (1e3 * statistics.median(times[name]) for name in calls)
+    answers = [json.loads(post_search(page, _COLLECTION, image, mode)) for image in ids[:50]]
+    stages = {name: statistics.median(answer["timings_ms"].get(name, 0.0) for answer in answers) for name in _STAGES}
+    candidates = statistics.median(answer["candidates"] for answer in answers)
+    shown = ", ".join(f"{name} {value:.1f}" for name, value in stages.items())
+    print(
+        f"search by id, {mode}: HTTP {by_http:.2f} ms, query service {by_grpc:.2f} ms, "
+        f"difference {by_http - by_grpc:.2f} ms  ({shown}; {candidates:g} candidates)"
+    )
+
+
+def _pages(page: http.client.HTTPConnection, ids: Sequence[int]) -> None:
+    """Print what the page and its thumbnails take on a kept connection."""
+    thumbnails = [f"{API}/collections/{_COLLECTION}/images/{image}/thumbnail" for image in ids]
+    tags = [_fetch(page, path) for path in thumbnails[:1]]
+    made = statistics.median(_ms(lambda path=path: _fetch(page, path)) for path in thumbnails[1:])  # type: ignore[misc]
+    kept = _median_ms(lambda number: _fetch(page, thumbnails[number % len(ids)]))
+    unchanged = _median_ms(lambda _: _fetch(page, thumbnails[0], {"If-None-Match": tags[0]}))
+    print(f"thumbnail: made {made:.1f} ms, kept {kept:.1f} ms, unchanged {unchanged:.1f} ms")
+    shown = {"search page": "/", "results": f"/results?collection={_COLLECTION}&id={ids[0]}"}
+    for name, path in shown.items():
+        print(f"{name}: {_median_ms(lambda _, path=path: _fetch(page, path)):.1f} ms")  # type: ignore[misc]
+
+
+def _fetch(page: http.client.HTTPConnection, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Fetch what is at a path over a kept connection; returns its ETag.
+
+    Raises:
+        RuntimeError: It is not there.
+    """
+    page.request("GET", path, headers=dict(headers))
+    answer = page.getresponse()
+    answer.read()
+    if answer.status not in {200, 304}:
+        raise RuntimeError(f"{path} is answered with {answer.status}")
+    return answer.headers.get("ETag", "")
 
 
 def _memory(system: RunningSystem, images: int) -> None:
