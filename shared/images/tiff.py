@@ -201,6 +201,8 @@ def _block(picture: _Picture, width: int, height: int) -> int:
         counts = (0,) * len(offsets)
     if any(offset + count > len(picture.tags.data) for offset, count in zip(offsets, counts, strict=False)):
         raise truncated("tiff", "before its picture does")
+    if strips and needed == 1 and planes == 1 and picture.one(_COMPRESSION, _RAW) == _RAW:
+        return across  # libtiff reads a strip that is stored as it is in pieces, if it is the only one
     return across * down
 
 

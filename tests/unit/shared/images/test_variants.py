@@ -7,7 +7,7 @@ import pytest
 import pyvips
 from PIL import Image
 
-from shared.images import ImageRefused, decode, identify
+from shared.images import ImageRefused, Limits, decode, identify
 from tests.support.pictures import photograph, saved, tiff
 
 SIDE, SMALL = 64, 16
@@ -80,3 +80,17 @@ def test_zeros_of_a_transparent_webp_are_no_damage() -> None:
     data[4:8] = struct.pack("<I", len(data) - 8)
     assert identify(bytes(data)).flags == ()
     decode(bytes(data), size=SIDE)
+
+
+def test_a_single_strip_that_is_stored_as_it_is_takes_no_more_memory_than_many() -> None:
+    image = photograph(6000, 3000).convert("L")
+    data = tiff(image.tobytes(), 6000, 3000, bits=(8,), photometric=1)
+    limits = Limits(max_memory=len(data) + 8 * 2**20)
+    found, _ = decode(data, size=SIDE, limits=limits)
+    assert np.abs(found.astype(int) - decode(saved(image, "PNG"), size=SIDE)[0]).mean() < 1
+    with pytest.raises(ImageRefused, match="memory"):  # what is coded is decoded whole
+        decode(
+            saved(image, "TIFF", compression="tiff_lzw", tiffinfo={278: 3000}),
+            size=SIDE,
+            limits=Limits(max_memory=len(data) // 2),
+        )
