@@ -382,8 +382,7 @@ def trash_batch_key(collection: str, digest: str) -> str:
 
 def trash_batch_of(key: str) -> str | None:
     """Return the collection whose trash has a batch with this key; None for any other key."""
-    found = _TRASH_BATCH.fullmatch(key)
-    return found[1] if found else None
+    return found[1] if (found := _TRASH_BATCH.fullmatch(key)) else None
 
 
 def records_prefix(collection: str) -> str:
@@ -398,5 +397,4 @@ def record_change_key(collection: str, change: str) -> str:
 
 def record_change_of(key: str) -> tuple[str, str] | None:
     """Return the collection and the name of the change of records with this key; None for any other key."""
-    found = _RECORD_CHANGE.fullmatch(key)
-    return (found[1], found[2]) if found else None
+    return (found[1], found[2]) if (found := _RECORD_CHANGE.fullmatch(key)) else None

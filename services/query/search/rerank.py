@@ -23,8 +23,7 @@ def rerank(
 ) -> list[SearchResult]:
     """Return the best of the candidates of each of the first queries, float32 [q, dim]: those that have some fetched.
 
-    An image of the collection is a candidate for itself, even if its bucket is too full to name it or the budget is
-    used up.
+    An image of the collection is a candidate for itself, even if its bucket is too full or the budget is used up.
     """
     view, count = row_filter.view, len(fetched.candidates)
     found = view.find(fetched.held)

@@ -2,6 +2,7 @@
 
 import resource
 
+import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -49,4 +50,4 @@ def test_the_processor_time_of_dead_processes_is_counted_too() -> None:
     samples = [sample for metric in shown for sample in metric.samples]
     (total,) = (sample.value for sample in samples if sample.name == "process_cpu_seconds_total")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert total == 5 + used.ru_utime + used.ru_stime
+    assert total == pytest.approx(5 + used.ru_utime + used.ru_stime)
