@@ -296,8 +296,8 @@ def test_everything_is_done_by_keys_alone(page: Page) -> None:
     page.keyboard.press("-")
     expect(page.locator("#marked")).to_contain_text("2 images are examples.")
     page.keyboard.press("s")
-    expect(page.locator("#results .part img")).to_have_count(2)
-    assert [image.get_attribute("alt") for image in page.locator("#results .part img").all()] == names[1:3]
+    expect(page.locator("#results [data-example] img")).to_have_count(2)
+    assert [image.get_attribute("alt") for image in page.locator("#results [data-example] img").all()] == names[1:3]
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(page.locator("#lightbox")).to_be_visible()

@@ -17,8 +17,9 @@ MAX_MESSAGE = 128 * 2**20  # the largest image file that a setting may admit fit
 _CALLS = {
     # Replicas of the service are asked in turn, where its name has the addresses of several.
     "loadBalancingConfig": [{"round_robin": {}}],
-    # A process that dies takes the requests with it that it works on; the others, or its successor, answer them. What a
-    # process has answered with this status, since another part is away, it asks not to be sent again.
+    # A process that dies or stops takes requests with it that it works on or has not begun; the others, or its
+    # successor, answer them. What a process has answered with UNAVAILABLE, since another part is away, it asks not to
+    # be sent again.
     "methodConfig": [
         {
             "name": [{"service": "artseek.query.v1.Query"}],
@@ -27,7 +28,7 @@ _CALLS = {
                 "initialBackoff": "0.1s",  # a connection that failed is tried again after as long
                 "maxBackoff": "0.5s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],
