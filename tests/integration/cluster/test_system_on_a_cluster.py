@@ -37,7 +37,11 @@ def system(tmp_path: Path, cluster: ClusterServers) -> Iterator[dict[str, str]]:
     """The local system's parts, all but its index: that is the cluster. Gives the environment that reaches them."""
     models = exported_models()
     local = LocalSystem(DataFolder(tmp_path / "data"), host="127.0.0.1", port=free_port(), models=models)
-    environment = {"ARTSEEK_INDEX_URL": cluster.url, "ARTSEEK_VISIBILITY_TIMEOUT": "10"}
+    environment = {
+        "ARTSEEK_INDEX_URL": cluster.url,
+        "ARTSEEK_VISIBILITY_TIMEOUT": "10",
+        "ARTSEEK_BUCKET_MEMORY_MB": "0",  # buckets in memory would answer for a lost node
+    }
     index = connect(cluster.url)
 
     def moved(child: Child) -> Child:
