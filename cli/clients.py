@@ -1,12 +1,13 @@
 """The clients by which commands reach the running system beside its servers."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cli.command import QueriedSystem
 from shared.access import open_to_all
 from shared.access.audit import AuditLog
-from shared.errors import ArtseekError, Unavailable
+from shared.errors import ArtseekError, NotFound, Unavailable
 from shared.messaging.celery_app import make_app
 from shared.messaging.job_submission import submit, wait_for_end
 from shared.messaging.worker import WorkerClients, connect_worker
@@ -46,6 +47,30 @@ class System(WorkerClients, QueriedSystem):
         for failure in job.outcome.rejected:
             raise ArtseekError(failure.reason)
         return job
+
+    def run_cancellable_job(
+        self,
+        job_id: str,
+        kind: Kind,
+        collection: str,
+        send: Callable[[str], None],
+        *,
+        deadline_s: float,
+        on_progress: Callable[[Job], None] | None = None,
+    ) -> Job | None:
+        """Submit a job under an id, and wait for its end; Ctrl-C cancels it. None: it has not ended within the time.
+
+        Raises:
+            ArtseekError: See `submit` and `wait_for_end`.
+        """
+        self.note_change(kind, collection)
+        try:
+            submit(self.state.jobs, kind, collection, send, job_id=job_id)
+            return wait_for_end(self.state.jobs, job_id, deadline_s=deadline_s, on_progress=on_progress)
+        except KeyboardInterrupt:
+            with suppress(NotFound):
+                self.state.jobs.cancel(job_id)
+            raise
 
 
 def connect_system(settings: Settings) -> System:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Final, cast
 
 import click
@@ -12,11 +11,10 @@ from cli.command import RemoteSystem, command_anywhere
 from cli.options import as_json_option, in_collection
 from cli.printing.console import err, out, plain, print_json
 from cli.printing.progress import job_bar
-from cli.remote.jobs import wait_for_job
+from cli.remote.jobs import wait_for_cancellable_job
 from shared.duplicates.listing import LEAST, groups_page, latest_report
 from shared.duplicates.store import Duplicates
-from shared.errors import ArtseekError, NotFound, Unavailable
-from shared.messaging.job_submission import submit, wait_for_end
+from shared.errors import ArtseekError, Unavailable
 from shared.records.tables import csv_lines, join
 from shared.schemas.duplicates import GroupAnswer, GroupsAnswer
 from shared.state.jobs import new_job_id
@@ -78,24 +76,16 @@ def _search(system: System, collection: str) -> str:
         ArtseekError: It failed, was cancelled, or has not ended within a day.
     """
     system.catalog.get(collection)
-    system.note_change("duplicates", collection)
-    jobs, job_id = system.state.jobs, new_job_id()
-    try:
-        submit(
-            jobs,
+    job_id = new_job_id()
+    with job_bar(f"searching {collection}") as on_progress:
+        job = system.run_cancellable_job(
+            job_id,
             "duplicates",
             collection,
             lambda job: system.queue.find_duplicates(job=job, collection=collection),
-            job_id=job_id,
+            deadline_s=_PATIENCE_S,
+            on_progress=lambda job: on_progress(job.steps, job.total),
         )
-        with job_bar(f"searching {collection}") as on_progress:
-            job = wait_for_end(
-                jobs, job_id, deadline_s=_PATIENCE_S, on_progress=lambda job: on_progress(job.steps, job.total)
-            )
-    except KeyboardInterrupt:
-        with suppress(NotFound):
-            jobs.cancel(job_id)
-        raise
     if job is None:
         raise Unavailable(f"the search {job_id} has not ended within a day; `artseek duplicates --last` shows it later")
     for failure in job.outcome.rejected:
@@ -121,13 +111,8 @@ def _of_system(system: System, collection: str, report: str, threshold: float) -
 
 def _search_remotely(system: RemoteSystem, collection: str) -> str:
     started = system.api.post(f"/collections/{collection}/duplicates", {})["job"]
-    try:
-        with job_bar(f"searching {collection}") as on_progress:
-            job = wait_for_job(system.api, started, lambda job: on_progress(job["finished"], job["total"]))
-    except KeyboardInterrupt:
-        with suppress(NotFound):
-            system.api.delete(f"/jobs/{started}")
-        raise
+    with job_bar(f"searching {collection}") as on_progress:
+        job = wait_for_cancellable_job(system.api, started, lambda job: on_progress(job["finished"], job["total"]))
     for failure in job["rejected"]:
         raise ArtseekError(failure["reason"])
     if job["state"] == "cancelled":

@@ -1,7 +1,6 @@
 """`artseek map`: has the map of a collection made, on which images lie by their likeness."""
 
 import math
-from contextlib import suppress
 
 import click
 
@@ -10,9 +9,8 @@ from cli.command import RemoteSystem, command_anywhere
 from cli.options import as_json_option, in_collection
 from cli.printing.console import err, out, plain, print_json
 from cli.printing.progress import spinner
-from cli.remote.jobs import wait_for_job
-from shared.errors import ArtseekError, NotFound
-from shared.messaging.job_submission import submit, wait_for_end
+from cli.remote.jobs import wait_for_cancellable_job
+from shared.errors import ArtseekError
 from shared.schemas.jobs import JobAnswer, job_answer
 from shared.state.jobs import new_job_id
 
@@ -48,30 +46,17 @@ def make_map(system: System | RemoteSystem, *, collection: str, anew: bool, as_j
 def _make(system: System, collection: str, *, anew: bool) -> JobAnswer:
     """Have the map made, and return the job when it has ended; Ctrl-C cancels it."""
     system.catalog.get(collection)
-    system.note_change("map", collection)
-    jobs, job_id = system.state.jobs, new_job_id()
-    try:
-        submit(
-            jobs,
-            "map",
-            collection,
-            lambda job: system.queue.map(job=job, collection=collection, anew=anew),
-            job_id=job_id,
-        )
-        wait_for_end(jobs, job_id, deadline_s=math.inf)
-    except KeyboardInterrupt:
-        with suppress(NotFound):
-            jobs.cancel(job_id)
-        raise
-    return job_answer(jobs.get(job_id))
+    job_id = new_job_id()
+    system.run_cancellable_job(
+        job_id,
+        "map",
+        collection,
+        lambda job: system.queue.map(job=job, collection=collection, anew=anew),
+        deadline_s=math.inf,
+    )
+    return job_answer(system.state.jobs.get(job_id))
 
 
 def _make_remotely(system: RemoteSystem, collection: str, *, anew: bool) -> JobAnswer:
     path = f"/collections/{collection}/map{'?anew=true' if anew else ''}"
-    started = system.api.post(path, {})["job"]
-    try:
-        return wait_for_job(system.api, started)
-    except KeyboardInterrupt:
-        with suppress(NotFound):
-            system.api.delete(f"/jobs/{started}")
-        raise
+    return wait_for_cancellable_job(system.api, system.api.post(path, {})["job"])

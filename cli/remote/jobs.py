@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from cli.remote.api import Api
+from shared.errors import NotFound
 from shared.schemas.jobs import JobAnswer
 
 _ENDED: Final = frozenset({"done", "cancelled"})
@@ -26,3 +28,19 @@ def wait_for_job(api: Api, job: str, on_progress: Callable[[JobAnswer], None] = 
             return answer
         time.sleep(pause)
         pause = min(1.5 * pause, _LONGEST_S)
+
+
+def wait_for_cancellable_job(
+    api: Api, job: str, on_progress: Callable[[JobAnswer], None] = lambda _: None
+) -> JobAnswer:
+    """Return a job as `wait_for_job` does; Ctrl-C cancels it.
+
+    Raises:
+        ArtseekError: The system does not know it, or does not answer.
+    """
+    try:
+        return wait_for_job(api, job, on_progress)
+    except KeyboardInterrupt:
+        with suppress(NotFound):
+            api.delete(f"/jobs/{job}")
+        raise

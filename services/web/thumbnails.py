@@ -85,11 +85,11 @@ class Thumbnails:
                 data = self._decoder.thumbnail(original, box=SIDE, page=page)
         data = with_note(data, {"side": SIDE}, version=_FORMAT)
         if key is None:
-            self._store_one(digest, data)
+            self._keep_in_store(digest, data)
         self._remember(digest, data)
         return data
 
-    def _store_one(self, digest: str, data: bytes) -> None:
+    def _keep_in_store(self, digest: str, data: bytes) -> None:
         """Keep a thumbnail in the store; where that does not take it, it can be shown all the same."""
         try:
             self._store.put(layout.thumbnail_key(digest), data, MEDIA_TYPE)

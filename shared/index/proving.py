@@ -46,8 +46,7 @@ class Prover:
         """
         images = [hit.image for hit in found.hits]
         proofs = self._proved([collection], images, image=image, image_id=image_id, box=box)
-        if not options.sort and not options.group:
-            _same_first(found.hits, images, proofs)
+        _same_first(found.hits, images, proofs, options)
         return proofs
 
     def prove_across(
@@ -66,8 +65,7 @@ class Prover:
         images = [placed.hit.image for placed in found.hits]
         searched = [answer.collection for answer in found.answers]
         proofs = self._proved(searched, images, image=image, image_id=image_id, box=box)
-        if not options.sort and not options.group:
-            _same_first(found.hits, images, proofs)
+        _same_first(found.hits, images, proofs, options)
         return proofs
 
     def _proved(
@@ -110,8 +108,12 @@ class Prover:
             raise Invalid(f"the picture of the image {image_id} cannot be read: {error}") from error
 
 
-def _same_first(hits: MutableSequence[Placed], images: Sequence[Image], proofs: Mapping[int, Proof]) -> None:
-    """Move the hits that show the same to the front; `images` are those of the hits."""
+def _same_first(
+    hits: MutableSequence[Placed], images: Sequence[Image], proofs: Mapping[int, Proof], options: SearchOptions
+) -> None:
+    """Move the hits that show the same to the front, unless they are sorted or grouped; `images` are those of hits."""
+    if options.sort or options.group:
+        return
     inliers = {image_id: proof.inliers for image_id, proof in proofs.items() if proof.same}
     order = sorted(range(len(hits)), key=lambda place: -inliers.get(images[place].id, -1))
     arranged = [hits[place] for place in order]

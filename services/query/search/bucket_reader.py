@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -32,11 +33,23 @@ class ReadBuckets:
         """Whether any of them come from memory."""
         return len(self.fetched.sizes) < len(self.names)
 
+    @cached_property
+    def each_fetched(self) -> list[HeldBucket]:
+        """The buckets that were fetched; each has a copy of its ids, so that it keeps no other's in memory."""
+        ends = np.cumsum(self.fetched.sizes)
+        starts = ends - self.fetched.sizes
+        return [
+            HeldBucket(self.fetched.ids[start:end].copy(), is_truncated)
+            for start, end, is_truncated in zip(
+                starts.tolist(), ends.tolist(), self.fetched.truncated.tolist(), strict=True
+            )
+        ]
+
     def joined(self) -> FetchedBuckets:
         """Return all of them, in the order of their names."""
         if not self.from_memory:
             return self.fetched
-        fetched = iter(_each(self.fetched))
+        fetched = iter(self.each_fetched)
         buckets = [bucket or next(fetched) for bucket in self.held]
         return FetchedBuckets(
             ids=np.concatenate([bucket.ids for bucket in buckets]),
@@ -69,15 +82,4 @@ class BucketReader:
         """Hold what was fetched, of an embedding set that is still in the same epoch."""
         missing = [name for name, bucket in zip(read.names, read.held, strict=True) if bucket is None]
         if missing and self._cache.has_room:
-            self._cache.keep(read.set_name, read.epoch, dict(zip(missing, _each(read.fetched), strict=True)))
-
-
-def _each(buckets: FetchedBuckets) -> list[HeldBucket]:
-    """Return buckets one by one; each has a copy of its ids, so that it does not keep those of the others in memory."""
-    ends = np.cumsum(buckets.sizes)
-    return [
-        HeldBucket(buckets.ids[start:end].copy(), is_truncated)
-        for start, end, is_truncated in zip(
-            (ends - buckets.sizes).tolist(), ends.tolist(), buckets.truncated.tolist(), strict=True
-        )
-    ]
+            self._cache.keep(read.set_name, read.epoch, dict(zip(missing, read.each_fetched, strict=True)))
