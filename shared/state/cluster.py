@@ -35,6 +35,8 @@ _AWAY = (redis.ConnectionError, redis.TimeoutError)
 _MAY_PASS = (*_AWAY, redis.exceptions.ClusterDownError, SlotNotCoveredError)
 _REDIRECTED = (AskError, TryAgainError)  # MovedError is an AskError
 _UNSETTLED = (*_MAY_PASS, *_REDIRECTED)
+# Another server answers, which may have the address of a former node.
+_FOREIGN = (redis.AuthenticationError, redis.exceptions.InvalidResponse)
 
 
 def connect_cluster(url: str, *, timeout_s: float, retries: int) -> "Lazy":
@@ -223,11 +225,19 @@ class Cluster(RedisCluster):
                 raise
             except RedisClusterException as error:
                 if error.__cause__ is not None:  # no node that is known answers: the URL may lead to other ones by now
-                    manager = self.nodes_manager
-                    manager.startup_nodes = {node.name: node for node in _nodes(self._given)} | manager.startup_nodes
+                    self._start_from_url()
                 raise
+            except _FOREIGN:
+                self._start_from_url()
+                self.nodes_manager.initialize()
+                return call()
 
         return _patiently(attempt, self._timeout_s, self._retries)
+
+    def _start_from_url(self) -> None:
+        """Have the nodes that the URL names asked too, when the nodes are learnt the next time."""
+        manager = self.nodes_manager
+        manager.startup_nodes = {node.name: node for node in _nodes(self._given)} | manager.startup_nodes
 
 
 @dataclass

@@ -12,6 +12,7 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     ClusterError,
+    InvalidResponse,
     RedisClusterException,
     TryAgainError,
 )
@@ -92,6 +93,11 @@ class ServerKind:
     def _wrong_setting(self, error: Exception, code: str, text: str) -> Misconfigured | None:
         if isinstance(error, AskError):  # also a MovedError: a client for a cluster follows it
             return self._misconfigured("does not hold all keys", _IS_CLUSTER)
+        if isinstance(error, InvalidResponse):
+            return self._misconfigured(
+                f"speaks another protocol: {_described(error)}",
+                "another server answers at that address: correct {setting}",
+            )
         remedy = _WRONG.get(code) or next((_WRONG_TEXTS[part] for part in _WRONG_TEXTS if part in text.lower()), None)
         if remedy is None and isinstance(error, AuthenticationError | AuthorizationError):
             remedy = _WRONG["WRONGPASS"]

@@ -67,17 +67,19 @@ class Node(Server):
 class ClusterServers:
     """Some nodes, of which the first three share the slots; others have joined but hold none.
 
-    The last one listens at `last_port` if that is given.
+    The last one listens at `last_port` if that is given, which must be the caller's own.
     """
 
     def __init__(self, folder: Path, *, nodes: int = 3, last_port: int | None = None) -> None:
-        ports = FreePorts({f"node {nodes - 1}": last_port} if last_port else {})
-        self._ports: FreePorts | None = ports  # theirs until they stop
+        claimed = FreePorts({})
+        self._ports: FreePorts | None = claimed  # theirs until they stop
         self.nodes: list[Node] = []
         try:
-            for number in range(nodes):
-                # A node speaks with the others at its port + 10,000.
-                port = ports.take(f"node {number}", with_grpc_twin=True)
+            # A node speaks with the others at its port + 10,000.
+            ports = [claimed.take(f"node {number}", with_grpc_twin=True) for number in range(nodes)]
+            if last_port is not None:
+                ports[-1] = last_port
+            for number, port in enumerate(ports):
                 self.nodes.append(Node(folder / f"node-{number}", port))
             for number, node in enumerate(self.nodes):
                 if number < 3:
@@ -131,10 +133,14 @@ class ClusterServers:
         """Return the keys of all nodes."""
         return {key for node in self.nodes for key in node.client.scan_iter(count=2000)}
 
-    def stop(self) -> None:
-        """Kill the nodes."""
+    def kill(self) -> None:
+        """Kill the nodes; their ports stay theirs."""
         for node in self.nodes:
             node.kill()
+
+    def stop(self) -> None:
+        """Kill the nodes and give their ports back."""
+        self.kill()
         self._ports = None
 
 

@@ -1,4 +1,4 @@
-"""A server that speaks Redis's protocol (RESP) and answers every command with the same error, whatever is asked."""
+"""Servers that are not the Redis that was meant: whatever they are asked, they answer the same."""
 
 import socketserver
 import threading
@@ -29,15 +29,40 @@ class _Handler(socketserver.StreamRequestHandler):
         return words
 
 
+class _Foreign(socketserver.BaseRequestHandler):
+    answer: ClassVar[bytes] = b""
+
+    def handle(self) -> None:
+        while self.request.recv(4096):
+            self.request.sendall(self.answer)
+
+
 @contextmanager
 def refusing_server(answer: str, *, handshake_too: bool = False) -> Iterator[str]:
     """Yield the URL of a server that answers with this error, also to what a client asks first if told so."""
     made = {"answer": f"-{answer}\r\n".encode(), "handshake_too": handshake_too}
     handler = type("Refusing", (_Handler,), made)
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
+    with _serving(handler, 0) as port:
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextmanager
+def foreign_server(answer: bytes, port: int = 0) -> Iterator[str]:
+    """Yield the URL of a server at a port that sends these bytes, of whatever protocol, for what it receives."""
+    with _serving(type("Answering", (_Foreign,), {"answer": answer}), port) as served:
+        yield f"redis://127.0.0.1:{served}/0"
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+@contextmanager
+def _serving(handler: type[socketserver.BaseRequestHandler], port: int) -> Iterator[int]:
+    with _Server(("127.0.0.1", port), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
-            yield f"redis://127.0.0.1:{server.server_address[1]}/0"
+            yield server.server_address[1]
         finally:
             server.shutdown()

@@ -1,6 +1,7 @@
 """A cluster that changes: replicas take over, slots move, and nothing of ours is started again."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from shared.errors import IndexUnavailable
 from shared.state import BucketStore, State, check, connect
 from tests.support.cluster_servers import BUCKETS, PASSWORD, SLOTS, ClusterServers, one_on
 from tests.support.eventually import eventually
+from tests.support.refusing_server import foreign_server
 
 
 @pytest.fixture
@@ -80,29 +82,56 @@ def test_a_slot_is_followed_to_a_node_that_had_none(changing: ClusterServers) ->
     assert not [key for key in changing.all_keys() if key.startswith(b"b:")]
 
 
-def test_a_cluster_that_moved_is_found_again_by_its_url(changing: ClusterServers, tmp_path: Path) -> None:
-    """As when all of it was started anew at other addresses: none of the nodes known so far answers."""
+FOREIGN = {
+    "another server": b"-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+    "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("foreign", [None, *FOREIGN.values()], ids=["nobody", *FOREIGN])
+def test_a_cluster_that_moved_is_found_again_by_its_url(
+    changing: ClusterServers, tmp_path: Path, foreign: bytes | None
+) -> None:
+    """As when all of it was started anew at other addresses: none of the nodes known so far answers.
+
+    Or other servers do at their addresses, which know no such password or speak another protocol.
+    """
     entrance = changing.nodes[3]
     state = State.of(connect(f"redis+cluster://:{PASSWORD.replace(' ', '%20')}@{entrance.name}", retries=0))
     names = [one_on(changing, node, "members:{}") for node in changing.nodes[:3]]
     assert [state.claims.claim(name, "a", [1]) for name in names] == [["a"]] * 3
-    changing.stop()
-    with pytest.raises(IndexUnavailable, match="does not answer"):
-        state.claims.count(names[0])
-    moved = ClusterServers(tmp_path / "moved", nodes=4, last_port=entrance.port)
-    try:
-        assert [node.port for node in moved.nodes[:3]] != [node.port for node in changing.nodes[:3]]
-
-        def answered() -> bool:
-            try:
-                return state.claims.claim(names[1], "b", [1, 2]) == ["b", "b"]
-            except IndexUnavailable:
-                return False
-
-        eventually(answered)
+    changing.kill()
+    if foreign is None:
+        with pytest.raises(IndexUnavailable, match="does not answer"):
+            state.claims.count(names[0])
+    with ExitStack() as running:
+        moved = ClusterServers(tmp_path / "moved", nodes=4, last_port=entrance.port)
+        running.callback(moved.stop)
+        if foreign is not None:
+            for node in changing.nodes[:3]:
+                running.enter_context(foreign_server(foreign, node.port))
+        holders = eventually(lambda: state.claims.claim(names[1], "b", [1, 2]), trying=IndexUnavailable)
+        assert holders == ["b", "b"]
         assert [state.claims.count(name) for name in names] == [0, 2, 0]
-    finally:
-        moved.stop()
+
+
+@pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN)
+def test_a_foreign_server_at_the_address_of_a_lost_node_does_not_keep_its_replica_from_serving(
+    changing: ClusterServers, foreign: bytes
+) -> None:
+    lost, replica = changing.nodes[1], changing.nodes[3]
+    client = connect(changing.url, retries=0)
+    state, buckets = State.of(client), BucketStore(client)
+    away = one_on(changing, lost, "members:{}")
+    buckets.add(BUCKETS, [5] * len(BUCKETS))
+    replica.client.execute_command("CLUSTER", "REPLICATE", lost.id)
+    eventually(lambda: replica.client.info("replication").get("master_link_status") == "up")
+    lost.kill()
+    eventually(lambda: replica.client.info("replication")["role"] == "master")
+    with foreign_server(foreign, lost.port):
+        counts = eventually(lambda: buckets.candidates(BUCKETS).counts, trying=IndexUnavailable)
+        assert counts.tolist() == [len(BUCKETS)]
+        assert eventually(lambda: state.claims.claim(away, "a", [1]), trying=IndexUnavailable) == ["a"]
 
 
 def test_slots_that_no_node_holds_are_named_as_that(changing: ClusterServers) -> None:

@@ -17,7 +17,7 @@ from shared.messaging.task_queue import TaskQueue
 from shared.settings import Settings
 from shared.state import Client, connect
 from shared.state.connection import guarded
-from tests.support.refusing_server import refusing_server
+from tests.support.refusing_server import foreign_server, refusing_server
 
 NOT_NOW = {
     "MISCONF Errors writing to the AOF file: No space left on device": "full disk",
@@ -78,6 +78,13 @@ def test_not_now_is_an_index_that_is_unavailable(answer: str, call: Call) -> Non
 @pytest.mark.parametrize("answer", WRONG)
 def test_what_no_waiting_mends_names_the_setting_or_the_remedy(answer: str, call: Call) -> None:
     with refusing_server(answer) as url, pytest.raises(IndexMisconfigured, match=WRONG[answer]), guarded():
+        call(connect(url, retries=0))
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_server_of_another_protocol_names_the_setting(call: Call) -> None:
+    told = pytest.raises(IndexMisconfigured, match=r"another protocol.*ARTSEEK_INDEX_URL")
+    with foreign_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url, told, guarded():
         call(connect(url, retries=0))
 
 
