@@ -17,6 +17,7 @@ from services.query.replica.embedding_rate import images_per_second
 from services.query.replica.mapped_segment import Vectors
 from services.query.replica.replica import Replica
 from services.query.replica.replica_sync import ReplicaSync
+from services.query.replica.view import spread
 from services.query.replica.window_filter import WindowCounts
 from services.query.search.across import AcrossSearcher
 from services.query.search.search_query import SearchQuery, SearchResult
@@ -173,10 +174,14 @@ class QueryService(QueryServicer):
         limit = request.limit or _PAGE
         if not 1 <= limit <= _MAX_PAGE or request.offset < 0:
             raise Invalid(f"limit {limit} and offset {request.offset}: expected 1 to {_MAX_PAGE}, and 0 or more")
+        if not 0 <= request.places <= limit:
+            raise Invalid(f"places {request.places}: expected 0 to {limit}, the images wanted")
         view = self._replica(request.collection).view
         wanted = _with_labels(parse_filter(request.filter, request.text), [request.label] if request.label else [])
         rows = self._selections.rows(request.collection, view, wanted) if wanted else np.flatnonzero(view.live)
-        if request.sort:
+        if request.places:
+            page = spread(rows, limit=limit, places=request.places)
+        elif request.sort:
             page = self._selections.ordered(request.collection, view, rows, request.sort)
             page = page[request.offset : request.offset + limit]
         else:

@@ -112,6 +112,14 @@ class View:
         return rows[order[offset : offset + limit]]
 
 
+def spread(rows: Rows, *, limit: int, places: int) -> Rows:
+    """Return at most `limit` of ascending rows, from evenly spaced places among them, the last rows first."""
+    each = limit // places
+    starts = np.linspace(0, max(0, len(rows) - each), places).astype(np.int64)
+    chosen = np.unique(starts[:, np.newaxis] + np.arange(each))
+    return rows[::-1][chosen[chosen < len(rows)]]
+
+
 class RowFilter:
     """A filter as it applies to the rows of a view."""
 

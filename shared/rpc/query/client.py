@@ -117,6 +117,11 @@ class QueryClient:
         )
         return self._call(self._stub.ListImages, request, messages.ListImagesResponse)
 
+    def sample(self, collection: str, *, count: int, places: int) -> messages.ListImagesResponse:
+        """Return at most `count` entries, from so many evenly spaced places of a collection."""
+        request = messages.ListImagesRequest(collection=collection, limit=count, places=places)
+        return self._call(self._stub.ListImages, request, messages.ListImagesResponse)
+
     def facets(
         self,
         collection: str,

@@ -803,6 +803,7 @@ class ListImagesRequest(_message.Message):
     SORT_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     limit: _builtins.int
     """1 to 1000; 0: 50"""
@@ -816,6 +817,8 @@ class ListImagesRequest(_message.Message):
     """a field, or `-` and a field: backwards; empty: the latest added first"""
     records: _builtins.bool
     """with the record of each"""
+    places: _builtins.int
+    """a sample in place of a page: from so many evenly spaced places of all that suit, at most `limit`; 0: a page"""
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """with these fields of the record of each"""
@@ -832,10 +835,11 @@ class ListImagesRequest(_message.Message):
         sort: _builtins.str = ...,
         records: _builtins.bool = ...,
         fields: _abc.Iterable[_builtins.str] | None = ...,
+        places: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "fields", b"fields", "filter", b"filter", "label", b"label", "limit", b"limit", "offset", b"offset", "records", b"records", "sort", b"sort", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "fields", b"fields", "filter", b"filter", "label", b"label", "limit", b"limit", "offset", b"offset", "places", b"places", "records", b"records", "sort", b"sort", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
