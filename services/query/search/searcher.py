@@ -4,6 +4,7 @@ The stages are in the modules beside this one: `query_vectors`, `probe`, `candid
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from services.query.search.region_hits import with_windows
 from services.query.search.rerank import rerank
 from services.query.search.search_query import SearchQuery, SearchResult
 from services.query.search.stage_timer import StageTimer
+from services.query.search.turns import Turns
 from shared.clients import Clients
 from shared.errors import Invalid, NotFound
 from shared.images import Decoder
@@ -57,6 +59,7 @@ class Searcher:
         self._query_vectors = QueryVectors(clients.connect_model, decoder, clients.store)
         buckets = BucketReader(clients.state.buckets, bucket_cache or BucketCache(BUCKET_MEMORY_MB))
         self._candidates = CandidateFetcher(buckets, replica_sync)
+        self._turns = Turns()
         self._exact_below = exact_below
         self._live_recall = live_recall
 
@@ -271,13 +274,14 @@ class Searcher:
         results: list[SearchResult | None] = []
         while len(results) < len(queries):
             rest, own_of_rest = queries[len(results) :], own_ids[len(results) :]
-            fetched = self._candidates.fetch(rest, search_query, replica, announced, timer)
-            if fetched is None:
-                return [*results, *(None for _ in rest)]
-            # The view is taken after the candidates: it has every image that was in the index by then.
-            with timer.stage("rank"):
-                row_filter = row_filter.of(replica.view)
-                results += rerank(rest, own_of_rest, fetched, search_query, row_filter)
+            with self._turns.turn() if len(queries) == 1 else nullcontext():
+                fetched = self._candidates.fetch(rest, search_query, replica, announced, timer)
+                if fetched is None:
+                    return [*results, *(None for _ in rest)]
+                # The view is taken after the candidates: it has every image that was in the index by then.
+                with timer.stage("rank"):
+                    row_filter = row_filter.of(replica.view)
+                    results += rerank(rest, own_of_rest, fetched, search_query, row_filter)
         return results
 
     def _offer(self, query: Vectors, search_query: SearchQuery, result: SearchResult) -> None:
