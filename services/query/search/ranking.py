@@ -20,7 +20,7 @@ from shared.similarity import distances_and_scores
 _ROUNDING = 32 * float(np.finfo(np.float32).eps)
 _EQUAL_DIGITS = 11  # behind the point, of distances of different searches that are those of equal images
 _EQUAL = 1e-12  # distances in float64 that differ by less are those of equal images
-_EXACT = 2**20  # numbers converted to float64 at a time: 8 MB
+_EXACT = 2**17  # numbers converted to float64 at a time: 1 MB, which a core's cache holds while they are compared
 _GATHERED = 2**17  # numbers gathered at a time: 512 kB, which a core's cache holds while they are multiplied
 _SCANNED = 2**21  # numbers multiplied at a time where rows lie side by side; the interpreter is free meanwhile
 _SHARED = 2**20  # numbers that are worth a thread of their own: 4 MB
@@ -244,9 +244,10 @@ def _exact_distances(
     order = np.argsort(rows, kind="stable") if len(queries) > 1 else np.arange(len(rows))
     query_of = np.repeat(np.arange(len(queries)), counts)
     step = max(1, _EXACT // queries.shape[1])
+    buffer = np.empty((min(step, len(rows)), queries.shape[1]))
     for start in range(0, len(rows), step):
         block = order[start : start + step]
-        points = np.empty((len(block), queries.shape[1]))
+        points = buffer[: len(block)]
         for segment, part, segment_rows in view.parts(rows[block]):
             points[part] = segment.vectors[segment_rows]
         targets = queries[0] if len(queries) == 1 else queries[query_of[block]]
