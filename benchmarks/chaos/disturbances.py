@@ -105,6 +105,8 @@ class Disturber:
             seconds = choice.uniform(1.0, self._longest_s)
             with self._absent(target):
                 processes = self._servers.find(target) if target.endswith("child") else self._servers.tree(target)
+                if target == "query child":  # the others answer meanwhile
+                    processes = [choice.choice(processes)]
                 self._run.journal.disturbance(f"stop {target}", f"for {seconds:.1f} s")
                 send(processes, signal.SIGSTOP)
                 time.sleep(seconds)

@@ -23,8 +23,8 @@ _PARTS = {
     "objects": "-volume.id=artseek",
 }
 WORKERS = ("embedder", "indexer", "maintenance", "evaluator")
-TARGETS = (*_PARTS, *(f"{worker} child" for worker in WORKERS))
-"""The parts, and the processes in which workers do their tasks."""
+TARGETS = (*_PARTS, *(f"{part} child" for part in (*WORKERS, "query")))
+"""The parts, and the processes in which workers do their tasks and the query service answers."""
 
 _DEATH_S = 30.0
 
@@ -41,7 +41,7 @@ class Servers:
         self._launcher = psutil.Process(pid)
 
     def find(self, target: str) -> list[psutil.Process]:
-        """Return the processes of a part: its main process, or with ``child`` its task processes.
+        """Return the processes of a part: its main process, or with ``child`` those below it.
 
         Raises:
             NotFound: There is none: it has died, and is not started again yet.
