@@ -2,8 +2,9 @@
 
 All is measured in one run on one collection of simulated vectors, in turns, so that what other programs take is taken
 from all alike. Clients are processes of their own, each with one connection, and ask again once they have an answer.
+They share the cores with the service, so they send requests that were made before, and do not read the answers.
 
-    python -m benchmarks.cores [--count 12000] [--dim 256] [--clients 4] [--processes 1 2]
+    python -m benchmarks.cores [--count 12000] [--dim 256] [--clients 4] [--processes 1 2] [--vectors FILE.npy]
 """
 
 import argparse
@@ -28,15 +29,15 @@ from benchmarks.servers import Servers
 from benchmarks.simulation import Vectors, measure_contrast, unit
 from shared.rpc.query import MODES, Mode
 from shared.rpc.query import query_pb2 as messages
-from shared.rpc.query.client import QueryClient
+from shared.rpc.query.client import DEADLINE_S, QueryClient
 from shared.rpc.query.connecting import connect_query
+from shared.rpc.tls import grpc_tls, open_channel
 from shared.settings import Settings
 from shared.tuning import RECALL_TARGET
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
-    _Results = SimpleQueue[list[float]]
 
 _K = 10
 _IDS = 2000  # images that are asked for
@@ -53,18 +54,24 @@ class Rate:
         median_ms: Median time until an answer was there.
         p95_ms: The time within which 95 of 100 answers were there.
         cpu_ms: Processor time of the query service for an answer.
+        client_ms: Processor time of the client for an answer.
     """
 
     per_second: float
     median_ms: float
     p95_ms: float
     cpu_ms: float
+    client_ms: float
 
 
 def main() -> None:
     """Fill a collection, measure in turns, print the medians."""
     options = _options()
-    vectors = _simulated(options.count, options.dim)
+    if options.vectors:
+        vectors = unit(np.load(options.vectors).astype(np.float32))
+    else:
+        vectors = _simulated(options.count, options.dim)
+    options.count, options.dim = vectors.shape
     contrast = measure_contrast(vectors).ratio
     print(f"{options.count} vectors of {options.dim} dimensions, contrast {contrast:.2f}; {os.cpu_count()} cores")
     rates: defaultdict[tuple[int, int], list[Rate]] = defaultdict(list)
@@ -77,14 +84,16 @@ def main() -> None:
                 for processes in options.processes[:: 1 if turn % 2 else -1]:
                     for clients, rate in _measure(servers, processes, options):
                         rates[processes, clients].append(rate)
+    alone = rates[options.processes[0], 1]
     for processes in options.processes:
-        _show(processes, {clients: rates[processes, clients] for clients in (1, options.clients)})
+        _show(processes, {clients: rates[processes, clients] for clients in (1, options.clients)}, alone)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=12_000, help="vectors of the collection")
     parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--vectors", type=Path, help="vectors in place of simulated ones, float32 [n, dim]")
     parser.add_argument("--clients", type=int, default=4, help="clients at a time, beside one")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="processes of the query service")
     parser.add_argument("--turns", type=int, default=3)
@@ -145,7 +154,7 @@ def _rate(servers: Servers, ids: list[int], clients: int, options: argparse.Name
         process.start()
     barrier.wait(_PATIENCE_S)
     before = _cpu_s(servers.pid("query"))
-    found = [results.get() for _ in running]
+    found, client_s = zip(*(results.get() for _ in running), strict=True)
     used = _cpu_s(servers.pid("query")) - before
     for process in running:
         process.join()
@@ -155,6 +164,7 @@ def _rate(servers: Servers, ids: list[int], clients: int, options: argparse.Name
         float(np.median(times)) * 1e3,
         float(np.percentile(times, 95)) * 1e3,
         used / len(times) * 1e3,
+        sum(client_s) / len(times) * 1e3,
     )
 
 
@@ -164,19 +174,24 @@ def _search(
     mode: Mode,
     seconds: float,
     barrier: Barrier,
-    results: "SimpleQueue[list[float]]",
+    results: "SimpleQueue[tuple[list[float], float]]",
 ) -> None:
-    """Search for some seconds, one search after the other; puts the seconds of each into `results`."""
-    with connect_query(settings) as client:
-        requests = [messages.SearchRequest(collection=COLLECTION, id=image, mode=MODES[mode], k=_K) for image in ids]
-        client.search(requests[0])
+    """Search for some seconds, one search after the other; puts the seconds of each, and of a core, into `results`."""
+    with open_channel(settings.query_target, grpc_tls(settings)) as channel:
+        search = channel.unary_unary("/artseek.query.v1.Query/Search", None, None)
+        requests = [
+            messages.SearchRequest(collection=COLLECTION, id=image, mode=MODES[mode], k=_K).SerializeToString()
+            for image in ids
+        ]
+        search(requests[0], timeout=DEADLINE_S)
         barrier.wait(_PATIENCE_S)
         times: list[float] = []
-        until = time.perf_counter() + seconds
+        used, until = time.process_time(), time.perf_counter() + seconds
         while (started := time.perf_counter()) < until:
-            client.search(requests[len(times) % len(requests)])
+            search(requests[len(times) % len(requests)], timeout=DEADLINE_S)
             times.append(time.perf_counter() - started)
-    results.put(times)
+        used = time.process_time() - used
+    results.put((times, used))
 
 
 def _cpu_s(pid: int) -> float:
@@ -186,19 +201,17 @@ def _cpu_s(pid: int) -> float:
     return sum(each.user + each.system for each in times)
 
 
-def _show(processes: int, rates: dict[int, list[Rate]]) -> None:
-    """Print the medians of the turns, and the ratio of each turn's rates."""
+def _show(processes: int, rates: dict[int, list[Rate]], alone: list[Rate]) -> None:
+    """Print the medians of the turns, and the ratio of each turn's rates to those in `alone`."""
     for clients, turns in rates.items():
         middle = {name: statistics.median(getattr(rate, name) for rate in turns) for name in Rate.__annotations__}
         print(
             f"{processes} processes, {clients} clients: {middle['per_second']:.0f} searches/s, "
             f"median {middle['median_ms']:.2f} ms, p95 {middle['p95_ms']:.2f} ms, "
-            f"{middle['cpu_ms']:.2f} ms of a core for a search"
+            f"of a core for a search {middle['cpu_ms']:.2f} ms, and {middle['client_ms']:.2f} ms of its client"
         )
-    alone, *together = rates.values()
-    for turns in together:
         ratios = [many.per_second / one.per_second for one, many in zip(alone, turns, strict=True)]
-        print(f"{processes} processes: ratio {statistics.median(ratios):.2f} ({', '.join(f'{r:.2f}' for r in ratios)})")
+        print(f"  ratio {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
 
 
 if __name__ == "__main__":
