@@ -42,7 +42,10 @@ def main() -> None:
         if options.folder is None:
             sample_gallery.render(folder, works=min(options.limit, 600))
         files = files_of(folder, options.limit)
-        chosen = linked(files, Path(scratch) / "chosen")
+        chosen = Path(scratch) / "chosen"
+        chosen.mkdir()
+        for number, path in enumerate(files):
+            (chosen / f"{number:06d}{path.suffix}").symlink_to(path.resolve())
         with running_system() as system:
             before = bare_loop_rate(chosen, options.limit)
             times, own = system.processor_seconds(), _of_commands()
@@ -71,14 +74,6 @@ def _of_commands() -> float:
 def files_of(folder: Path, limit: int) -> list[Path]:
     """Return the first image files of a folder."""
     return [source.path for source in walk([folder], labels_from_folders=False)][:limit]
-
-
-def linked(files: list[Path], folder: Path) -> Path:
-    """Return a new folder with links to files."""
-    folder.mkdir()
-    for number, path in enumerate(files):
-        (folder / f"{number:06d}{path.suffix}").symlink_to(path.resolve())
-    return folder
 
 
 def bare_loop_rate(folder: Path, limit: int) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,6 @@ from rich.table import Table
 
 from benchmarks.ann_libraries import versions
 from benchmarks.end_to_end import EndToEndResult
-from benchmarks.machine import cores, processor
 from benchmarks.runner import IndexResult, Point
 from shared.tuning.report import TrialReport
 
@@ -118,9 +118,15 @@ class Results:
 
 def describe_machine(more: dict[str, str]) -> dict[str, str]:
     """Return what measurements depend on: processor, cores, memory, versions; `more` is added."""
+    models = [
+        line.partition(":")[2].strip()
+        for line in _lines(Path("/proc/cpuinfo"))
+        if line.startswith(("model name", "Hardware", "CPU part"))
+    ]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "processor": processor(),
-        "cores": str(cores()),
+        "processor": models[0] if models else platform.processor() or platform.machine(),
+        "cores": str(cores),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
@@ -363,3 +369,10 @@ def _markdown(head: Sequence[str], body: Iterable[Sequence[str]], text_columns: 
     lines.append("|" + "|".join("---" if place < text_columns else "---:" for place in range(len(head))) + "|")
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body]
     return "\n".join(lines)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []

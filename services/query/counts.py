@@ -44,6 +44,13 @@ class Counts:
             buckets=_CANDIDATES,
             registry=registry,
         )
+        buckets = Counter(
+            "artseek_query_buckets",
+            "Buckets that searches looked into, by where their ids came from.",
+            ["source"],
+            registry=registry,
+        )
+        self._from_memory, self._from_redis = buckets.labels("memory"), buckets.labels("redis")
         self.recalls = Histogram(
             "artseek_live_recall",
             "Recall at k of those of the index's answers that were checked by an exact scan.",
@@ -57,3 +64,8 @@ class Counts:
             ["collection"],
             registry=registry,
         )
+
+    def buckets_read(self, from_memory: int, from_redis: int) -> None:
+        """Count buckets that a search looked into."""
+        self._from_memory.inc(from_memory)
+        self._from_redis.inc(from_redis)

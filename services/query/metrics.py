@@ -16,8 +16,6 @@ from services.query.replica.replica_sync import ReplicaSync
 from shared.rpc.query import MODE_NAMES
 from shared.rpc.query import query_pb2 as messages
 
-_OURS = "/artseek."
-
 
 class Metrics:
     """The metrics of one process of a query service, whose replicas `replica_sync` keeps.
@@ -47,42 +45,23 @@ class Metrics:
 
     def answered(self, answers: list[messages.SearchResponse]) -> None:
         """Count the answers to a search or to a batch, whose stages are those of all of it."""
+        by_mode: defaultdict[str, list[int]] = defaultdict(list)
         for answer in answers:
-            mode = MODE_NAMES[answer.mode]
-            self.counts.searches.labels(mode).inc()
-            self.counts.candidates.labels(mode).observe(answer.candidates)
+            by_mode[MODE_NAMES[answer.mode]].append(answer.candidates)
+        for mode, candidates in by_mode.items():
+            self.counts.searches.labels(mode).inc(len(candidates))
+            observe = self.counts.candidates.labels(mode).observe
+            for number in candidates:
+                observe(number)
         for stage, spent in answers[0].timings_ms.items() if answers else ():
             self.counts.stages.labels(stage, MODE_NAMES[answers[0].mode]).observe(spent / 1000)
 
-    def serve(self, listen: str, *, token: str = "") -> Callable[[], None]:
-        """Show the metrics at ``http://<listen>/metrics`` to whoever sends the token; returns what stops it.
+    def measured(self, method: str, answer_to: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """Return what answers requests of a method, counted with what searches say of themselves.
 
-        Raises:
-            OSError: It cannot be listened there.
+        Those of searches that are made to evaluate the index are not.
         """
-        return metrics_page.serve(self.registry, listen, token=token)
-
-
-class MetricsInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
-    """Counts every request for our service, and what searches say of themselves, but for those of evaluations."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def intercept_service(self, continuation: Callable[..., Any], handler_call_details: Any) -> Any:
-        """Return the handler of a request, measured."""
-        handler = continuation(handler_call_details)
-        name: str = handler_call_details.method
-        if handler is None or not name.startswith(_OURS):
-            return handler
-        return grpc.unary_unary_rpc_method_handler(
-            self._measured(name.rpartition("/")[2], handler.unary_unary),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
-
-    def _measured(self, method: str, answer_to: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        metrics = self._metrics
+        counts = self.counts
 
         def measured(request: Any, context: Any) -> Any:
             began, code = time.perf_counter(), "UNKNOWN"
@@ -93,15 +72,23 @@ class MetricsInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
                 code = (context.code() or grpc.StatusCode.UNKNOWN).name
                 raise
             finally:
-                metrics.counts.requests.labels(method, code).inc()
-                metrics.counts.seconds.labels(method).observe(time.perf_counter() - began)
+                counts.requests.labels(method, code).inc()
+                counts.seconds.labels(method).observe(time.perf_counter() - began)
             if isinstance(answer, messages.SearchResponse) and not request.for_evaluation:
-                metrics.answered([answer])
+                self.answered([answer])
             elif isinstance(answer, messages.SearchBatchResponse) and not request.options.for_evaluation:
-                metrics.answered(list(answer.answers))
+                self.answered(list(answer.answers))
             return answer
 
         return measured
+
+    def serve(self, listen: str, *, token: str = "") -> Callable[[], None]:
+        """Show the metrics at ``http://<listen>/metrics`` to whoever sends the token; returns what stops it.
+
+        Raises:
+            OSError: It cannot be listened there.
+        """
+        return metrics_page.serve(self.registry, listen, token=token)
 
 
 class _ReplicaCollector(Collector):

@@ -1,23 +1,25 @@
 """The query service in one process: its gRPC server, the page with its metrics, and the threads that keep its replicas.
 
 A process of a group has no such page, for its supervisor shows the metrics of all; and it listens twice: where clients
-do call, at a port that all processes of the group share, and where the other processes do.
+do call, at a port that all processes of the group share, and where the other processes hand it requests.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from services.query.grpc_service import QueryService
+from services.query.handlers import SERVICE, add_handlers, handlers_of
 from services.query.live_recall import LiveRecall
-from services.query.metrics import Metrics, MetricsInterceptor
-from services.query.processes.joint_metrics import states_handler
+from services.query.metrics import Metrics
+from services.query.processes.handover import Answer, HandoverServer
+from services.query.processes.joint_metrics import STATES, states_handler
 from services.query.processes.process_group import ProcessGroup
-from services.query.processes.request_sharing import RequestCounting, RequestSharing
+from services.query.processes.request_sharing import RequestSharing, counted
 from services.query.records.record_sync import RecordSync
 from services.query.records.selection import Selections
 from services.query.replica.index_watch import CHECKING
@@ -28,7 +30,6 @@ from services.query.search.searcher import Searcher
 from shared.clients import Clients, connect_clients, connect_state
 from shared.images.decoder_pool import DecoderPool
 from shared.rpc.query.client import MAX_MESSAGE
-from shared.rpc.query.query_pb2_grpc import add_QueryServicer_to_server
 from shared.rpc.tls import Options, grpc_tls, listen
 from shared.settings import Settings
 from shared.state import State
@@ -39,7 +40,6 @@ _log = logging.getLogger(__name__)
 _THREADS = 8
 _DECODERS = 2
 _MOST_SHARED = 4  # times as many threads has a process that hands requests on: they wait for most of the time
-_SERVICE = "artseek.query.v1.Query"
 _GRACE_S = 5.0
 _IN_STEP_S = 5.0  # that a process waits for Redis before it takes requests, which others take meanwhile
 _FOR_CLIENTS: Options = [  # which look anew, now and then, what replicas of the service there are
@@ -70,7 +70,8 @@ class QueryServer:
         self._decoder = DecoderPool.from_settings(
             settings, threads=min(_THREADS, settings.web_threads), processes=max(1, _DECODERS // count)
         )
-        bucket_cache = BucketCache(-(-settings.bucket_memory_mb // count))  # that of all processes together
+        megabytes = -(-settings.bucket_memory_mb // count)  # that of all processes together
+        bucket_cache = BucketCache(megabytes, self._metrics.counts.buckets_read)
         self._metrics.states.register(BucketCollector(bucket_cache))
         searcher = Searcher(
             clients,
@@ -81,9 +82,11 @@ class QueryServer:
             bucket_cache=bucket_cache,
         )
         self._health = health.HealthServicer()
-        self._service = QueryService(searcher, self._replica_sync, Selections(self._record_sync))
+        service = QueryService(searcher, self._replica_sync, Selections(self._record_sync))
+        self._handlers = handlers_of(service, self._metrics)
         _set_health(self._health, health_pb2.HealthCheckResponse.NOT_SERVING)
         self._servers: list[grpc.Server] = []
+        self._handover: HandoverServer | None = None
         self._closing: list[Callable[[], None]] = []  # what is closed last
 
     def run(self, stop: StopSignal) -> None:
@@ -109,6 +112,8 @@ class QueryServer:
             self._group.board.leave(self._group.number)
         self._health.enter_graceful_shutdown()
         stopped = [server.stop(grace=_GRACE_S) for server in self._servers]
+        if self._handover is not None:
+            self._handover.stop(_GRACE_S)
         self._replica_sync.stop()
         self._record_sync.stop()
         for event in stopped:
@@ -119,8 +124,7 @@ class QueryServer:
 
     def _serve_alone(self) -> None:
         """Listen for clients and for Prometheus."""
-        server = self._grpc_server([], [*_FOR_CLIENTS, ("grpc.so_reuseport", 0)])
-        self._listen(server)
+        server = self._listening_server(self._handlers, threads=_THREADS, reuse_port=False)
         address = self._settings.query_metrics_listen
         try:
             close = self._metrics.serve(address, token=self._settings.metrics_token.get_secret_value())
@@ -139,15 +143,12 @@ class QueryServer:
             pass
         sharing = RequestSharing(group)
         self._closing.append(sharing.close)
-        inner = self._grpc_server([RequestCounting(group)], [])
-        inner.add_generic_rpc_handlers([states_handler(self._metrics.states)])
-        inner.add_insecure_port(group.address)
-        outer = self._grpc_server(
-            [sharing], [*_FOR_CLIENTS, ("grpc.so_reuseport", 1)], threads=_THREADS * min(_MOST_SHARED, group.count)
-        )
-        self._listen(outer)
-        for server in (inner, outer):
-            server.start()
+        handed = {method: counted(group, answer) for method, answer in self._handlers.items()}
+        self._handover = HandoverServer(group.socket, {**handed, STATES: states_handler(self._metrics.states)})
+        shared = {method: sharing.shared(method, answer) for method, answer in self._handlers.items()}
+        server = self._listening_server(shared, threads=_THREADS * min(_MOST_SHARED, group.count), reuse_port=True)
+        self._handover.start()
+        server.start()
         group.board.enter(group.number)
 
     def _is_in_step(self) -> bool:
@@ -155,25 +156,22 @@ class QueryServer:
         replicas = self._replica_sync.replicas.values()
         return self._replica_sync.connected and all(replica.index_fault != CHECKING for replica in replicas)
 
-    def _listen(self, server: grpc.Server) -> None:
-        address = self._settings.query_listen
-        if not listen(server, address, grpc_tls(self._settings)):
-            raise SystemExit(f"cannot listen at ARTSEEK_QUERY_LISTEN={address}: is the port taken?")
-
-    def _grpc_server(
-        self, interceptors: Sequence[RequestCounting], options: Options, *, threads: int = _THREADS
-    ) -> grpc.Server:
+    def _listening_server(self, handlers: Mapping[str, Answer], *, threads: int, reuse_port: bool) -> grpc.Server:
+        """Return a server that has the address for clients, and is to be started."""
         server = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="query"),
-            interceptors=[*interceptors, MetricsInterceptor(self._metrics)],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE),
                 ("grpc.max_send_message_length", MAX_MESSAGE),
-                *options,
+                ("grpc.so_reuseport", int(reuse_port)),
+                *_FOR_CLIENTS,
             ],
         )
-        add_QueryServicer_to_server(self._service, server)
+        add_handlers(server, handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        address = self._settings.query_listen
+        if not listen(server, address, grpc_tls(self._settings)):
+            raise SystemExit(f"cannot listen at ARTSEEK_QUERY_LISTEN={address}: is the port taken?")
         self._servers.append(server)
         return server
 
@@ -191,5 +189,5 @@ def make_server(settings: Settings, group: ProcessGroup | None = None) -> QueryS
 def _set_health(
     health_service: health.HealthServicer, status: "health_pb2.HealthCheckResponse.ServingStatus.ValueType"
 ) -> None:
-    for name in ("", _SERVICE):
+    for name in ("", SERVICE):
         health_service.set(name, status)

@@ -11,6 +11,9 @@ from pathlib import Path
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.query.processes.handover import OtherProcess
+from services.query.processes.process_group import socket_path
+from shared.rpc.query import query_pb2 as messages
 from shared.rpc.query.client import QueryClient
 from shared.rpc.query.connecting import connect_query
 from tests.support.eventually import PATIENCE_S, eventually
@@ -63,10 +66,15 @@ class RunningQueryService:
         """Return a client of the service."""
         return connect_query(self.settings, deadline_s=PATIENCE_S)
 
-    def client_of(self, worker: psutil.Process) -> QueryClient:
-        """Return a client of one process alone, as the others of its group are."""
+    def search_in(self, worker: psutil.Process, request: messages.SearchRequest) -> messages.SearchResponse:
+        """Return what one process answers to what is handed to it."""
         *_, folder, number, _ = worker.cmdline()
-        return QueryClient(f"unix:{folder}/{number}", deadline_s=PATIENCE_S)
+        process = OtherProcess(socket_path(Path(folder), int(number)))
+        try:
+            answer = process.answer("/artseek.query.v1.Query/Search", request.SerializeToString(), PATIENCE_S)
+        finally:
+            process.close()
+        return messages.SearchResponse.FromString(answer)
 
     def sum_of(self, sample: str) -> float:
         """Return what the metrics say under a name, over all labels; 0 if they say nothing, or cannot be read."""

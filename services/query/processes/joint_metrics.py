@@ -2,27 +2,30 @@
 
 import logging
 import resource
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-import grpc
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from services.query.counts import Counts
-from services.query.processes.process_group import address_of
-from shared.rpc.tls import open_channel
+from services.query.processes.handover import OtherProcess, Refused
+from services.query.processes.process_group import socket_path
 
 _log = logging.getLogger(__name__)
 
-_METHOD = "/process/States"  # no request of a client: it is not counted
 _TIMEOUT_S = 2.0
 _CPU = "process_cpu_seconds"
+
+STATES: Final = "/process/States"
+"""The method by which a process is asked how it is: no request of a client, so it is not counted."""
 
 COUNTS: Final = "counts"
 """The folder in that of a group in which Prometheus' client counts; its name is in `PROMETHEUS_MULTIPROC_DIR`."""
@@ -43,14 +46,13 @@ _JOINED: dict[str, Callable[[list[float]], float]] = {
 }
 
 
-def states_handler(states: CollectorRegistry) -> "grpc.GenericRpcHandler[bytes, bytes]":
+def states_handler(states: CollectorRegistry) -> Callable[[bytes, object], bytes]:
     """Return what answers the supervisor's question how a process is."""
-    _, service, method = _METHOD.split("/")
 
     def answer(_request: bytes, _context: object) -> bytes:
         return generate_latest(states)
 
-    return grpc.method_handlers_generic_handler(service, {method: grpc.unary_unary_rpc_method_handler(answer)})
+    return answer
 
 
 class JointMetrics(Collector):
@@ -61,8 +63,8 @@ class JointMetrics(Collector):
         self._files = MultiProcessCollector(None, str(folder / COUNTS))  # type: ignore[no-untyped-call]
         self._own = CollectorRegistry()
         ProcessCollector(registry=self._own)
-        channels = [open_channel(address_of(folder, number), None) for number in range(count)]
-        self._ask = [channel.unary_unary(_METHOD, None, None) for channel in channels]
+        self._processes = [OtherProcess(socket_path(folder, number)) for number in range(count)]
+        self._rising = RisingCounters()
 
     def describe(self) -> list[Metric]:
         """Return nothing: which collections there are is only known when it is asked."""
@@ -73,16 +75,40 @@ class JointMetrics(Collector):
         counted = {metric.name: metric for metric in self._files.collect()}  # type: ignore[no-untyped-call]
         for named in self._counts.registry.collect():
             yield counted.get(named.name, named)
-        yield from joined([list(self._own.collect()), *self._states()])
+        yield from self._rising.of(joined([list(self._own.collect()), *self._states()]))
 
     def _states(self) -> Iterator[list[Metric]]:
-        for ask in self._ask:
+        for process in self._processes:
             try:
-                answer: bytes = ask(b"", timeout=_TIMEOUT_S)
-            except grpc.RpcError as error:
+                answer = process.answer(STATES, b"", _TIMEOUT_S)
+            except (OSError, Refused) as error:
                 _log.debug("a process says nothing of itself: %s", error)
                 continue
             yield list(text_string_to_metric_families(answer.decode()))
+
+
+class RisingCounters:
+    """Counters that are added up of processes, and never shown lower than before.
+
+    A process that says nothing for a moment, or that has died and is not among the dead yet, is missing in a sum.
+    """
+
+    def __init__(self) -> None:
+        self._shown: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        self._lock = threading.Lock()  # the page is shown by several threads
+
+    def of(self, metrics: Iterable[Metric]) -> Iterator[Metric]:
+        """Yield metrics, of which the counters are at least as high as the last time."""
+        for metric in metrics:
+            if metric.type == "counter":
+                metric.samples = [self._risen(sample) for sample in metric.samples]
+            yield metric
+
+    def _risen(self, sample: Sample) -> Sample:
+        key = sample.name, tuple(sorted(sample.labels.items()))
+        with self._lock:
+            self._shown[key] = value = max(sample.value, self._shown.get(key, 0.0))
+        return sample._replace(value=value)
 
 
 def joined(of_processes: list[list[Metric]]) -> Iterator[Metric]:

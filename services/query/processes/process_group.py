@@ -29,9 +29,9 @@ class ProcessGroup:
         return LoadBoard(board_path(self.folder), self.count)
 
     @property
-    def address(self) -> str:
+    def socket(self) -> Path:
         """Where this process listens for the others and for the supervisor."""
-        return address_of(self.folder, self.number)
+        return socket_path(self.folder, self.number)
 
     def records(self, copy: Path) -> Path:
         """Return the folder of the query service's copy below which this process keeps records.
@@ -46,9 +46,9 @@ def board_path(folder: Path) -> Path:
     return folder / _BOARD
 
 
-def address_of(folder: Path, number: int) -> str:
-    """Return the address of a process of a group: a socket that nobody but the owner of the folder can reach."""
-    return f"unix:{folder / str(number)}"
+def socket_path(folder: Path, number: int) -> Path:
+    """Return the socket of a process of a group, which nobody but the owner of the folder can reach."""
+    return folder / str(number)
 
 
 def records_of_others(copy: Path, count: int) -> list[Path]:

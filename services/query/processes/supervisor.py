@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry
 
 from services.query import metrics_page
+from services.query.processes.group_folder import group_folder
 from services.query.processes.joint_metrics import COUNTS, JointMetrics
 from services.query.processes.load_board import LoadBoard
 from services.query.processes.process_group import board_path, records_of_others
@@ -96,8 +96,7 @@ class Supervisor:
         """
         for folder in records_of_others(self._settings.query_copy, self._count):
             shutil.rmtree(folder, ignore_errors=True)
-        with _held(self._settings.query_listen), tempfile.TemporaryDirectory(prefix="artseek-query-") as name:
-            folder = Path(name)  # mkdtemp makes it for the owner alone
+        with _held(self._settings.query_listen), group_folder() as folder:
             (folder / COUNTS).mkdir()
             board = LoadBoard.make(board_path(folder), self._count)
             with self._metrics(folder):

@@ -6,7 +6,7 @@ if nothing was announced of its embedding set since: its *epoch* is still the sa
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -45,16 +45,14 @@ class _Held:
 class BucketCache:
     """Holds buckets in so many megabytes; 0: none.
 
-    Attributes:
-        wanted: Buckets that searches asked for.
-        found: Those of them that were in memory.
+    `on_read` is told of each search how many of its buckets were in memory, and how many were not.
     """
 
-    def __init__(self, megabytes: int) -> None:
+    def __init__(self, megabytes: int, on_read: Callable[[int, int], None] | None = None) -> None:
         self._limit = megabytes * _MEGABYTE
         self._lock = threading.Lock()
         self._sets: dict[str, _Held] = {}
-        self.wanted = self.found = 0
+        self._on_read = on_read
 
     @property
     def has_room(self) -> bool:
@@ -71,11 +69,10 @@ class BucketCache:
         held = self._sets.get(set_name)
         return {} if held is None or held.epoch != epoch else held.buckets
 
-    def count(self, wanted: int, found: int) -> None:
-        """Count buckets that a search asked for, and those of them that were held."""
-        with self._lock:
-            self.wanted += wanted
-            self.found += found
+    def count(self, held: int, missing: int) -> None:
+        """Count buckets that a search looked into: those that were held, and those that were not."""
+        if self._on_read is not None:
+            self._on_read(held, missing)
 
     def keep(self, set_name: str, epoch: Epoch, buckets: Mapping[bytes, HeldBucket]) -> None:
         """Hold buckets that were fetched in an epoch, in which nothing was announced of their embedding set."""

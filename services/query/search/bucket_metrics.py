@@ -1,8 +1,8 @@
-"""What the buckets in memory spare, for Prometheus."""
+"""What the buckets in memory take, for Prometheus."""
 
 from collections.abc import Iterator
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.query.search.bucket_cache import BucketCache
@@ -19,15 +19,7 @@ class BucketCollector(Collector):
         return list(self.collect())
 
     def collect(self) -> Iterator[Metric]:
-        """Yield how many buckets were looked into, and what those in memory take."""
-        buckets = CounterMetricFamily(
-            "artseek_query_buckets",
-            "Buckets that searches looked into, by where their ids came from.",
-            labels=["source"],
-        )
-        buckets.add_metric(["memory"], self._cache.found)
-        buckets.add_metric(["redis"], self._cache.wanted - self._cache.found)
-        yield buckets
+        """Yield what the buckets that are held take."""
         yield GaugeMetricFamily(
             "artseek_query_buckets_bytes",
             "Memory that the buckets which are held take.",

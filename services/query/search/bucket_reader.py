@@ -75,7 +75,7 @@ class BucketReader:
         cached = self._cache.of(set_name, epoch)
         held = [cached.get(name) for name in names]
         missing = [name for name, bucket in zip(names, held, strict=True) if bucket is None]
-        self._cache.count(len(names), len(names) - len(missing))
+        self._cache.count(len(names) - len(missing), len(missing))
         return ReadBuckets(names, set_name, epoch, held, self._buckets.fetch(missing, streams=streams))
 
     def keep(self, read: ReadBuckets) -> None:

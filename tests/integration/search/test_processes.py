@@ -3,9 +3,9 @@
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -22,6 +22,7 @@ from tests.support.query_system import COUNT, EVERY_CELL, System
 from tests.support.servers import Servers
 
 _MODES: tuple[Mode, ...] = ("lsh", "exact")
+_NEVER_FALL = ("artseek_query_buckets_total", "process_cpu_seconds_total")
 
 
 @pytest.fixture
@@ -42,10 +43,12 @@ def service(
         yield running
 
 
-def searched(client: QueryClient, number: int, mode: Mode = "lsh") -> list[tuple[int, float]]:
-    """Return ids and distances of the nearest neighbours of an image."""
+def searched(
+    client: QueryClient | Callable[[messages.SearchRequest], messages.SearchResponse], number: int, mode: Mode = "lsh"
+) -> list[tuple[int, float]]:
+    """Return ids and distances of the nearest neighbours of an image, by a client or as one process answers."""
     request = messages.SearchRequest(collection="art", id=rows.image_id(number), k=10, mode=MODES[mode])
-    answer = client.search(request)
+    answer = client.search(request) if isinstance(client, QueryClient) else client(request)
     assert answer.mode == MODES[mode]
     return [(hit.image.id, hit.distance) for hit in answer.hits]
 
@@ -55,20 +58,19 @@ def test_every_process_answers_alike_and_follows_what_is_announced(
 ) -> None:
     workers = service.workers()
     assert len(workers) == 2
-    with ExitStack() as stack:
-        clients = [stack.enter_context(service.client_of(worker)) for worker in workers]
-        for number in (0, 7, 150, 299):
-            for mode in _MODES:
-                first, second = (searched(client, number, mode) for client in clients)
-                assert first == second
-                assert len(first) == 10
-        for number in range(COUNT, COUNT + 6):
-            system.vectors = rows.embeddings(range(number + 1), system.vectors.shape[1])
-            system.put(f"s{number}", [number])
-            system.changes.announce(Change("art", "segment", f"s{number}"))
-            # The first search after it was announced, whichever process it comes to.
-            for client in clients[:: 1 if number % 2 else -1]:
-                assert searched(client, number, "exact")[0][0] == rows.image_id(number)
+    clients = [partial(service.search_in, worker) for worker in workers]
+    for number in (0, 7, 150, 299):
+        for mode in _MODES:
+            first, second = (searched(client, number, mode) for client in clients)
+            assert first == second
+            assert len(first) == 10
+    for number in range(COUNT, COUNT + 6):
+        system.vectors = rows.embeddings(range(number + 1), system.vectors.shape[1])
+        system.put(f"s{number}", [number])
+        system.changes.announce(Change("art", "segment", f"s{number}"))
+        # The first search after it was announced, whichever process it comes to.
+        for client in clients[:: 1 if number % 2 else -1]:
+            assert searched(client, number, "exact")[0][0] == rows.image_id(number)
 
 
 def test_segments_lie_on_disk_once_for_all_processes(service: RunningQueryService) -> None:
@@ -84,7 +86,9 @@ def test_segments_lie_on_disk_once_for_all_processes(service: RunningQueryServic
 def test_a_process_that_dies_in_the_middle_of_searches_is_not_missed(service: RunningQueryService) -> None:
     wanted = {number: searched(service.client(), number) for number in range(20)}
     dying, counted = service.workers()[0], service.sum_of("artseek_query_searches_total")
+    buckets, used = (service.sum_of(name) for name in _NEVER_FALL)
     assert counted == 20
+    assert buckets >= 20
     over, done = threading.Event(), threading.Semaphore(0)
 
     def search_until_over(first: int) -> int:
@@ -108,6 +112,9 @@ def test_a_process_that_dies_in_the_middle_of_searches_is_not_missed(service: Ru
         try:
             eventually(lambda: enough(40))
             dying.kill()
+            for _ in range(10):
+                before, (buckets, used) = (buckets, used), (service.sum_of(name) for name in _NEVER_FALL)
+                assert (buckets, used) >= before
             eventually(lambda: len(service.workers()) == 2 and service.sum_of("artseek_query_processes") == 2)
             eventually(lambda: enough(40))
         finally:

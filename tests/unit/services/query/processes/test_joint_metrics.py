@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.query.processes.joint_metrics import joined
+from services.query.processes.joint_metrics import RisingCounters, joined
 
 
 def of_process(*, images: int, connected: int, memory: int, recall: float | None = None) -> list[Metric]:
@@ -51,3 +51,17 @@ def test_the_processor_time_of_dead_processes_is_counted_too() -> None:
     (total,) = (sample.value for sample in samples if sample.name == "process_cpu_seconds_total")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert total == pytest.approx(5 + used.ru_utime + used.ru_stime)
+
+
+def test_a_counter_does_not_fall_while_a_process_says_nothing_and_a_gauge_does() -> None:
+    def shown(seconds: float, memory: float) -> dict[str, float]:
+        registry = CollectorRegistry()
+        Counter("process_cpu_seconds", "Time.", registry=registry).inc(seconds)
+        Gauge("process_resident_memory_bytes", "Memory.", registry=registry).set(memory)
+        metrics = list(text_string_to_metric_families(generate_latest(registry).decode()))
+        return {sample.name: sample.value for metric in rising.of(metrics) for sample in metric.samples}
+
+    rising = RisingCounters()
+    found = [shown(*values) for values in ((5, 100), (3, 60), (8, 90))]
+    assert [values["process_cpu_seconds_total"] for values in found] == [5, 5, 8]
+    assert [values["process_resident_memory_bytes"] for values in found] == [100, 60, 90]

@@ -5,9 +5,9 @@ from pathlib import Path
 from services.query.processes.process_group import ProcessGroup, records_of_others
 
 
-def test_each_process_has_an_address_and_records_of_its_own(tmp_path: Path) -> None:
+def test_each_process_has_a_socket_and_records_of_its_own(tmp_path: Path) -> None:
     group = [ProcessGroup(tmp_path, number, 3) for number in range(3)]
-    assert len({member.address for member in group}) == 3
+    assert len({member.socket for member in group}) == 3
     records = [member.records(tmp_path / "copy") for member in group]
     assert records[0] == tmp_path / "copy"  # where a service of one process has them
     assert len(set(records)) == 3
