@@ -10,6 +10,8 @@ import numpy.typing as npt
 from shared.hashing.space import Space, WholeNumbers
 from shared.hashing.types import BucketKeys, FloatArray, HashingError
 
+_AT_ONCE = 8192  # vectors whose coordinates are in memory at a time
+
 
 class SpaceFamily(ABC):
     """A `HashFamily` of a space: it hashes coordinates as well as vectors."""
@@ -24,7 +26,11 @@ class SpaceFamily(ABC):
 
     def keys(self, vectors: FloatArray) -> BucketKeys:
         """Return the bucket of each vector in each table, as `HashFamily.keys`."""
-        return self.keys_at(self._space.coordinates(vectors))
+        parts = [
+            self.keys_at(self._space.coordinates(vectors[start : start + _AT_ONCE]))
+            for start in range(0, max(1, len(vectors)), _AT_ONCE)  # coordinates take four times as much as float16
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def probes(self, vector: FloatArray, probes: int | None = None) -> BucketKeys:
         """Return the buckets to look into for a query, as `HashFamily.probes`."""

@@ -18,12 +18,15 @@ Ids = npt.NDArray[np.int64]
 Rows = tuple[Ids, FloatArray]
 """Ids and embeddings of some images: int64 [n], float32 [n, dim]."""
 
+MANY = 4_000_000
+"""Images from which a collection is large."""
+
 QUERIES = 512
 MAX_AXES = 128
 _MIN_VECTORS_FOR_AXES = 64  # fewer do not tell the principal axes
 _MAX_VECTORS_FOR_AXES = 8192
 _AXES_BYTES = 64 * 2**20  # of vectors that the axes are found from, at most
-_ROWS_BYTES = 64 * 2**20  # of coordinates, at most
+_ROWS_BYTES = 64 * 2**20  # of coordinates, at most; twice as many of a large collection, which wants more cells
 _BLOCK = 8192  # vectors worked on at a time, at most
 _BLOCK_BYTES = 16 * 2**20  # of them, at most
 _TINY = float(np.finfo(np.float32).tiny)
@@ -157,7 +160,7 @@ def _second_pass(
     Raises:
         HashingError: No vector is left of those that were there at the first pass.
     """
-    most = _ROWS_BYTES // (4 * space.size)
+    most = (_ROWS_BYTES if size < MANY else 2 * _ROWS_BYTES) // (4 * space.size)
     rows = np.empty((min(most, max(1, size)), space.size), dtype=np.float32)
     query_rows = np.full(len(neighbours.queries), -1, dtype=np.int64)
     marked = _mark_at_random(size, len(rows), rng)
@@ -208,21 +211,35 @@ class _Neighbours:
             points = part - self._origin
             scores = 2 * (self._targets @ points.T) - np.square(points).sum(axis=1)
         self._exclude_queries(part, scores)
+        if self._scores.shape[1] == self._k:
+            self._take_nearer(ids, part, scores)
+            return
         keep = min(self._k, scores.shape[1])
         best = np.argpartition(scores, scores.shape[1] - keep, axis=1)[:, scores.shape[1] - keep :]
         top = np.take_along_axis(scores, best, axis=1)
         merged = np.concatenate([self._scores, top], axis=1)
         count = min(self._k, merged.shape[1])
         chosen = np.argpartition(merged, merged.shape[1] - count, axis=1)[:, merged.shape[1] - count :]
-        # Vectors are copied for the few that are among the best so far, not for each block's best.
-        vectors = np.empty((len(merged), count, part.shape[1]), dtype=np.float32)
-        old = chosen < self._scores.shape[1]
-        query, place = np.nonzero(old)
-        vectors[query, place] = self._vectors[query, chosen[query, place]]
-        query, place = np.nonzero(~old)
-        vectors[query, place] = part[best[query, chosen[query, place] - self._scores.shape[1]]]
-        self._scores, self._vectors = np.take_along_axis(merged, chosen, axis=1), vectors
+        vectors = np.concatenate([self._vectors, part[best]], axis=1)
+        self._scores = np.take_along_axis(merged, chosen, axis=1)
+        self._vectors = np.take_along_axis(vectors, chosen[..., None], axis=1)
         self._ids = np.take_along_axis(np.concatenate([self._ids, ids[best]], axis=1), chosen, axis=1)
+
+    def _take_nearer(self, ids: Ids, part: FloatArray, scores: FloatArray) -> None:
+        """Take those of more vectors that are nearer to a query than the last of its neighbours so far.
+
+        In a large collection these are few: most queries cost a comparison of each score and no more.
+        """
+        nearer = scores > self._scores.min(axis=1, keepdims=True)
+        for query in np.flatnonzero(nearer.any(axis=1)):
+            places = np.flatnonzero(nearer[query])
+            merged = np.concatenate([self._scores[query], scores[query, places]])
+            chosen = np.argpartition(merged, len(places))[len(places) :]
+            old, new = chosen[chosen < self._k], chosen[chosen >= self._k]
+            came = places[new - self._k]
+            self._scores[query] = merged[np.concatenate([old, new])]
+            self._ids[query] = np.concatenate([self._ids[query, old], ids[came]])
+            self._vectors[query] = np.concatenate([self._vectors[query, old], part[came]])
 
     def _exclude_queries(self, part: FloatArray, scores: FloatArray) -> None:
         """Take each query itself out of its scores: once, since a copy of it counts as a neighbour."""

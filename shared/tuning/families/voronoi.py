@@ -9,12 +9,12 @@ from shared.hashing.k_means import k_means
 from shared.hashing.types import FloatArray
 from shared.tuning.cost_model import CostModel
 from shared.tuning.goal import Goal
-from shared.tuning.sampling import Sample
+from shared.tuning.sampling import MANY, Sample
 from shared.tuning.trials import Trial, trials
 
 _TABLES = (1, 2, 4)
 _OCCUPANCIES = (3, 4, 6, 8, 12, 24, 48, 96)  # images of a cell: fewer cost more memory, more cost candidates
-_MAX_CELLS = 16_384  # tried: hashing a query costs as many distances per table
+_MAX_CELLS = 16_384  # tried, and twice as many in a large collection: hashing costs as many distances per table
 _POINTS_PER_CELL = 8  # of a k-means, where the sample is smaller than the collection
 _POINTS_PER_QUERY = 4  # at least, where k-means can do without the queries
 _MAX_PRODUCTS = 4e6  # multiplications that hashing a query may take
@@ -72,7 +72,8 @@ def _cell_counts(sample: Sample, points: int, distinct_share: float, cells: int 
         return [min(cells, points)]
     most = points // _POINTS_PER_CELL if len(sample.rows) < sample.size else points
     distinct = int(sample.size * distinct_share)
-    return sorted({max(1, min(_MAX_CELLS, most, distinct // occupancy)) for occupancy in _OCCUPANCIES})
+    limits = (_MAX_CELLS,) if sample.size < MANY else (_MAX_CELLS, 2 * _MAX_CELLS)
+    return sorted({max(1, min(limit, most, distinct // occupancy)) for limit in limits for occupancy in _OCCUPANCIES})
 
 
 def _probe_counts(probes: int | None, cells: int, most: int) -> list[int]:

@@ -12,6 +12,7 @@ from shared.hashing import FloatArray, HashingError, dumps
 from shared.hashing.families.p_stable import PStableFamily
 from shared.tuning import Goal, Sample, Tuning, sampling, survey, trials, tune
 from shared.tuning.cost_model import TYPICAL, CostModel
+from shared.tuning.families import voronoi
 from shared.tuning.report import TuningReport
 from shared.tuning.sampling import survey_vectors
 from shared.tuning.trials import Trial
@@ -140,6 +141,23 @@ def test_the_metric_is_that_of_the_survey(kind: str) -> None:
 def test_more_probes_than_cells_are_counted_as_all_cells(surveyed: Sample) -> None:
     (trial,) = tune(surveyed, Goal(seed=0, families=("voronoi",), tables=2, cells=9, probes=500)).trials
     assert (trial.probes, trial.lookups, trial.recall) == (9, 18, 1.0)
+
+
+def test_of_a_large_collection_more_rows_are_surveyed_and_more_cells_tried(
+    vectors: FloatArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "_ROWS_BYTES", 4 * vectors.shape[1] * 400)
+    monkeypatch.setattr(voronoi, "_MAX_CELLS", 12)
+
+    def tried() -> tuple[int, set[int]]:
+        sample = survey_vectors(vectors, seed=0)
+        found = tune(sample, Goal(seed=0, families=("voronoi",))).trials
+        return len(sample.rows), {trial.family.parameters()["cells"] for trial in found}
+
+    assert tried() == (400, {12})
+    for module in (sampling, voronoi):
+        monkeypatch.setattr(module, "MANY", len(vectors))
+    assert tried() == (800, {12, 24})
 
 
 def test_what_is_counted_is_bounded_however_many_tables_there_are(
