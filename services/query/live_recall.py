@@ -1,7 +1,8 @@
 """Live recall: a share of the index's answers is compared with an exact scan in the background.
 
 It never holds up a search. Answers wait in a short queue; an answer that comes while the queue is full is counted and
-not checked. One thread of low priority checks them, and rests after each block for as long as it worked.
+not checked. One thread of low priority checks them, and rests after each block for as long as it worked; in a large
+collection, whose scans would follow each other without end, for a multiple of that.
 """
 
 import logging
@@ -30,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 _QUEUED = 16  # answers that wait: each holds its view of the collection, of which one byte a row may be its own
 _BLOCK = 2**20  # numbers compared at a time: so few that no thread of the searches is asked to help
+_LARGE = 1_000_000  # rows, of which each so many are worth as much rest as work
 _LOWEST = 19  # as `nice` counts
 
 
@@ -135,7 +137,7 @@ def recall_of(answered: AnsweredSearch) -> float | None:
 
 
 def _nearest(answered: AnsweredSearch) -> list[Hit]:
-    """Return the hits of an exact scan; after each block, it rests for as long as it worked."""
+    """Return the hits of an exact scan; after each block, it rests."""
     query = answered.query[np.newaxis]
     step = max(1, _BLOCK // query.shape[1])
     best: list[Hit] = []
@@ -147,5 +149,5 @@ def _nearest(answered: AnsweredSearch) -> list[Hit]:
             images = row_filter.images_of(block)
             (hits,) = rank(row_filter.view, query, block, k=answered.k, metric=answered.metric, images=images)
             best = best_of_images([*best, *hits])[: answered.k]
-            time.sleep(time.perf_counter() - began)
+            time.sleep((time.perf_counter() - began) * max(1.0, len(rows) / _LARGE))
     return with_score(best, answered.min_score)

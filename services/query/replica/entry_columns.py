@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from shared.storage import documents
 from shared.storage.documents import DocumentPage
-from shared.storage.segments import DIGEST_BYTES
+from shared.storage.segments import DIGEST_BYTES, digest_bytes_of
 
 
 class TextColumn:
@@ -28,7 +28,7 @@ class EntryColumns:
             rows.column(name).to_numpy() for name in ("id", "size", "width", "height", "added")
         )
         self.names, self.media_types = TextColumn(rows.column("name")), TextColumn(rows.column("media_type"))
-        self._digests = _digests(rows.column("digest"))
+        self._digests = digest_bytes_of(rows)
         self._flags, self._documents = _optional(rows, "flags"), _optional(rows, "document")
 
     def digest(self, row: int) -> str:
@@ -42,11 +42,6 @@ class EntryColumns:
     def document(self, row: int) -> DocumentPage | None:
         """Return which page an image is, None if it is no page of several."""
         return None if self._documents is None else documents.unpacked(self._documents[row])
-
-
-def _digests(column: pa.Array) -> memoryview:
-    start = column.offset * DIGEST_BYTES
-    return memoryview(column.buffers()[1] or b"")[start : start + len(column) * DIGEST_BYTES]
 
 
 def _optional(rows: pa.RecordBatch, name: str) -> TextColumn | None:

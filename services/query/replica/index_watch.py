@@ -9,7 +9,10 @@ from threading import Event
 
 import numpy as np
 
+from services.query.replica.id_index import distinct
+from services.query.replica.mapped_segment import Rows
 from services.query.replica.replica import Replica
+from services.query.replica.view import View
 from shared.errors import Invalid
 from shared.index.consistency import IndexCheck, IndexedRows
 from shared.state import State
@@ -18,6 +21,7 @@ from shared.storage.catalog import Catalog
 _log = logging.getLogger(__name__)
 
 _SAMPLE = 64  # rows
+_DRAWN = 256  # of which so many are live, unless most rows are not
 
 CHECKING = "the index is being checked, since Redis was away or has lost what it announced"
 
@@ -84,11 +88,18 @@ class IndexWatch:
 
     def _sample(self, replica: Replica) -> IndexedRows:
         view = replica.view
-        live = np.flatnonzero(view.live)
-        chosen = np.sort(self._random.choice(live, min(_SAMPLE, len(live)), replace=False))
+        chosen = self._live_rows(view)
         segments: list[str] = []
         vectors = np.empty((len(chosen), replica.embedding_set.dim), dtype=np.float32)
         for segment, part, rows in view.parts(chosen):
             segments += [segment.name] * len(rows)
             vectors[part] = segment.vectors[rows]
         return IndexedRows(segments, view.ids[chosen], vectors)
+
+    def _live_rows(self, view: View) -> Rows:
+        """Return live rows drawn at random, ascending: all are listed only where few are live."""
+        drawn = distinct(self._random.integers(max(1, len(view.live)), size=_DRAWN))
+        live = drawn[view.live[drawn]] if len(view.live) else drawn[:0]
+        if len(live) < _SAMPLE:
+            live = np.flatnonzero(view.live)
+        return np.sort(self._random.choice(live, min(_SAMPLE, len(live)), replace=False))

@@ -54,6 +54,11 @@ class MappedSegment:
         """The ids of the images by their digests, int64 [n]: those of `ids`, unless the rows are windows of images."""
         return segments.image_ids_of(self.rows)
 
+    @cached_property
+    def last_added(self) -> float:
+        """When the last of the images was added, in seconds since 1970; before all times if there is none."""
+        return float(self.added.max()) if len(self) else -np.inf
+
     def origin(self, row: int) -> str | None:
         """Return the segment that a row was merged from; None if the segment is as it was written first."""
         return None if self.origins is None else self.inputs[int(self.origins[row])]

@@ -10,6 +10,7 @@ from services.query.replica.id_index import Bools, IdIndex, distinct
 from services.query.replica.mapped_segment import Ids, MappedSegment, Rows, Vectors
 from services.query.replica.view import View
 
+_TALLIED = 2**20  # rows whose labels and sizes are added up at a time
 _SMALLEST = 1024  # rows that there is room for at least
 _LOOSE = 10_000  # row numbers that may stand for nothing before rows are numbered anew, or a quarter of all
 
@@ -57,6 +58,9 @@ class RowTable:
         self._make_room(numbered)
         for mapped in added:
             self._append(mapped, *mapped.lengths())
+        if not first:
+            self._publish_first()
+            return
         ids = np.concatenate([self._ids[first : self._count], self._ids[gone]])
         self._publish(distinct(ids), gone)
 
@@ -95,7 +99,7 @@ class RowTable:
                 self._append(mapped, norms[was], squares[was])
         for mapped in added:
             self._append(mapped, *mapped.lengths())
-        self._publish(distinct(self._ids[: self._count]), np.empty(0, dtype=np.int64))
+        self._publish_first()
 
     def _reserve(self, rows: int) -> None:
         self._room = max(_SMALLEST, rows + rows // 4)
@@ -157,6 +161,17 @@ class RowTable:
         rows = self._id_index.rows_of(ids, self._ids[: self._count])
         return rows[self._alive[rows]]
 
+    def _publish_first(self) -> None:
+        """Publish the view of a table of which none showed a row: nothing need be looked up if no image has two."""
+        alive = np.flatnonzero(self._alive[: self._count])
+        ids = distinct(self._ids[alive])
+        if len(ids) < len(alive):
+            self._publish(ids, alive[:0])
+            return
+        self._tally(alive[:0], alive)
+        self._live = self._alive[: self._count].copy()
+        self._show()
+
     def _publish(self, ids: Ids, gone: Rows) -> None:
         """Make the first row of each of these distinct images that is alive its live row, and publish the view."""
         live = np.zeros(self._count, dtype=np.bool_)
@@ -180,11 +195,13 @@ class RowTable:
         labels = len(self._names)
         counted = np.zeros(labels, dtype=np.int64)
         counted[: len(self._per_label)] = self._per_label
-        for rows, sign in ((were, -1), (are, 1)):
-            counted += sign * np.bincount(self._labels[rows], minlength=labels)
+        for all_rows, sign in ((were, -1), (are, 1)):
+            for start in range(0, len(all_rows), _TALLIED):
+                rows = all_rows[start : start + _TALLIED]
+                counted += sign * np.bincount(self._labels[rows], minlength=labels)
+                self._bytes += sign * int(self._sizes[rows].sum())
         self._per_label = counted
         self._images += len(are) - len(were)
-        self._bytes += int(self._sizes[are].sum()) - int(self._sizes[were].sum())
 
     def _show(self) -> None:
         count = self._count

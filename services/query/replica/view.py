@@ -97,8 +97,29 @@ class View:
 
     def latest(self, *, limit: int, offset: int, label: str) -> tuple[int, Rows]:
         """Return how many images there are (of a class, if `label` names one), and a page of rows, the latest first."""
-        rows = RowFilter(self, Filter(labels=frozenset({label}) if label else None)).rows()
-        return len(rows), self.latest_of(rows, limit=limit, offset=offset)
+        row_filter = RowFilter(self, Filter(labels=frozenset({label}) if label else None))
+        rows = self._of_latest_segments(row_filter, offset + limit)
+        return row_filter.size, self.latest_of(rows, limit=limit, offset=offset)
+
+    def _of_latest_segments(self, row_filter: "RowFilter", count: int) -> Rows:
+        """Return ascending rows that pass, so many of the latest added among them, of as few segments as hold these."""
+        order = sorted(range(len(self.mapped_segments)), key=lambda at: -self.mapped_segments[at].last_added)
+        found, added = [np.empty(0, dtype=np.int64)], [np.empty(0)]
+        taken, step = 0, 1
+        while taken < len(order):
+            for at in order[taken : taken + step]:
+                segment, start = self.mapped_segments[at], int(self.starts[at])
+                rows = start + np.flatnonzero(self.live[start : start + len(segment)])
+                rows = rows[row_filter.passing(rows)]
+                found.append(rows)
+                added.append(segment.added[rows - start])
+            taken += step
+            step *= 2  # so that the rows are not counted for each segment where many overlap in time
+            # Of rows that were added when the last of the next segment was, either may come first.
+            later = self.mapped_segments[order[taken]].last_added if taken < len(order) else -np.inf
+            if sum(np.count_nonzero(times > later) for times in added) >= count:
+                break
+        return np.sort(np.concatenate(found))
 
     def latest_of(self, rows: Rows, *, limit: int, offset: int) -> Rows:
         """Return a page of ascending rows, the latest added first."""

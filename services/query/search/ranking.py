@@ -25,6 +25,9 @@ _GATHERED = 2**17  # numbers gathered at a time: 512 kB, which a core's cache ho
 _SCANNED = 2**21  # numbers multiplied at a time where rows lie side by side; the interpreter is free meanwhile
 _SHARED = 2**20  # numbers that are worth a thread of their own: 4 MB
 _PRODUCTS = 2**22  # inner products in memory at a time: 16 MB
+_SINGLE = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)  # of each number of half precision;
+# numpy takes twice as long to convert it
+_FEW = 64  # rows of a segment that are gathered however close they lie
 _DENSE = 2  # gather rows of which there are fewer than one in so many; compute all between them otherwise
 
 
@@ -173,22 +176,40 @@ def _buffer(dim: int) -> Vectors:
 
 
 def _multiply(view: View, queries: Vectors, rows: Rows, products: Vectors, buffer: Vectors) -> None:
-    """Write the inner products of queries and ascending rows, float32 [q, n]."""
+    """Write the inner products of queries and ascending rows, float32 [q, n].
+
+    Rows that lie apart are gathered into the buffer, of all segments, so that a collection of many segments does not
+    cost a product for each.
+    """
     dim = queries.shape[1]
-    for segment, part, segment_rows in view.parts(rows):
-        column = part.start
+    gathered = 0  # rows in the buffer, whose products come right before the column
+    column = 0
+
+    def multiply_gathered() -> None:
+        nonlocal gathered
+        if gathered:
+            np.matmul(queries, buffer[:gathered].T, out=products[:, column - gathered : column])
+            gathered = 0
+
+    for segment, _, segment_rows in view.parts(rows):
         for block, dense in _blocks(segment_rows, dim):
+            if not dense:
+                if gathered + len(block) > len(buffer):
+                    multiply_gathered()
+                _gather(segment.vectors, block, buffer[gathered : gathered + len(block)])
+                gathered += len(block)
+                column += len(block)
+                continue
+            multiply_gathered()
             out = products[:, column : column + len(block)]
             column += len(block)
-            if not dense:
-                np.matmul(queries, _gathered(segment.vectors, block, buffer).T, out=out)
-                continue
             first, last = int(block[0]), int(block[-1])
             vectors = segment.vectors[first : last + 1].astype(np.float32, copy=False)
             if len(vectors) == len(block):
                 np.matmul(queries, vectors.T, out=out)
             else:
                 out[:] = np.matmul(queries, vectors.T)[:, block - first]
+    multiply_gathered()
 
 
 def _blocks(segment_rows: Rows, dim: int) -> Iterator[tuple[Rows, bool]]:
@@ -196,18 +217,19 @@ def _blocks(segment_rows: Rows, dim: int) -> Iterator[tuple[Rows, bool]]:
     wide, narrow = max(1, _SCANNED // dim // _DENSE), max(1, _GATHERED // dim)
     for start in range(0, len(segment_rows), wide):
         block = segment_rows[start : start + wide]
-        if int(block[-1] - block[0]) < _DENSE * len(block):
+        if len(block) >= _FEW and int(block[-1] - block[0]) < _DENSE * len(block):
             yield block, True
         else:
             for place in range(0, len(block), narrow):
                 yield block[place : place + narrow], False
 
 
-def _gathered(vectors: StoredVectors, rows: Rows, buffer: Vectors) -> Vectors:
-    """Return rows as float32, in the buffer where they need no conversion."""
-    if vectors.dtype != np.float32:
-        return vectors[rows].astype(np.float32)
-    return np.take(vectors, rows, axis=0, out=buffer[: len(rows)], mode="clip")
+def _gather(vectors: StoredVectors, rows: Rows, into: Vectors) -> None:
+    """Write rows as float32."""
+    if vectors.dtype == np.float32:
+        np.take(vectors, rows, axis=0, out=into, mode="clip")
+    else:
+        np.take(_SINGLE, vectors[rows].view(np.uint16), out=into, mode="clip")
 
 
 def _closeness(

@@ -96,6 +96,22 @@ def test_packs_come_and_go_and_old_views_stay_as_they_were(folder: Path) -> None
         assert_holds(view, numbers)
 
 
+def test_segments_that_come_first_and_together_may_share_images_and_have_deleted_ones(folder: Path) -> None:
+    for contents in ({"a": [1, 2], "b": [3]}, {"a": [1, 2, 3], "b": [3, 4]}, {"a": [], "b": [5]}, {"a": [2]}):
+        table = RowTable()
+        table.add_tombstones({"a": {rows.image_id(1)}})
+        table.swap([write(folder, name, numbers) for name, numbers in contents.items()])
+        assert_holds(table.view, sorted({number for numbers in contents.values() for number in numbers} - {1}))
+
+
+def test_segments_of_deleted_rows_leave_images_with_two_rows_as_they_are(folder: Path) -> None:
+    table = RowTable()
+    table.swap([write(folder, "a", [1]), write(folder, "b", [1])])
+    table.add_tombstones({"c": set(rows.ids([7, 8]))})
+    table.swap([write(folder, "c", [7, 8])])
+    assert_holds(table.view, [1])
+
+
 @pytest.mark.parametrize("first", ["a", "b"])
 @pytest.mark.parametrize("deleted", ["a", "b"])
 def test_an_image_in_two_packs_counts_once_and_either_row_may_die(folder: Path, first: str, deleted: str) -> None:
@@ -254,15 +270,21 @@ def view(tmp_path_factory: pytest.TempPathFactory) -> View:
 
 
 @pytest.mark.parametrize("label", ["", "painting", "nothing"])
-def test_pages_are_those_of_a_plain_sort(folder: Path, label: str) -> None:
-    """Also where many were added at the same time."""
+@pytest.mark.parametrize("pieces", [1, 6])
+@pytest.mark.parametrize("overlap", [False, True])
+def test_pages_are_those_of_a_plain_sort(folder: Path, label: str, pieces: int, overlap: bool) -> None:  # noqa: FBT001
+    """Also where many were added at the same time, and whether segments overlap in time or not."""
     entries = [rows.entry(number) for number in range(50)]
     entries = [segments.Entry(**{**vars(entry), "added": entry.added // 10}) for entry in entries]
-    path = folder / "same-time.arrow"
-    vectors = rows.embeddings(range(50), DIM)
-    path.write_bytes(segments.pack(entries, vectors, collection="art", model="lite", version=3))
+    mapped_segments = []
+    for piece, numbers in enumerate(np.array_split(np.arange(50), pieces)):
+        some = entries[piece::pieces] if overlap else [entries[number] for number in numbers]
+        path = folder / f"same-time-{piece}.arrow"
+        vectors = rows.embeddings(range(len(some)), DIM)
+        path.write_bytes(segments.pack(some, vectors, collection="art", model="lite", version=3))
+        mapped_segments.append(MappedSegment(path))
     table = RowTable()
-    table.swap([MappedSegment(path)])
+    table.swap([*mapped_segments, write(folder, "empty", [])])
     wanted = sorted(
         (entry for entry in entries if not label or entry.label == label), key=lambda one: (-one.added, one.id)
     )

@@ -108,6 +108,7 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     if request.param == "a row or two":
         for name, numbers in (("_EXACT", 2), ("_GATHERED", 3), ("_SCANNED", 14), ("_SHARED", 5)):
             monkeypatch.setattr(ranking, name, numbers * DIM)
+        monkeypatch.setattr(ranking, "_FEW", 2)
         monkeypatch.setattr(ranking, "THREADS", 3)
         monkeypatch.setattr(ranking, "_PRODUCTS", 37)
 
