@@ -57,13 +57,14 @@ class Snapshot:
         with state.locks.hold(segments_lock(embedding_set.collection), wait_s=4 * LEASE_S):
             sizes = catalog.segment_sizes(embedding_set.name)
             _check_disk(2 * sum(sizes.values()))  # float16 becomes float32
-            tombstones = catalog.tombstones(embedding_set.name)
+            tombstones = catalog.tombstones_by_segment(embedding_set.name)
             file = tempfile.TemporaryFile(prefix="artseek-")  # noqa: SIM115 -- it lives as long as the snapshot
             ids: list[Ids] = []
             for name in sizes:
                 rows = segments.unpack(store.get(layout.segment_key(embedding_set.name, name)), verify=True)
                 row_ids = segments.ids_of(rows)
-                live = np.array([(name, image_id) not in tombstones for image_id in row_ids.tolist()], dtype=np.bool_)
+                deleted = tombstones[name]
+                live = ~np.isin(row_ids, np.fromiter(deleted, np.int64, len(deleted)))
                 vectors = segments.vectors_of(rows)[live].astype(np.float32, copy=False)
                 if vectors.shape[1] != embedding_set.dim:
                     raise Invalid(

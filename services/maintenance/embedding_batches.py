@@ -74,10 +74,9 @@ class EmbeddingBatches:
 
     def _take_arrived(self, until: float) -> bool:
         """Take note of the batches that have arrived; returns False if none has and time is up."""
-        reported = self._state.jobs.progress(self._job)
-        if reported is None:
+        arrived = self._state.jobs.reported_among(self._job, list(self._outstanding))
+        if arrived is None:
             raise Unavailable("the index was lost while images were embedded")
-        arrived = reported & self._outstanding.keys()
         if arrived:
             for batch in sorted(arrived):
                 self._note_failed(batch, self._outstanding.pop(batch))

@@ -13,7 +13,7 @@ from shared.storage import layout, segments
 from shared.storage.object_store import ObjectStore, RangeFile
 from shared.storage.segments import Entry
 
-_KEPT = 32  # merged segments whose ids are kept: half a megabyte each at most
+_KEPT_BYTES = 128 * 2**20  # of ids of merged segments: 16 million images
 _BYTES_A_READ = 256 * 1024  # read in the time that a request takes
 _FEW = 4  # embeddings that are read one by one, whatever the size of their segment
 _THREADS = 8
@@ -28,6 +28,7 @@ class RowLookup:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._merged: dict[str, tuple[segments.Places, Ids]] = {}
+        self._kept_bytes = 0
         self._lock = threading.Lock()
 
     def entries(self, set_name: str, segment: str, image_ids: Sequence[int]) -> dict[int, Entry]:
@@ -88,9 +89,11 @@ class RowLookup:
             places = segments.places_of(self._store.get(key, size=segments.HEAD_BYTES))
             known = places, np.frombuffer(self._read(key, places.ids, 8 * places.rows), np.int64)
             with self._lock:
-                if len(self._merged) >= _KEPT:
+                if self._kept_bytes + known[1].nbytes > _KEPT_BYTES:
                     self._merged.clear()
+                    self._kept_bytes = 0
                 self._merged[key] = known
+                self._kept_bytes += known[1].nbytes
         return known
 
     def _read_vectors(self, key: str, places: segments.Places, rows: Mapping[int, int]) -> dict[int, Vector]:

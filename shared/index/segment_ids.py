@@ -1,6 +1,5 @@
 """Which segments of an embedding set have rows of some images, by the segments themselves, whatever the claims say."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from shared.storage import layout, segments
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
 
-_KEPT_BYTES = 64 * 2**20  # of ids: 8 million images
+_KEPT_BYTES = 128 * 2**20  # of ids: 16 million images
 _FETCHES = 4
 
 Ids = npt.NDArray[np.int64]
@@ -28,22 +27,27 @@ class FoundRows:
 
 
 class SegmentIds:
-    """Searches the id columns of segments, and remembers them: segments never change."""
+    """Searches the id columns of segments, and remembers them: segments never change.
+
+    Each search goes through all segments of an embedding set. So what is kept of it stays, and what finds no room is
+    read each time: if the last one came instead of the first, nothing would be there when it is searched for again.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store, self._catalog = store, Catalog(store)
-        self._kept: OrderedDict[str, Ids] = OrderedDict()
+        self._kept: dict[str, tuple[str, Ids]] = {}  # by key: embedding set and sorted ids
         self._kept_bytes = 0
 
     def find(self, set_name: str, image_ids: Sequence[int]) -> FoundRows:
         """Return in which segments of an embedding set there are rows of images."""
         wanted, found = np.unique(np.array(image_ids, dtype=np.int64)), FoundRows()
         names = self._catalog.segments(set_name) if len(wanted) else []
+        self._forget_others(set_name, names)
         for name, ids in zip(names, self._columns(set_name, names), strict=True):
             if isinstance(ids, str):
                 found.unreadable[name] = ids
             elif ids is not None:
-                self._keep(layout.segment_key(set_name, name), ids)
+                self._keep(set_name, name, ids)
                 held = wanted[_among(wanted, ids)].tolist()
                 if held:
                     found.by_segment[name] = held
@@ -61,7 +65,7 @@ class SegmentIds:
         key = layout.segment_key(set_name, segment)
         kept = self._kept.get(key)
         if kept is not None:
-            return kept
+            return kept[1]
         try:
             return self._read(key, segment)
         except ObjectNotFound:
@@ -78,14 +82,25 @@ class SegmentIds:
             return np.sort(np.frombuffer(data, np.int64))
         return np.sort(segments.ids_of(segments.unpack(self._store.get(key), verify=True)))
 
-    def _keep(self, key: str, ids: Ids) -> None:
+    def _forget_others(self, set_name: str, names: Sequence[str]) -> None:
+        """Forget the segments of an embedding set that are not there any more, since they were merged."""
+        listed = {layout.segment_key(set_name, name) for name in names}
+        for key in [key for key, (kept_set, _) in self._kept.items() if kept_set == set_name and key not in listed]:
+            self._forget(key)
+
+    def _keep(self, set_name: str, segment: str, ids: Ids) -> None:
+        key = layout.segment_key(set_name, segment)
         if key in self._kept:
-            self._kept.move_to_end(key)
             return
-        self._kept[key] = ids
-        self._kept_bytes += ids.nbytes
-        while self._kept_bytes > _KEPT_BYTES:
-            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+        others = [other for other, (kept_set, _) in self._kept.items() if kept_set != set_name]
+        while others and self._kept_bytes + ids.nbytes > _KEPT_BYTES:
+            self._forget(others.pop(0))
+        if self._kept_bytes + ids.nbytes <= _KEPT_BYTES:
+            self._kept[key] = set_name, ids
+            self._kept_bytes += ids.nbytes
+
+    def _forget(self, key: str) -> None:
+        self._kept_bytes -= self._kept.pop(key)[1].nbytes
 
 
 def _among(wanted: Ids, ids: Ids) -> npt.NDArray[np.bool_]:

@@ -58,18 +58,23 @@ class SegmentReader:
                 ]
                 live = read.result()
                 if live is not None and (with_empty or len(live[0])):
-                    yield name, *live
+                    ids, vectors = live
+                    del live, read  # so that none but this segment is in memory twice
+                    yield name, ids, vectors.astype(np.float32, copy=False)
 
     def _live(
         self, embedding_set: EmbeddingSet, segment: str, deleted: set[int]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
+    ) -> tuple[npt.NDArray[np.int64], segments.Vectors] | None:
         try:
             rows = self.read(embedding_set, segment)
         except (Invalid, ObjectNotFound) as error:
             _log.error("%s: the segment %s is passed over: %s", embedding_set.collection, segment, error)
             return None
-        ids, vectors = segments.ids_of(rows), float32(rows)
-        live = np.array([image_id not in deleted for image_id in ids.tolist()], dtype=np.bool_)
+        # A copy: whoever keeps the ids of all segments must not keep the segments with them.
+        ids, vectors = segments.ids_of(rows).copy(), segments.vectors_of(rows)
+        if not deleted:
+            return ids, vectors
+        live = ~np.isin(ids, np.fromiter(deleted, np.int64, len(deleted)))
         return (ids, vectors) if live.all() else (ids[live], vectors[live])
 
 

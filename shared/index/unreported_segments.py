@@ -15,7 +15,7 @@ def unreported_segments(jobs: Jobs, names: Iterable[str]) -> set[str]:
             batches[batch[0]][batch[1]] = segment
     found = set()
     for job, numbers in batches.items():
-        reported = jobs.progress(job)
+        reported = jobs.reported_among(job, list(numbers))
         if reported is not None:
             found |= {segment for number, segment in numbers.items() if number not in reported}
     return found

@@ -358,14 +358,19 @@ class Intake:
         Raises:
             IndexLost: The index was emptied, and the job's record with it.
         """
-        reported = self._jobs.progress(self.job)
-        if reported is None:
-            raise IndexLost(RECORD_LOST)
-        brought = sum(len(self._outstanding.pop(batch)) for batch in reported & self._outstanding.keys())
+        reported = self._reported_among(list(self._outstanding))
+        brought = sum(len(self._outstanding.pop(batch)) for batch in reported)
         # Before a batch is reported, the batches of pages that were found in it are known.
-        self._pages_left = bool(self._jobs.page_batches(self.job) - reported)
+        pages = self._jobs.page_batches(self.job)
+        self._pages_left = bool(pages - self._reported_among(sorted(pages))) if pages else False
         self.finished += brought
         return brought
+
+    def _reported_among(self, batches: Sequence[int]) -> set[int]:
+        reported = self._jobs.reported_among(self.job, batches)
+        if reported is None:
+            raise IndexLost(RECORD_LOST)
+        return reported
 
     def wait(self, *, on_progress: Callable[[int], None] | None = None) -> None:
         """Wait until every image is accounted for.

@@ -300,14 +300,18 @@ class Jobs:
         with guarded():
             return bool(self._redis.hexists(batches_key(job), str(batch)))
 
-    def progress(self, job: str) -> set[int] | None:
-        """Return the numbers of the batches that have an outcome; None if the job is unknown."""
+    def reported_among(self, job: str, batches: Sequence[int]) -> set[int] | None:
+        """Return those of some batches that have an outcome; None if the job is unknown.
+
+        A job may have hundreds of thousands of batches, so only those that are asked for are looked at.
+        """
         with guarded():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.exists(f"job:{job}")
-            pipeline.hkeys(batches_key(job))
-            known, batches = pipeline.execute()
-        return {int(batch) for batch in batches} if known else None
+            for batch in batches:
+                pipeline.hexists(batches_key(job), str(batch))
+            known, *reported = pipeline.execute()
+        return {batch for batch, is_reported in zip(batches, reported, strict=True) if is_reported} if known else None
 
     def get(self, job: str) -> Job:
         """Return a job as it stands.

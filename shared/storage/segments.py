@@ -337,9 +337,6 @@ def places_of(head: bytes) -> Places:
     return Places(rows, column.list_size, dtype, ids, vectors, digests)
 
 
-# Columns
-
-
 def vectors_of(rows: pa.RecordBatch) -> Vectors:
     """Return the embeddings of a segment as they are stored, float32 or float16 [n, dim], as a view of its bytes."""
     return _list_values(rows.column("vector"))
@@ -353,18 +350,22 @@ def _list_values(column: pa.FixedSizeListArray) -> Vectors:
 
 def ids_of(rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """Return the ids of a segment, int64 [n], as a view of its bytes."""
-    ids: npt.NDArray[np.int64] = rows.column("id").to_numpy(zero_copy_only=True)
-    return ids
+    return np.asarray(rows.column("id").to_numpy(zero_copy_only=True))
 
 
 def image_ids_of(rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """Return the ids of the images of a segment by their digests, int64 [n]; see `layout.image_id`."""
-    column = rows.column("digest")
-    start = column.offset * DIGEST_BYTES
-    digests = np.frombuffer(column.buffers()[1], np.uint8, len(column) * DIGEST_BYTES, start).reshape(-1, DIGEST_BYTES)
+    digests = np.frombuffer(digest_bytes_of(rows), np.uint8).reshape(-1, DIGEST_BYTES)
     heads = np.ascontiguousarray(digests[:, :8]).view(">u8")[:, 0].astype(np.uint64)
     ids: npt.NDArray[np.int64] = np.maximum(1, heads >> np.uint64(64 - ID_BITS)).astype(np.int64)
     return ids
+
+
+def digest_bytes_of(rows: pa.RecordBatch) -> memoryview:
+    """Return the digests of a segment, one behind the other, as a view of its bytes."""
+    column = rows.column("digest")
+    start = column.offset * DIGEST_BYTES
+    return memoryview(column.buffers()[1] or b"")[start : start + len(column) * DIGEST_BYTES]
 
 
 def flags_of(rows: pa.RecordBatch) -> list[tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Checks originals: that each image has one, that it is what its name says, and that somebody holds it."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from shared.storage import layout
 from shared.storage.documents import Documents
 from shared.storage.original_files import LinkState, OriginalFiles
 from shared.storage.trash import Trash
+from shared.verification.compact_sets import OriginalSizes, digest_array, hexadecimal
 from shared.verification.findings import Damage, Kind
 
 _READS = 4  # at a time
@@ -20,10 +21,10 @@ _READS = 4  # at a time
 
 @dataclass(frozen=True)
 class HeldOriginals:
-    """The originals that the images of a collection have: digests and sizes in bytes."""
+    """The originals that the images of a collection have."""
 
     collection: str
-    sizes: Mapping[bytes, int]
+    sizes: OriginalSizes
 
 
 class OriginalsCheck:
@@ -34,8 +35,8 @@ class OriginalsCheck:
         self._documents, self._files = Documents(clients.store), OriginalFiles(clients.store)
         self._trash = Trash(clients.store)
 
-    def check(self, held: list[HeldOriginals], damage: Damage, *, complete: bool, only: str | None) -> dict[bytes, int]:
-        """Compare the listing of the store with what is held; returns the sizes of the stored originals by digest.
+    def check(self, held: list[HeldOriginals], damage: Damage, *, complete: bool, only: str | None) -> OriginalSizes:
+        """Compare the listing of the store with what is held; returns the stored originals.
 
         Args:
             held: What each collection holds.
@@ -43,29 +44,35 @@ class OriginalsCheck:
             complete: Whether `held` is all that there is: only then may an original be held by nobody.
             only: The collection whose originals are looked at; None: all.
         """
-        stored = {
-            bytes.fromhex(digest): item.size
+        stored = OriginalSizes()
+        stored.add_each(
+            (bytes.fromhex(digest), item.size)
             for item in self._store.list(layout.ORIGINALS)
             if layout.is_digest(digest := item.key.removeprefix(layout.ORIGINALS))
-        }
-        linked = {bytes.fromhex(digest) for digest in self._files.links.digests()} - stored.keys()
+        )
+        linked = digest_array(bytes.fromhex(digest) for digest in self._files.links.digests())
+        linked = np.unique(linked[stored.sizes_of(linked) < 0])
         for collection in held:
             if only in {None, collection.collection}:
-                missing = {digest for digest in collection.sizes if digest not in stored and digest not in linked}
-                damage.add("original-missing", collection.collection, (digest.hex() for digest in missing))
-                present = collection.sizes.keys() & stored.keys()
-                wrong = {digest for digest in present if stored[digest] != collection.sizes[digest]}
-                damage.add("original-damaged", collection.collection, (digest.hex() for digest in wrong))
+                digests, found = collection.sizes.digests, stored.sizes_of(collection.sizes.digests)
+                missing = digests[(found < 0) & ~np.isin(digests, linked)]
+                damage.add("original-missing", collection.collection, hexadecimal(missing))
+                wrong = digests[(found >= 0) & (found != collection.sizes.sizes)]
+                damage.add("original-damaged", collection.collection, hexadecimal(wrong))
         trash = [(name, digest) for name in self._trash.collections() for digest in self._trashed(name, damage)]
         complete = complete and not any(kind == "trash-unreadable" for kind, _ in damage.found)
-        for name, digest in trash:
-            if only in {None, name} and (found := bytes.fromhex(digest)) not in stored and found not in linked:
+        trashed = digest_array(bytes.fromhex(digest) for _, digest in trash)
+        there = (stored.sizes_of(trashed) >= 0) | np.isin(trashed, linked)
+        for (name, digest), is_there in zip(trash, there.tolist(), strict=True):
+            if only in {None, name} and not is_there:
                 damage.add("trash-original-missing", name, [digest])
         if complete and only is None:
-            unheld = (stored.keys() | linked) - {bytes.fromhex(digest) for _, digest in trash}
-            unheld = unheld.difference(*(collection.sizes.keys() for collection in held))
-            digests = [digest.hex() for digest in unheld if not self._has_pages(digest.hex())]
-            damage.add("original-unheld", None, set(digests) - self._state.pins.pinned(digests))
+            unheld = np.concatenate([stored.digests, linked])
+            unheld = unheld[~np.isin(unheld, trashed)]
+            for collection in held:
+                unheld = unheld[collection.sizes.sizes_of(unheld) < 0]
+            digests_unheld = [digest for digest in hexadecimal(unheld) if not self._has_pages(digest)]
+            damage.add("original-unheld", None, set(digests_unheld) - self._state.pins.pinned(digests_unheld))
         return stored
 
     def _trashed(self, collection: str, damage: Damage) -> list[str]:
@@ -84,7 +91,7 @@ class OriginalsCheck:
     def read(
         self,
         held: list[HeldOriginals],
-        stored: Mapping[bytes, int],
+        stored: OriginalSizes,
         damage: Damage,
         *,
         sample: int | None,
@@ -97,10 +104,11 @@ class OriginalsCheck:
         chosen: set[bytes] = set()
         random = np.random.default_rng()
         for collection in wanted:
-            digests = sorted(digest for digest in collection.sizes if digest in stored)
+            digests = collection.sizes.digests
+            digests = digests[stored.sizes_of(digests) >= 0]
             if sample is not None and sample < len(digests):
-                digests = [digests[place] for place in random.choice(len(digests), sample, replace=False).tolist()]
-            chosen.update(digests)
+                digests = digests[random.choice(len(digests), sample, replace=False)]
+            chosen.update(map(bytes.fromhex, hexadecimal(digests)))
         ordered = sorted(chosen)
         with ThreadPoolExecutor(_READS, thread_name_prefix="originals") as pool:
             for digest, whole in zip(ordered, pool.map(self._is_whole, ordered), strict=True):
@@ -110,9 +118,7 @@ class OriginalsCheck:
                 on_read()
         return len(ordered)
 
-    def _look_at_links(
-        self, wanted: list[HeldOriginals], stored: Mapping[bytes, int], damage: Damage, *, read: bool
-    ) -> None:
+    def _look_at_links(self, wanted: list[HeldOriginals], stored: OriginalSizes, damage: Damage, *, read: bool) -> None:
         """Look at the files of all linked originals, and read those that were touched, or all."""
         digests = [digest for digest in self._files.links.digests() if bytes.fromhex(digest) not in stored]
 

@@ -1,6 +1,6 @@
 """Checks an embedding set: its segments and tombstones, and what Redis holds of it against their rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,7 @@ from shared.state.locks import segments_lock
 from shared.storage import segments
 from shared.storage.catalog import EmbeddingSet
 from shared.storage.documents import PageFile
+from shared.verification.compact_sets import DIGEST, HeldImages, OriginalSizes
 from shared.verification.findings import Damage
 
 
@@ -25,13 +26,13 @@ class SetContents:
     """What the readable segments of an embedding set hold.
 
     Attributes:
-        held: The segment with the live row of each image; of several, the first.
-        sizes: Bytes of the original of each live row, by its digest; and of the documents that rows are pages of.
+        held: The images that have a live row.
+        sizes: The originals of all live rows, and the documents that rows are pages of.
         complete: Whether all segments could be read.
     """
 
-    held: dict[int, str] = field(default_factory=dict)
-    sizes: dict[bytes, int] = field(default_factory=dict)
+    held: HeldImages = field(default_factory=HeldImages)
+    sizes: OriginalSizes = field(default_factory=OriginalSizes)
     complete: bool = True
 
 
@@ -76,7 +77,7 @@ class SetCheck:
         if not self._state.locks.is_held(segments_lock(collection)):
             damage.add("merge-unfinished", collection, self._catalog.merges(set_name))
         self._check_claims(embedding_set, contents, listed, readable, damage)
-        if contents.held:
+        if len(contents.held):
             fault = self._index.state_fault(embedding_set, generation)
             damage.add("index-state-wrong", collection, [fault] if fault else [])
         if self._buckets and generation is not None:
@@ -117,19 +118,11 @@ class SetCheck:
     ) -> None:
         """Check the live rows of a segment against claims and buckets, and note them in `contents`."""
         ids = segments.ids_of(rows)
-        live = np.array([image_id not in deleted for image_id in ids.tolist()], dtype=np.bool_)
-        digests, sizes = rows.column("digest").to_pylist(), rows.column("size").to_pylist()
-        pages = segments.documents_of(rows)
-        for row in np.flatnonzero(live).tolist():
-            page = pages[row]
-            if page is not None and page.page > 1:
-                contents.sizes[bytes.fromhex(page.document)] = sizes[row]
-                contents.sizes[digests[row]] = len(PageFile(page.document, page.page, sizes[row]).data)
-            else:
-                contents.sizes[digests[row]] = sizes[row]
+        live = ~np.isin(ids, np.fromiter(deleted, np.int64, len(deleted)))
+        self._note_originals(rows, live, contents.sizes)
         image_ids = ids[live].tolist()
         collection, set_name = embedding_set.collection, embedding_set.name
-        twice = {image_id for image_id in image_ids if image_id in contents.held}
+        twice = set(ids[live][contents.held.have(ids[live])].tolist())
         damage.add("row-twice", collection, twice)
         holders = self._state.claims.holders(set_name, image_ids)
         claimed = {
@@ -141,19 +134,33 @@ class SetCheck:
             collection,
             (image_id for image_id, holder in claimed.items() if holder not in {None, segment}),
         )
-        for image_id in image_ids:
-            contents.held.setdefault(image_id, segment)
+        contents.held.add(ids[live])
         if self._buckets and generation is not None and image_ids:
             checked = IndexedRows([segment] * len(image_ids), ids[live], float32(rows)[live])
             incomplete = self._index.incomplete(generation, checked)
             damage.add("bucket-incomplete", collection, checked.ids[incomplete].tolist())
+
+    def _note_originals(self, rows: pa.RecordBatch, live: npt.NDArray[np.bool_], sizes: OriginalSizes) -> None:
+        """Note the originals of live rows, and the documents that they are pages of."""
+        digests = np.frombuffer(segments.digest_bytes_of(rows), DIGEST)
+        sizes.add(digests[live], rows.column("size").to_numpy()[live])
+        further = np.array([page is not None and page.page > 1 for page in segments.documents_of(rows)], dtype=np.bool_)
+        for row in np.flatnonzero(live & further).tolist():
+            entry = segments.entry_of(rows, row)
+            if entry.document is not None:
+                page_file = PageFile(entry.document.document, entry.document.page, entry.size)
+                digests_of_both = bytes.fromhex(entry.document.document), bytes.fromhex(entry.digest)
+                sizes.add_each(zip(digests_of_both, (entry.size, len(page_file.data)), strict=True))
 
     def _check_claims(
         self, embedding_set: EmbeddingSet, contents: SetContents, listed: set[str], readable: set[str], damage: Damage
     ) -> None:
         """Note the claims of images that no readable segment has a live row of."""
         for claims in self._state.claims.scan(embedding_set.name):
-            without_row = {image_id: holder for image_id, holder in claims.items() if image_id not in contents.held}
+            image_ids = np.fromiter(claims, np.int64, len(claims))
+            without_row = {
+                image_id: claims[image_id] for image_id in image_ids[~contents.held.have(image_ids)].tolist()
+            }
             coming = unreported_segments(self._state.jobs, set(without_row.values()) - listed)
             damage.add(
                 "claim-without-row",
@@ -175,8 +182,4 @@ class SetCheck:
             if generation_of_bucket(embedding_set, name) not in kept:
                 damage.add("bucket-surplus", embedding_set.collection, [name.hex()])
             elif contents.complete:
-                damage.add("bucket-surplus", embedding_set.collection, _absent(ids, contents.held))
-
-
-def _absent(ids: npt.NDArray[np.int64], held: dict[int, str]) -> Iterable[int]:
-    return [image_id for image_id in ids.tolist() if image_id not in held]
+                damage.add("bucket-surplus", embedding_set.collection, ids[~contents.held.have(ids)].tolist())

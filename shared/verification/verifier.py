@@ -9,6 +9,7 @@ from shared.errors import NotFound, Unavailable
 from shared.rpc.query import QueryClient
 from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
+from shared.verification.compact_sets import OriginalSizes
 from shared.verification.findings import Damage, Report
 from shared.verification.originals_check import HeldOriginals, OriginalsCheck
 from shared.verification.set_check import SetCheck, SetContents
@@ -89,7 +90,7 @@ class Verifier:
             originals_read=read,
         )
 
-    def _pass(self, extent: Extent) -> tuple[Damage, Report, list[HeldOriginals], dict[bytes, int]]:
+    def _pass(self, extent: Extent) -> tuple[Damage, Report, list[HeldOriginals], OriginalSizes]:
         damage = Damage()
         only = extent.collection
         embedding_sets, complete = self._store_check.embedding_sets(damage)

@@ -44,7 +44,7 @@ def fill(url: str) -> list[object]:
         jobs.create(f"j{step}", name)
         jobs.extend(f"j{step}", batches=2, total=9, closed=step % 2 == 0)
         answers += [jobs.report(f"j{step}", batch, Outcome({"": 4}, 1)) for batch in range(2)]
-        answers += [jobs.get(f"j{step}").outcome, jobs.progress(f"j{step}")]
+        answers += [jobs.get(f"j{step}").outcome, jobs.reported_among(f"j{step}", range(3))]
         changes.announce(Change(name, "segment", segment))
     found_changes = changes.since("0-0")
     assert found_changes is not None

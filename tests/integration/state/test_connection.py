@@ -81,7 +81,7 @@ def test_a_killed_server_is_unavailable_to_every_call_and_loses_nothing(servers:
         lambda: jobs.extend("j", batches=1, total=1, closed=True),
         lambda: jobs.report("j", 1, Outcome()),
         lambda: jobs.reported("j", 0),
-        lambda: jobs.progress("j"),
+        lambda: jobs.reported_among("j", [0]),
         lambda: jobs.get("j"),
         lambda: heartbeat.beats(client),
     ):

@@ -37,7 +37,7 @@ def test_a_batch_counts_once_however_often_it_reports(redis: Client) -> None:
         assert jobs.report("j", 0, outcome) is True
     assert jobs.reported("j", 0)
     assert jobs.get("j").outcome == Outcome({"": 3})
-    assert jobs.progress("j") == {0}
+    assert jobs.reported_among("j", [0, 1]) == {0}
 
 
 def test_a_job_of_another_kind_is_done_with_its_only_batch(redis: Client) -> None:
@@ -53,11 +53,10 @@ def test_an_unknown_job_is_not_found_and_a_known_one_is_forgotten_after_a_week(r
     jobs = Jobs(redis)
     with pytest.raises(NotFound, match="nothing"):
         jobs.get("nothing")
-    assert jobs.progress("nothing") is None
+    assert jobs.reported_among("nothing", [0]) is None
     jobs.create("j", "art")
     jobs.extend("j", batches=1, total=1, closed=True)
     jobs.report("j", 0, Outcome({"": 1}))
-    assert jobs.progress("j") == {0}
     week = 7 * 24 * 3600
     assert all(week - 60 < redis.ttl(key) <= week for key in ("job:j", "job:j:batches"))
 
@@ -108,7 +107,16 @@ def test_a_record_that_is_lost_while_it_is_written_does_not_come_back_in_part(re
     with pytest.raises(IndexLost, match="run the command again"):
         jobs.extend("j", batches=1, total=3, closed=True)
     jobs.advance("j", steps=1, total=3)
-    assert jobs.progress("j") is None
+    assert jobs.reported_among("j", [0]) is None
+
+
+def test_only_the_batches_that_are_asked_for_are_told_of(redis: Client) -> None:
+    jobs = Jobs(redis)
+    jobs.create("j", "art")
+    for batch in (1, 3, 5):
+        jobs.report("j", batch, Outcome({"": 1}))
+    assert jobs.reported_among("j", [5, 4, 3, 3]) == {3, 5}
+    assert jobs.reported_among("j", []) == set()
 
 
 def test_an_outcome_survives_json() -> None:
