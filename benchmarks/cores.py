@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
-from benchmarks.end_to_end import COLLECTION, Workers, fill_collection
+from benchmarks.end_to_end import Workers, fill_collection
 from benchmarks.image_ids import ImageIds
+from benchmarks.searcher import COLLECTION
 from benchmarks.servers import Servers
 from benchmarks.simulation import Vectors, measure_contrast, unit
 from shared.rpc.query import MODES, Mode

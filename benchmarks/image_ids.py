@@ -21,7 +21,7 @@ class ImageIds:
     """
 
     def __init__(self, count: int) -> None:
-        self.ids: Rows = np.array([layout.image_id(digest_of(row)) for row in range(count)], dtype=np.int64)
+        self.ids: Rows = np.fromiter((layout.image_id(digest_of(row)) for row in range(count)), np.int64, count)
         self._order = np.argsort(self.ids, kind="stable")
         self._rising = self.ids[self._order]
 

@@ -3,7 +3,10 @@
 A run measures each hash family through the product's own index code, Artseek end to end through indexer and query
 service (recall, latency, throughput, memory, bytes, restarts, inserts, deletes), and the indexes of other libraries,
 all on the same vectors and queries with the same threads. It prints a table, and writes it with a plot and all
-measurements to a folder. `benchmarks.simulation` says how vectors are simulated.
+measurements to a folder, after each size what there is by then. `benchmarks.simulation` says how vectors are simulated.
+
+With sizes beyond a million, vectors have 128 dimensions in half precision, and hash families and libraries, which hold
+them all in memory, are left out, unless the options say otherwise.
 
     python -m benchmarks.index [--quick] [--sizes 10000 100000 1000000] [--contrast 1.8]
 """
@@ -27,12 +30,13 @@ from benchmarks.ann_libraries import ANN_LIBRARIES, installed
 from benchmarks.dataset import Dataset
 from benchmarks.end_to_end import EndToEndResult, measure_end_to_end
 from benchmarks.families import FAMILIES
-from benchmarks.report import DatasetInfo, Results
+from benchmarks.results import DatasetInfo, Results
 from benchmarks.runner import IndexResult
 from benchmarks.servers import Servers
 from benchmarks.simulation import (
     Simulated,
     SimulationError,
+    StoredVectors,
     Vectors,
     measure_contrast,
     reduce_dimensions,
@@ -46,6 +50,7 @@ from shared.tuning import RECALL_TARGET
 _ROOT = Path(__file__).resolve().parent.parent
 _BUILD = _ROOT / "build"
 _SHARED = _ROOT.parent / "shared" / "data"
+_SIMULATED = "simulated.npy"
 _SIZES = (10_000, 100_000, 1_000_000)
 _QUICK_SIZES = (2000, 8000)
 _QUICK_REAL = 4000
@@ -53,6 +58,7 @@ _QUICK_FAMILIES = ("p-stable, multi-probe", "voronoi")
 _QUICK_LIBRARIES = ("FAISS Flat", "FAISS Flat, all cores", "FAISS IVF", "FAISS HNSW", "FAISS LSH", "hnswlib", "usearch")
 _ALWAYS_BUILT = frozenset({"p-stable, multi-probe", "voronoi"})  # however long it takes
 _LIMIT_S = 1200.0  # of an index, whatever was expected of it
+_MANY = 1_000_000  # vectors beyond which defaults are those of many
 _GROWTH = 1.15  # building times rise with the number of vectors to this power, about
 
 
@@ -66,7 +72,7 @@ def main() -> None:
         results = Results.load(options.read)
     else:
         try:
-            results = _run(options, Console(stderr=True, width=170))
+            results = _run(options, Console(stderr=True, width=170, soft_wrap=True))
         except SimulationError as error:
             raise SystemExit(f"no vectors can be simulated: {error}") from error
         results.save(options.out / "results.json")
@@ -84,13 +90,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--query-images", type=Path, nargs="+", help="folders of queries; else some are held out")
     parser.add_argument("--features", type=Path, nargs="+", help=".npy files of real vectors [n, dim], not images")
     parser.add_argument("--sizes", type=int, nargs="+", help="numbers of simulated vectors")
-    parser.add_argument("--dim", type=int, default=256, help="dimensions of the simulated vectors")
+    parser.add_argument("--dim", type=int, help="dimensions of the simulated vectors; default: 256, of many 128")
+    parser.add_argument("--vector-type", choices=("float32", "float16"), help="of the simulated vectors")
     parser.add_argument("--contrast", type=float, help="contrast of the largest simulated set, at most")
     parser.add_argument("--target", type=float, default=RECALL_TARGET, help="recall@10 that indexes are to reach")
     parser.add_argument("--queries", type=int, default=500, help="queries of each set")
     parser.add_argument("--threads", type=int, default=_cores(), help="of every library, for building and many queries")
-    parser.add_argument("--libraries", nargs="*", choices=tuple(ANN_LIBRARIES), help="other indexes; default: all")
-    parser.add_argument("--families", nargs="*", choices=tuple(FAMILIES), help="hash families; default: all")
+    parser.add_argument(
+        "--libraries", nargs="*", choices=tuple(ANN_LIBRARIES), help="other indexes; default: all, of many vectors none"
+    )
+    parser.add_argument(
+        "--families", nargs="*", choices=tuple(FAMILIES), help="hash families; default: all, of many vectors none"
+    )
     parser.add_argument("--patience", type=float, default=150.0, help="seconds that building an index may take")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="small sets: some two minutes on two cores")
@@ -98,10 +109,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--read", type=Path, metavar="results.json", help="show an earlier run again")
     options = parser.parse_args()
     options.sizes = sorted(set(options.sizes or (_QUICK_SIZES if options.quick else _SIZES)))
+    many = options.sizes[-1] > _MANY
+    options.dim = options.dim or (128 if many else 256)
+    options.vector_type = options.vector_type or ("float16" if many else "float32")
     if options.libraries is None:
-        options.libraries = _QUICK_LIBRARIES if options.quick else tuple(ANN_LIBRARIES)
+        options.libraries = () if many else _QUICK_LIBRARIES if options.quick else tuple(ANN_LIBRARIES)
     if options.families is None:
-        options.families = _QUICK_FAMILIES if options.quick else tuple(FAMILIES)
+        options.families = () if many else _QUICK_FAMILIES if options.quick else tuple(FAMILIES)
     return options
 
 
@@ -109,7 +123,7 @@ def _run(options: argparse.Namespace, console: Console) -> Results:
     started = time.monotonic()
 
     def log(text: str) -> None:
-        console.print(f"{time.monotonic() - started:6.0f} s  {text}", highlight=False)
+        console.print(f"{time.strftime('%H:%M:%S')} {time.monotonic() - started:6.0f} s  {text}", highlight=False)
 
     with tempfile.TemporaryDirectory(prefix="artseek-bench-") as folder:
         scratch = Path(folder)
@@ -124,7 +138,7 @@ def _run(options: argparse.Namespace, console: Console) -> Results:
             f"{contrasts[1]:.3f} in {reduced.shape[1]}"
         )
         log(f"simulating {options.sizes[-1]} vectors")
-        simulated = simulate(reduced, options.sizes[-1], options.queries, contrast=options.contrast, seed=options.seed)
+        simulated = _simulate(options, reduced, scratch / _SIMULATED)
         log(f"simulated vectors: contrast {simulated.contrast.ratio:.3f}, spread {simulated.spread:.3f}")
         with Servers(scratch / "harness", models=scratch / "models") as servers:
             servers.start("valkey-index")
@@ -134,7 +148,15 @@ def _run(options: argparse.Namespace, console: Console) -> Results:
                 results.datasets[dataset.name] = info
                 log(f"{dataset.name}: contrast {info.contrast:.3f}")
                 _measure_dataset(options, dataset, url, scratch / "end-to-end", results, log)
+                results.save(options.out / "results.json")
     return results
+
+
+def _simulate(options: argparse.Namespace, real: Vectors, file: Path) -> Simulated:
+    """Draw the largest collection into a file, which the smaller ones are the beginning of."""
+    count = options.sizes[-1]
+    into = np.lib.format.open_memmap(file, mode="w+", dtype=options.vector_type, shape=(count, real.shape[1]))
+    return simulate(real, count, options.queries, contrast=options.contrast, seed=options.seed, into=into)
 
 
 def _measure_dataset(
@@ -150,7 +172,9 @@ def _measure_dataset(
         results.indexes.append(index)
         best = index.best_point(options.target)
         log(f"{dataset.name}: {index.index}: {f'{best.recall:.3f}' if best else 'skipped: ' + index.skipped}")
-    result = measure_end_to_end(dataset, scratch, seed=options.seed, target=options.target)
+    result = measure_end_to_end(
+        dataset, scratch, seed=options.seed, target=options.target, log=lambda text: log(f"{dataset.name}: {text}")
+    )
     results.end_to_end.append(_compared_with_flat(result, results))
     log(f"{dataset.name}: end to end: {result.point.recall:.3f}, {result.point.median_ms:.2f} ms")
     _clear(scratch, dataset.folder)
@@ -185,19 +209,20 @@ def _datasets(
     dataset = Dataset.write("real", scratch / "real", real, real_queries)
     yield dataset, _info(real, options, simulated=False, description="of real images, as the model gives them")
     for count in options.sizes:
-        vectors = simulated.vectors[:count]
-        dataset = Dataset.write(f"{count:,}", scratch / str(count), vectors, simulated.queries)
-        yield dataset, _info(vectors, options, simulated=True, description=f"simulated, spread {simulated.spread:.3f}")
+        file, folder = scratch / _SIMULATED, scratch / str(count)
+        dataset = Dataset.first_of(file, count, f"{count:,}", folder, simulated.queries)
+        description = f"simulated, {options.vector_type}, spread {simulated.spread:.3f}"
+        yield dataset, _info(dataset.stored, options, simulated=True, description=description)
 
 
-def _info(vectors: Vectors, options: argparse.Namespace, *, simulated: bool, description: str) -> DatasetInfo:
+def _info(vectors: StoredVectors, options: argparse.Namespace, *, simulated: bool, description: str) -> DatasetInfo:
     count, dim = vectors.shape
     return DatasetInfo(count, dim, measure_contrast(vectors, seed=options.seed).ratio, simulated, description)
 
 
 def _index_results(options: argparse.Namespace, dataset: Dataset, url: str, results: Results) -> Iterator[IndexResult]:
     """Yield what is measured of each index on a dataset."""
-    count, dim = dataset.vectors.shape
+    count, dim = dataset.stored.shape
     run = partial(measure_in_subprocess, dataset=dataset, threads=options.threads, limit_s=_LIMIT_S)
     for name in (*options.families, *options.libraries):
         expected_s = 0.0 if name in _ALWAYS_BUILT else _expected_build_s(name, dataset, results)
@@ -214,7 +239,7 @@ def _index_results(options: argparse.Namespace, dataset: Dataset, url: str, resu
 
 def _expected_build_s(name: str, dataset: Dataset, results: Results) -> float:
     """Return the seconds that building an index should take, by what it took for fewer vectors."""
-    count, dim = dataset.vectors.shape
+    count, dim = dataset.stored.shape
     earlier = [
         index
         for index in results.indexes

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.dataset import K
-from benchmarks.end_to_end import COLLECTION, Workers, fill_collection
+from benchmarks.end_to_end import Workers, fill_collection
 from benchmarks.image_ids import ImageIds
+from benchmarks.searcher import COLLECTION
 from benchmarks.servers import Servers
 from benchmarks.simulation import Rows, Vectors, unit
 from shared.errors import Unavailable

@@ -1,11 +1,8 @@
 """What the index benchmark shows: a table, as text and as Markdown, a plot, and all measurements as JSON."""
 
-import json
-import math
 import os
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.ann_libraries import versions
-from benchmarks.end_to_end import EndToEndResult
+from benchmarks.growth import growth_rows, number_text, scaling_rows
+from benchmarks.results import END_TO_END, Results
 from benchmarks.runner import IndexResult, Point
 from shared.tuning.report import TrialReport
 
@@ -34,6 +32,7 @@ MEASUREMENTS: dict[str, str] = {
     "segments_before": "segments then",
     "merge_s": "s to merge them",
     "segments_after": "segments after that",
+    "rebuild_s": "s to restore the index from the segments",
     "deletes_per_second": "vectors deleted a second",
     "buckets_bytes_per_image": "bytes an image in Valkey: its buckets",
     "valkey_bytes_per_image": "bytes an image in Valkey: everything",
@@ -41,7 +40,12 @@ MEASUREMENTS: dict[str, str] = {
     "segments_bytes_per_image": "bytes an image on disk: segments",
     "objects_bytes_per_image": "bytes an image on disk: object store, all",
     "copy_bytes_per_image": "bytes an image on disk: the query service's copy",
-    "query_memory_mb": "MB of the query process beside mapped files (RssAnon)",
+    "query_memory_mb": "MB of the query service's processes beside pages of files, after the searches",
+    "query_peak_mb": "MB that they had at most",
+    "query_mapped_mb": "MB of pages of files in them, those that they share counted for each",
+    "valkey-index_memory_mb": "MB of Valkey",
+    "objects_memory_mb": "MB of the object store beside pages of files",
+    "workers_peak_mb": "MB that indexer and maintenance worker took at most, beside pages of files",
     "first_copy_s": "s until a query service without a copy answers",
     "query_restart_s": "s until a restarted query service answers",
     "valkey_restart_s": "s until a restarted Valkey, and a search by it, answers",
@@ -58,62 +62,7 @@ _HEAD: tuple[str, ...] = (
     *("build s", "bytes/vector"),
 )
 _TEXT_COLUMNS = 3
-END_TO_END = "Artseek, end to end"
 _ALL = "all"  # the effort of an exact scan, which has no choice
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What is known of a dataset.
-
-    Attributes:
-        count: Its vectors.
-        dim: Components of a vector.
-        contrast: How much farther two random vectors lie apart than a vector and its 10th neighbour.
-        simulated: Whether the vectors are simulated.
-        description: How they came about.
-    """
-
-    count: int
-    dim: int
-    contrast: float
-    simulated: bool
-    description: str = ""
-
-
-@dataclass(frozen=True)
-class Results:
-    """All that a run measured.
-
-    Attributes:
-        machine: What the measurements depend on, by its name.
-        target: The recall that indexes are to reach.
-        datasets: The datasets by name.
-        indexes: What was measured of each index on each dataset.
-        end_to_end: What was measured of Artseek end to end on each dataset.
-    """
-
-    machine: dict[str, str]
-    target: float
-    datasets: dict[str, DatasetInfo] = field(default_factory=dict)
-    indexes: list[IndexResult] = field(default_factory=list)
-    end_to_end: list[EndToEndResult] = field(default_factory=list)
-
-    def save(self, path: Path) -> None:
-        """Write everything as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: Path) -> "Results":
-        """Read what `save` wrote."""
-        value = json.loads(path.read_text(encoding="utf-8"))
-        return cls(
-            value["machine"],
-            value["target"],
-            {name: DatasetInfo(**info) for name, info in value["datasets"].items()},
-            [IndexResult.from_json(result) for result in value["indexes"]],
-            [EndToEndResult.from_json(result) for result in value["end_to_end"]],
-        )
 
 
 def describe_machine(more: dict[str, str]) -> dict[str, str]:
@@ -134,36 +83,6 @@ def describe_machine(more: dict[str, str]) -> dict[str, str]:
         **versions(),
         **more,
     }
-
-
-def exponent(shares: Sequence[tuple[int, float]]) -> float | None:
-    """Return b of the least-squares fit share = a · n^b on logarithms; None for fewer than two sizes.
-
-    Args:
-        shares: Numbers of vectors, and the share of them that is compared, above 0.
-    """
-    if len({count for count, _ in shares}) < 2:
-        return None
-    counts, parts = (np.log(np.array(values, dtype=np.float64)) for values in zip(*shares, strict=True))
-    return float(np.polyfit(counts, parts, 1)[0])
-
-
-def exponents(results: Results) -> dict[str, tuple[dict[int, float], float | None]]:
-    """Return, for each of our indexes on simulated vectors, the shares by size at equal recall, and the exponent.
-
-    A share is read off an index's curve at the target. Artseek end to end has no curve, so it counts as it was tuned.
-    """
-    simulated = {name for name, info in results.datasets.items() if info.simulated}
-    shares: dict[str, list[tuple[int, float]]] = {}
-    for index in results.indexes:
-        share = index.candidate_share_at(results.target)
-        if index.ours and index.dataset in simulated and share:
-            shares.setdefault(index.index, []).append((index.count, share))
-    for result in results.end_to_end:
-        if result.dataset in simulated and result.point.candidate_share:
-            name = f"{END_TO_END}, as tuned"
-            shares.setdefault(name, []).append((result.count, result.point.candidate_share))
-    return {name: (dict(by_size), exponent(by_size)) for name, by_size in shares.items()}
 
 
 def index_rows(results: Results) -> list[tuple[str, ...]]:
@@ -194,24 +113,13 @@ def measurement_rows(results: Results) -> list[tuple[str, ...]]:
         (
             label,
             *(
-                _number(result.measurements[name]) if name in result.measurements else ""
+                number_text(result.measurements[name]) if name in result.measurements else ""
                 for result in results.end_to_end
             ),
         )
         for name, label in MEASUREMENTS.items()
         if any(name in result.measurements for result in results.end_to_end)
     ]
-
-
-def growth_rows(results: Results) -> list[tuple[str, ...]]:
-    """Return the rows of the shares at equal recall, a head first: an index, its shares by size, the exponent."""
-    by_index = exponents(results)
-    counts = sorted({count for shares, _ in by_index.values() for count in shares})
-    rows: list[tuple[str, ...]] = [("share at equal recall", *(f"{count:,}" for count in counts), "exponent")]
-    for name, (shares, slope) in by_index.items():
-        cells = [f"{shares[count]:.2%}" if count in shares else "" for count in counts]
-        rows.append((name, *cells, "" if slope is None else f"{slope:+.2f}"))
-    return rows if counts else []
 
 
 def skipped_lines(results: Results) -> list[str]:
@@ -279,7 +187,7 @@ def _show_table(console: Console, head: Sequence[str], body: Sequence[Sequence[s
 
 def _further_tables(results: Results) -> list[list[tuple[str, ...]]]:
     """Return the tables under the first, each with its head: the measurements end to end, and the growth."""
-    tables = [growth_rows(results)]
+    tables = [growth_rows(results), scaling_rows(results)]
     if results.end_to_end:
         head = (END_TO_END, *(result.dataset for result in results.end_to_end))
         tables.insert(0, [head, *measurement_rows(results)])
@@ -287,7 +195,7 @@ def _further_tables(results: Results) -> list[list[tuple[str, ...]]]:
 
 
 def plot(results: Results, path: Path) -> str:
-    """Draw recall@10 against the share compared and against latency; returns why not, if matplotlib is missing."""
+    """Draw recall@10 against the share compared and against latency; returns why not, if it cannot be drawn."""
     try:
         matplotlib = import_module("matplotlib")
     except ImportError as error:
@@ -296,6 +204,8 @@ def plot(results: Results, path: Path) -> str:
     pyplot = import_module("matplotlib.pyplot")
     measured = {index.dataset for index in results.indexes if index.points}
     names = [name for name in results.datasets if name in measured]
+    if not names:
+        return "no index was measured beside Artseek end to end"
     figure, axes = pyplot.subplots(
         len(names), 2, figsize=(13, 4.6 * len(names)), squeeze=False, layout="constrained", dpi=130
     )
@@ -353,15 +263,6 @@ def _quality_cells(point: Point) -> tuple[str, str, str]:
 
 def _time_cells(point: Point) -> tuple[str, str, str]:
     return f"{point.median_ms:.2f}", f"{point.p95_ms:.2f}", f"{point.queries_per_second:,.0f}"
-
-
-def _number(value: float) -> str:
-    """Return a number to three digits, without an exponent."""
-    if not math.isfinite(value):
-        return f"{value:g}"
-    if value == round(value):
-        return f"{value:,.0f}"
-    return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
 def _markdown(head: Sequence[str], body: Iterable[Sequence[str]], text_columns: int) -> str:

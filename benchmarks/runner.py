@@ -9,12 +9,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from benchmarks.dataset import Dataset
+from benchmarks.memory_watch import memory_of
 from benchmarks.simulation import Rows, Vectors
 
 _LATENCY_S, _MIN_LATENCIES = 4.0, 20  # how long single queries are timed at one effort, and how many at least
@@ -142,11 +142,11 @@ class IndexResult:
 def measure_index(index: Index, dataset: Dataset, *, threads: int) -> dict[str, Any]:
     """Build an index and measure it at its efforts; returns the fields of `IndexResult` that this tells."""
     vectors, queries = dataset.vectors, dataset.queries
-    before, started = anonymous_bytes(os.getpid()), time.perf_counter()
+    before, started = memory_of([os.getpid()]).anonymous, time.perf_counter()
     details = index.build(vectors, threads)
     build_s = time.perf_counter() - started
     outside = index.outside_bytes()
-    taken = anonymous_bytes(os.getpid()) - before if outside is None else outside
+    taken = memory_of([os.getpid()]).anonymous - before if outside is None else outside
     points: list[Point] = []
     for effort in index.efforts():
         index.set_effort(effort, 1)
@@ -192,12 +192,3 @@ def _latencies(index: Index, queries: Vectors) -> list[float]:
         index.search(query)
         latencies.append(time.perf_counter() - started)
     return latencies
-
-
-def anonymous_bytes(pid: int) -> int:
-    """Return the resident memory of a process that is no page of a file, in bytes; 0 where the system does not tell."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), 0)

@@ -16,10 +16,11 @@ import numpy as np
 from benchmarks.ann_libraries import FaissFlat
 from benchmarks.committed_ratios import Ratio
 from benchmarks.dataset import K
-from benchmarks.end_to_end import COLLECTION, Searcher, Workers
+from benchmarks.end_to_end import Workers
 from benchmarks.families import search_generation
 from benchmarks.image_ids import ImageIds
 from benchmarks.interleaving import Call, medians_in_turns
+from benchmarks.searcher import COLLECTION, Searcher
 from benchmarks.servers import Servers
 from benchmarks.simulation import Vectors, simulate, unit
 from shared.index.generations import Generation
@@ -73,7 +74,7 @@ def simulated_vectors(count: int, *, seed: int = 0) -> tuple[Vectors, Vectors]:
     latent = centres[rng.integers(len(centres), size=2000)] + 0.6 * rng.standard_normal((2000, 24))
     real = latent @ rng.standard_normal((24, DIM)) + 0.8 * rng.standard_normal((2000, DIM))
     simulated = simulate(unit(real.astype(np.float32)), count, _QUERIES, seed=seed)
-    return simulated.vectors, simulated.queries
+    return simulated.vectors.astype(np.float32, copy=False), simulated.queries
 
 
 def fill(workers: Workers, vectors: Vectors) -> EmbeddingSet:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -91,6 +92,14 @@ class Servers:
         pid = self.pid(name)
         children = psutil.Process(pid).children()
         return [pid, *(child.pid for child in children if any(word.endswith(".worker") for word in child.cmdline()))]
+
+    def running(self) -> dict[str, list[int]]:
+        """Return the process ids of all servers that run now, by name."""
+        found = {}
+        for name in list(self._running):
+            with suppress(psutil.NoSuchProcess, KeyError):  # it has just ended
+                found[name] = self.pids(name)
+        return found
 
     def _log(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"

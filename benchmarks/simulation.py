@@ -16,6 +16,9 @@ are kept, and more vectors fill them more densely, as they do where a collection
 one s that keeps the contrast of 12,000 vectors of art and photographs, about 0.7, keeps that of 1,000, 3,000 and 10,000
 of them within 2 %.) A contrast asked for by number is that of all the vectors. Rows are in random order: the first of
 them are a smaller collection of the same kind.
+
+Vectors are drawn in blocks, each from the seed and its own number. So a smaller collection with the same spread is the
+beginning of a larger one, and a collection may lie in a file that is mapped into memory, in half precision too.
 """
 
 import math
@@ -25,7 +28,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.nearest import keep_least
+
 Vectors = npt.NDArray[np.float32]
+StoredVectors = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 Rows = npt.NDArray[np.int64]
 
 NEIGHBOURS = 32
@@ -45,6 +51,8 @@ _COMPARED = 1 << 25
 _PAIRS = 20_000
 _BLOCK = 16_384  # vectors compared with the probes at a time
 _DRAWN = 1 << 16  # vectors drawn at a time: 8 MB of noise
+_TOGETHER = 512  # of which the neighbours are gathered at a time: 8 MB with 128 dimensions
+_OF_VECTORS, _OF_QUERIES = 2, 3  # what a block's seed says of what is drawn
 _TRIALS = 12
 _UNDER = (0.98, 0.995)  # what a contrast asked for may come out as, so that another sample does not find it exceeded
 
@@ -70,7 +78,7 @@ class Contrast:
 class Simulated:
     """A simulated collection, vectors held out from it as queries, and what it came to."""
 
-    vectors: Vectors  # [n, dim], of length 1
+    vectors: StoredVectors  # [n, dim], of length 1 but for rounding
     queries: Vectors  # [q, dim], of length 1
     spread: float
     contrast: Contrast
@@ -103,14 +111,14 @@ def reduce_dimensions(real: Vectors, dim: int) -> Vectors:
     return unit(real @ axes)
 
 
-def measure_contrast(vectors: Vectors, *, seed: int = 0) -> Contrast:
-    """Return the contrast of vectors, float32 [n, dim], n ≥ 2, from a sample of pairs and of vectors."""
+def measure_contrast(vectors: StoredVectors, *, seed: int = 0) -> Contrast:
+    """Return the contrast of vectors, [n, dim], n ≥ 2, from a sample of pairs and of vectors; in bounded memory."""
     rng = np.random.default_rng([seed, len(vectors)])
     left = rng.integers(len(vectors), size=_PAIRS)
     right = (left + rng.integers(1, len(vectors), size=_PAIRS)) % len(vectors)
     random = np.concatenate(
         [
-            np.linalg.norm(vectors[left[start : start + 4096]] - vectors[right[start : start + 4096]], axis=1)
+            np.linalg.norm(_single(vectors[left[start : start + 4096]]) - vectors[right[start : start + 4096]], axis=1)
             for start in range(0, _PAIRS, 4096)
         ]
     )
@@ -118,11 +126,19 @@ def measure_contrast(vectors: Vectors, *, seed: int = 0) -> Contrast:
     rows = np.sort(rng.choice(len(vectors), probes, replace=False))
     rank = min(RANK, len(vectors) - 1)
     # The vector itself comes first, at a distance that rounding leaves about 0.
-    tenth = _nearest_distances(vectors, vectors[rows], rank + 1)[:, rank]
+    tenth = _nearest_distances(vectors, _single(vectors[rows]), rank + 1)[:, rank]
     return Contrast(float(np.median(random)), float(np.median(tenth)))
 
 
-def simulate(real: Vectors, count: int, queries: int, *, contrast: float | None = None, seed: int = 0) -> Simulated:
+def simulate(
+    real: Vectors,
+    count: int,
+    queries: int,
+    *,
+    contrast: float | None = None,
+    seed: int = 0,
+    into: StoredVectors | None = None,
+) -> Simulated:
     """Return a collection that is like a real one, and queries that are like it too.
 
     Args:
@@ -131,7 +147,8 @@ def simulate(real: Vectors, count: int, queries: int, *, contrast: float | None 
         queries: Vectors held out.
         contrast: What the contrast of the collection is to be, at most and nearly; None keeps that of the real
             vectors: min(n, m) simulated ones have the contrast of as many real ones.
-        seed: Of all that is drawn: the same seed gives the same vectors.
+        seed: Of all that is drawn: the same seed gives the same vectors, and the same queries whatever their number.
+        into: Where the collection is written, [n, dim], such as a mapped file; None: into memory, as float32.
 
     Returns:
         The collection. Beside it, memory is taken for a few blocks of some 10 MB.
@@ -142,32 +159,27 @@ def simulate(real: Vectors, count: int, queries: int, *, contrast: float | None 
     if len(real) < 2 or count < 2 or queries < 1:
         raise SimulationError(f"{len(real)} real vectors, {count} wanted, {queries} queries: expected 2, 2, 1 or more")
     neighbours = nearest_rows(real, min(NEIGHBOURS, len(real) - 1))
-    drawn = np.empty((count + queries, real.shape[1]), dtype=np.float32)
+    drawn = np.empty((count, real.shape[1]), dtype=np.float32) if into is None else into
     if contrast is None:
         sample = real[np.random.default_rng([seed, 1]).permutation(len(real))[:count]]
         kept = measure_contrast(sample, seed=seed).ratio
-        spread, _ = _find_spread(real, neighbours, kept, KEPT_SPREADS, drawn[: len(sample)], seed)
+        spread, _ = _find_spread(real, neighbours, kept, KEPT_SPREADS, np.empty_like(sample), seed)
         draw(real, neighbours, spread, seed=seed, into=drawn)
     else:
-        spread, missed = _find_spread(real, neighbours, contrast, SPREADS, drawn, seed, held_out=queries)
+        spread, missed = _find_spread(real, neighbours, contrast, SPREADS, drawn, seed)
         if missed:
-            nearest = measure_contrast(drawn[:count], seed=seed).ratio
+            nearest = measure_contrast(drawn, seed=seed).ratio
             raise SimulationError(
                 f"{count} vectors have a contrast of {nearest:.3f} at the nearest, "
                 f"expected {contrast:g}: ask for one nearer to it"
             )
-    return Simulated(drawn[:count], drawn[count:], spread, measure_contrast(drawn[:count], seed=seed))
+    held_out = np.empty((queries, real.shape[1]), dtype=np.float32)
+    draw(real, neighbours, spread, seed=seed, into=held_out, kind=_OF_QUERIES)
+    return Simulated(drawn, held_out, spread, measure_contrast(drawn, seed=seed))
 
 
 def _find_spread(
-    real: Vectors,
-    neighbours: Rows,
-    contrast: float,
-    spreads: tuple[float, float],
-    into: Vectors,
-    seed: int,
-    *,
-    held_out: int = 0,
+    real: Vectors, neighbours: Rows, contrast: float, spreads: tuple[float, float], into: StoredVectors, seed: int
 ) -> tuple[float, bool]:
     """Return the spread whose draws have a contrast, and whether it is missed; `into` has the draws then."""
     low, high = (math.log(spread) for spread in spreads)
@@ -175,7 +187,7 @@ def _find_spread(
     log_spread = 0.0
     for _ in range(_TRIALS):
         draw(real, neighbours, math.exp(log_spread), seed=seed, into=into)
-        ratio = measure_contrast(into[: len(into) - held_out], seed=seed).ratio
+        ratio = measure_contrast(into, seed=seed).ratio
         if contrast * _UNDER[0] <= ratio <= contrast * _UNDER[1]:
             return math.exp(log_spread), False
         excess = math.log(ratio / (contrast * sum(_UNDER) / 2))
@@ -189,23 +201,27 @@ def _find_spread(
     return math.exp(log_spread), True
 
 
-def draw(real: Vectors, neighbours: Rows, spread: float, *, seed: int, into: Vectors) -> None:
-    """Fill `into`, float32 [n, dim], with draws around real vectors, [m, dim], whose neighbours are rows [m, k].
+def draw(
+    real: Vectors, neighbours: Rows, spread: float, *, seed: int, into: StoredVectors, kind: int = _OF_VECTORS
+) -> None:
+    """Fill `into`, [n, dim], with draws around real vectors, [m, dim], whose neighbours are rows [m, k].
 
-    What is drawn at random does not depend on the spread, so that the vectors move smoothly with it.
+    What is drawn at random does not depend on the spread, so that the vectors move smoothly with it, nor on n: fewer
+    vectors are the first of more.
     """
     rank = neighbours.shape[1]
-    owners = np.random.default_rng([seed, 0]).integers(len(real), size=len(into))
-    order = np.argsort(owners, kind="stable")
     for number, start in enumerate(range(0, len(into), _DRAWN)):
-        rows = order[start : start + _DRAWN]
-        noise = np.random.default_rng([seed, 2, number]).standard_normal((len(rows), rank), dtype=np.float32)
+        size = min(_DRAWN, len(into) - start)
+        rng = np.random.default_rng([seed, kind, number])
+        owners = rng.integers(len(real), size=_DRAWN)[:size]
+        noise = rng.standard_normal((_DRAWN, rank), dtype=np.float32)[:size]
         noise *= np.float32(spread / math.sqrt(rank))
-        first = np.flatnonzero(np.diff(owners[rows], prepend=-1))
-        for begin, end in zip(first, [*first[1:], len(rows)], strict=True):
-            centre = real[owners[rows[begin]]]
-            points = centre + noise[begin:end] @ (real[neighbours[owners[rows[begin]]]] - centre)
-            into[rows[begin:end]] = unit(points)
+        for first in range(0, size, _TOGETHER):
+            part = slice(first, first + _TOGETHER)
+            # a + Σ gⱼ (bⱼ - a), for each vector by itself, so that it does not depend on how many there are.
+            points = np.matmul(noise[part, None], real[neighbours[owners[part]]])[:, 0]
+            points += (1 - noise[part].sum(axis=1, keepdims=True)) * real[owners[part]]
+            into[start + first : start + first + len(points)] = unit(points)
 
 
 def nearest_rows(vectors: Vectors, count: int) -> Rows:
@@ -222,16 +238,24 @@ def nearest_rows(vectors: Vectors, count: int) -> Rows:
     return rows
 
 
-def _nearest_distances(vectors: Vectors, probes: Vectors, count: int) -> npt.NDArray[np.float32]:
+def _nearest_distances(vectors: StoredVectors, probes: Vectors, count: int) -> npt.NDArray[np.float32]:
     """Return the distances of probes to their `count` nearest vectors, rising: float32 [p, count]."""
     best = np.full((len(probes), count), np.inf, dtype=np.float32)
     lengths = np.einsum("ij,ij->i", probes, probes)[:, None]
-    for block in _blocks(vectors):
-        squares = lengths + np.einsum("ij,ij->i", block, block) - 2 * probes @ block.T
-        best = np.partition(np.concatenate([best, squares.astype(np.float32)], axis=1), count - 1, axis=1)[:, :count]
+    for block in blocks(vectors, _BLOCK):
+        squares = probes @ block.T
+        squares *= -2
+        squares += lengths
+        squares += np.einsum("ij,ij->i", block, block)
+        keep_least(best, squares)
     return np.sqrt(np.maximum(np.sort(best, axis=1), 0))
 
 
-def _blocks(vectors: Vectors) -> Iterator[Vectors]:
-    for start in range(0, len(vectors), _BLOCK):
-        yield vectors[start : start + _BLOCK]
+def blocks(vectors: StoredVectors, size: int) -> Iterator[Vectors]:
+    """Yield vectors as float32, so many at a time."""
+    for start in range(0, len(vectors), size):
+        yield _single(vectors[start : start + size])
+
+
+def _single(vectors: StoredVectors) -> Vectors:
+    return vectors.astype(np.float32, copy=False)

@@ -33,7 +33,7 @@ def measure_in_subprocess(
         threads: Cores that it may use to be built, and for many queries at once.
         limit_s: Seconds after which the process is ended and the index skipped.
     """
-    count, dim = dataset.vectors.shape
+    count, dim = dataset.stored.shape
     head: dict[str, Any] = {"index": name, "dataset": dataset.name, "count": count, "dim": dim, "ours": ours}
     result = dataset.folder / "result.json"
     result.unlink(missing_ok=True)

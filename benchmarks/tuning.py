@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.end_to_end import COLLECTION, Searcher, Workers
+from benchmarks.end_to_end import Workers
 from benchmarks.image_ids import ImageIds
 from benchmarks.search_layers import fill, simulated_vectors
+from benchmarks.searcher import COLLECTION, Searcher
 from benchmarks.servers import Servers
 from shared.messaging.job_submission import submit, wait_for_end
 from shared.messaging.messages import TuningRequest

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.report import END_TO_END, MEASUREMENTS, Results
+from benchmarks.report import MEASUREMENTS
+from benchmarks.results import END_TO_END, Results
 from tests.support.processes import run_module
 
 SIZE = 700

@@ -8,19 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks import report
 from benchmarks.dataset import Dataset, tenth_similarity
 from benchmarks.end_to_end import EndToEndResult
-from benchmarks.report import (
-    DatasetInfo,
-    Results,
-    exponent,
-    growth_rows,
-    index_rows,
-    markdown,
-    show,
-    skipped_lines,
-)
+from benchmarks.growth import exponent, growth_rows, scaling_rows
+from benchmarks.report import index_rows, markdown, show, skipped_lines
+from benchmarks.results import END_TO_END, DatasetInfo, Results
 from benchmarks.runner import IndexResult, Point
 from benchmarks.simulation import Vectors, unit
 from shared.tuning.report import TrialReport
@@ -89,6 +81,17 @@ def test_a_vector_as_near_as_the_tenth_counts_whichever_it_is(tmp_path: Path) ->
     assert dataset.recall(np.array([[31] * 10])) == 0.1  # one answer ten times is one
 
 
+def test_a_dataset_may_be_the_first_vectors_of_a_file_in_half_precision(tmp_path: Path) -> None:
+    base, queries = vectors(300, 8).astype(np.float16), vectors(5, 8, 1)
+    np.save(tmp_path / "all.npy", base)
+    dataset = Dataset.first_of(tmp_path / "all.npy", 200, "some", tmp_path / "some", queries)
+    assert dataset.stored.shape == (200, 8)
+    assert [dataset.stored.dtype.name, dataset.vectors.dtype.name] == ["float16", "float32"]
+    exact = np.argsort(-(queries @ base[:200].astype(np.float32).T), axis=1)[:, :10]
+    assert dataset.recall(exact) == 1
+    assert Dataset("some", tmp_path / "some").recall(np.roll(exact, 1, axis=0)) < 0.5
+
+
 # What is shown
 
 
@@ -127,8 +130,26 @@ def test_growth_reads_shares_at_the_target_and_leaves_out_what_is_not_simulated_
     assert growth_rows(all_results) == [
         ("share at equal recall", "10,000", "1,000,000", "exponent"),
         ("a", "1.00%", "0.10%", "-0.50"),
-        (f"{report.END_TO_END}, as tuned", "10.00%", "0.10%", "-1.00"),
+        (f"{END_TO_END}, as tuned", "10.00%", "0.10%", "-1.00"),
     ]
+
+
+def test_searches_and_memory_grow_as_powers_of_the_size() -> None:
+    def grown(count: int) -> EndToEndResult:
+        measured = {"query_memory_mb": count / 1e4, "valkey-index_memory_mb": count / 1e3}
+        at = point(0.96, share=count**-0.5, ms=count**0.25)
+        return EndToEndResult(f"{count:,}", count, 16, 0.95, at, CHOSEN, measured)
+
+    head, *rows = scaling_rows(results(end_to_end=(grown(10_000), grown(1_000_000))))
+    assert head == (f"{END_TO_END}, grown", "10,000", "1,000,000", "exponent")
+    assert {row[0]: row[1:] for row in rows} == {
+        "share ranked, %": ("1", "0.100", "-0.50"),
+        "images ranked": ("100", "1,000", "+0.50"),
+        "median ms": ("10", "31.6", "+0.25"),
+        "MB of the query service": ("1", "100", "+1.00"),
+        "MB of Valkey": ("10", "1,000", "+1.00"),
+    }
+    assert scaling_rows(results(end_to_end=(grown(10_000),))) == []
 
 
 # The table
@@ -143,7 +164,7 @@ def test_rows_have_the_cells_of_the_head_and_say_what_was_skipped_lines() -> Non
     )
     table = index_rows(all_results)
     assert [row[:3] for row in table] == [
-        ("100", report.END_TO_END, "voronoi 2 × 64, probes 8"),
+        ("100", END_TO_END, "voronoi 2 × 64, probes 8"),
         ("100", "a", "probes 8"),
         ("100", "b", "skipped"),
         ("100", "c", "skipped"),

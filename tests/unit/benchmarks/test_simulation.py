@@ -1,6 +1,7 @@
 """Simulated vectors: how their contrast is measured and reached, that a seed gives them anew, what memory they take."""
 
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +73,23 @@ def test_a_seed_gives_the_same_vectors_and_another_seed_others() -> None:
     np.testing.assert_array_equal(first.vectors, again.vectors)
     np.testing.assert_array_equal(first.queries, again.queries)
     assert not np.isin(first.vectors[:, 0], other.vectors[:, 0]).any()
+
+
+def test_fewer_vectors_are_the_first_of_more_and_have_the_same_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "_DRAWN", 256)
+    few, many = simulate(REAL, 900, 30), simulate(REAL, 3000, 40)
+    np.testing.assert_array_equal(few.vectors, many.vectors[:900])
+    np.testing.assert_array_equal(few.queries, many.queries[:30])
+
+
+def test_vectors_are_written_to_a_file_in_half_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "_DRAWN", 256)
+    file = tmp_path / "vectors.npy"
+    into = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=(1000, REAL.shape[1]))
+    half, single = simulate(REAL, 1000, 30, into=into), simulate(REAL, 1000, 30)
+    np.testing.assert_array_equal(np.load(file), single.vectors.astype(np.float16))
+    np.testing.assert_array_equal(half.queries, single.queries)
+    assert half.contrast.ratio == pytest.approx(single.contrast.ratio, rel=1e-3)
 
 
 def test_queries_are_like_the_vectors_and_are_none_of_them() -> None:
