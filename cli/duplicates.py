@@ -8,15 +8,17 @@ import click
 
 from cli.clients import System
 from cli.command import RemoteSystem, command_anywhere
+from cli.job_ends import check_end
 from cli.options import as_json_option, in_collection
 from cli.printing.console import err, out, plain, print_json
 from cli.printing.progress import job_bar
 from cli.remote.jobs import wait_for_cancellable_job
 from shared.duplicates.listing import LEAST, groups_page, latest_report
 from shared.duplicates.store import Duplicates
-from shared.errors import ArtseekError, Unavailable
+from shared.errors import Unavailable
 from shared.records.tables import csv_lines, join
 from shared.schemas.duplicates import GroupAnswer, GroupsAnswer
+from shared.schemas.jobs import job_answer
 from shared.state.jobs import new_job_id
 
 _PATIENCE_S: Final = 24 * 3600.0
@@ -88,10 +90,7 @@ def _search(system: System, collection: str) -> str:
         )
     if job is None:
         raise Unavailable(f"the search {job_id} has not ended within a day; `artseek duplicates --last` shows it later")
-    for failure in job.outcome.rejected:
-        raise ArtseekError(failure.reason)
-    if job.cancelled:
-        raise ArtseekError(f"the search {job_id} was cancelled")
+    check_end(job_answer(job), "the search")
     return job_id
 
 
@@ -113,10 +112,7 @@ def _search_remotely(system: RemoteSystem, collection: str) -> str:
     started = system.api.post(f"/collections/{collection}/duplicates", {})["job"]
     with job_bar(f"searching {collection}") as on_progress:
         job = wait_for_cancellable_job(system.api, started, lambda job: on_progress(job["finished"], job["total"]))
-    for failure in job["rejected"]:
-        raise ArtseekError(failure["reason"])
-    if job["state"] == "cancelled":
-        raise ArtseekError(f"the search {started} was cancelled")
+    check_end(job, "the search")
     return str(started)
 
 

@@ -10,6 +10,7 @@ import click
 
 from cli.clients import System
 from cli.command import RemoteSystem, command_anywhere
+from cli.job_ends import check_end
 from cli.options import SOME_REJECTED, as_json_option, in_collection
 from cli.printing.console import err, out, print_json
 from cli.printing.evaluation import print_evaluation
@@ -17,7 +18,7 @@ from cli.printing.progress import job_bar
 from cli.remote.evaluate import evaluate as evaluate_remotely
 from cli.remote.jobs import wait_for_job
 from services.producer.ingest import reader
-from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
+from shared.errors import Invalid, NotFound, Unavailable
 from shared.evaluation.evaluations import Evaluations
 from shared.evaluation.grids import parse_grid
 from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
@@ -28,6 +29,7 @@ from shared.messaging.job_submission import submit, wait_for_end
 from shared.messaging.messages import MOST_REJECTED, EvaluationRequest
 from shared.records.model import field_name
 from shared.rpc.query import MAX_K
+from shared.schemas.jobs import job_answer
 from shared.state import Rejection
 from shared.state.jobs import new_job_id
 from shared.storage import evaluation_layout, layout
@@ -242,7 +244,5 @@ def _wait(system: System, job: str, collection: str) -> None:
         ended = wait_for_end(
             system.state.jobs, job, deadline_s=math.inf, on_progress=lambda job: on_progress(job.steps, job.total)
         )
-    for failure in ended.outcome.rejected if ended else ():
-        raise ArtseekError(failure.reason)
-    if ended and ended.cancelled:
-        raise ArtseekError(f"the evaluation {job} was cancelled")
+    if ended is not None:
+        check_end(job_answer(ended), "the evaluation")

@@ -88,11 +88,12 @@ def ingest(
         untuned = _maintain(system, collection)
     except KeyboardInterrupt:
         return _interrupted(intake.finished, len(sources))
-    _print(summary.to_json(passed.counts), as_json=as_json)
+    answer = summary.to_json(passed.counts)
+    _print(answer, as_json=as_json)
     if untuned:
         err.print(f"All is added and found by an exact scan, but the index was not tuned: {untuned}", markup=False)
         return 1
-    return SOME_REJECTED if summary.job.outcome.rejected else 0
+    return _status(answer)
 
 
 def _note(system: System, collection: str, files: Sequence[DuplicateFile], *, keep_labels: bool) -> None:
@@ -138,6 +139,13 @@ def _ingest_remotely(
     except KeyboardInterrupt:
         return _interrupted(ingestion.finished, len(sources))
     _print({**answer, "skipped": skipped}, as_json=as_json)
+    return _status(answer)
+
+
+def _status(answer: IngestAnswer) -> int:
+    """Return the exit status: an ingest that somebody cancelled has not added what was not sent by then."""
+    if answer["state"] == "cancelled":
+        return 1
     return SOME_REJECTED if answer["rejected"] else 0
 
 

@@ -1,9 +1,10 @@
 """The `artseek` command, assembled from the groups of commands.
 
-Exit status: 0 success; 1 an error, or an answer that says no (`status`: a part is down; `delete`, `trash restore`: some
-images were not there; `models check`: a version is not served as it was trained; `compare`: the two are not the same;
-`verify`: there is damage; `sync`: too much has vanished); 2 wrong usage; 3 `ingest`, `sync`, `evaluate`, `models use`,
-`regions on`, `records import` or `judge` did its work but left some images or rows out; 130 interrupted.
+Exit status: 0 success; 1 an error, a job that somebody else cancelled, or an answer that says no (`status`: a part is
+down; `delete`, `trash restore`: some images were not there; `models check`: a version is not served as it was trained;
+`compare`: the two are not the same; `verify`: there is damage; `sync`: too much has vanished); 2 wrong usage; 3
+`ingest`, `sync`, `evaluate`, `models use`, `regions on`, `records import` or `judge` did its work but left some images
+or rows out; 130 interrupted.
 """
 
 from typing import Final

@@ -6,11 +6,11 @@ import click
 
 from cli.clients import System
 from cli.command import RemoteSystem, command_anywhere
+from cli.job_ends import check_end
 from cli.options import as_json_option, in_collection
 from cli.printing.console import err, out, plain, print_json
 from cli.printing.progress import spinner
 from cli.remote.jobs import wait_for_cancellable_job
-from shared.errors import ArtseekError
 from shared.schemas.jobs import JobAnswer, job_answer
 from shared.state.jobs import new_job_id
 
@@ -34,8 +34,7 @@ def make_map(system: System | RemoteSystem, *, collection: str, anew: bool, as_j
     except KeyboardInterrupt:
         err.print("\nartseek: cancelled")
         return 130
-    for failure in job["rejected"]:
-        raise ArtseekError(failure["reason"])
+    check_end(job, "the map of the job")
     if as_json:
         print_json(job)
     else:

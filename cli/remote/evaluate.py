@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cli.job_ends import check_end
 from cli.remote.api import Api
 from cli.remote.files import parts_of, send_part
 from cli.remote.interrupts import interrupts_deferred
@@ -81,10 +82,7 @@ def _evaluate(
         with suppress(NotFound):
             api.delete(f"/evaluations/{started}")
         raise
-    for failure in job["rejected"]:
-        raise ArtseekError(failure["reason"])
-    if job["state"] == "cancelled":
-        raise ArtseekError(f"the evaluation {started} was cancelled")
+    check_end(job, "the evaluation")
     return EvaluationReport.from_json(api.get(f"/evaluations/{started}"))
 
 

@@ -1,8 +1,12 @@
 """Maps on real servers: fitted once, later images placed, purged ones removed, and gone with their collection."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from cli.main import main
 from services.maintenance.exclusive_access import ExclusiveAccess
 from services.maintenance.mapping import MapDuty, Mapper
 from shared.errors import Invalid, NotFound
@@ -11,6 +15,7 @@ from shared.maps.maps import Maps
 from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
 from tests.support import rows
+from tests.support.eventually import eventually
 from tests.support.indexing import Died, Parts, parts_of
 from tests.support.servers import Servers
 
@@ -160,3 +165,24 @@ def test_a_map_that_is_cancelled_at_any_look_stays_as_it_was(
     ended = parts.jobs.get("anew")
     assert (ended.state, [refused.code for refused in ended.outcome.rejected]) == ("cancelled", ["cancelled"])
     assert by_id(Maps(parts.store).get("art")) == before
+
+
+@pytest.mark.usefixtures("art")
+def test_the_command_tells_that_somebody_else_cancelled_the_map(
+    parts: Parts, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**servers.environment, "COLUMNS": "300"}.items():
+        monkeypatch.setenv(name, value)
+
+    def cancel() -> None:
+        (job,) = eventually(lambda: [job for job in parts.jobs.unfinished() if job.kind == "map"])
+        parts.jobs.cancel(job.id)
+        parts.maintenance().mapper.map(collection="art", job=job.id)
+
+    with ThreadPoolExecutor(1) as other:
+        cancelling = other.submit(cancel)
+        done = CliRunner().invoke(main, ["map", "--collection", "art"])
+        cancelling.result()
+    assert (done.exit_code, "was cancelled" in done.output) == (1, True), done.output
+    with pytest.raises(NotFound):
+        Maps(parts.store).get("art")

@@ -163,6 +163,10 @@ def sync(
         target.relink(lie_elsewhere)  # before the paths are noted: a sync that is stopped finds them again
     _note(target, noted)
     added = target.add([file.source for file in plan.to_add]) if plan.to_add else None
+    if added is not None and added["state"] == "cancelled":
+        raise ArtseekError(
+            f"the job {added['job']} that adds the files was cancelled: what was added stays; sync again for the rest"
+        )
     refusals = [] if added is None else added["rejected"]
     names = {item["name"] for item in refusals}
     refused = frozenset(file.digest for file in plan.to_add if file.source.name in names)

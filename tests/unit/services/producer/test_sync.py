@@ -14,7 +14,7 @@ from services.producer.sync.digest_cache import DigestCache
 from services.producer.sync.plan import Notes, StoredImage
 from services.producer.sync.run import SyncAnswer, SyncOptions, SyncOutcome, Vanished, sync, sync_answer
 from services.producer.sync.scan import FoundFile, ScanOptions, scan
-from shared.errors import Invalid
+from shared.errors import ArtseekError, Invalid
 from shared.folders import Source
 from shared.records.paths import KnownPath
 from shared.storage.layout import digest_of, digest_of_file, image_id
@@ -31,7 +31,10 @@ class Stopped(Exception):
 
 @dataclass
 class Collection:
-    """A collection in memory; files whose content has `bad` in it are refused. It may stop before any step."""
+    """A collection in memory; files whose content has `bad` in it are refused. It may stop before any step.
+
+    Somebody cancels an ingest after so many files.
+    """
 
     held: dict[str, StoredImage] = field(default_factory=dict)
     embedded: list[str] = field(default_factory=list)
@@ -39,6 +42,7 @@ class Collection:
     relinked: list[str] = field(default_factory=list)
     steps: int = 0
     steps_left: int = 10**9
+    cancelled_after: int = 10**9
 
     def images(self) -> list[StoredImage]:
         return list(self.held.values())
@@ -61,7 +65,7 @@ class Collection:
     def add(self, sources: Sequence[Source]) -> IngestAnswer:
         rejected: list[RejectedFile] = []
         added = 0
-        for source in sources:
+        for source in sources[: self.cancelled_after]:
             self._step()
             data = source.path.read_bytes()
             if b"bad" in data:
@@ -72,7 +76,8 @@ class Collection:
             self.embedded.append(source.name)
             labels = (source.label,) if source.label else ()
             self.held[digest_of(data)] = StoredImage(image_id(digest_of(data)), digest_of(data), labels, ())
-        return {"rejected": rejected, "added": added}  # type: ignore[typeddict-item]
+        state = "cancelled" if self.cancelled_after < len(sources) else "done"
+        return {"job": "1", "state": state, "rejected": rejected, "added": added}  # type: ignore[typeddict-item]
 
     def relink(self, files: Sequence[FoundFile]) -> None:
         self._step()
@@ -195,6 +200,21 @@ def test_what_has_vanished_is_marked_and_with_prune_goes_to_the_trash(keeper: Ke
     assert not gone & keeper.collection.held.keys()
     assert digest_of_file(keeper.folder / "a" / "copy of 0.jpg") in keeper.collection.held
     assert keeper.sync(replace(OPTIONS, prune=True))["trashed"] == 0
+
+
+def test_a_cancelled_ingest_is_told_and_the_next_sync_adds_the_rest(keeper: Keeper) -> None:
+    keeper.sync()
+    (keeper.folder / "loose.jpg").unlink()
+    for number in range(3):
+        keeper.write(f"c/{number}.jpg")
+    keeper.collection.cancelled_after = 1
+    with pytest.raises(ArtseekError, match="was cancelled"):
+        keeper.sync(replace(OPTIONS, prune=True))
+    assert keeper.collection.trashed == []
+    keeper.collection.cancelled_after = 10**9
+    answer = keeper.sync(replace(OPTIONS, prune=True))
+    assert (answer["embedded"], answer["trashed"]) == (2, 1)
+    assert {f"c/{number}.jpg" for number in range(3)} <= keeper.collection.paths().keys()
 
 
 def test_too_much_that_vanished_or_a_missing_folder_stops_before_anything_changes(keeper: Keeper) -> None:
