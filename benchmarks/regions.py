@@ -134,7 +134,7 @@ def _rank_of(wanted: int, detail: bytes, query: QueryClient, prover: Prover, nam
     began = time.perf_counter()
     answer = query.search(request)
     if how.endswith("proof"):
-        prover.prove(name, answer, options, image=detail)
+        prover.prove(answer, options, collection=name, image=detail)
     milliseconds = 1000 * (time.perf_counter() - began)
     ids = [hit.image.id for hit in answer.hits]
     return (ids.index(wanted) if wanted in ids else _K), milliseconds

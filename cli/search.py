@@ -193,7 +193,9 @@ def _search(system: QueriedSystem, collection: str, options: SearchOptions, quer
             return search_answer(collection, found)
         with local_prover(system.settings, client) as prover:
             image = request.image if request.WhichOneof("query") == "image" else None
-            proofs = prover.prove(collection, found, options, image=image, image_id=request.id, box=query.box)
+            proofs = prover.prove(
+                found, options, collection=collection, image=image, image_id=request.id, box=query.box
+            )
         return search_answer(collection, found, proofs)
 
 
@@ -213,7 +215,7 @@ def _search_across(
             return across_answer(found)
         with local_prover(system.settings, client) as prover:
             image = request.image if request.WhichOneof("query") == "image" else None
-            proofs = prover.prove_across(found, options, image=image, image_id=request.id, box=query.box)
+            proofs = prover.prove(found, options, image=image, image_id=request.id, box=query.box)
         return across_answer(found, proofs)
 
 

@@ -131,31 +131,17 @@ def _room(clients: WebClients, request: SearchRequest) -> Iterator[None]:
 
 def prove(
     clients: WebClients,
-    collection: str,
-    found: SearchResponse,
+    found: SearchResponse | SearchAcrossResponse,
     options: SearchOptions,
     *,
+    collection: str = "",
     image: bytes | None = None,
     image_id: int = 0,
     box: str = "",
 ) -> Mapping[int, Proof]:
-    """Compare the first hits of a search with its query; see `Prover.prove`."""
+    """Compare the first hits of a search, of one collection or several, with its query; see `Prover.prove`."""
     with clients.memory.holding(_COPIES * len(image or b"")):
-        return clients.prover.prove(collection, found, options, image=image, image_id=image_id, box=box)
-
-
-def prove_across(
-    clients: WebClients,
-    found: SearchAcrossResponse,
-    options: SearchOptions,
-    *,
-    image: bytes | None = None,
-    image_id: int = 0,
-    box: str = "",
-) -> Mapping[int, Proof]:
-    """Compare the first hits of a search over several collections with its query; see `Prover.prove_across`."""
-    with clients.memory.holding(_COPIES * len(image or b"")):
-        return clients.prover.prove_across(found, options, image=image, image_id=image_id, box=box)
+        return clients.prover.prove(found, options, collection=collection, image=image, image_id=image_id, box=box)
 
 
 def search_batch(clients: WebClients, collection: str, batch: SearchBatch) -> list[SearchResponse]:

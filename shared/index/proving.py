@@ -1,15 +1,13 @@
 """Proof for a search: its first hits are compared with the query, and those that show the same come first."""
 
 from collections.abc import Mapping, MutableSequence, Sequence
-from typing import TypeVar
+from typing import Any
 
 from shared.errors import Invalid, NotFound, ObjectNotFound
 from shared.images import ImageRefused
 from shared.index.proofs import Compared, Proofs
 from shared.proof.findings import Proof
 from shared.rpc.query import Image, QueryClient, SearchAcrossResponse, SearchOptions, SearchResponse
-
-Placed = TypeVar("Placed")
 
 
 class Prover:
@@ -26,10 +24,10 @@ class Prover:
 
     def prove(
         self,
-        collection: str,
-        found: SearchResponse,
+        found: SearchResponse | SearchAcrossResponse,
         options: SearchOptions,
         *,
+        collection: str = "",
         image: bytes | None = None,
         image_id: int = 0,
         box: str = "",
@@ -37,35 +35,22 @@ class Prover:
         """Compare the first hits with the query; returns what was found of each, by its id.
 
         Hits that show the same move to the front, those with the most inliers first; not where the search says another
-        order, or groups.
+        order, or groups. An image that is a hit in several collections has one id, which follows from its content, and
+        one proof. `collection` is that of a search of one.
 
         Raises:
             Invalid: There is no picture to compare with, or it cannot be read.
             ImageRefused: The bytes cannot be decoded.
             Unavailable: A server does not answer, or too many images wait.
         """
-        images = [hit.image for hit in found.hits]
-        proofs = self._proved([collection], images, image=image, image_id=image_id, box=box)
-        _same_first(found.hits, images, proofs, options)
-        return proofs
-
-    def prove_across(
-        self,
-        found: SearchAcrossResponse,
-        options: SearchOptions,
-        *,
-        image: bytes | None = None,
-        image_id: int = 0,
-        box: str = "",
-    ) -> Mapping[int, Proof]:
-        """Do so with the first hits of several collections; see `prove`.
-
-        An image that is a hit in several of them has one id, which follows from its content, and one proof.
-        """
-        images = [placed.hit.image for placed in found.hits]
-        searched = [answer.collection for answer in found.answers]
+        if isinstance(found, SearchAcrossResponse):
+            images = [placed.hit.image for placed in found.hits]
+            searched = [answer.collection for answer in found.answers]
+        else:
+            images, searched = [hit.image for hit in found.hits], [collection]
         proofs = self._proved(searched, images, image=image, image_id=image_id, box=box)
-        _same_first(found.hits, images, proofs, options)
+        if not options.sort and not options.group:
+            _same_first(found.hits, images, proofs)
         return proofs
 
     def _proved(
@@ -108,12 +93,8 @@ class Prover:
             raise Invalid(f"the picture of the image {image_id} cannot be read: {error}") from error
 
 
-def _same_first(
-    hits: MutableSequence[Placed], images: Sequence[Image], proofs: Mapping[int, Proof], options: SearchOptions
-) -> None:
-    """Move the hits that show the same to the front, unless they are sorted or grouped; `images` are those of hits."""
-    if options.sort or options.group:
-        return
+def _same_first(hits: MutableSequence[Any], images: Sequence[Image], proofs: Mapping[int, Proof]) -> None:
+    """Move the hits that show the same to the front; `images` are those of the hits."""
     inliers = {image_id: proof.inliers for image_id, proof in proofs.items() if proof.same}
     order = sorted(range(len(hits)), key=lambda place: -inliers.get(images[place].id, -1))
     arranged = [hits[place] for place in order]

@@ -24,7 +24,7 @@ from services.web.api.search_inputs import (
 )
 from services.web.clients import web_clients
 from services.web.problems import FieldError, Problem, invalid
-from services.web.search_requests import chosen_collections, fetched, prove, prove_across, read_files
+from services.web.search_requests import chosen_collections, fetched, prove, read_files
 from services.web.search_requests import search as run
 from services.web.search_requests import search_across as run_across
 from services.web.search_requests import search_batch as run_batch
@@ -86,7 +86,7 @@ def search(path: CollectionPath, given: PictureSearchInput) -> ResponseReturnVal
         found = run(web_clients(), path.name, how, images=images, image_id=named.id, vector=named.vector, box=box)
         if proof:
             image = images[0] if images else None
-            proofs = prove(web_clients(), path.name, found, how, image=image, image_id=named.id, box=box)
+            proofs = prove(web_clients(), found, how, collection=path.name, image=image, image_id=named.id, box=box)
             return reply(search_answer(path.name, found, proofs))
     return reply(search_answer(path.name, found))
 
@@ -122,7 +122,7 @@ def search_across(given: AcrossInput) -> ResponseReturnValue:
         if asked.how.proof:
             image = images[0] if images else None
             options, box = asked.how.to_options(), asked.how.box
-            proofs = prove_across(web_clients(), found, options, image=image, image_id=named.id, box=box)
+            proofs = prove(web_clients(), found, options, image=image, image_id=named.id, box=box)
             return reply(across_answer(found, proofs))
     return reply(across_answer(found))
 

@@ -26,7 +26,6 @@ from services.web.search_requests import (
     chosen_collections,
     fetched,
     prove,
-    prove_across,
     read_files,
     search,
     search_across,
@@ -173,13 +172,12 @@ def _found(form: SearchForm, collection: str, *, images: Sequence[bytes] = (), i
         across = search_across(clients, names, options, images=images, image_id=image_id, box=form.box)
         if not form.proof or not (images or image_id):
             return view_across(across)
-        return view_across(across, prove_across(clients, across, options, image=image, image_id=image_id, box=form.box))
+        return view_across(across, prove(clients, across, options, image=image, image_id=image_id, box=form.box))
     response = search(clients, collection, options, images=images, image_id=image_id, box=form.box)
     if not form.proof or not (images or image_id):
         return ResultView(response)
-    return ResultView(
-        response, prove(clients, collection, response, options, image=image, image_id=image_id, box=form.box)
-    )
+    proofs = prove(clients, response, options, collection=collection, image=image, image_id=image_id, box=form.box)
+    return ResultView(response, proofs)
 
 
 def _search_by_file() -> tuple[SearchForm, ResultView]:
