@@ -127,6 +127,7 @@ class QueryService(QueryServicer):
         )
         response = messages.SearchAcrossResponse(
             skipped=found.skipped,
+            examples=[messages.ExamplePlace(id=image, collection=name) for image, name in found.examples.items()],
             timings_ms=found.timings_ms,
             model=found.embedding_set.model,
             model_version=found.embedding_set.version,

@@ -13,7 +13,7 @@ from tests.browser.actions import (
     result_names,
 )
 from tests.browser.conftest import COLLECTION
-from tests.support.web_client import Client
+from tests.support.web_client import Client, picture
 
 
 @pytest.mark.usefixtures("shown")
@@ -126,3 +126,41 @@ def test_a_file_is_searched_for_with_examples(page: Page, shown: dict[str, bytes
     page.locator("#results [data-example]").get_by_role("link", name="Without the example").click()
     expect(page.locator("#results [data-example]")).to_have_count(0)
     assert result_names(page)[0] == "work 404.jpg"
+
+
+@pytest.mark.usefixtures("shown")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_hits_of_several_collections_are_marked(page: Page, client: Client, width: int) -> None:
+    other = f"web-pages-marked-{width}"
+    client.upload(other, [(f"sheet {number}.jpg", picture(number, size=(200, 150))) for number in range(440, 446)])
+    client.wait_for(other, 6)
+    try:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(f"/?collection={COLLECTION}&k=48")
+        page.get_by_label("And all others with its model").check()
+        page.locator("#results [data-more-like-this]").first.click()
+        works = page.locator("#results .work")
+        elsewhere = works.filter(has=page.locator(".place", has_text=other)).first
+        here = works.filter(has=page.locator(".place", has_text=re.compile(rf"^\s*{COLLECTION}\s*$"))).nth(2)
+        ids = [work.get_attribute("data-id") for work in (here, elsewhere)]
+        elsewhere.locator("[data-mark=like]").click()
+        here.locator("[data-mark=unlike]").click()
+        expect(page.locator("#marked")).to_contain_text("2 images are examples.")
+        page.get_by_role("button", name="Search again with them").click()
+        parts = page.locator("#results [data-example]")
+        expect(parts).to_have_count(2)
+        expect(page).to_have_url(re.compile(rf"like={ids[1]}&unlike={ids[0]}&.*everywhere=true"))
+        for place, collection in ((0, other), (1, COLLECTION)):
+            shown = parts.nth(place).locator("img")
+            expect(shown).to_have_attribute("src", re.compile(f"/collections/{collection}/images/"))
+            expect(shown).to_have_js_property("naturalWidth", 200)
+        found = Axe().run(page)
+        assert not found.violations_count, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        parts.first.get_by_role("link", name="Without the example").click()
+        expect(parts).to_have_count(1)
+        page.reload()
+        expect(parts).to_have_count(1)
+        assert page.locator("#results .place", has_text=other).count()
+    finally:
+        client.call("DELETE /collections/{name}", name=other)

@@ -1,7 +1,8 @@
 """A search over several collections: the query is embedded once, and the hits of all are ranked together.
 
-Embeddings compare only within one model version. So collections of another model than the first that has the query are
-left out, and named, like those that cannot be searched at the moment.
+Embeddings compare only within one model version. So collections of another model are left out, and named, like those
+that cannot be searched at the moment. The image that is searched for, and each example, may lie in any of the others:
+its embedding is taken from there.
 """
 
 import logging
@@ -36,6 +37,7 @@ class AcrossResult:
         hits: The best `k` of all, the best first, each with the name of its collection.
         results: How each collection was searched, with its own hits, and the replica.
         skipped: Why the other collections were not searched.
+        examples: The collection that has each example, the first of them, by its id.
         timings_ms: Milliseconds by stage, of all together.
     """
 
@@ -43,6 +45,7 @@ class AcrossResult:
     hits: Sequence[tuple[str, Hit]]
     results: Mapping[str, tuple[SearchResult, Replica]]
     skipped: Sequence[SkippedCollection]
+    examples: Mapping[int, str]
     timings_ms: Mapping[str, float]
 
 
@@ -64,8 +67,12 @@ class _Together:
                 return replica.find(image_id)
             except NotFound:
                 continue
-        names = ", ".join(repr(replica.embedding_set.collection) for replica in self.replicas)
-        raise NotFound(f"there is no image {image_id} in any of the collections that are searched: {names}")
+        raise _nowhere(image_id, self.replicas)
+
+    def place(self, image_id: int) -> str:
+        """Return the name of the first collection that has an image; empty if it is gone by now."""
+        holder = _holder(image_id, self.replicas)
+        return "" if holder is None else holder.embedding_set.collection
 
 
 class AcrossSearcher:
@@ -84,13 +91,13 @@ class AcrossSearcher:
     ) -> AcrossResult:
         """Return the images of the collections most similar to a query, which `query_of` returns for each of them.
 
-        The model is that of the first collection that has the image which is searched for, or the first example; where
-        neither is named, that of the first.
+        The model is the first, in the order of the collections, whose collections have the image which is searched for
+        and all examples.
 
         Raises:
-            NotFound: None of the collections has the image, or there is no such collection at all.
+            NotFound: None of the collections has one of these images, or there is no such collection at all.
             ImageRefused: The query image is refused.
-            Invalid: A parameter does not fit.
+            Invalid: A parameter does not fit, or the images are known to different models.
             Unavailable: The model server or the decoders do not answer, or no collection can be searched.
         """
         if not 1 <= len(collections) <= MAX_COLLECTIONS:
@@ -124,7 +131,8 @@ class AcrossSearcher:
         hits = [(name, hit) for name, (result, _) in results.items() for hit in result.hits]
         own = None if query.box else query.image_id
         hits.sort(key=lambda it: (round(it[1].distance, _EQUAL), it[1].image_id != own, it[1].image_id, place[it[0]]))
-        return AcrossResult(together.embedding_set, hits[: query.k], results, skipped, timer.timings_ms)
+        places = {image_id: together.place(image_id) for image_id in dict.fromkeys([*query.like, *query.unlike])}
+        return AcrossResult(together.embedding_set, hits[: query.k], results, skipped, places, timer.timings_ms)
 
     def _prepared(
         self, collections: Sequence[str], query_of: Callable[[str], SearchQuery], skipped: list[SkippedCollection]
@@ -145,17 +153,46 @@ class AcrossSearcher:
 
 
 def _of_one_model(replicas: Sequence[Replica], query: SearchQuery) -> _Together:
-    """Return the replicas of the model version of the first of them that has what is searched for."""
-    named = next((image for image in (query.image_id, *query.like, *query.unlike) if image is not None), None)
-    first = replicas[0]
-    if named is not None:
-        first = next((replica for replica in replicas if replica.view.row(named) is not None), first)
-    same = [replica for replica in replicas if _model_of(replica.embedding_set) == _model_of(first.embedding_set)]
-    return _Together(first.embedding_set, same)
+    """Return the replicas of the first model version that has all images which the query names.
+
+    Raises:
+        NotFound: No replica has one of the images.
+        Invalid: No model has all of them.
+    """
+    named = [image for image in (query.image_id, *query.like, *query.unlike) if image is not None]
+    models: dict[tuple[str, int], list[Replica]] = {}
+    for replica in replicas:
+        models.setdefault(_model_of(replica.embedding_set), []).append(replica)
+    for same in models.values():
+        if all(_holder(image, same) is not None for image in named):
+            return _Together(same[0].embedding_set, same)
+    holders = {image: _holder(image, replicas) for image in named}
+    for image, holder in holders.items():
+        if holder is None:
+            raise _nowhere(image, replicas)
+    places = [f"{image} is in {_described(holder.embedding_set)}" for image, holder in holders.items() if holder]
+    raise Invalid(
+        f"the images searched for are known to different models, whose embeddings do not compare: {'; '.join(places)}. "
+        "Leave those of one model"
+    )
+
+
+def _holder(image_id: int, replicas: Sequence[Replica]) -> Replica | None:
+    """Return the first of some replicas that has an image."""
+    return next((replica for replica in replicas if replica.view.row(image_id) is not None), None)
+
+
+def _nowhere(image_id: int, replicas: Sequence[Replica]) -> NotFound:
+    names = ", ".join(repr(replica.embedding_set.collection) for replica in replicas)
+    return NotFound(f"there is no image {image_id} in any of the collections that are searched: {names}")
 
 
 def _model_of(embedding_set: EmbeddingSet) -> tuple[str, int]:
     return embedding_set.model, embedding_set.version
+
+
+def _described(embedding_set: EmbeddingSet) -> str:
+    return f"{embedding_set.collection!r}, of {embedding_set.model}, version {embedding_set.version}"
 
 
 def _of_other_model(replica: Replica, searched: EmbeddingSet) -> SkippedCollection:

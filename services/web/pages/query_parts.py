@@ -22,6 +22,7 @@ class Example:
     """An example of a search.
 
     Attributes:
+        collection: The collection that has it.
         mark: Whether hits should be like it or unlike it.
         weight: How often it counts: the search names it so often.
         without: Address of the same search without it.
@@ -29,6 +30,7 @@ class Example:
     """
 
     image_id: int
+    collection: str
     name: str
     mark: Mark
     weight: int
@@ -37,7 +39,11 @@ class Example:
 
 
 def examples_of(
-    response: SearchResponse, collection: str, like: Sequence[int], unlike: Sequence[int], link: Link
+    response: SearchResponse,
+    collection_of: Callable[[int], str],
+    like: Sequence[int],
+    unlike: Sequence[int],
+    link: Link,
 ) -> list[Example]:
     """Return the examples of an answered search, each once; `link` returns the address of the search with changes."""
     names = {hit.image.id: hit.image.name for hit in response.hits}
@@ -49,8 +55,9 @@ def examples_of(
             others = [other for other in ids if other != image_id]
             heavier = [*others, *[image_id] * (weight % _HEAVIEST + 1)]
             without, reweighted = link(**{mark: others}), link(**{mark: heavier})
+            collection = collection_of(image_id)
             name = names[image_id] if image_id in names else _name(collection, image_id)
-            found.append(Example(image_id, name, mark, weight, without, reweighted))
+            found.append(Example(image_id, collection, name, mark, weight, without, reweighted))
     return found
 
 

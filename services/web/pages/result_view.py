@@ -30,6 +30,7 @@ class ResultView:
         places: Of a search over several collections, that of each hit.
         searched: Which they are.
         skipped: Which others were not searched, and why.
+        example_places: Of such a search, the collection that has each example, by its id.
     """
 
     response: SearchResponse
@@ -40,6 +41,7 @@ class ResultView:
     places: Sequence[str] = ()
     searched: Sequence[str] = ()
     skipped: Sequence[SkippedCollection] = ()
+    example_places: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def same(self) -> dict[int, ProofAnswer]:
@@ -74,4 +76,5 @@ def view_across(across: SearchAcrossResponse, proofs: Mapping[int, Proof] = Mapp
         places=[placed.collection for placed in across.hits],
         searched=[answer.collection for answer in across.answers],
         skipped=list(across.skipped),
+        example_places={example.id: example.collection for example in across.examples},
     )

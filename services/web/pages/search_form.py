@@ -13,6 +13,7 @@ from services.web.clients import web_clients
 from services.web.languages import gettext
 from services.web.pages.facets import Facets, facets_of, with_labels
 from services.web.pages.query_parts import Example, examples_of, likely_label, next_weight
+from services.web.pages.result_view import ResultView
 from shared.records.filters import RecordFilter, parse_filter
 from shared.rpc.query import SearchResponse
 from shared.rpc.query.options import DEFAULTS, MAX_IMAGES, MAX_K
@@ -84,9 +85,13 @@ class SearchForm(PictureSearchInput):
         """Return how many hits to ask for next; 0 if there are no more to show."""
         return min(2 * self.k, MAX_K) if self.k <= len(response.hits) < min(response.candidates, MAX_K) else 0
 
-    def examples(self, response: SearchResponse) -> list[Example]:
+    def examples(self, found: ResultView) -> list[Example]:
         """Return the examples of the search that was answered so, in their order."""
-        return examples_of(response, self.collection or "", self.like, self.unlike, self.link)
+
+        def collection_of(image_id: int) -> str:
+            return found.example_places.get(image_id) or self.collection or ""
+
+        return examples_of(found.response, collection_of, self.like, self.unlike, self.link)
 
     def likely_label(self, response: SearchResponse) -> str:
         """Return the label that images marked as examples have, of those found; empty: none has one."""

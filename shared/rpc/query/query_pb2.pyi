@@ -592,7 +592,7 @@ class SearchAcrossRequest(_message.Message):
 
     @_builtins.property
     def collections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 1000. Those of another model than the first that has the query are left out"""
+        """1 to 1000. The model is the first that has all images named; others are left out"""
 
     def __init__(
         self,
@@ -703,6 +703,29 @@ class SkippedCollection(_message.Message):
 Global___SkippedCollection: _TypeAlias = SkippedCollection  # noqa: Y015
 
 @_typing.final
+class ExamplePlace(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    collection: _builtins.str
+    """the first that has it"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExamplePlace: _TypeAlias = ExamplePlace  # noqa: Y015
+
+@_typing.final
 class SearchAcrossResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -733,6 +756,7 @@ class SearchAcrossResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     GROUPED_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     model_version: _builtins.int
     grouped: _builtins.bool
@@ -749,6 +773,10 @@ class SearchAcrossResponse(_message.Message):
     def skipped(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkippedCollection]: ...
     @_builtins.property
     def timings_ms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]: ...
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExamplePlace]:
+        """which of the collections has each example, in their order"""
+
     def __init__(
         self,
         *,
@@ -759,10 +787,11 @@ class SearchAcrossResponse(_message.Message):
         model: _builtins.str = ...,
         model_version: _builtins.int = ...,
         grouped: _builtins.bool = ...,
+        examples: _abc.Iterable[Global___ExamplePlace] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "grouped", b"grouped", "hits", b"hits", "model", b"model", "model_version", b"model_version", "skipped", b"skipped", "timings_ms", b"timings_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "examples", b"examples", "grouped", b"grouped", "hits", b"hits", "model", b"model", "model_version", b"model_version", "skipped", b"skipped", "timings_ms", b"timings_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

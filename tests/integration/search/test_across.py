@@ -7,7 +7,7 @@ import pytest
 
 from services.query.search.across import AcrossResult, AcrossSearcher
 from services.query.search.search_query import SearchQuery
-from shared.errors import NotFound, Unavailable
+from shared.errors import Invalid, NotFound, Unavailable
 from shared.rpc.query import METRICS, Metric, SkippedCollection
 from shared.state import Change, IndexState
 from shared.storage import layout
@@ -93,5 +93,22 @@ def test_an_image_and_examples_may_lie_in_different_collections(make: MakeSystem
     whole = system.search(image_id=rows.image_id(3), like=[rows.image_id(205)], k=5)
     found = across(system, "maps", "prints", "art", image_id=rows.image_id(3), like=[rows.image_id(205)], k=COUNT)
     assert [hit.image_id for name, hit in found.hits if name == "art"][:5] == [hit.image_id for hit in whole.hits]
+    assert found.examples == {rows.image_id(205): "maps"}  # the first that has it: `art` does, too
     with pytest.raises(NotFound, match=f"no image {rows.image_id(50)} in any of the collections"):
         across(system, "maps", "prints", image_id=rows.image_id(50))
+
+
+def test_the_model_is_one_that_has_all_images_that_are_named(make: MakeSystem) -> None:
+    system = make()
+    first, second, third = (rows.image_id(number) for number in (50, 250, 260))
+    add(system, "photos", range(40, 60), model="other")
+    add(system, "prints", range(250, 255))
+    add(system, "scans", range(255, 265), model="third")
+    # The first of the collections with an image may be of another model than the one that has all.
+    found = across(system, "photos", "prints", "art", like=[first], unlike=[second])
+    assert (found.embedding_set.model, found.examples) == ("lite", {first: "art", second: "prints"})
+    assert skipped(found) == {"photos": SkippedCollection.OTHER_MODEL}
+    with pytest.raises(Invalid, match=f"{first} is in 'photos', of other, version 1; {third} is in 'scans', of third"):
+        across(system, "prints", "photos", "scans", like=[first], unlike=[third])
+    with pytest.raises(NotFound, match=f"no image {rows.image_id(9)} in any"):
+        across(system, "photos", "prints", like=[first, rows.image_id(9)])

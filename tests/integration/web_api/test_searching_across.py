@@ -144,3 +144,32 @@ def test_what_shows_the_same_comes_first_in_whichever_collection(client: Client,
         assert 'data-name="a part.jpg"' in client.send("GET", path).body.decode().partition("data-compare")[2]
     finally:
         client.call("DELETE /collections/{name}", name=names[1])
+
+
+def test_examples_may_lie_in_any_of_the_collections(
+    client: Client, stack: Stack, both: list[str], known: dict[int, tuple[str, bytes]]
+) -> None:
+    images = client.call(IMAGES, name=OTHER, query={"limit": 10}).json["images"]
+    elsewhere = next(image["id"] for image in images if image["id"] not in known)
+    own = next(image for image in known if image not in {found["id"] for found in images})
+    wanted = {"like": [own, own, elsewhere], "unlike": [images[0]["id"]], "k": 9, "mode": "exact", "collections": both}
+    found = client.call(ACROSS, value=wanted)
+    assert found.status == 200, found.body
+    hits = [(hit["id"], hit["collection"]) for hit in found.json["hits"]]
+    assert (own, both[0]) in hits[:2]
+    named = [part for where in both for part in ("--collection", where)]
+    marks = ["--like", str(own), "--like", str(own), "--like", str(elsewhere), "--unlike", str(images[0]["id"])]
+    for environment in ({}, {"ARTSEEK_URL": stack.url}):
+        status, printed, told = stack.run(
+            "search", *named, *marks, "-k", "9", "--mode", "exact", "--json", **environment
+        )
+        assert status == 0, told
+        assert [(hit["id"], hit["collection"]) for hit in json.loads(printed)["hits"]] == hits
+    page = client.send("GET", f"/?collection={both[0]}&everywhere=true&like={own}&unlike={elsewhere}").body.decode()
+    examples = page.partition('aria-label="Examples"')[2].partition("</ul>")[0]
+    for where, image in ((both[0], own), (OTHER, elsewhere)):
+        assert f"/collections/{where}/images/{image}/thumbnail" in examples
+        assert client.send("GET", f"/api/v1/collections/{where}/images/{image}/thumbnail").status == 200
+    assert 'class="judged"' not in page  # a round of judging is one of a collection
+    page = client.send("GET", f"/?collection={both[0]}&everywhere=true&like={own}").body.decode()
+    assert 'class="judged"' in page
