@@ -228,7 +228,7 @@ def _send(system: System, sets: QuerySets, folder: Path, job: str, keep: str | N
         try:
             queries = QuerySet.of(stored)
         except Invalid as error:
-            sets.forget(query.digest for query in stored)
+            sets.forget(query.stored for query in stored)
             raise Invalid(f"{str(folder)!r}: {error}") from None
         sets.add(queries, user=job, name=keep)
     return queries.digest, refused

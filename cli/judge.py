@@ -3,7 +3,7 @@
 import tempfile
 import zipfile
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypedDict
@@ -15,14 +15,23 @@ from cli.command import RemoteSystem, command_anywhere
 from cli.options import SOME_REJECTED, as_json_option, in_collection
 from cli.printing.console import out, plain, print_json
 from shared.errors import Invalid, ObjectNotFound
-from shared.evaluation.judging import CLASSES, JudgedPicture, JudgingRound, judging_round, keep_round
+from shared.evaluation.judging import (
+    CLASSES,
+    JudgedFiles,
+    JudgedPicture,
+    JudgingRound,
+    judging_round,
+    keep_round,
+    refusal_of,
+)
 from shared.evaluation.query_sets import QuerySets
 from shared.file_names import sent_name
+from shared.images import ImageRefused
+from shared.images.decoder_pool import DecoderPool
 from shared.schemas.query_sets import KeptRoundAnswer, kept_set_answer
 from shared.schemas.refusals import Refusal
 from shared.storage import layout
 from shared.storage.layout import ID_BITS
-from shared.storage.original_files import OriginalFiles
 
 _IMAGE_ID: Final = click.IntRange(1, 2**ID_BITS - 1)
 
@@ -104,16 +113,18 @@ def _judge(
         if keep is not None:
             return _of_queries(_keep_remotely(system, collection, marks, keep))
         return _write_remotely(system, collection, marks, folder or Path())
-    with system.query() as query:
+    with system.query() as query, closing(DecoderPool.from_settings(system.settings)) as decoder:
+        files = JudgedFiles(system.store, decoder)
         judged = judging_round(
             query, collection, marks.label, like=marks.like, unlike=marks.unlike, files=marks.files()
         )
         if keep is None:
-            return _write(OriginalFiles(system.store), judged, folder or Path())
+            return _write(files, judged, folder or Path())
         system.note_change("judge", collection)
         queries, refused = keep_round(
             QuerySets(system.store, system.state),
             system.store,
+            files,
             keep,
             judged,
             most_bytes=system.settings.max_query_bytes,
@@ -143,14 +154,14 @@ def _keep_remotely(system: RemoteSystem, collection: str, marks: _Marks, keep: s
     return answer
 
 
-def _write(originals: OriginalFiles, judged: JudgingRound, folder: Path) -> JudgedAnswer:
+def _write(files: JudgedFiles, judged: JudgingRound, folder: Path) -> JudgedAnswer:
     """Write the files of a round into a folder, beside those of others."""
-    written, rejected = [], list(judged.refused)
+    written, rejected = [], list[Refusal]()
     for name, picture in judged.training_files():
         try:
-            data = picture.read(originals)
-        except ObjectNotFound as error:
-            rejected.append(Refusal(name=picture.name, code="gone", reason=str(error)))
+            data = files.read(picture)
+        except (ObjectNotFound, ImageRefused) as error:
+            rejected.append(refusal_of(picture, error))
             continue
         written.append(_put(folder, name, data))
     return JudgedAnswer(queries=None, files=written, rejected=rejected)

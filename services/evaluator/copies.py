@@ -181,5 +181,6 @@ def _identical_copy(queries: Queries, place: int, image: Image) -> QueryCopy:
 
 
 def _original_key(queries: Queries, place: int) -> str:
-    digest = queries.digests[place]
-    return layout.original_key(digest) if queries.in_collection[place] else evaluation_layout.query_key(digest)
+    if queries.in_collection[place]:
+        return layout.original_key(queries.digests[place])
+    return evaluation_layout.query_key(queries.stored[place])

@@ -29,6 +29,7 @@ class Queries:
 
     Attributes:
         digests: Of the images; likewise `names` and `labels`, the classes that each is to find.
+        stored: Digests of what query sets have of them.
         field: The field whose values are the classes.
         ids: int64 [q], as the collection would have them.
         vectors: Embeddings by place, float32 [dim], of those that the collection does not hold.
@@ -40,6 +41,7 @@ class Queries:
     """
 
     digests: Sequence[str]
+    stored: Sequence[str]
     names: Sequence[str]
     field: str
     labels: Sequence[Classes]
@@ -80,6 +82,7 @@ class QuerySource:
         own = [held.get(query.digest) for query in kept]
         return Queries(
             digests=[query.digest for query in kept],
+            stored=[query.stored for query in kept],
             names=[query.name for query in kept],
             field=classes.name,
             labels=[(query.label,) for query in kept],
@@ -131,6 +134,7 @@ class QuerySource:
         kept = [by_digest[query.digest] for query in chosen.queries]
         return Queries(
             digests=[image.digest for image in kept],
+            stored=[image.digest for image in kept],
             names=[image.name for image in kept],
             field=classes.name,
             labels=[classes.of(image) for image in kept],
@@ -204,7 +208,7 @@ class QuerySource:
             for query in queries:
                 try:
                     pixels[query.digest], _ = self._decoder.decode(
-                        self._clients.store.get(evaluation_layout.query_key(query.digest)), size=size
+                        self._clients.store.get(evaluation_layout.query_key(query.stored)), size=size
                     )
                 except ImageRefused as refusal:
                     rejected.append(Rejection(query.name, refusal.reason, str(refusal)))

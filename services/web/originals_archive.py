@@ -2,12 +2,13 @@
 
 import time
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from shared.errors import ObjectNotFound
 from shared.file_names import clean_path
+from shared.images import ImageRefused
 from shared.rpc.query import Image
 from shared.storage.original_files import OriginalFiles
 from shared.unique_names import UniqueNames
@@ -36,16 +37,16 @@ class _Pieces:
 
 @dataclass(frozen=True)
 class ZippedFile:
-    """A file of a ZIP file: its path, when it was added, and its bytes, or the digest of the original that has them.
+    """A file of a ZIP file: its path, when it was added, and the digest of the original that has its bytes.
 
-    `title` names it where it cannot be had.
+    `read` returns them where no original has them. `title` names the file where it cannot be had.
     """
 
     path: str
     digest: str
     added: float
     title: str
-    data: bytes | None = None
+    read: Callable[[], bytes] | None = None
 
 
 def zip_of(originals: OriginalFiles, images: Iterable[Image]) -> Iterator[bytes]:
@@ -64,17 +65,17 @@ def _files_of(images: Iterable[Image]) -> Iterator[ZippedFile]:
             yield ZippedFile(path, digest, image.added, f"{image.id} {image.name}")
 
 
-def zip_of_files(originals: OriginalFiles, files: Iterable[ZippedFile], missing: Iterable[str] = ()) -> Iterator[bytes]:
-    """Yield the parts of a ZIP file; a text file in it names what could not be had, and what is `missing` anyway.
+def zip_of_files(originals: OriginalFiles, files: Iterable[ZippedFile]) -> Iterator[bytes]:
+    """Yield the parts of a ZIP file; a text file in it names what could not be had.
 
     Originals are not compressed: hardly any could be.
     """
-    pieces, missing = _Pieces(), list(missing)
+    pieces, missing = _Pieces(), list[str]()
     with zipfile.ZipFile(pieces, "w") as archive:  # type: ignore[call-overload]  # it needs to be written to alone
         for item in files:
             try:
-                parts = originals.stream(item.digest) if item.data is None else iter([item.data])
-            except ObjectNotFound as error:
+                parts = originals.stream(item.digest) if item.read is None else iter([item.read()])
+            except (ObjectNotFound, ImageRefused) as error:
                 missing.append(f"{item.title}: {error}")
                 continue
             with archive.open(_entry(item.path, item.added), "w", force_zip64=True) as file:

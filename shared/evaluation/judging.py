@@ -11,6 +11,8 @@ from typing import Final
 from shared.errors import Invalid, ObjectNotFound
 from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
 from shared.file_names import clean_name
+from shared.images import Decoder, ImageRefused
+from shared.index.derivatives import Derivatives
 from shared.rpc.query import Image, QueryClient
 from shared.schemas.refusals import Refusal
 from shared.storage import evaluation_layout, layout
@@ -23,37 +25,63 @@ CLASSES: Final = "classes"
 BACKGROUND: Final = "background"
 """The folder of the pictures that were marked as being of none: `artseek train --background`."""
 
+_PAGE_BYTES: Final = 2**20  # what the picture of a page is taken to need until it is there
 _SEPARATORS: Final = str.maketrans("/\\", "__")
 
 
 @dataclass(frozen=True)
 class JudgedPicture:
-    """A picture of a round: an image of the collection, or with `data` a file that was searched for."""
+    """A picture of a round: an image of the collection, or with `data` a file that was searched for.
+
+    `page` is which page of a document it is. A page behind the first is no file: its picture stands for it.
+    """
 
     name: str
     digest: str
     size: int
     added: float = 0.0
     data: bytes | None = None
+    page: int = 1
 
     @classmethod
     def of_file(cls, name: str, data: bytes) -> "JudgedPicture":
         """Return the picture that a file is."""
         return cls(name, layout.digest_of(data), len(data), data=data)
 
+    @classmethod
+    def of_image(cls, image: Image) -> "JudgedPicture":
+        """Return the picture that an image of a collection is."""
+        page = max(1, image.document.page)
+        if page == 1:
+            return cls(image.name, image.digest, image.size, image.added)
+        return cls(f"{image.name}, page {page}", image.digest, _PAGE_BYTES, image.added, page=page)
+
     @property
     def file_name(self) -> str:
         """The name of its file: the same in every round, and no other picture has it."""
-        return f"{layout.image_id(self.digest)}-{clean_name(self.name)}"
+        suffix = ".jpg" if self.page > 1 else ""
+        return f"{layout.image_id(self.digest)}-{clean_name(self.name)}{suffix}"
 
-    def read(self, originals: OriginalFiles) -> bytes:
-        """Return its bytes.
+
+class JudgedFiles:
+    """Reads the pictures of rounds."""
+
+    def __init__(self, store: ObjectStore, decoder: Decoder) -> None:
+        self._originals, self._derivatives = OriginalFiles(store), Derivatives(store, decoder)
+
+    def read(self, picture: JudgedPicture) -> bytes:
+        """Return the bytes of a picture as a file: of a page behind the first, the JPEG that is shown of it.
 
         Raises:
             ObjectNotFound: The original is gone, or its file is not reached.
-            Unavailable: The object store does not answer.
+            ImageRefused: It is a page that cannot be decoded any more.
+            Unavailable: The object store does not answer, or too many images wait to be decoded.
         """
-        return originals.get(self.digest) if self.data is None else self.data
+        if picture.data is not None:
+            return picture.data
+        if picture.page > 1:
+            return self._derivatives.of_original(picture.digest, picture.size).data
+        return self._originals.get(picture.digest)
 
 
 @dataclass(frozen=True)
@@ -64,13 +92,11 @@ class JudgingRound:
         label: The class that was looked for.
         like: The pictures of the class: what was searched for, and the images marked so.
         unlike: The images that were marked as being of another class, or of none.
-        refused: What was marked and can be no file of its own.
     """
 
     label: str
     like: Sequence[JudgedPicture]
     unlike: Sequence[JudgedPicture]
-    refused: Sequence[Refusal] = ()
 
     def training_files(self) -> Iterator[tuple[str, JudgedPicture]]:
         """Yield the pictures with the paths that their files have in a folder of training data."""
@@ -103,16 +129,9 @@ def judging_round(
         raise Invalid("the label is blank: name the class that was looked for")
     if both := set(like) & set(unlike):
         raise Invalid(f"the image {min(both)} is marked both ways: keep one of the marks")
-    refused: list[Refusal] = []
 
     def pictures(ids: Sequence[int]) -> list[JudgedPicture]:
-        found = []
-        for image in (query.image(collection, image_id) for image_id in dict.fromkeys(ids)):
-            if image.document.page > 1:
-                refused.append(_page_refused(image))
-            else:
-                found.append(JudgedPicture(image.name, image.digest, image.size, image.added))
-        return found
+        return [JudgedPicture.of_image(query.image(collection, image_id)) for image_id in dict.fromkeys(ids)]
 
     marked, against = pictures(like), pictures(unlike)
     of_class = {picture.digest: picture for picture in (*files, *marked)}
@@ -120,27 +139,23 @@ def judging_round(
         raise Invalid("nothing is of the class: mark an image by + first")
     if held := [picture for picture in against if picture.digest in of_class]:
         raise Invalid(f"{held[0].name!r} was searched for and is marked as being of no class: remove the mark")
-    return JudgingRound(label.strip(), tuple(of_class.values()), tuple(against), tuple(refused))
-
-
-def _page_refused(image: Image) -> Refusal:
-    reason = f"it is page {image.document.page} of a document, which is no file of its own; add the page as an image"
-    return Refusal(name=image.name, code="page", reason=reason)
+    return JudgingRound(label.strip(), tuple(of_class.values()), tuple(against))
 
 
 def keep_round(
-    sets: QuerySets, store: ObjectStore, name: str, judged: JudgingRound, *, most_bytes: int
+    sets: QuerySets, store: ObjectStore, files: JudgedFiles, name: str, judged: JudgingRound, *, most_bytes: int
 ) -> tuple[QuerySet, list[Refusal]]:
     """Keep the pictures of the class as queries under a name, beside those that the set has.
 
-    Returns the set, and the pictures that are no queries: their files are gone, or have more than `most_bytes`. Those
-    that were marked as being of another class are none: nothing tells what they are to find.
+    Returns the set, and the pictures that are no queries: their files are gone, have more than `most_bytes`, or are
+    pages that cannot be decoded. Those that were marked as being of another class are none: nothing tells what they are
+    to find.
 
     Raises:
         Invalid: The name does not fit, or a picture is in the set under another label.
         Unavailable: The object store does not answer.
     """
-    originals, refused = OriginalFiles(store), list(judged.refused)
+    refused: list[Refusal] = []
 
     def stored() -> list[LabelledQuery]:
         queries = []
@@ -150,15 +165,28 @@ def keep_round(
                 refused.append(Refusal(name=picture.name, code="too-large", reason=reason))
                 continue
             try:
-                data = picture.read(originals)
-            except ObjectNotFound as error:
-                refused.append(Refusal(name=picture.name, code="gone", reason=str(error)))
+                data = files.read(picture)
+            except (ObjectNotFound, ImageRefused) as error:
+                refused.append(refusal_of(picture, error))
                 continue
-            store.put(evaluation_layout.query_key(picture.digest), data)
-            queries.append(LabelledQuery(picture.digest, picture.name, judged.label, picture.size))
+            query = LabelledQuery(
+                picture.digest,
+                picture.name,
+                judged.label,
+                len(data),
+                file=layout.digest_of(data) if picture.page > 1 else "",
+            )
+            store.put(evaluation_layout.query_key(query.stored), data)
+            queries.append(query)
         return queries
 
     return keep_under(sets, name, stored, adds=True), refused
+
+
+def refusal_of(picture: JudgedPicture, error: ObjectNotFound | ImageRefused) -> Refusal:
+    """Return why a picture cannot be had."""
+    code = error.reason if isinstance(error, ImageRefused) else "gone"
+    return Refusal(name=picture.name, code=code, reason=str(error))
 
 
 def keep_under(sets: QuerySets, name: str, store: Callable[[], Sequence[LabelledQuery]], *, adds: bool) -> QuerySet:
@@ -178,8 +206,10 @@ def keep_under(sets: QuerySets, name: str, store: Callable[[], Sequence[Labelled
             queries = QuerySet.of([*kept, *stored])
             sets.add(queries, name=name)
         except Invalid:
-            sets.forget(query.digest for query in stored)
+            sets.forget(query.stored for query in stored)
             raise
+        if left := {query.stored for query in (*kept, *stored)} - {query.stored for query in queries.queries}:
+            sets.forget(left)  # of a page, another picture than before
     if before not in {None, queries.digest}:
         sets.release(before)
     return queries

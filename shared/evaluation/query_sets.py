@@ -21,17 +21,36 @@ from shared.versioned import StoredKind
 
 _JSON = "application/json"
 _WAIT_S = 120.0
-_QUERY_SET, _KEPT_SET = StoredKind("query set"), StoredKind("name of a query set")
+_QUERY_SET, _KEPT_SET = StoredKind("query set", 2), StoredKind("name of a query set")
+_WITHOUT_FILES = StoredKind("query set", 1)  # as versions before read it, too
 
 
 @dataclass(frozen=True, order=True)
 class LabelledQuery:
-    """An image to search for: SHA-256 of its bytes, the name it came under, its class, its bytes."""
+    """An image to search for.
+
+    Attributes:
+        digest: SHA-256 of its original, by which collections know it.
+        name: What it came under.
+        label: Its class.
+        size: Bytes that are stored of it.
+        file: SHA-256 of these, where they are not the original: of a page behind the first of a document, its picture.
+    """
 
     digest: str
     name: str
     label: str
     size: int
+    file: str = ""
+
+    @property
+    def stored(self) -> str:
+        """SHA-256 of the bytes that are stored of it: see `evaluation_layout.query_key`."""
+        return self.file or self.digest
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is stored of it in a set."""
+        return {name: value for name, value in asdict(self).items() if name != "file" or value}
 
 
 @dataclass(frozen=True)
@@ -83,11 +102,7 @@ class QuerySets:
 
     def add(self, queries: QuerySet, *, user: str | None = None, name: str | None = None) -> None:
         """Write a set whose originals are stored, for an evaluation or under a name; the caller holds the lock."""
-        self._store.put(
-            evaluation_layout.query_set_key(queries.digest),
-            _QUERY_SET.dumps({"queries": [asdict(query) for query in queries.queries]}),
-            _JSON,
-        )
+        self._store.put(evaluation_layout.query_set_key(queries.digest), _packed(queries.queries), _JSON)
         if user is not None:
             self.use(queries.digest, user)
         if name is not None:
@@ -108,8 +123,7 @@ class QuerySets:
 
     def replace(self, digest: str, queries: Iterable[LabelledQuery]) -> None:
         """Write a set anew under the digest that it was named by; the caller holds the lock."""
-        data = _QUERY_SET.dumps({"queries": [asdict(query) for query in queries]})
-        self._store.put(evaluation_layout.query_set_key(digest), data, _JSON)
+        self._store.put(evaluation_layout.query_set_key(digest), _packed(queries), _JSON)
 
     def use(self, digest: str, user: str) -> None:
         """Note that an evaluation uses a set."""
@@ -178,23 +192,29 @@ class QuerySets:
             if digest in {self.kept(name) for name in self.names()}:
                 return
             try:
-                digests = {query.digest for query in self.get(digest).queries}
+                stored = {query.stored for query in self.get(digest).queries}
             except NotFound:
                 return
             self._store.delete([evaluation_layout.query_set_key(digest)])
-            self.forget(digests)
+            self.forget(stored)
 
-    def forget(self, digests: Iterable[str]) -> None:
-        """Remove the originals of images that no set has, by their digests; the caller holds the lock."""
-        unused = set(digests)
+    def forget(self, stored: Iterable[str]) -> None:
+        """Remove what is stored of images that no set has, by the digests of it; the caller holds the lock."""
+        unused = set(stored)
         for set_digest in self.digests():
-            unused -= {query.digest for query in self.get(set_digest).queries}
+            unused -= {query.stored for query in self.get(set_digest).queries}
         self._store.delete([evaluation_layout.query_key(digest) for digest in sorted(unused)])
 
     def digests(self) -> set[str]:
         """Return the digests of all sets."""
         keys = (item.key for item in self._store.list(evaluation_layout.QUERY_SETS))
         return {key.split("/")[1] for key in keys if key.endswith("/queries.json")}
+
+
+def _packed(queries: Iterable[LabelledQuery]) -> bytes:
+    some = list(queries)
+    kind = _QUERY_SET if any(query.file for query in some) else _WITHOUT_FILES
+    return kind.dumps({"queries": [query.to_json() for query in some]})
 
 
 def _query_set(values: Any) -> QuerySet:

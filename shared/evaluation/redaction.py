@@ -8,7 +8,7 @@ import pyarrow as pa
 from shared.clients import Clients
 from shared.errors import IndexLost, Invalid, NotFound
 from shared.evaluation.evaluations import Evaluations
-from shared.evaluation.query_sets import QuerySets
+from shared.evaluation.query_sets import LabelledQuery, QuerySets
 from shared.evaluation.report import EvaluationReport
 from shared.evaluation.rows import parquet, rows_of
 from shared.storage import evaluation_layout, layout
@@ -52,7 +52,7 @@ class EvaluationRedactor:
         active = self._catalog.get(collection)
         if self._state.index_states.get(active.name) is None:
             raise IndexLost(f"the index of {collection!r} was lost; it is restored from the object store")
-        named = sorted(self._named(collection, evaluation))
+        named = sorted(self._named(collection, evaluation) - self._with_pictures(collection, evaluation))
         holders = self._state.claims.holders(active.name, [layout.image_id(digest) for digest in named])
         gone = {
             layout.image_id(digest)
@@ -69,6 +69,14 @@ class EvaluationRedactor:
         table = rows_of(self._store, collection, evaluation)
         copies = self._evaluations.get(collection, evaluation).query_set.copies or ()
         return {*table.column("digest").to_pylist(), *(copy.digest for copy in copies)} - {NO_DIGEST, "", None}
+
+    def _with_pictures(self, collection: str, evaluation: str) -> set[str]:
+        """Return the digests of an evaluation's queries of which their set has a picture of its own."""
+        try:
+            queries = self._query_sets.get(self._evaluations.get(collection, evaluation).query_set.digest).queries
+        except (NotFound, Invalid):  # a sample, which is no set; or a set that cannot be read
+            return set()
+        return {query.digest for query in queries if query.file}
 
     def _redact_evaluation(self, collection: str, evaluation: str, image_ids: Container[int]) -> None:
         try:
@@ -91,14 +99,20 @@ class EvaluationRedactor:
         """Take images out of query sets, which keep the names by which evaluations know them; returns as `redact`."""
         unreadable: list[str] = []
         with self._query_sets.changing():
+            sets: dict[str, tuple[LabelledQuery, ...]] = {}
             for set_digest in sorted(self._query_sets.digests()):
                 try:
-                    queries = self._query_sets.get(set_digest)
+                    sets[set_digest] = self._query_sets.get(set_digest).queries
                 except Invalid as error:
                     unreadable.append(f"a query set may name it and cannot be read: {error}")
-                    continue
-                kept = tuple(query for query in queries.queries if not _is_of(query.digest, image_ids))
-                if len(kept) < len(queries.queries):
+            every = {query for queries in sets.values() for query in queries}
+            named = {query for query in every if _is_of(query.digest, image_ids)}
+            # Pictures first: who dies behind a set that names them no longer would leave them.
+            pictures = {query.stored for query in named} - {query.stored for query in every - named}
+            self._store.delete([evaluation_layout.query_key(stored) for stored in sorted(pictures)])
+            for set_digest, queries in sets.items():
+                kept = tuple(query for query in queries if query not in named)
+                if len(kept) < len(queries):
                     self._query_sets.replace(set_digest, kept)
         for prefix in (evaluation_layout.QUERIES, evaluation_layout.EMBEDDINGS):
             keys = [item.key for item in self._store.list(prefix)]

@@ -68,4 +68,4 @@ class StoreCheck:
             except Invalid:
                 damage.add("query-set-unreadable", None, [digest])
                 continue
-            damage.add("query-missing", None, {query.digest for query in queries} - stored)
+            damage.add("query-missing", None, {query.stored for query in queries} - stored)

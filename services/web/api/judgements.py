@@ -1,6 +1,7 @@
 """Rounds of judging: what was marked in a search, kept as queries to evaluate by or as files to train on."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 from flask import Response
@@ -17,7 +18,7 @@ from services.web.api.selections import ZIP_TYPE, attached
 from services.web.clients import WebClients, web_clients
 from services.web.originals_archive import ZippedFile, zip_of_files
 from services.web.query_keeping import kept_query
-from shared.evaluation.judging import JudgedPicture, JudgingRound, judging_round, keep_round
+from shared.evaluation.judging import JudgedFiles, JudgedPicture, JudgingRound, judging_round, keep_round
 from shared.evaluation.query_sets import QuerySets
 from shared.rpc.query.options import MAX_EXAMPLES, MAX_IMAGES
 from shared.schemas.query_sets import KeptRoundAnswer, kept_set_answer
@@ -80,7 +81,12 @@ def keep_judged_queries(path: CollectionPath) -> ResponseReturnValue:
     quotas.check_room(sum(picture.size for picture in judged.like))
     with clients.memory.holding(min(most, max(picture.size for picture in judged.like))):
         queries, refused = keep_round(
-            QuerySets(clients.store, clients.state), clients.store, given.queries, judged, most_bytes=most
+            QuerySets(clients.store, clients.state),
+            clients.store,
+            JudgedFiles(clients.store, clients.decoder),
+            given.queries,
+            judged,
+            most_bytes=most,
         )
     of_class = clients.query.collection(path.name).classes.get(judged.label, 0)
     answer = KeptRoundAnswer(**kept_set_answer(given.queries, queries), rejected=refused, of_class=of_class)
@@ -99,8 +105,8 @@ def keep_judged_queries(path: CollectionPath) -> ResponseReturnValue:
 def get_judged_files(path: CollectionPath) -> ResponseReturnValue:
     """Return what was searched for and marked as one ZIP file to train on.
 
-    It has a folder for the class below `classes`, and what was marked against it in `background`. Those whose files
-    cannot be had are named in a text file.
+    It has a folder for the class below `classes`, and what was marked against it in `background`. Of a page of a
+    document but the first, it has the picture. Those whose files cannot be had are named in a text file.
     """
     return training_archive(path.name, checked(Judgement, json_body(), "body", texts=False))
 
@@ -114,12 +120,15 @@ def training_archive(collection: str, given: Judgement) -> Response:
     """
     clients = web_clients()
     judged = _round(clients, collection, given)
-    files = (
-        ZippedFile(path, picture.digest, picture.added, picture.name, picture.data)
-        for path, picture in judged.training_files()
-    )
-    missing = [f"{refusal['name']}: {refusal['reason']}" for refusal in judged.refused]
-    parts = zip_of_files(OriginalFiles(clients.store), files, missing)
+    judged_files = JudgedFiles(clients.store, clients.decoder)
+
+    def zipped(path: str, picture: JudgedPicture) -> ZippedFile:
+        is_original = picture.data is None and picture.page == 1
+        read = None if is_original else partial(judged_files.read, picture)
+        return ZippedFile(path, picture.digest, picture.added, picture.name, read)
+
+    files = (zipped(path, picture) for path, picture in judged.training_files())
+    parts = zip_of_files(OriginalFiles(clients.store), files)
     return attached(Response(parts, mimetype=ZIP_TYPE), f"{collection}-judged.zip")
 
 

@@ -309,12 +309,25 @@ def query_thumbnail(collection: str, evaluation: str, digest: str) -> ResponseRe
     if path.digest not in _digests(name, evaluated):
         raise NotFound(told("there is no query %(digest)s", digest=f"{path.digest[:16]}…"))
     # Asked for every time: of a query that was purged, nothing is shown.
-    if not clients.store.exists(evaluation_layout.query_key(path.digest)):
+    key = evaluation_layout.query_key(path.digest)
+    if not clients.store.exists(key):
+        key = evaluation_layout.query_key(_stored(name, evaluated, path.digest))
+    if not clients.store.exists(key):
         raise NotFound(told("there is no query %(digest)s", digest=f"{path.digest[:16]}…"))
     try:
-        return thumbnail_of(clients, path.digest, _ORIGINAL_BYTES, key=evaluation_layout.query_key(path.digest))
+        return thumbnail_of(clients, path.digest, _ORIGINAL_BYTES, key=key)
     except ObjectNotFound:
         raise NotFound(told("there is no query %(digest)s", digest=f"{path.digest[:16]}…")) from None
+
+
+def _stored(collection: str, evaluation: str, digest: str) -> str:
+    """Return the digest of what is stored of a query of an evaluation: of a page, that of its picture."""
+    clients = web_clients()
+    report = Evaluations(clients.store).get(collection, evaluation)
+    with suppress(NotFound):  # a set is gone once nothing refers to it
+        queries = QuerySets(clients.store, clients.state).get(report.query_set.digest).queries
+        return next((query.stored for query in queries if query.digest == digest), digest)
+    return digest
 
 
 # Two runs

@@ -7,7 +7,9 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from shared.storage.layout import image_id
 from tests.support.stack import Stack
@@ -131,6 +133,65 @@ def test_the_command_keeps_the_same(client: Client, stack: Stack, known: Known, 
     assert (len(background), refused) == (2, [])  # what is of a class is not of the background
     status, _, told = stack.run("judge", "--label", "shapes", "--collection", "web-api", "--like", "77", "--keep", SET)
     assert (status, "77" in told) == (1, True)
+
+
+def a_document(*seeds: int) -> bytes:
+    """A TIFF file with a picture on each page."""
+    first, *others = [Image.open(io.BytesIO(picture(seed))) for seed in seeds]
+    file = io.BytesIO()
+    first.save(file, "TIFF", save_all=True, append_images=others)
+    return file.getvalue()
+
+
+def looks_like(data: bytes, seed: int) -> bool:
+    shown, drawn = (np.asarray(Image.open(io.BytesIO(each)).convert("L"), float) for each in (data, picture(seed)))
+    return shown.shape == drawn.shape and bool(np.abs(shown - drawn).mean() < 6)
+
+
+@pytest.mark.usefixtures("no_set", "known")
+def test_pages_of_a_document_are_kept_as_their_pictures(client: Client, stack: Stack, tmp_path: Path) -> None:
+    name = "web-judged-pages"
+    client.upload(
+        name, [("scan.tif", a_document(78_000, 78_001, 78_002)), ("one.jpg", picture(78_003))], label="shapes"
+    )
+    client.wait_for_index(name)
+    listed = client.call("GET /collections/{name}/images", name=name, query={"limit": 10}).json["images"]
+    pages = {image["document"]["page"]: image for image in listed if image["document"]}
+    ids = {page: image["id"] for page, image in pages.items()}
+    try:
+        value = {"label": "shapes", "like": [ids[2], ids[3]], "queries": SET}
+        kept = client.call(QUERIES, name=name, value=value)
+        assert (kept.status, kept.json["queries"], kept.json["rejected"]) == (201, 2, []), kept.body
+        # The collection holds them; another one is searched by their pictures.
+        for collection, held in ((name, [ids[2], ids[3]]), ("web-api", [])):
+            job = client.call("POST /evaluations", value={"collection": collection, "queries": SET, "k": 3}).json["job"]
+            client.finished(job)
+            report = client.call("GET /evaluations/{id}", id=job).json
+            copies = [copy["image"] for copy in report["query_set"]["copies"] if copy["kind"] == "identical"]
+            assert (report["queries"], sorted(copies)) == (2, sorted(held))
+            if not held:
+                digest = pages[2]["digest"]
+                shown = client.send("GET", f"/evaluations/{collection}/{job}/queries/{digest}/thumbnail")
+                assert (shown.status, looks_like(shown.body, 78_001)) == (200, True)
+            client.call("DELETE /evaluations/{id}", id=job)
+        expected = {
+            f"classes/shapes/{ids[2]}-scan.tif, page 2.jpg": 78_001,
+            f"background/{ids[3]}-scan.tif, page 3.jpg": 78_002,
+        }
+        marks = {"label": "shapes", "like": [ids[2]], "unlike": [ids[3]]}
+        files = unpacked(client.call(TRAINING, name=name, value=marks).body)
+        assert files.keys() == expected.keys()
+        assert all(looks_like(files[path], seed) for path, seed in expected.items())
+        arguments = ["judge", "--label", "shapes", "--collection", name, "--like", str(ids[2]), "--unlike", str(ids[3])]
+        for place, environment in (("beside", {}), ("afar", {"ARTSEEK_URL": stack.url})):
+            status, _, told = stack.run(*arguments, "--out", str(tmp_path / place), **environment)
+            assert status == 0, told
+            folder = tmp_path / place
+            assert {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.jpg")} == files
+        again = json.loads(stack.artseek(*arguments, "--keep", SET, "--json"))["queries"]
+        assert (again["queries"], again["rejected"]) == (2, [])
+    finally:
+        client.call("DELETE /collections/{name}", name=name)
 
 
 def test_the_command_makes_a_map(client: Client, stack: Stack, known: Known) -> None:

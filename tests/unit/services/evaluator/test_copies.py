@@ -62,6 +62,7 @@ def test_a_large_original_is_not_read_where_its_derivative_is_there_and_nothing_
     names = ["master", "small"]
     queries = Queries(
         digests=[DIGESTS[name] for name in names],
+        stored=[DIGESTS[name] for name in names],
         names=names,
         field="label",
         labels=[("x",), ("x",)],
