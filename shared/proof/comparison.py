@@ -1,6 +1,7 @@
 """Whether two pictures show the same, by their local features: one geometry that lays many of them over each other."""
 
 from dataclasses import replace
+from math import ceil, comb, log, log1p
 from typing import Final, Literal
 
 import cv2
@@ -28,7 +29,8 @@ _TOLERANCE: Final = 0.012  # of the longer side
 _UNIT: Final = 512.0  # length of a descriptor
 _ITERATIONS: Final = 5000
 _CONFIDENCE: Final = 0.999
-_FEWEST: Final = 5
+_SAMPLE: Final = 3  # pairs of points that an affine geometry follows from
+_TRIED: Final = 5  # times as many samples as are enough if every one of inliers alone lays all others right
 _NOTHING: Final = 1e-9
 _LEAST_OVERLAP: Final = 0.004  # of a square over the longer side
 _LEAST_PIXELS: Final = 40
@@ -57,7 +59,7 @@ def _attempt(first: LocalFeatures, second: LocalFeatures, *, mirrored: bool, mod
     turned = mirror(first) if mirrored else first
     pairs = _matches(turned.descriptors, second.descriptors)
     count = len(pairs)
-    if count < _FEWEST:
+    if count < LEAST_INLIERS:
         return Proof(same=False, inliers=0, matches=count, mirrored=mirrored, reason="too few features are alike")
     # Both are looked at as if their longer sides were 1.
     scale_a, scale_b = (float(max(picture.width, picture.height)) for picture in (turned, second))
@@ -211,21 +213,26 @@ def _matches(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt
     if len(first) < 2 or len(second) < 2:
         return np.empty((0, 2), np.int64)
     alike = (first.astype(np.float32) / _UNIT) @ (second.astype(np.float32) / _UNIT).T
-    forth = _clearest(alike)
-    back = _clearest(alike.T)
-    rows = np.flatnonzero(forth >= 0)
-    rows = rows[back[forth[rows]] == rows]
-    return np.stack([rows, forth[rows]], axis=1)
-
-
-def _clearest(alike: Floats) -> npt.NDArray[np.int64]:
-    """Return the nearest of each row by the ratio of distances; -1 where another is nearly as near: int64 [n]."""
+    places = np.arange(len(alike))
     best = np.argmax(alike, axis=1)
-    rest = alike.copy()
-    rest[np.arange(len(alike)), best] = -1
-    nearest = np.sqrt(np.maximum(0, 2 - 2 * alike[np.arange(len(alike)), best]))
-    next_one = np.sqrt(np.maximum(0, 2 - 2 * rest.max(axis=1)))
-    return np.where(nearest < _RATIO * next_one, best, -1).astype(np.int64)
+    clear = np.flatnonzero(_is_clear(alike, places, best, axis=1))
+    columns = alike[:, best[clear]]  # the way back, of those alone that are left
+    back = np.argmax(columns, axis=0)
+    mutual = (back == clear) & _is_clear(columns, back, np.arange(len(clear)), axis=0)
+    rows = clear[mutual]
+    return np.stack([rows, best[rows]], axis=1)
+
+
+def _is_clear(
+    alike: Floats, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], *, axis: int
+) -> npt.NDArray[np.bool_]:
+    """Return which of the nearest, at these places, are clearly nearer than the next along an axis: bool [n]."""
+    nearest = alike[rows, columns]
+    alike[rows, columns] = -1
+    next_one = alike.max(axis=axis, initial=-1)
+    alike[rows, columns] = nearest
+    near, far = (np.sqrt(np.maximum(0, 2 - 2 * values)) for values in (nearest, next_one))
+    return np.asarray(near < _RATIO * far)
 
 
 def _fitted(source: Floats, target: Floats, model: Model) -> tuple[Matrix, npt.NDArray[np.bool_]] | None:
@@ -236,7 +243,7 @@ def _fitted(source: Floats, target: Floats, model: Model) -> tuple[Matrix, npt.N
             target,
             method=cv2.RANSAC,
             ransacReprojThreshold=_TOLERANCE,
-            maxIters=_ITERATIONS,
+            maxIters=_iterations(len(source)),
             confidence=_CONFIDENCE,
         )
         matrix = None if found is None else np.vstack([found, [0, 0, 1]])
@@ -247,6 +254,15 @@ def _fitted(source: Floats, target: Floats, model: Model) -> tuple[Matrix, npt.N
     if matrix is None or inside is None or not np.isfinite(matrix).all():
         return None
     return np.asarray(matrix, np.float64), np.asarray(inside).ravel().astype(bool)
+
+
+def _iterations(count: int) -> int:
+    """Return how many samples of so many pairs of points are tried: few are enough where few pairs are alike.
+
+    Of the fewest inliers that count, a share of the samples has nothing else; one of these is to be among those tried.
+    """
+    share = comb(LEAST_INLIERS, _SAMPLE) / comb(count, _SAMPLE)
+    return min(_ITERATIONS, ceil(_TRIED * log(1 - _CONFIDENCE) / log1p(-min(share, _CONFIDENCE))))
 
 
 def _distinct(source: Floats, target: Floats) -> int:

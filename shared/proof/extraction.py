@@ -31,13 +31,13 @@ def local_features(grey: npt.NDArray[np.uint8], *, width: int, height: int) -> L
     descriptors = np.empty((0, LENGTH), np.uint8)
     if min(high, wide) >= _LEAST_SIDE:
         sift = cv2.SIFT_create(nfeatures=_FOUND, contrastThreshold=_CONTRAST)
-        found = sift.detect(grey, None)
-        kept = [found[place] for place in _spread(found, wide, high)]
-        if kept:
-            described, numbers = sift.compute(grey, kept)
-            points = np.array([keypoint.pt for keypoint in described], np.float32)
+        # All are described at once, more than are kept: for some alone, the scales of the picture were made again.
+        found, numbers = sift.detectAndCompute(grey, None)
+        if found:
+            kept = _spread(found, wide, high)
+            points = np.array([found[place].pt for place in kept], np.float32)
             points *= np.array([width / wide, height / high], np.float32)
-            descriptors = _root(np.asarray(numbers, np.float32))
+            descriptors = _root(np.asarray(numbers, np.float32)[kept])
     scale = min(1.0, SMALL / max(high, wide))
     size = max(1, round(wide * scale)), max(1, round(high * scale))
     small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
