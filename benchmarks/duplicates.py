@@ -1,15 +1,20 @@
 """How well planted duplicates are found among other pictures, how long it takes, and whether the stated share holds.
 
     python -m benchmarks.duplicates FOLDER... [--groups 1000] [--images 12026] [--same FILE] [--out FILE.json]
+    python -m benchmarks.duplicates FOLDER... --keep DIR [--for 600]
 
-It needs a running system (`ARTSEEK_DATA`), adds a collection to it, and removes that at the end. A group is a picture
-of the folders and one to three copies of it, each of another kind (`benchmarks.proof.copy_of`). The folders hold
-pictures twice that nobody knows of: `--out` has each pair that was found and not planted, to be looked at; those that
-show the same are named in the file of `--same`, two names of files a line, and are then no errors.
+It needs a running system (`ARTSEEK_DATA`), adds a collection to it, and removes that at the end. With `--keep` it needs
+none: the same steps are made in this process, and kept in a folder. With `--for` it ends after so many seconds; the
+same command goes on from there, and prints what was found so far.
+
+A group is a picture of the folders and one to three copies of it, each of another kind (`benchmarks.proof.copy_of`).
+The folders hold pictures twice that nobody knows of: `--out` has each pair that was found and not planted, to be looked
+at; those that show the same are named in the file of `--same`, two names of files a line, and are then no errors.
 """
 
 import argparse
 import json
+import math
 import secrets
 import subprocess
 import sys
@@ -17,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +31,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.proof import KINDS, copy_of
+from shared.duplicates.grouping import groups_of
 from shared.duplicates.pairs import Pair, ordered
 from shared.duplicates.report import DuplicateReport
 from shared.duplicates.share import Verdict, judging_order, share_of
@@ -49,7 +56,35 @@ def main() -> None:
     parser.add_argument("--same", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--keep", type=Path, help="make the steps in this process, and keep them here")
+    parser.add_argument("--for", dest="at_most_s", type=float, default=math.inf, help="seconds, with --keep")
     options = parser.parse_args()
+    found = _found_alone(options) if options.keep else _found_by_system(options)
+    report, groups, planted, seconds = found.report, found.groups, found.planted, found.seconds
+    truth = planted.truth(options.same)
+    figures = {"steps": seconds, **_figures(report, groups, planted, truth)}
+    print(json.dumps(figures, indent=2))
+    if options.out:
+        wrong = [_described(pair, planted.names) for pair in report.pairs if pair.ids not in truth]
+        missed = [
+            [planted.names[a], planted.names[b], *planted.kinds_of(a, b)]
+            for a, b in sorted(planted.pairs() - {pair.ids for pair in report.pairs})
+        ]
+        options.out.write_text(json.dumps(figures | {"not_planted": wrong, "missed": missed}, indent=1))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was found among planted files, its groups, and the seconds that each step took."""
+
+    report: DuplicateReport
+    groups: Sequence[Sequence[int]]
+    planted: "Planted"
+    seconds: Mapping[str, object]
+
+
+def _found_by_system(options: argparse.Namespace) -> _Found:
+    """Search by a running system."""
     collection = f"bench-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory() as folder:
         planted = plant(options.folders, Path(folder), options.groups, options.images, options.seed)
@@ -62,16 +97,30 @@ def main() -> None:
         groups = [[image["id"] for image in group["images"]] for group in answer["groups"]]
     finally:
         _artseek("collections", "delete", collection, "--yes")
-    truth = planted.truth(options.same)
-    figures = {"ingest_s": round(ingested_s, 1), **_figures(report, groups, planted, truth)}
-    print(json.dumps(figures, indent=2))
-    if options.out:
-        wrong = [_described(pair, planted.names) for pair in report.pairs if pair.ids not in truth]
-        missed = [
-            [planted.names[a], planted.names[b], *planted.kinds_of(a, b)]
-            for a, b in sorted(planted.pairs() - {pair.ids for pair in report.pairs})
-        ]
-        options.out.write_text(json.dumps(figures | {"not_planted": wrong, "missed": missed}, indent=1))
+    return _Found(report, groups, planted, {"ingestion": round(ingested_s, 1)})
+
+
+def _found_alone(options: argparse.Namespace) -> _Found:
+    """Search in this process, as far as the time goes."""
+    from benchmarks.duplicate_steps import DuplicateSteps, Paused  # noqa: PLC0415 -- a running system needs none of it
+
+    until = time.monotonic() + options.at_most_s
+    named = options.keep / f"planted-{options.groups}-{options.images}-{options.seed}"
+    planted = Planted.read(named / "planted.json")
+    if planted is None:
+        (named / "files").mkdir(parents=True, exist_ok=True)
+        planted = plant(options.folders, named / "files", options.groups, options.images, options.seed)
+        planted.write(named / "planted.json")
+    files = {image: named / "files" / name for image, name in planted.names.items()}
+    steps = DuplicateSteps(files, named, until=until)
+    state = "whole"
+    try:
+        steps.search()
+    except Paused as paused:
+        state = f"paused at {paused}"
+    report = steps.report()
+    seconds = {step: round(spent, 1) for step, spent in steps.seconds.items()}
+    return _Found(report, groups_of(report.pairs), planted, {"state": state, "processor_seconds": seconds})
 
 
 class Planted:
@@ -81,6 +130,21 @@ class Planted:
         self.groups: list[list[int]] = []
         self.names: dict[int, str] = {}
         self.kinds: dict[int, str] = {}
+
+    @classmethod
+    def read(cls, file: Path) -> "Planted | None":
+        """Return what `write` wrote; None if it did not."""
+        if not file.exists():
+            return None
+        stored, planted = json.loads(file.read_text()), cls()
+        planted.groups = stored["groups"]
+        planted.names = {int(image): name for image, name in stored["names"].items()}
+        planted.kinds = {int(image): kind for image, kind in stored["kinds"].items()}
+        return planted
+
+    def write(self, file: Path) -> None:
+        """Write it into a file."""
+        file.write_text(json.dumps(vars(self)))
 
     def pairs(self) -> set[tuple[int, int]]:
         """Return all pairs of all groups."""
@@ -107,14 +171,15 @@ def plant(folders: Sequence[Path], target: Path, groups: int, images: int, seed:
     chance = np.random.default_rng(seed)
     files = sorted(source.path for source in walk(folders, labels_from_folders=False))
     order = [files[number] for number in chance.permutation(len(files))]
-    planted, written = Planted(), set[int]()
+    planted, written, names = Planted(), set[int](), set[str]()
     counts = [int(count) for count in chance.integers(1, _MOST_COPIES + 1, groups)]
 
     def write(name: str, data: bytes, kind: str) -> int | None:
         copy_id = image_id(digest_of(data))
-        if copy_id in written:
+        if copy_id in written or name in names:
             return None
         written.add(copy_id)
+        names.add(name)
         (target / name).write_bytes(data)
         planted.names[copy_id], planted.kinds[copy_id] = name, kind
         return copy_id

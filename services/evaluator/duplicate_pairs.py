@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from PIL import Image as Pictures
 
 from shared.duplicates.pairs import Pair, Way
-from shared.duplicates.ways import Grey, ways_of
+from shared.duplicates.plain_pictures import compared_by_pixels
+from shared.duplicates.ways import ways_of
 from shared.errors import NotFound, ObjectNotFound
 from shared.images import ImageRefused
 from shared.images.decoder_pool import DecoderPool
-from shared.images.likeness import NEAR_COPY, SIDE, descriptor, likeness
 from shared.index.proofs import Proofs
 from shared.proof.features import LocalFeatures
-from shared.proof.findings import Polygon, Proof
+from shared.proof.findings import Proof
 from shared.rpc.query import Image, QueryClient
 from shared.storage.documents import fetched_page
 from shared.storage.object_store import ObjectStore
@@ -26,7 +25,6 @@ from shared.storage.object_store import ObjectStore
 _log = logging.getLogger(__name__)
 
 _THREADS: Final = 4
-_FEW_FEATURES: Final = 120  # a plain picture, whose features may all be lost in a copy
 _ALIKE: Final = 1.0  # shades in the mean: pictures with the same pixels have fewer, at any size
 _MOST_PIXELS: Final = 50_000_000  # of pictures whose pixels are compared one by one
 
@@ -111,7 +109,7 @@ class PairComparer:
         others = [looked[candidate.b] for candidate in some]
         proofs = self._proofs.compare_features(first.packed, [other.packed for other in others])
         for candidate, other, proof in zip(some, others, proofs, strict=True):
-            shown = proof if proof.same else _by_pixels(first, other)
+            shown = proof if proof.same else compared_by_pixels(first.features, other.features)
             if shown is not None:
                 ways = self._ways(shown, first, other)
                 yield Pair(candidate.a, candidate.b, shown.agreement, shown.inliers, round(candidate.score, 4), ways)
@@ -149,29 +147,3 @@ def _squares(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
     for start in (min(step * side, longer - side) for step in range(-(-longer // side))):
         left, top = (start, 0) if width >= height else (0, start)
         yield left, top, left + side, top + side
-
-
-def _by_pixels(one: _Looked, other: _Looked) -> Proof | None:
-    """Return that two plain pictures show the same, if their pixels say so (`shared.images.likeness`); else None."""
-    if min(len(one.features), len(other.features)) >= _FEW_FEATURES:
-        return None
-    similarity, mirrored = likeness(*(descriptor(_square(each.features.small)) for each in (one, other)))
-    if similarity < NEAR_COPY:
-        return None
-    return Proof(
-        same=True,
-        inliers=0,
-        matches=0,
-        agreement=round(similarity, 3),
-        mirrored=mirrored,
-        in_a=_whole(*one.size),
-        in_b=_whole(*other.size),
-    )
-
-
-def _square(small: Grey) -> Grey:
-    return np.asarray(Pictures.fromarray(small).resize((SIDE, SIDE), Pictures.Resampling.BOX), dtype=np.uint8)
-
-
-def _whole(width: int, height: int) -> Polygon:
-    return (0.0, 0.0), (float(width), 0.0), (float(width), float(height)), (0.0, float(height))

@@ -41,12 +41,18 @@ _log = logging.getLogger(__name__)
 NEIGHBOURS: Final = 10
 """Nearest images of each that it is compared with."""
 
-_LEAST_SCORE: Final = 0.5  # cosine similarity: what is less alike shows something else, or a small part
+LEAST_SCORE: Final = 0.5
+"""Cosine similarity of a pair that is compared: what is less alike shows something else, or a small part."""
+
+ROUNDS: Final = 3
+"""Rounds of comparing images that have a duplicate in common."""
+
+MOST_IN_COMMON: Final = 50
+"""Duplicates of an image that are all compared with each other."""
+
 _BATCH: Final = 64  # images of one request: short enough that other searches come in between
 _SEARCHED: Final = 4096  # images whose neighbours are kept as one part
 _COMPARED: Final = 128  # pairs that are compared and kept as one part
-_ROUNDS: Final = 3  # of comparing images that have a duplicate in common
-_MOST_IN_COMMON: Final = 50  # duplicates of an image that are all compared with each other
 
 _PART: Final = StoredKind("part of a search for duplicates")
 _CANDIDATES: Final = np.dtype([("a", np.int64), ("b", np.int64), ("score", np.float32)])
@@ -119,10 +125,10 @@ class DuplicateSearch:
         candidates = self._candidates(name, images, parts, progress)
         found = ComparedPairs()
         known: set[tuple[int, int]] = set()
-        for number in range(_ROUNDS + 1):
+        for number in range(ROUNDS + 1):
             known.update((candidate.a, candidate.b) for candidate in candidates)
             self._compare(name, candidates, parts, progress, number, found)
-            candidates = [Candidate(*ids) for ids in missing_pairs(found.pairs, known, most=_MOST_IN_COMMON)]
+            candidates = [Candidate(*ids) for ids in missing_pairs(found.pairs, known, most=MOST_IN_COMMON)]
             if not candidates:
                 break
         started = self._started(job)
@@ -175,7 +181,7 @@ class DuplicateSearch:
             k=NEIGHBOURS + 1,  # of which the image itself is one
             mode=MODES["auto"],
             metric=METRICS["cosine"],
-            min_score=_LEAST_SCORE,
+            min_score=LEAST_SCORE,
             for_evaluation=True,
             regions=False,
         )
