@@ -1,12 +1,16 @@
 """The pages of the collections in a browser: uploads, deletion, classes and pages."""
 
 import re
+from typing import Any
 
 from playwright.sync_api import Page, expect
 
+from shared.messaging.celery_app import make_app
+from shared.messaging.task_queue import EMBED
 from tests.browser.actions import drop_files, drop_folder, jpeg, script_held
 from tests.browser.conftest import Watch
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.stack import Stack
 from tests.support.web_client import Client, picture
 
 
@@ -55,6 +59,28 @@ def test_an_upload_of_which_nothing_can_be_taken(page: Page, watch: Watch) -> No
     expect(page.locator("#progress-text")).to_have_text("0 added, 2 not taken")
     expect(page.locator("#refusals li")).to_have_count(2)
     watch.expect_status(422)
+
+
+def test_an_upload_that_somebody_cancels_ends(page: Page, stack: Stack, client: Client) -> None:
+    control = make_app(stack.settings, name="tests").control
+
+    def embedders() -> list[str]:
+        queues = control.inspect(timeout=2).active_queues() or {}
+        return [node for node, its in queues.items() if EMBED in {queue["name"] for queue in its}]
+
+    nodes = eventually(embedders)
+    said: dict[str, Any] = {"destination": nodes, "reply": True, "limit": len(nodes), "timeout": PATIENCE_S}
+    assert control.cancel_consumer(EMBED, **said)  # so that the job still waits when it is cancelled
+    try:
+        page.goto("/collections/web-cancelled")
+        page.set_input_files("#files", [jpeg(f"{number}.jpg", picture(number)) for number in (596, 597)])
+        expect(page.locator("#progress-text")).to_have_text("Adding 0 of 2")
+        (job,) = client.call("GET /jobs", query={"collection": "web-cancelled", "state": "running"}).json["jobs"]
+        client.call("DELETE /jobs/{id}", id=job["id"])
+    finally:
+        assert control.add_consumer(EMBED, **said)
+    expect(page.locator("#progress-text")).to_have_text("0 added, 2 not taken")
+    expect(page.locator("#refusals li").first).to_contain_text("the job was cancelled before it was added")
 
 
 def test_an_image_is_deleted_after_a_question(page: Page, client: Client) -> None:

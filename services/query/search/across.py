@@ -170,10 +170,10 @@ def _of_one_model(replicas: Sequence[Replica], query: SearchQuery) -> _Together:
     for image, holder in holders.items():
         if holder is None:
             raise _nowhere(image, replicas)
-    places = [f"{image} is in {_described(holder.embedding_set)}" for image, holder in holders.items() if holder]
+    places = [f"{image}: {_described(holder.embedding_set)}" for image, holder in holders.items() if holder]
     raise Invalid(
-        f"the images searched for are known to different models, whose embeddings do not compare: {'; '.join(places)}. "
-        "Leave those of one model"
+        "the images searched for are of collections with different models, whose embeddings do not compare; leave "
+        f"those of one: {'; '.join(places)}"
     )
 
 
@@ -192,7 +192,7 @@ def _model_of(embedding_set: EmbeddingSet) -> tuple[str, int]:
 
 
 def _described(embedding_set: EmbeddingSet) -> str:
-    return f"{embedding_set.collection!r}, of {embedding_set.model}, version {embedding_set.version}"
+    return f"{embedding_set.collection!r} ({embedding_set.model}:{embedding_set.version})"
 
 
 def _of_other_model(replica: Replica, searched: EmbeddingSet) -> SkippedCollection:

@@ -125,6 +125,10 @@ SAYINGS: Final = (
     saying("there is no collection %(name)s"),
     saying("the collection %(name)s has no image %(id)s"),
     saying("there is no image %(id)s in any of the collections that are searched: %(names)s"),
+    saying(
+        "the images searched for are of collections with different models, whose embeddings do not compare; leave "
+        "those of one: %(places)s"
+    ),
     saying("the trash of the collection %(name)s has no image %(id)s"),
     saying(
         "its model is %(model)s, version %(version)s, and the search is by %(other)s, version %(other_version)s: "

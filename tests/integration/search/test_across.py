@@ -108,7 +108,7 @@ def test_the_model_is_one_that_has_all_images_that_are_named(make: MakeSystem) -
     found = across(system, "photos", "prints", "art", like=[first], unlike=[second])
     assert (found.embedding_set.model, found.examples) == ("lite", {first: "art", second: "prints"})
     assert skipped(found) == {"photos": SkippedCollection.OTHER_MODEL}
-    with pytest.raises(Invalid, match=f"{first} is in 'photos', of other, version 1; {third} is in 'scans', of third"):
+    with pytest.raises(Invalid, match=rf"{first}: 'photos' \(other:1\); {third}: 'scans' \(third:1\)"):
         across(system, "prints", "photos", "scans", like=[first], unlike=[third])
     with pytest.raises(NotFound, match=f"no image {rows.image_id(9)} in any"):
         across(system, "photos", "prints", like=[first, rows.image_id(9)])

@@ -138,7 +138,7 @@ async function followJobs(tally) {
       }
       if (answer?.state === undefined) continue; // the web service restarts; the job continues
       job.finished = answer.finished;
-      if (answer.state !== "done") continue;
+      if (["open", "running"].includes(answer.state)) continue; // else it is done, or somebody cancelled it
       job.done = true;
       tally.added += answer.added;
       tally.duplicates += answer.duplicates;
