@@ -18,6 +18,7 @@ from shared.records.record_store import RecordStore
 from shared.schemas.records import RecordImportAnswer, import_answer
 
 _PRINTED = 20  # rows that were left out
+_PATIENCE_S = 900.0  # for searches to know of what was imported: a million rows take their time
 
 
 @click.group()
@@ -63,13 +64,17 @@ def _import(
         system.note_change("import records", collection)
     store = RecordStore(system.store, system.state.record_changes)
     with system.query() as query:
-        planned = import_table(store, query, collection, data, key, column=column, dry_run=dry_run)
-    return import_answer(planned, dry_run=dry_run)
+        planned, searchable = import_table(
+            store, query, collection, data, key, column=column, dry_run=dry_run, patience_s=_PATIENCE_S
+        )
+    return import_answer(planned, dry_run=dry_run, searchable=searchable)
 
 
 def _print(answer: RecordImportAnswer) -> None:
     done = "would change" if answer["dry_run"] else "imported"
     out.print(f"{answer['matched']:,} of {answer['rows']:,} rows matched: {done} {answer['images']:,} images")
+    if not answer["dry_run"] and not answer["searchable"]:
+        out.print("  searches do not know of it yet: the query service is still taking it over")
     for name, field_type in answer["new_fields"].items():
         out.print(f"  new field {name}: {field_type}", highlight=False, markup=False)
     for name, reason in answer["unmatched_columns"].items():

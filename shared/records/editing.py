@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from shared.errors import Invalid, NotFound
+from shared.errors import Invalid, NotFound, Unavailable
 from shared.records.importing import TECHNICAL, Import, Key, KnownImage, plan_import
 from shared.records.model import LABEL, STANDARD, FieldType, Value, checked_values, field_name, guess_type
 from shared.records.paths import KnownPath
@@ -14,6 +14,7 @@ from shared.rpc.query import Image, QueryClient
 from shared.schemas.images import paths_of, record_of
 
 _PAGE = 1000
+_AGAIN_S = 0.2
 _NOT_FIELDS = frozenset({"label", "labels"})
 
 
@@ -66,8 +67,12 @@ def import_table(
     *,
     column: str = "",
     dry_run: bool = False,
-) -> Import:
-    """Import a table, in one step; returns what was stored, or with `dry_run` would be.
+    patience_s: float = 0.0,
+) -> tuple[Import, bool]:
+    """Import a table, in one step.
+
+    Returns:
+        What was stored, or with `dry_run` would be; and whether searches know of it, which is waited for so long.
 
     Raises:
         NotFound: There is no such collection.
@@ -75,14 +80,27 @@ def import_table(
         Unavailable: A server does not answer.
     """
     table = read_table(data)
+    images = [_known_image(image) for image in all_images(query, collection)]
     facets = query.facets(collection, fields=[LABEL], limit=1)
     known = {name: kept for name, found in facets.types.items() if (kept := _type_of(found)) is not None}
     stamp = max(time.time_ns(), facets.stamp + 1)
-    images = (_known_image(image) for image in all_images(query, collection))
     planned = plan_import(table, key, images, types=known, stamp=stamp, column=column)
-    if not dry_run:
-        records.restore(collection, planned.changes, planned.fields(stamp))
-    return planned
+    if dry_run:
+        return planned, False
+    records.restore(collection, planned.changes, planned.fields(stamp))
+    return planned, not planned.changes or _is_searchable(query, collection, stamp, patience_s)
+
+
+def _is_searchable(query: QueryClient, collection: str, stamp: int, patience_s: float) -> bool:
+    """Return whether the query service knows of what was said then; it is asked again for so long."""
+    last = time.monotonic() + patience_s
+    while True:
+        with suppress(Unavailable):  # what was stored is found when it is back
+            if query.facets(collection, fields=[LABEL], limit=1).stamp >= stamp:
+                return True
+        if time.monotonic() >= last:
+            return False
+        time.sleep(_AGAIN_S)
 
 
 def all_images(

@@ -21,6 +21,7 @@ _VERSION: Final = 2  # of the tables and of what is written into them
 _TERM: Final = 400  # characters of a value that are told apart in filters and facets
 _WRITER_CACHE_KIB: Final = 24_000
 _READER_CACHE_KIB: Final = 2_000
+_JOURNAL: Final = 32 * 2**20  # bytes of the journal that are kept once a large change is in the tables
 _CODES: Final = "SELECT coalesce(max(code), -1) + 1 FROM terms WHERE field = ?"
 _TABLES: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -69,7 +70,7 @@ def _open(path: Path, cache_kib: int) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=30.0, check_same_thread=False)
     connection.executescript(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = FILE; PRAGMA secure_delete = ON; "
-        f"PRAGMA cache_size = -{cache_kib};"
+        f"PRAGMA cache_size = -{cache_kib}; PRAGMA journal_size_limit = {_JOURNAL};"
     )
     return connection
 
@@ -121,12 +122,28 @@ def paths_of(stored: str | None) -> Paths:
     return paths_from_json(json.loads(stored)) if stored else {}
 
 
+def new_document(connection: sqlite3.Connection, image_id: int) -> int:
+    """Give an image the next document."""
+    cursor = connection.execute("INSERT INTO documents (image, record) VALUES (?, '{}')", (image_id,))
+    return int(cursor.lastrowid or 0)
+
+
 def write_record(connection: sqlite3.Connection, document: int, held: ImageChange) -> None:
     """Keep all that is held of a document."""
     record = json.dumps(cells_to_json(held.cells), ensure_ascii=False, separators=(",", ":"))
     paths = json.dumps(paths_to_json(held.paths), ensure_ascii=False) if held.paths else None
     sql = "UPDATE documents SET record = ?, erased = ?, paths = ? WHERE document = ?"
     connection.execute(sql, (record, held.erased, paths, document))
+
+
+def write_words(connection: sqlite3.Connection, document: int, before: str, after: str) -> None:
+    """Have the words of a document be those of one text instead of another."""
+    if before == after:
+        return
+    if before:
+        connection.execute("INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (document, before))
+    if after:
+        connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (document, after))
 
 
 # Values

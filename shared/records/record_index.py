@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,35 +17,17 @@ from typing import Final
 import numpy as np
 
 from shared.records import index_tables
-from shared.records.change_file import Change, FieldChange, ImageChange
+from shared.records.change_file import Change, ImageChange
+from shared.records.change_step import FEW, ChangeStep
 from shared.records.filters import NONE, Criterion, Range, RecordFilter
-from shared.records.model import (
-    LABEL,
-    PROSE,
-    STANDARD,
-    Cells,
-    FieldType,
-    folded,
-    guess_type,
-    values_of,
-)
+from shared.records.model import LABEL, PROSE, STANDARD, FieldType, folded
 from shared.records.term_codes import TermCodes
 from shared.records.value_columns import Bools, Column, Columns, Ids, Ranks
-from shared.records.words import match_expression, words_of
+from shared.records.words import match_expression
 
-_BATCH: Final = 1000  # images of a transaction
-_FEW: Final = 2000  # changed images for which columns in memory are mended, not read again
 _MANY: Final = 10_000  # values that are equally frequent: no more are sorted by their names
 _BY_SPAN: Final = "SELECT group_concat(code) FROM (SELECT code FROM terms WHERE field = ? ORDER BY low, high, value)"
 _BY_TEXT: Final = "SELECT group_concat(code) FROM (SELECT code FROM terms WHERE field = ? ORDER BY folded, value)"
-
-
-@dataclass
-class _Pairs:
-    """Values that documents have no more, and values that they have now."""
-
-    removed: list[index_tables.Pair] = field(default_factory=list)
-    added: list[index_tables.Pair] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -249,26 +231,20 @@ class RecordIndex:
         return {name for (name,) in self._reader().execute("SELECT name FROM applied")}
 
     def apply(self, name: str, changes: Iterable[Change]) -> None:
-        """Apply a change object. If it ends in the middle, it may be applied again."""
+        """Apply a change object in one step: readers see nothing of it, or all.
+
+        If it ends in the middle, nothing was applied, and it may be applied again.
+        """
         with self._changing:
+            step = ChangeStep(self._writer, self._codes, self._fields, stamp=self._stamp, has_paths=self.has_paths)
             try:
-                self._apply_all(name, changes)
+                with self._writer:
+                    step.take(name, changes)
             except BaseException:  # what was not written is not in memory either
                 self._codes.clear()
                 self._load()
                 raise
-
-    def _apply_all(self, name: str, changes: Iterable[Change]) -> None:
-        some: list[ImageChange] = []
-        for change in changes:
-            if isinstance(change, FieldChange):
-                self._declare(change)
-                continue
-            some.append(change)
-            if len(some) == _BATCH:
-                self._apply(some)
-                some = []
-        self._apply(some, name)
+            self._show(step)
 
     def note_applied(self, name: str) -> None:
         """Note that all that a change object says is there already."""
@@ -280,113 +256,24 @@ class RecordIndex:
         with self._changing, self._writer:
             self._writer.executemany("DELETE FROM applied WHERE name = ?", [(name,) for name in names])
 
-    def _declare(self, change: FieldChange) -> None:
-        if change.field in STANDARD or change.field == LABEL:
-            return
-        with self._writer:
-            key = f"type:{change.field}"
-            stamp, _, held = (index_tables.get_meta(self._writer, key) or "").partition(" ")
-            if held and (int(stamp), held) >= (change.stamp, change.type):
-                return
-            index_tables.set_meta(self._writer, key, f"{change.stamp} {change.type}")
-            known = self._fields.get(change.field)
-            if known is None or known[1] != change.type:
-                self._put_field(change.field, change.type)
-
-    def _put_field(self, name: str, field_type: FieldType) -> int:
-        sql = "INSERT INTO fields (name, type) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET type = excluded.type"
-        self._writer.execute(sql, (name, field_type))
-        (field,) = self._writer.execute("SELECT field FROM fields WHERE name = ?", (name,)).fetchone()
-        index_tables.set_spans(self._writer, field, field_type)
-        self._fields = {**self._fields, name: (field, field_type)}
-        self._columns.forget([field])
-        return int(field)
-
-    def _field(self, name: str, values: Sequence[str | float]) -> int:
-        known = self._fields.get(name)
-        if known is not None:
-            return known[0]
-        return self._put_field(name, "text" if name == LABEL else STANDARD.get(name) or guess_type(values))
-
-    def _apply(self, changes: Sequence[ImageChange], name: str | None = None) -> None:
-        touched: set[int] = set()
-        stamp, has_paths = self._stamp, self.has_paths
-        with self._writer:
-            held = index_tables.read_records(self._writer, [change.id for change in changes])
-            pairs = _Pairs()
-            documents = index_tables.read_documents(self._writer, [change.id for change in changes])
-            for change in changes:
-                before = held.get(change.id) or ImageChange(change.id)
-                after = before.copy()
-                after.merge(change)
-                held[change.id] = after
-                stamp = max(stamp, change.stamp)
-                if after == before:
-                    continue
-                document = documents.get(change.id) or self._new_document(change.id)
-                touched.add(document)
-                self._index(document, before.cells, after.cells, pairs)
-                index_tables.write_record(self._writer, document, after)
-                has_paths = has_paths or bool(after.paths)
-            columns = {field for field, _, _ in (*pairs.removed, *pairs.added)}
-            index_tables.write_pairs(self._writer, pairs.removed, pairs.added)
-            index_tables.set_meta(self._writer, "stamp", str(stamp))
-            if has_paths and not self.has_paths:
-                index_tables.set_meta(self._writer, "paths", "")
-            if name is not None:
-                self._writer.execute("INSERT OR IGNORE INTO applied VALUES (?)", (name,))
-        self.has_paths = has_paths
-        self._show(touched, columns, stamp)
-        if touched and any(change.erased for change in changes):
-            with suppress(sqlite3.OperationalError):  # somebody reads: it is done the next time
-                index_tables.overwrite_deleted(self._writer, columns)
-            self._codes.clear()
-            self._columns.forget(columns)
-
-    def _new_document(self, image_id: int) -> int:
-        cursor = self._writer.execute("INSERT INTO documents (image, record) VALUES (?, '{}')", (image_id,))
-        return int(cursor.lastrowid or 0)
-
-    def _index(self, document: int, before: Cells, after: Cells, pairs: _Pairs) -> None:
-        """Note which values a document has no more and has now, and bring its words up to date."""
-        for name in {*before, *after}:
-            old, new = _texts_of(before, name), _texts_of(after, name)
-            if old.keys() == new.keys():
-                continue
-            number = self._field(name, list(new.values()))
-            field_type = self._fields[name][1]
-            gone = (self._codes.known(number, text) for text in old if text not in new)
-            pairs.removed += [(number, document, code) for code in gone if code is not None]
-            # The first value comes first: it has the first of new numbers.
-            come = (self._codes.of(number, text, field_type) for text in new if text not in old)
-            pairs.added += [(number, document, code) for code in come]
-        old_words, new_words = words_of(before), words_of(after)
-        if old_words != new_words:
-            if old_words:
-                self._writer.execute(
-                    "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (document, old_words)
-                )
-            if new_words:
-                self._writer.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (document, new_words))
-
-    def _show(self, touched: set[int], columns: set[int], stamp: int) -> None:
+    def _show(self, step: ChangeStep) -> None:
         """Have readers see what was written."""
-        if touched and max(touched) >= len(self._images):
+        if step.last >= len(self._images):
             self._images = index_tables.read_images(self._writer, self._images)
-        if len(touched) > _FEW // 2:
-            self._columns.forget(columns)
+        self._fields, self.has_paths = step.fields, step.has_paths
+        self._columns.forget(step.retyped)
+        if len(step.documents) > FEW:
+            self._columns.forget(step.columns)
         else:
-            for field in columns:
-                self._columns.mend(field, touched, partial(index_tables.read_some, self._writer, field, touched))
-        self._stamp = stamp
-
-
-def _texts_of(cells: Cells, name: str) -> dict[str, str | float]:
-    """Return the values of a field that count, by how they are written; `NONE`: an image was said to have no label."""
-    values = values_of(cells, name)
-    if name == LABEL and values == ():
-        return {NONE: NONE}
-    return {value.text: value.value for value in values or ()}
+            for number in step.columns:
+                some = partial(index_tables.read_some, self._writer, number, step.documents)
+                self._columns.mend(number, step.documents, some)
+        self._stamp = step.stamp
+        if step.is_erasing and step.last:
+            with suppress(sqlite3.OperationalError):  # somebody reads: it is done the next time
+                index_tables.overwrite_deleted(self._writer, step.columns)
+            self._codes.clear()
+            self._columns.forget(step.columns)
 
 
 def _flags(codes: Iterable[int], size: int) -> Bools:

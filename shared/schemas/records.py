@@ -46,7 +46,8 @@ class UnmatchedAnswer(TypedDict):
 class RecordImportAnswer(TypedDict):
     """What an import of records stored, or would with `dry_run`, and what of the file it left out.
 
-    Of many rows that were left out, the first thousand are listed; `unmatched_rows` and `refused_rows` count all.
+    `searchable` tells whether searches, filters and facets know of it yet. Of many rows that were left out, the first
+    thousand are listed; `unmatched_rows` and `refused_rows` count all.
     """
 
     rows: int
@@ -59,6 +60,7 @@ class RecordImportAnswer(TypedDict):
     unmatched_columns: dict[str, str]
     new_fields: dict[str, str]
     dry_run: bool
+    searchable: bool
 
 
 class RecordsChangedAnswer(TypedDict):
@@ -79,7 +81,7 @@ def image_record_answer(collection: str, image: Image) -> ImageRecordAnswer:
     )
 
 
-def import_answer(planned: Import, *, dry_run: bool) -> RecordImportAnswer:
+def import_answer(planned: Import, *, dry_run: bool, searchable: bool) -> RecordImportAnswer:
     """Return what an import did."""
     return RecordImportAnswer(
         rows=planned.rows,
@@ -92,6 +94,7 @@ def import_answer(planned: Import, *, dry_run: bool) -> RecordImportAnswer:
         unmatched_columns=dict(planned.ignored),
         new_fields=dict(planned.types),
         dry_run=dry_run,
+        searchable=searchable,
     )
 
 

@@ -64,7 +64,7 @@ def images(client: Client, stack: Stack, tmp_path_factory: pytest.TempPathFactor
             "records", "import", str(table), "--collection", "works", "--key", "filename", "--json", check=False
         )
     )
-    assert (told["rows"], told["matched"], told["images"]) == (4, 3, 3)
+    assert (told["rows"], told["matched"], told["images"], told["searchable"]) == (4, 3, 3, True)
     assert [(row["row"], row["key"]) for row in told["unmatched"]] == [(4, "w9.jpg")]
     assert list(told["unmatched_columns"]) == [""]
     assert told["new_fields"] == {"object_number": "text", "height": "number"}

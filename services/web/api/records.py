@@ -35,6 +35,7 @@ from shared.schemas.records import (
 
 _JSON_TYPES = ("application/json", "application/merge-patch+json")
 _MAX_EDIT = 4 * 2**20  # bytes
+_PATIENCE_S = 20.0  # that the answer to an import waits until searches know of it
 
 
 @api.operation(
@@ -109,18 +110,26 @@ def import_records(path: CollectionPath, query: RecordImport) -> ResponseReturnV
     """Import a CSV file, or JSON lines, into the records of a collection, in one step.
 
     The header names the fields, perhaps with a type or language as in `height:number` or `title@de`; `|` separates
-    several values. An empty cell takes away what an earlier import said.
+    several values. An empty cell takes away what an earlier import said. The answer waits until searches know of it,
+    for at most 20 seconds.
     """
     clients = web_clients()
     data = request.get_data(cache=False)
     records = RecordStore(clients.store, clients.state.record_changes)
     try:
-        planned = import_table(
-            records, clients.query, path.name, data, query.key, column=query.column, dry_run=query.dry_run
+        planned, searchable = import_table(
+            records,
+            clients.query,
+            path.name,
+            data,
+            query.key,
+            column=query.column,
+            dry_run=query.dry_run,
+            patience_s=_PATIENCE_S,
         )
     except Invalid as error:
         raise Problem(422, "invalid", str(error)) from error
-    return reply(import_answer(planned, dry_run=query.dry_run))
+    return reply(import_answer(planned, dry_run=query.dry_run, searchable=searchable))
 
 
 @api.operation(

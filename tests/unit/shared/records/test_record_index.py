@@ -17,6 +17,7 @@ from shared.records.filters import parse_filter
 from shared.records.model import Cell, Cells, Origin, Value, said_of, values_of
 from shared.records.paths import PathEntry, PathState, all_paths, known_paths, paths_in_state
 from shared.records.record_index import RecordIndex
+from tests.support.indexing import Died
 
 _CREATORS = ("Rembrandt van Rijn", "Käthe Kollwitz", "葛飾北斎", "Hilma af Klint", "Anonymous")
 _DATES = ("1652", "c. 1652", "1650-1660", "17th century", "1999-05-03", "undated")
@@ -164,6 +165,43 @@ def test_what_is_erased_is_gone_and_does_not_come_back(tmp_path: Path) -> None:
     kept = (tmp_path / "index.sqlite").read_bytes()
     assert b"Secret" not in kept
     assert b"secret" not in kept
+
+
+def test_a_change_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
+    index = RecordIndex(tmp_path / "index.sqlite")
+    index.apply("before", [ImageChange(1, {"creator": {"csv": Cell(10, (Value("Ann"),))}})])
+    last = 4500
+
+    def seen() -> tuple[int, int, list[str], int]:
+        facets = index.facet("creator", None, limit=9)
+        return len(_found(index, "", "new")), sum(f.count for f in facets), list(index.field_types()), index.stamp
+
+    def table(dies_at: int) -> Iterator[FieldChange | ImageChange]:
+        yield FieldChange("height", "number", 20)
+        for image_id in range(1, last + 1):
+            if image_id % 1100 == 0:
+                assert seen() == (0, 1, ["creator"], 10)
+            if image_id == dies_at:
+                raise Died
+            cells: Cells = {
+                "creator": {"csv": Cell(20, (Value("Ben"), Value(f"Number {image_id % 3}")))},
+                "title": {"csv": Cell(20, (Value("A new work"),))},
+                "height": {"csv": Cell(20, (Value(image_id),))},
+            }
+            yield ImageChange(image_id, cells)
+
+    for dies_at in (1, 2500, last):
+        with pytest.raises(Died):
+            index.apply("table", table(dies_at))
+        assert seen() == (0, 1, ["creator"], 10)
+        index.close()
+        index = RecordIndex(tmp_path / "index.sqlite")
+        assert index.applied() == {"before"}
+        assert seen() == (0, 1, ["creator"], 10)
+    index.apply("table", table(0))
+    assert seen() == (last, 2 * last, ["creator", "height", "title"], 20)
+    assert _found(index, '{"height": {"from": "4490"}, "creator": ["Number 0"]}') == {4491, 4494, 4497, 4500}
+    index.close()
 
 
 def test_an_edit_without_values_hides_the_others() -> None:
