@@ -299,8 +299,7 @@ def _picture(data: File, header: Header, plan: _Plan, limits: Limits) -> tuple[I
             small, header = _by_vips(data, header, plan, shrink)
         else:
             small = _by_pillow(data, header, plan, shrink)
-        small = profiles.to_srgb(small, header.profile)
-        return upright(small, header), header
+        return upright(profiles.to_srgb(small, header.profile), header), header
 
 
 def _by_vips(data: File, header: Header, plan: _Plan, shrink: int) -> tuple[Image.Image, Header]:
@@ -353,7 +352,7 @@ def _by_pillow(data: File, header: Header, plan: _Plan, shrink: int) -> Image.Im
         picture, box = aligned(image, box, shrink)
     if image.mode.startswith(("I", "F")):
         return streaming.bring_down(lambda: streaming.from_pillow(picture), header, box, plan.target)
-    return pixels.bring_down(picture, box, plan.target)
+    return pixels.bring_down(picture, box, plan.target, keeps_alpha=header.profile is not None)
 
 
 def _finest(data: File, header: Header, limits: Limits, shrink: int, *, coarsen: bool) -> tuple[bool, int, int]:

@@ -78,12 +78,24 @@ def read_jpeg(data: File) -> Header:
         pixel_bytes=1 if frame.components == 1 else 4,
         fixed_bytes=int(2 * frame.samples * padded) if several_scans else 0,
         orientation=orientation or 1,
-        profile=profiles.needed(b"".join(piece[2:] for piece in sorted(profile))),
+        profile=profiles.needed(_joined(profile)),
         passes=scans,
         vips=not complete,
         complete=complete,
         flags=("damaged",) if damaged else (),
     )
+
+
+def _joined(pieces: list[bytes]) -> bytes | None:
+    """The profile of its pieces, each behind its number and the count of all; None where they are no whole one.
+
+    Source: ICC.1:2022, annex B.4.
+    """
+    ordered = sorted(pieces)
+    numbers = [tuple(piece[:2]) for piece in ordered]
+    if numbers != [(number, len(pieces)) for number in range(1, len(pieces) + 1)]:
+        return None
+    return b"".join(piece[2:] for piece in ordered)
 
 
 @dataclass(frozen=True)

@@ -19,21 +19,34 @@ _LARGE_TARGET = 1024  # pixels of a side
 _SEEN = 16  # levels between the darkest and the brightest of what is to be seen
 
 
-def bring_down(image: Image.Image, box: Box, target: tuple[int, int]) -> Image.Image:
+def bring_down(image: Image.Image, box: Box, target: tuple[int, int], *, keeps_alpha: bool = False) -> Image.Image:
     """The box of a loaded image of 8-bit samples, resized to the target (width, height): RGB, or CMYK or LAB as it is.
 
     Args:
         image: the whole image.
         box: left, top, right, bottom in its pixels; fractions are kept to.
         target: width and height in pixels.
+        keeps_alpha: whether one with transparency becomes RGBA, which `laid_over` takes, and is not laid over white.
     """
     if image.mode in {"CMYK", "LAB"}:
         return _brought_down(image, box, target, lambda part: part)
     if not has_transparency(image):
         return _brought_down(image, box, target, lambda part: part if part.mode == "RGB" else part.convert("RGB"))
+    if keeps_alpha:
+        return _brought_down(image, box, target, _rgba)
     small = _brought_down(image, box, target, _over((255, 255, 255)))
     if is_blank(small):
         dark = _brought_down(image, box, target, _over((0, 0, 0)))
+        if shows_something(dark):
+            return dark
+    return small
+
+
+def laid_over(image: Image.Image) -> Image.Image:
+    """A small RGBA picture over white; over black where a white drawing would leave nothing to see."""
+    small = _over((255, 255, 255))(image)
+    if is_blank(small):
+        dark = _over((0, 0, 0))(image)
         if shows_something(dark):
             return dark
     return small
@@ -128,11 +141,15 @@ def _applies(transparency: object) -> bool:
     return isinstance(transparency, bytes) or (isinstance(transparency, int) and 0 <= transparency <= 255)
 
 
+def _rgba(part: Image.Image) -> Image.Image:
+    if part.mode == "La":
+        part = part.convert("LA")
+    return part if part.mode == "RGBA" else part.convert("RGBA")
+
+
 def _over(ground: tuple[int, int, int]) -> Convert:
     def convert(part: Image.Image) -> Image.Image:
-        if part.mode == "La":
-            part = part.convert("LA")
-        layer = part if part.mode == "RGBA" else part.convert("RGBA")
+        layer = _rgba(part)
         laid = Image.new("RGB", part.size, ground)
         laid.paste(layer, mask=layer)
         return laid

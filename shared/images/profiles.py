@@ -6,8 +6,9 @@ Source of the layout: ICC.1:2022, section 7.
 import io
 import zlib
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
+from shared.images import pixels
 from shared.images.contract import MIB
 
 MAX_PROFILE = 4 * MIB
@@ -36,9 +37,16 @@ def inflated(data: bytes) -> bytes | None:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """A small picture in sRGB: by its profile, or as it is (inks by Pillow's formula) where it has no usable one."""
-    if image.mode == "RGB" and profile is not None and profile[16:20] == _SPACES["L"]:
-        image = image.getchannel(0)  # grey, which was made RGB
+    """A small picture in sRGB: by its profile, or as it is (inks by Pillow's formula) where it has no usable one.
+
+    What is transparent is laid over white after that, as browsers do: a mixture of two colours depends on the profile.
+    """
+    if image.mode == "RGBA":
+        managed = to_srgb(image.convert("RGB"), profile)
+        managed.putalpha(image.getchannel("A"))
+        return pixels.laid_over(managed)
+    if image.mode == "RGB" and profile is not None and profile[16:20] == _SPACES["L"] and _is_grey(image):
+        image = image.getchannel(0)
     if image.mode == "LAB" or (profile is not None and profile[16:20] == _SPACES.get(image.mode)):
         target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
         try:
@@ -50,3 +58,9 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         except (OSError, ImageCms.PyCMSError):
             pass  # a broken profile leaves the picture as good as one without
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _is_grey(image: Image.Image) -> bool:
+    """Whether an RGB picture is a grey one that was made RGB; a profile of greys says nothing of any other."""
+    red, green, blue = image.split()
+    return not any(ImageChops.difference(red, other).getbbox() for other in (green, blue))

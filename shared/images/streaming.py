@@ -1,8 +1,8 @@
 """What libvips decodes: row by row, so that a large picture never is in memory, and samples of any number of bits.
 
-Grey samples of 16 bits are scaled by the full range of 12, 14 or 16 bits that they keep to, and unsigned ones of 32
-bits by theirs if they use its upper half. Signed samples, others of 32 bits and floats are stretched from their 1st to
-their 99th percentile, without what stands for no measurement.
+Samples of 16 bits are scaled by their range, as every decoder does, but grey ones that keep to 12 bits by those: they
+would be black. Unsigned ones of 32 bits are scaled by their range if they use its upper half. Signed samples, others of
+32 bits and floats are stretched from their 1st to their 99th percentile, without what stands for no measurement.
 """
 
 import os
@@ -30,7 +30,7 @@ _LOADERS = {"jpeg": "jpegload", "png": "pngload", "tiff": "tiffload"}
 _PERCENTILES = (1, 99)
 _SAMPLE = 1 << 20  # pixels that percentiles are taken of
 _SMALL = 1 << 20  # bytes of a file that are sooner handed over than read piece by piece
-_WHOLE_RANGES = (4095, 16_383, 65_535)  # cameras and microscopes keep 12 or 14 bits in 16
+_TWELVE_BITS, _SIXTEEN_BITS = 4095, 65_535
 _HALF, _STEP = 1 << 31, 0x1010101  # of samples of 32 bits: half their range, and a step of those of 8 bits
 _TO_RGB = {"lab", "labs", "labq", "lch", "xyz", "yxy", "hsv", "oklab", "oklch"}
 
@@ -59,7 +59,7 @@ def opened(data: File, header: Header, kept: list[Any], *, strict: bool = True, 
 
 
 def bring_down(open_: Callable[[], Vips], header: Header, box: Box, target: tuple[int, int]) -> Image.Image:
-    """The box of a picture, resized to the target: RGB, L or CMYK.
+    """The box of a picture, resized to the target: RGB, L or CMYK; RGBA if it has a profile and transparency.
 
     Args:
         open_: opens it; a picture whose samples are scaled by their range is gone through twice.
@@ -80,11 +80,16 @@ def bring_down(open_: Callable[[], Vips], header: Header, box: Box, target: tupl
         return resized(_picture(pixels.numpy(), mode), box, factor, target)
     layers = image.numpy().astype(np.float32)
     colours, share = layers[..., :-1], layers[..., -1:] / 255
+    if header.profile is not None and mode != "CMYK":  # by the profile first, then over white
+        plain = colours if factor == 1 else np.divide(colours, share, out=np.zeros_like(colours), where=share > 0)
+        values = np.concatenate([plain, share * 255], axis=-1).clip(0, 255)
+        return resized(_picture(values, "RGBA").convert("RGBA"), box, factor, target)
     if factor == 1:
         colours = colours * share
-    over_white = resized(_picture(colours + (1 - share) * 255, mode), box, factor, target)
+    white = 0 if mode == "CMYK" else 255
+    over_white = resized(_picture(colours + (1 - share) * white, mode), box, factor, target)
     if is_blank(over_white):
-        over_black = resized(_picture(colours, mode), box, factor, target)
+        over_black = resized(_picture(colours + (1 - share) * (255 - white), mode), box, factor, target)
         if shows_something(over_black):
             return over_black
     return over_white
@@ -116,10 +121,9 @@ def _eight_bits(open_: Callable[[], Vips], header: Header) -> tuple[Vips, bool]:
     alpha = image.extract_band(colours) if has_alpha else None
     picture = image.extract_band(0, n=colours) if image.bands > colours else image
     if image.format == "ushort":
-        white = 65_535
-        if colours == 1:
-            greatest = _first_bands(open_(), 1).max()
-            white = next(full for full in _WHOLE_RANGES if greatest <= full)
+        white = _SIXTEEN_BITS
+        if colours == 1 and _first_bands(open_(), 1).max() <= _TWELVE_BITS:  # of cameras and microscopes
+            white = _TWELVE_BITS
         picture = (picture >> 8) if colours > 1 else (picture * (255 / white)).rint()
         alpha = alpha >> 8 if alpha is not None else None
     elif image.format == "uint" and _first_bands(open_(), colours).max() >= _HALF:

@@ -212,11 +212,12 @@ def test_16_bit_grey_is_scaled_to_8(value: int, expected: int) -> None:
         assert level(saved(Image.fromarray(values), kind)) == expected
 
 
-@pytest.mark.parametrize("bits", [12, 14])
-def test_fewer_bits_kept_in_16_are_scaled_by_their_own_range(bits: int) -> None:
-    values = np.full((SIDE, SIDE), 2 ** (bits - 1), np.uint16)
-    values[0, 0] = 2**bits - 1
-    assert level(saved(Image.fromarray(values), "PNG")) == 128
+@pytest.mark.parametrize(("greatest", "expected"), [(700, 22), (4095, 128), (4096, 8), (16_383, 32)])
+def test_what_would_be_black_by_16_bits_is_scaled_by_12(greatest: int, expected: int) -> None:
+    values = np.full((SIDE, SIDE), greatest // 2 + 1, np.uint16)
+    values[0, 0] = greatest
+    for kind in ("PNG", "TIFF"):
+        assert level(saved(Image.fromarray(values), kind)) == expected
 
 
 def test_big_endian_16_bit_tiff_and_white_is_zero() -> None:

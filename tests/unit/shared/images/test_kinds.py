@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from shared.images import ImageRefused, Limits, decode, identify
 from tests.support.heic import HEIC
@@ -264,57 +264,6 @@ def test_heic() -> None:
     expected = np.asarray(quadrants(85, SIZE).crop((10, 0, 10 + SIZE, SIZE))).astype(int)
     assert near(pixels(HEIC), expected, 12)
     assert refusal(HEIC[: len(HEIC) // 2]).reason in {"truncated", "corrupt"}
-
-
-def matrix_profile(red: tuple[float, ...], green: tuple[float, ...], blue: tuple[float, ...], gamma: float) -> bytes:
-    """An RGB profile of three primaries (XYZ for D50) and a gamma (ICC.1:2001-04)."""
-
-    def fixed(*values: float) -> bytes:
-        return struct.pack(f">{len(values)}i", *(round(value * 65_536) for value in values))
-
-    bodies = [b"XYZ " + bytes(4) + fixed(*colour) for colour in (red, green, blue, (0.9642, 1.0, 0.8249))]
-    curve = b"curv" + bytes(4) + struct.pack(">IHH", 1, round(gamma * 256), 0)
-    names = [b"rXYZ", b"gXYZ", b"bXYZ", b"wtpt", b"rTRC", b"gTRC", b"bTRC"]
-    at, table, body = 128 + 4 + 12 * len(names), struct.pack(">I", len(names)), b""
-    for name, content in zip(names, [*bodies, curve, curve, curve], strict=True):
-        table += name + struct.pack(">II", at + len(body), len(content))
-        body += content
-    head = bytearray(128)
-    struct.pack_into(">I4sI4s4s4s", head, 0, at + len(body), b"", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
-    struct.pack_into(">4s", head, 36, b"acsp")
-    struct.pack_into(">3i", head, 68, 63_190, 65_536, 54_061)
-    return bytes(head) + table + body
-
-
-PROPHOTO = matrix_profile((0.7977, 0.2880, 0.0), (0.1352, 0.7119, 0.0), (0.0313, 0.0001, 0.8249), 1.8)
-
-
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [("JPEG", {"quality": 97, "subsampling": 0}), ("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})],
-)
-def test_wide_colours_are_brought_to_srgb(kind: str, options: dict[str, Any]) -> None:
-    soft = Image.blend(PHOTO, Image.new("RGB", PHOTO.size, (128, 128, 128)), 0.5)
-    source = ImageCms.ImageCmsProfile(io.BytesIO(PROPHOTO))
-    wide = ImageCms.profileToProfile(soft, ImageCms.createProfile("sRGB"), source)
-    assert wide is not None
-    assert not near(np.asarray(wide).astype(int), np.asarray(soft).astype(int), 8)
-    data = saved(wide, kind, icc_profile=PROPHOTO, **options)
-    assert near(pixels(data), np.asarray(soft).astype(int), 4 if kind == "JPEG" else 2)
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert np.array_equal(pixels(saved(soft, kind, icc_profile=srgb, **options)), pixels(saved(soft, kind, **options)))
-
-
-def test_16_bit_wide_colours() -> None:
-    soft = Image.blend(PHOTO, Image.new("RGB", PHOTO.size, (128, 128, 128)), 0.5)
-    wide = ImageCms.profileToProfile(
-        soft, ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(PROPHOTO))
-    )
-    values = np.asarray(wide).astype(np.uint16) * 257
-    data = tiff(values.tobytes(), SIDE, SIDE, bits=(16,) * 3, photometric=2, tag34675=0)
-    entry = data.index(struct.pack("<HH", 34_675, 4))
-    data = data[:entry] + struct.pack("<HHII", 34_675, 7, len(PROPHOTO), len(data)) + data[entry + 12 :] + PROPHOTO
-    assert near(pixels(data), np.asarray(soft).astype(int))
 
 
 @pytest.mark.parametrize("side", [SIDE, 900])
