@@ -7,7 +7,7 @@ from shared.images.contract import File, ImageRefused
 from shared.images.raw import KINDS
 
 _TAKEN = (
-    ("jpeg", b"\xff\xd8\xff"),
+    ("jpeg", b"\xff\xd8"),  # a marker follows, but decoders pass over bytes before it
     ("png", b"\x89PNG\r\n\x1a\n"),
     ("gif", b"GIF87a"),
     ("gif", b"GIF89a"),

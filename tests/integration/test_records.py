@@ -1,11 +1,15 @@
 """Records in the object store, and the index of the query service that follows them."""
 
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import pytest
 
+from services.query.records import record_sync
 from services.query.records.record_sync import RecordSync
 from shared.records.filters import RecordFilter
 from shared.records.model import Value, values_of
@@ -78,6 +82,45 @@ def test_a_table_whose_import_dies_is_there_whole_or_not_at_all(
         assert found == [whole] * 3
         assert len(records.changes("art")) == 1 + whole
         assert title(late, 1) == (["Work 7919"] if whole else ["Before"])
+
+
+class _Held:
+    """An object store of which a change is read only when it is let go."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self.is_read, self.let_go = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        self.is_read.set()
+        assert self.let_go.wait(60)
+        yield from self._store.stream(key)
+
+
+def test_requests_do_without_what_takes_long_to_apply(
+    records: RecordStore, state: State, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = _Held(store)
+    sync = RecordSync(held, state.record_changes, tmp_path)  # type: ignore[arg-type]
+    sync.follow()
+    records.say("art", "csv", {1: said(title="A")})
+    following = threading.Thread(target=sync.follow)
+    following.start()
+    assert held.is_read.wait(60)
+    begun = time.monotonic()
+    monkeypatch.setattr(record_sync, "_PATIENCE_S", 1000.0)
+    monkeypatch.setattr(record_sync, "time", SimpleNamespace(monotonic=lambda: begun + 1001.0))
+    found: list[list[str]] = []
+    request = threading.Thread(target=lambda: found.append(title(sync, 1)))
+    request.start()
+    request.join(60)
+    assert found == [[]]
+    held.let_go.set()
+    following.join(60)
+    assert title(sync, 1) == ["A"]
 
 
 def test_what_is_said_is_found_and_what_is_merged_says_the_same(

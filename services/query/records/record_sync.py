@@ -1,6 +1,7 @@
 """Keeps a record index of each collection in step with the object store, by the stream of changes."""
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -21,14 +22,15 @@ _BLOCK_MS = 500
 _PAUSE_S = 0.5
 _STOP_S = 10.0
 _RELIST_S = 60.0
-_PATIENCE_S = 1.0  # that a request waits for what was announced before
+_PATIENCE_S = 1.0  # that requests wait for what was announced before
 
 
 class RecordSync:
     """Owns the record indexes, which a background thread and every request bring up to date.
 
-    A request waits for what was announced before it came, but no longer than a second: a large import takes its time.
-    Without Redis, the thread lists the store twice a second.
+    A request waits for what was announced before it came, but for no change longer than a second since that is being
+    applied: a large import takes its time, and requests that come meanwhile do without it. Without Redis, the thread
+    lists the store twice a second.
     """
 
     def __init__(self, store: ObjectStore, announcements: Changes, folder: Path) -> None:
@@ -39,6 +41,7 @@ class RecordSync:
         self._pending: deque[tuple[str, str]] = deque()
         self._listed_at = 0.0
         self._turn = threading.RLock()
+        self._applying_since = math.inf  # when the change that is being applied was begun
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="record-sync", daemon=True)
         self._connected = False
@@ -120,7 +123,8 @@ class RecordSync:
             self._list()
 
     def _catch_up(self) -> None:
-        if not self._connected or not self._turn.acquire(timeout=_PATIENCE_S):
+        waited = max(0.0, time.monotonic() - self._applying_since)
+        if not self._connected or not self._turn.acquire(timeout=max(0.0, _PATIENCE_S - waited)):
             return
         try:
             self._read()
@@ -200,6 +204,7 @@ class RecordSync:
             if inputs and set(inputs) <= set(applied):
                 index.note_applied(name)
                 return
+            self._applying_since = time.monotonic()
             with self._records.reading(collection, name, folder=self._folder) as changes:
                 index.apply(name, changes)
         except ObjectNotFound:  # merged meanwhile: the merge is announced, or listed
@@ -210,3 +215,5 @@ class RecordSync:
             if self._faults.get((collection, name)) != str(error):
                 _log.error("a change of the records of %s is left out: %s", collection, error)
             self._faults[collection, name] = str(error)
+        finally:
+            self._applying_since = math.inf

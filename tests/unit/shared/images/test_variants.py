@@ -69,6 +69,15 @@ def test_a_jfif_segment_that_is_cut_short_is_passed_over() -> None:
     assert np.array_equal(decode(short, size=SIDE)[0], decode(data, size=SIDE)[0])
 
 
+def test_bytes_between_the_segments_of_a_jpeg_are_passed_over() -> None:
+    data = saved(PHOTO, "JPEG", quality=95)
+    stray = data[:2] + bytes(range(255)) + data[2:]
+    assert np.array_equal(decode(stray, size=SIDE)[0], decode(data, size=SIDE)[0])
+    with pytest.raises(ImageRefused) as caught:
+        identify(b"\xff\xd8 and nothing that is a JPEG")
+    assert caught.value.reason == "truncated"
+
+
 def test_zeros_of_a_transparent_webp_are_no_damage() -> None:
     image = photograph(400, 400).convert("RGBA")
     image.putalpha(Image.new("L", image.size, 0))
