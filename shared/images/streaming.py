@@ -2,7 +2,8 @@
 
 Samples of 16 bits are scaled by their range, as every decoder does, but grey ones that keep to 12 bits by those: they
 would be black. Unsigned ones of 32 bits are scaled by their range if they use its upper half. Signed samples, others of
-32 bits and floats are stretched from their 1st to their 99th percentile, without what stands for no measurement.
+32 bits and floats are stretched from their 1st to their 99th percentile, without what stands for no measurement; but
+floats that are colours from 0 to 1 are taken as they are.
 """
 
 import os
@@ -159,6 +160,8 @@ def _stretched(picture: Vips, again: Vips, no_data: float | None) -> Vips:
     if no_data is not None:
         values = values[~np.isclose(values, no_data, rtol=1e-6, atol=0)]
     low, high = np.percentile(values, _PERCENTILES) if values.size else (0.0, 0.0)
+    if picture.bands == 3 and low >= 0 and 0.5 < high <= 1:
+        low, high = 0.0, 1.0  # colours as decoders write them, no measurements
     if low == high and values.size:
         low, high = values.min(), values.max()
     if low == high:

@@ -167,6 +167,15 @@ def test_numbers_are_stretched_by_percentiles_without_what_is_no_measurement(dty
     assert np.abs(found[32, :, 0] - np.linspace(0, 255, SIDE)).max() < 6
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_colours_from_0_to_1_are_taken_as_they_are(dtype: str) -> None:
+    soft = np.clip(PHOTO_PIXELS, 60, 200)
+    values = (soft / 255).astype(dtype)
+    values[0, 0] = 30
+    data = tiff(values.tobytes(), SIDE, SIDE, bits=(values.itemsize * 8,) * 3, photometric=2, tag339=3)
+    assert near(pixels(data)[1:], soft[1:], 1)
+
+
 def test_a_named_value_for_no_data_is_left_out() -> None:
     values = np.tile(np.linspace(0, 1, SIDE), (SIDE, 1)).astype(np.float32)
     values[:, :32] = -9999
