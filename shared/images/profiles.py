@@ -42,9 +42,9 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     What is transparent is laid over white after that, as browsers do: a mixture of two colours depends on the profile.
     """
     if image.mode == "RGBA":
-        managed = to_srgb(image.convert("RGB"), profile)
-        managed.putalpha(image.getchannel("A"))
-        return pixels.laid_over(managed)
+        colours = to_srgb(image.convert("RGB"), profile)
+        colours.putalpha(image.getchannel("A"))
+        return pixels.laid_over(colours)
     if image.mode == "RGB" and profile is not None and profile[16:20] == _SPACES["L"] and _is_grey(image):
         image = image.getchannel(0)
     if image.mode == "LAB" or (profile is not None and profile[16:20] == _SPACES.get(image.mode)):
