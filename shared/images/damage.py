@@ -6,6 +6,7 @@ Source of JPEG's tables: ITU-T T.81, annex C: the first code of a Huffman table 
 from collections.abc import Iterable
 
 from shared.images.contract import File
+from shared.images.splicing import KEPT, Passage
 
 _HOLE = bytes(512)  # a block of a disk
 _PADDING = 8  # bytes of a row's last pixel and padding, which may be zeros in a sound one
@@ -15,7 +16,19 @@ _LEAST_TAIL = 4096  # bytes of zeros at the end of pixels that are stored as the
 
 def has_hole(data: File, start: int, stop: int) -> bool:
     """Whether coded samples, in `data[start:stop]`, hold a disk's block of zeros."""
-    return data.find(_HOLE, start, stop) >= 0
+    return any_has_hole(data, [(start, stop)])
+
+
+def any_has_hole(data: File, places: Iterable[tuple[int, int]]) -> bool:
+    """Whether coded samples in one of these places of a file hold a disk's block of zeros."""
+    passage = Passage(data)
+    for start, stop in places:
+        for begin in range(start, stop, KEPT):
+            end = min(stop, begin + KEPT)
+            if data.find(_HOLE, begin, min(stop, end + len(_HOLE) - 1)) >= 0:
+                return True
+            passage.note(end - begin)
+    return False
 
 
 def ends_in_zeros(data: File, start: int, stop: int, row: int) -> bool:

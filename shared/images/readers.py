@@ -21,6 +21,7 @@ from shared.images.header import Header, corrupt, no_such_page, too_complex, tru
 from shared.images.jpeg import read_jpeg
 from shared.images.raw_kinds import preview_of
 from shared.images.sniffing import sniff
+from shared.images.splicing import KEPT, Passage
 from shared.images.tags import exif_orientation
 from shared.images.tiff import raw_preview
 from shared.images.tiff_pages import tiff_page
@@ -72,6 +73,7 @@ def _png(data: File) -> Header:
     orientation = 0
     width = height = depth = colour = interlaced = 0
     profile: bytes | None = None
+    passage = Passage(data)
     for index in range(_MAX_CHUNKS):
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
@@ -87,7 +89,7 @@ def _png(data: File) -> Header:
         elif kind == b"iCCP" and profile is None:
             _, _, packed = data[position + 8 : end - 4].partition(b"\0")
             profile = profiles.inflated(packed[1:])
-        elif kind == b"IDAT" and zlib.crc32(memoryview(data)[position + 4 : end - 4]) != _uint32(data, end - 4):
+        elif kind == b"IDAT" and _checksum(data, position + 4, end - 4, passage) != _uint32(data, end - 4):
             raise corrupt("png", "a checksum of its samples is wrong")
         if kind in _PNG_NEEDED:
             last = parts[-1]
@@ -113,6 +115,15 @@ def _png(data: File) -> Header:
         streams=not interlaced,
         vips=depth == 16,
     )
+
+
+def _checksum(data: File, start: int, stop: int, passage: Passage) -> int:
+    checksum = 0
+    for begin in range(start, stop, KEPT):
+        with memoryview(data)[begin : min(stop, begin + KEPT)] as piece:
+            checksum = zlib.crc32(piece, checksum)
+            passage.note(len(piece))
+    return checksum
 
 
 def _gif(data: File) -> Header:

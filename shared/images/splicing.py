@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 # A range [start, stop) of the original file, or bytes that take the place of something in it.
 Part = tuple[int, int] | bytes
 
-_KEPT = 32 << 20  # bytes of a mapped file that stay in memory
+KEPT = 32 << 20
+"""Bytes of a mapped file that stay in memory."""
+
 _SMALL = 1 << 20  # bytes that are sooner copied than read piece by piece
 
 
@@ -27,12 +29,26 @@ def spliced(data: File, parts: Sequence[Part]) -> BinaryIO:
     return cast("BinaryIO", io.BufferedReader(file, 1 << 16))
 
 
+class Passage:
+    """Goes through a file: of one that is mapped, not more than `KEPT` bytes are in the memory of this process."""
+
+    def __init__(self, data: File) -> None:
+        self._mapped = data if isinstance(data, mmap.mmap) else None
+        self._read = 0
+
+    def note(self, size: int) -> None:
+        """Note that so many more bytes were read."""
+        self._read += size
+        if self._mapped is not None and self._read > KEPT:
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
+
+
 class _Spliced(io.RawIOBase):
     def __init__(self, data: File, parts: Sequence[Part]) -> None:
         view = memoryview(data)
         self.views = [memoryview(part) if isinstance(part, bytes) else view[slice(*part)] for part in parts]
-        self._mapped = data if isinstance(data, mmap.mmap) else None
-        self._read = 0
+        self._passage = Passage(data)
         self._ends = list(accumulate(len(part) for part in self.views))
         self._position = 0
 
@@ -62,8 +78,5 @@ class _Spliced(io.RawIOBase):
             done += len(piece)
             self._position += len(piece)
             index += 1
-        self._read += done
-        if self._mapped is not None and self._read > _KEPT:  # or the file would fill the memory of this process
-            self._mapped.madvise(mmap.MADV_DONTNEED)
-            self._read = 0
+        self._passage.note(done)
         return done

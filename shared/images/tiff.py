@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from shared.images import profiles, raw
 from shared.images.contract import File
-from shared.images.damage import ends_in_zeros, has_hole
+from shared.images.damage import any_has_hole, ends_in_zeros
 from shared.images.header import Header, corrupt, not_read, too_complex, truncated
 from shared.images.splicing import Part
 from shared.images.tags import MAX_TAGS, Tag, Tags
@@ -163,7 +163,7 @@ def _is_damaged(picture: _Picture, width: int) -> bool:
         return False
     data = picture.tags.data
     if compression != _RAW:
-        return any(has_hole(data, at, at + size) for at, size in zip(offsets, counts, strict=False))
+        return any_has_hole(data, ((at, at + size) for at, size in zip(offsets, counts, strict=False)))
     planes = picture.one(_SAMPLES, 1) if picture.one(_PLANAR, 1) == 2 else 1
     row = -(-width * picture.bits * (picture.one(_SAMPLES, 1) // planes) // 8)
     following = all(at + size == then for at, size, then in zip(offsets, counts, offsets[1:], strict=False))
