@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from services.indexer.active_sets import ActiveSets, SetSuperseded
-from shared.errors import Closed, Fenced, Invalid, NotFound, ObjectNotFound
+from shared.errors import Closed, Invalid, NotFound, ObjectNotFound
 from shared.index.batch_images import batch_image
 from shared.index.compaction_due import CompactionTrigger
 from shared.index.generations import GenerationCache
@@ -203,15 +203,6 @@ class SegmentIndexer:
         self._catalog.remove_segments(set_name, [segment])
         self._state.claims.forget(set_name)
 
-    def _check_unreported(self, job: str, batch: int) -> None:
-        """Make sure that no other worker has done the work meanwhile: its segment may be merged, and rows deleted.
-
-        Raises:
-            Fenced: One has; this worker was stopped.
-        """
-        if self._state.jobs.reported(job, batch):
-            raise Fenced(f"another worker has indexed batch {batch} of the job {job!r} meanwhile")
-
     def _add(
         self, embedding_set: EmbeddingSet, state: IndexState, segment: str, rows: pa.RecordBatch, job: str, batch: int
     ) -> "_Added | None":
@@ -234,11 +225,9 @@ class SegmentIndexer:
         for place, number in enumerate(state.generations):
             generation = self._generations.get(embedding_set, number)
             if taken or place:  # else it was looked for a moment ago
-                self._check_unreported(job, batch)
+                self._state.indexing.check_unreported(job, batch)
             generation.add(self._state.buckets, ids[held], vectors[held])
-        self._check_unreported(job, batch)
-        self._state.indexed_segments.add(embedding_set.name, segment)
-        count = self._state.indexing.announce(embedding_set.name, segment)
+        count = self._state.indexing.complete(embedding_set.name, segment, job, batch)
         return _Added([entry.label for entry in segments.entries_of(rows, taken)], count)
 
     def _report_dropped(self, job: str, batch: int, set_name: str, outcome: Outcome) -> None:

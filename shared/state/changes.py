@@ -9,9 +9,12 @@ from shared.state.connection import Client, guarded
 from shared.state.pieces import pieces
 from shared.state.set_members import last_entries
 
-_KEY = "changes"
+CHANGES = "changes"
+"""The stream of all changes but those of records."""
+
 RECORDS = "record-changes"  # the stream of what is announced of records: whoever edits them writes no other
-_KEPT = 20_000  # entries; a query service that fell behind further lists the object store again
+KEPT = 20_000
+"""Entries of a stream; a query service that fell behind further lists the object store again."""
 
 Kind = Literal["collection", "segment", "merged", "deleted", "index", "dropped", "rebuilt", "activated", "records"]
 
@@ -35,6 +38,10 @@ class Change:
         segment, _, image_ids = self.value.partition("/")
         return segment, [int(image_id) for image_id in image_ids.split(",")]
 
+    def fields(self) -> dict[str, str]:
+        """Return it as an entry of the stream."""
+        return {"c": self.set_name, "k": self.kind, "v": self.value}
+
 
 def deletions(set_name: str, rows: Iterable[tuple[str, int]]) -> list[Change]:
     """Return the changes that rows, by segment and image id, were deleted: one for those of a segment, or some."""
@@ -48,16 +55,15 @@ def deletions(set_name: str, rows: Iterable[tuple[str, int]]) -> list[Change]:
     ]
 
 
-def append(pipeline: Client, change: Change, key: str = _KEY) -> None:
+def append(pipeline: Client, change: Change, key: str = CHANGES) -> None:
     """Have a pipeline announce a change."""
-    fields = {"c": change.set_name, "k": change.kind, "v": change.value}
-    pipeline.xadd(key, fields, maxlen=_KEPT, approximate=True)
+    pipeline.xadd(key, change.fields(), maxlen=KEPT, approximate=True)
 
 
 class Changes:
     """Announces changes and follows them. An announcement may come twice and says only where to look."""
 
-    def __init__(self, client: Client, key: str = _KEY) -> None:
+    def __init__(self, client: Client, key: str = CHANGES) -> None:
         self._redis, self.key = client, key
 
     def announce(self, *changes: Change) -> None:

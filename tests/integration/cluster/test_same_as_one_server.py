@@ -34,7 +34,7 @@ def fill(url: str) -> list[object]:
             state.claims.count(name),
         ]
         state.claims.release(name, segment, images[:5])
-        state.indexed_segments.add(name, segment)
+        answers.append(state.indexing.complete(name, segment, f"j{step}", 0))
         state.index_states.set(name, IndexState(step, step + 1, 7))
         answers += [
             state.indexed_segments.contain(name, ["s1", "s2", segment]),
