@@ -17,6 +17,7 @@ from shared.images import ImageRefused
 from shared.messaging.intake import Intake, IntakeOptions
 from shared.messaging.lost_index import ensure_known
 from shared.messaging.messages import BatchImage
+from shared.messaging.original_intake import HELD_BYTES
 from shared.records.duplicates import DuplicateFile, note_duplicates
 from shared.records.record_store import RecordStore
 from shared.schemas.refusals import Refusal
@@ -122,7 +123,7 @@ def hand_in(
         before_relabelling=note,
     )
     with (
-        clients.memory.holding(_COPIES * threads * largest),
+        clients.memory.holding(_COPIES * min(threads * (largest + HELD_BYTES), sum(upload.size for upload in taken))),
         Intake(collection, clients, options) as intake,
     ):
         for refusal in refused:

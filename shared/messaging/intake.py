@@ -1,53 +1,28 @@
 """The intake: originals into the object store, batches of them onto the embed queue, as one job."""
 
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Self, TypeVar
+from dataclasses import dataclass
+from typing import Self
 
 from shared.back_off import BackOff
-from shared.errors import IndexLost, Invalid, Misconfigured, Unavailable
-from shared.messaging.files_taken_in import File, LargeFile, LinkedFile, SmallFile
-from shared.messaging.lost_index import active_set_name
+from shared.errors import IndexLost, Misconfigured, Unavailable
 from shared.messaging.messages import BatchImage
+from shared.messaging.original_intake import TOGETHER, Duplicate, HandedIn, OriginalIntake, Read, Stored
 from shared.messaging.worker import WorkerClients
 from shared.state import Job, Rejection
 from shared.state.jobs import RECORD_LOST, new_job_id
-from shared.state.locks import LEASE_S, link_lock
 from shared.state.outcomes import Outcome
 from shared.state.sent_messages import SUBMITTER_S
-from shared.storage import layout
-from shared.storage.documents import Documents, PageFile
-from shared.storage.original_files import OriginalFiles
 
-Read = Callable[[], bytes | Path | Rejection]
-"""Reads a file: its bytes, the path of one that is too large for memory, or why it is not taken."""
-
-Result = TypeVar("Result")
-
-_OF_DOCUMENTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"%PDF-")  # the first bytes of files that may have pages
 _POLL_S = 0.2
-_MARKED_S = 0.05
-_FRESH_S = 1.0
+_LAST, _LAST_POLL_S = 4, 0.05  # batches, for whose end somebody waits
+_GROUPS = 2  # of files, for each thread
 _LABELLED_AT_ONCE = 512  # duplicates whose labels are compared by one task
-
-
-@dataclass(frozen=True)
-class _Duplicate:
-    """An image that the collection has, as it was handed in; or that this job had already.
-
-    `pages` are those of a document that the collection does not have.
-    """
-
-    image: BatchImage
-    in_job: bool = False
-    pages: Sequence[BatchImage] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +58,15 @@ class Intake:
     def __init__(self, collection: str, clients: WorkerClients, options: IntakeOptions) -> None:
         self.job = new_job_id()
         self._collection = collection
-        self._clients = clients
         self._jobs, self._queue = clients.state.jobs, clients.queue
         self._options = options
-        self._active_set = (-math.inf, collection)  # when it was looked up, and the embedding set's name
         self._threads = ThreadPoolExecutor(options.threads, thread_name_prefix="intake")
-        self._in_flight: deque[Future[BatchImage | Rejection | _Duplicate]] = deque()
-        self._max_in_flight = 4 * options.threads
-        self._seen: set[str] = set()  # by the threads, under the lock
-        self._lock = threading.Lock()
+        self._originals = OriginalIntake(
+            collection, clients, self.job, patience_s=options.patience_s, link=options.link
+        )
+        self._retry = self._originals.retry_while_away
+        self._handed_in: list[HandedIn] = []  # to be stored together
+        self._in_flight: deque[Future[list[Stored]]] = deque()
         self._pending: list[BatchImage] = []
         self._labelled: list[BatchImage] = []  # duplicates that were handed in with a label
         self._duplicates = 0
@@ -99,7 +74,6 @@ class Intake:
         self._rejected: list[Rejection] = []
         self._batches = 0
         self.total = 0
-        self.restored = 0  # duplicates whose originals were missing and are there again
         self._outstanding: dict[int, list[BatchImage]] = {}
         self.finished = 0  # images accounted for
         self.cancelled = False  # then what is handed in after is not added, so that there is no use in it
@@ -107,8 +81,8 @@ class Intake:
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:
-        self._retry_while_away(lambda: self._jobs.create(self.job, self._collection))
-        self._retry_while_away(lambda: self._jobs.sent.renew_submitter(self.job))
+        self._retry(lambda: self._jobs.create(self.job, self._collection))
+        self._retry(lambda: self._jobs.sent.renew_submitter(self.job))
         threading.Thread(target=self._renew, name="submitter", daemon=True).start()
         return self
 
@@ -130,6 +104,7 @@ class Intake:
         if kind is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
             return
+        self._store()
         while self._in_flight:
             self._take()
         self._threads.shutdown()
@@ -141,156 +116,42 @@ class Intake:
     def add(self, name: str, label: str | None, read: Read) -> None:
         """Take an image; `read` is called on another thread and returns its bytes, or why they are not taken."""
         self.total += 1
-        self._in_flight.append(self._threads.submit(self._upload, name, label, read))
-        if len(self._in_flight) >= self._max_in_flight:
+        self._handed_in.append(HandedIn(name, label, read))
+        if len(self._handed_in) >= TOGETHER:
+            self._store()
+        if len(self._in_flight) >= _GROUPS * self._options.threads:
             self._take()
 
-    def _upload(self, name: str, label: str | None, read: Read) -> BatchImage | Rejection | _Duplicate:
-        """Store an original unless it is there; returns the image, a rejection, or a duplicate."""
-        data = read()
-        file = data if isinstance(data, Rejection) else self._opened(name, data)
-        if isinstance(file, Rejection):
-            return file
-        digest = file.digest
-        with self._lock:
-            seen = digest in self._seen
-            self._seen.add(digest)
-        if seen:
-            if isinstance(file, LinkedFile):
-                self._store_file(file, added=True)
-            return _Duplicate(BatchImage(digest, name, None, file.size), in_job=True)
-        self._pin(digest)
-        added = self._retry_while_away(lambda: self._is_added(digest))
-        try:
-            lost = self._store_file(file, added=added)
-        except OSError as error:
-            self._retry_while_away(lambda: self._clients.state.pins.unpin([digest], self.job))
-            return Rejection(name, "unreadable", f"it cannot be read: {error.strerror or error}")
-        if not added:
-            return BatchImage(digest, name, label, file.size)
-        with self._lock:
-            self.restored += lost
-        self._retry_while_away(lambda: self._clients.state.pins.unpin([digest], self.job))
-        image = BatchImage(digest, name, label, file.size)
-        pages = self._missing_pages(image) if file.head.startswith(_OF_DOCUMENTS) else ()
-        return _Duplicate(image, pages=pages)
+    def _store(self) -> None:
+        """Have the files stored that were handed in by now."""
+        files, self._handed_in = self._handed_in, []
+        if files:
+            self._in_flight.append(self._threads.submit(self._originals.store, files))
 
-    def _opened(self, name: str, data: bytes | Path) -> File | Rejection:
-        """Return a file as it is to be stored, or why it cannot be read or linked."""
-        try:
-            if not isinstance(data, Path):
-                return SmallFile(data)
-            return LinkedFile(self._clients.store, data) if self._options.link else LargeFile(data)
-        except Invalid as error:
-            return Rejection(name, "not-linked", str(error))
-        except OSError as error:
-            return Rejection(name, "unreadable", f"it cannot be read: {error.strerror or error}")
-
-    def _store_file(self, file: File, *, added: bool) -> bool:
-        """Store a file unless the store has it, or link it; returns whether it was lost though it was `added`.
-
-        Raises:
-            OSError: It is another one by now.
-        """
-        store, originals = self._clients.store, OriginalFiles(self._clients.store)
-        key = layout.original_key(file.digest)
-        if isinstance(file, LinkedFile):
-            return self._retry_while_away(lambda: self._link(file, added=added))
-        if added and self._retry_while_away(lambda: store.exists(key)):
-            return False
-        lost = added and not self._retry_while_away(lambda: originals.links.exists(file.digest))
-        self._retry_while_away(lambda: file.store(store, key))
-        return lost
-
-    def _link(self, file: LinkedFile, *, added: bool) -> bool:
-        """Link a file unless the store has a copy of it; returns whether it was lost though it was `added`."""
-        store, key = self._clients.store, layout.original_key(file.digest)
-        # A link is read, and written with one more path: another intake may do so at the same time.
-        with self._clients.state.locks.hold(link_lock(file.digest), wait_s=LEASE_S + 1):
-            if store.exists(key):
-                return False
-            lost = added and not OriginalFiles(store).links.exists(file.digest)
-            file.store(store, key)
-            return lost
-
-    def _missing_pages(self, image: BatchImage) -> list[BatchImage]:
-        """Return the pages of a document, stored and pinned, that the collection does not have any more."""
-        documents = Documents(self._clients.store)
-        document = self._retry_while_away(lambda: documents.get(image.digest))
-        if document is None:
-            return []
-        missing = []
-        for page in range(2, document.pages + 1):
-            file = document.page_file(page)
-            self._pin(file.digest)
-            if self._keep_page(file):
-                self._retry_while_away(lambda file=file: self._clients.state.pins.unpin([file.digest], self.job))  # type: ignore[misc]
-            else:
-                missing.append(replace(image, digest=file.digest, page=page))
-        return missing
-
-    def _keep_page(self, file: PageFile) -> bool:
-        """Store a page file unless it is there; returns whether the collection has the page."""
-        key, store = layout.original_key(file.digest), self._clients.store
-        if not self._retry_while_away(lambda: store.exists(key)):
-            self._retry_while_away(lambda: store.put(key, file.data))
-        return self._retry_while_away(lambda: self._is_added(file.digest))
-
-    def _pin(self, digest: str) -> None:
-        """Have an original stay from now on, after waiting for whoever is just deleting it."""
-        pins, until = self._clients.state.pins, time.monotonic() + self._options.patience_s
-        self._retry_while_away(lambda: pins.pin(digest, self.job))
-        while self._retry_while_away(lambda: pins.is_marked(digest)):
-            if time.monotonic() > until:
-                pins.unpin([digest], self.job)
-                raise Unavailable("an original that is to be added is being deleted at this moment; try again later")
-            time.sleep(_MARKED_S)
-
-    def _is_added(self, digest: str) -> bool:
-        set_name = self._active_set_name()
-        (holder,) = self._clients.state.claims.holders(set_name, [layout.image_id(digest)])
-        return holder is not None and self._clients.state.indexed_segments.contains(set_name, holder)
-
-    def _active_set_name(self) -> str:
-        """Return the embedding set that the collection uses, as it was a moment ago."""
-        read, set_name = self._active_set
-        if time.monotonic() - read > _FRESH_S:
-            read, set_name = time.monotonic(), active_set_name(self._collection, self._clients.catalog)
-            self._active_set = read, set_name
-        return set_name
-
-    def _retry_while_away(self, call: Callable[[], Result]) -> Result:
-        """Make a call again while a server is away: one that restarts is away for some seconds.
-
-        What no waiting mends, as a wrong password, is raised at once.
-        """
-        until, back_off = time.monotonic() + self._options.patience_s, BackOff()
-        while True:
-            try:
-                return call()
-            except (IndexLost, Misconfigured):
-                raise
-            except Unavailable:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(back_off.next_s())
+    @property
+    def restored(self) -> int:
+        """Duplicates whose originals were missing and are there again."""
+        return self._originals.restored
 
     def _take(self) -> None:
-        """Wait for the first image in flight and put it into the batch."""
-        taken = self._in_flight.popleft().result()
-        if isinstance(taken, Rejection):
-            self._rejected.append(taken)
-        elif isinstance(taken, _Duplicate):
-            self._take_pages(taken.pages)
-            if taken.in_job or not taken.image.label:
+        """Wait for the first files in flight and put them into the batch."""
+        for stored in self._in_flight.popleft().result():
+            self._take_stored(stored)
+
+    def _take_stored(self, stored: Stored) -> None:
+        if isinstance(stored, Rejection):
+            self._rejected.append(stored)
+        elif isinstance(stored, Duplicate):
+            self._take_pages(stored.pages)
+            if stored.in_job or not stored.image.label:
                 self._duplicates += 1
-                self.found.append(taken.image)
+                self.found.append(stored.image)
             else:
-                self._labelled.append(taken.image)
+                self._labelled.append(stored.image)
                 if len(self._labelled) >= _LABELLED_AT_ONCE:
                     self._send_labelled()
         else:
-            self._pending.append(taken)
+            self._pending.append(stored)
             if len(self._pending) >= self._options.batch_size:
                 self._send()
                 return
@@ -310,9 +171,7 @@ class Intake:
         items, self._pending = self._pending, []
         if items:
             batch = self._begin_batch(items)
-            self._retry_while_away(
-                lambda: self._queue.embed(job=self.job, batch=batch, collection=self._collection, items=items)
-            )
+            self._retry(lambda: self._queue.embed(job=self.job, batch=batch, collection=self._collection, items=items))
 
     def _send_labelled(self) -> None:
         """Have the labels compared of images that the collection has."""
@@ -320,7 +179,7 @@ class Intake:
         if items:
             self._options.before_relabelling(items)
             batch, keep = self._begin_batch(items), self._options.keep_labels
-            self._retry_while_away(
+            self._retry(
                 lambda: self._queue.relabel(
                     job=self.job, batch=batch, collection=self._collection, items=items, keep=keep
                 )
@@ -329,7 +188,7 @@ class Intake:
     def _begin_batch(self, items: list[BatchImage]) -> int:
         """Number a batch that is to be sent, after waiting until the workers keep up; returns its number."""
         while len(self._outstanding) >= self._options.max_outstanding:
-            self._retry_while_away(self.refresh)
+            self._retry(self.refresh)
             time.sleep(_POLL_S)
         batch, self._batches = self._batches, self._batches + 1
         self._outstanding[batch] = items
@@ -342,15 +201,13 @@ class Intake:
         if outcome.images:
             batch, self._batches = self._batches, self._batches + 1
             self._extend(closed=False)
-            self._retry_while_away(lambda: self._jobs.report(self.job, batch, outcome))
+            self._retry(lambda: self._jobs.report(self.job, batch, outcome))
             self.finished += outcome.images
             self._duplicates, self._rejected = 0, []
 
     def _extend(self, *, closed: bool) -> None:
-        self._retry_while_away(
-            lambda: self._jobs.extend(self.job, batches=self._batches, total=self.total, closed=closed)
-        )
-        self.cancelled = self.cancelled or self._retry_while_away(lambda: self._jobs.cancelled(self.job))
+        self._retry(lambda: self._jobs.extend(self.job, batches=self._batches, total=self.total, closed=closed))
+        self.cancelled = self.cancelled or self._retry(lambda: self._jobs.cancelled(self.job))
 
     def refresh(self) -> int:
         """Look which batches were reported; returns how many images they have brought since the last look.
@@ -380,7 +237,6 @@ class Intake:
         """
         back_off = BackOff(first_s=_POLL_S)
         while self._outstanding or self._pages_left:
-            pause_s = _POLL_S
             try:
                 self.refresh()
             except (IndexLost, Misconfigured):
@@ -389,9 +245,11 @@ class Intake:
                 pause_s = back_off.next_s()
             else:
                 back_off.reset()
+                pause_s = _POLL_S if len(self._outstanding) > _LAST else _LAST_POLL_S
             if on_progress:
                 on_progress(self.finished)
-            time.sleep(pause_s)
+            if self._outstanding or self._pages_left:
+                time.sleep(pause_s)
 
     def result(self) -> Job:
         """Return the job as it stands."""

@@ -6,6 +6,7 @@ and deletes it. Whichever comes second sees the other.
 
 from collections.abc import Sequence
 
+from shared.state import cluster
 from shared.state.connection import Client, guarded
 
 PINNED_S = 8 * 24 * 3600
@@ -26,11 +27,22 @@ class Pins:
 
     def pin(self, digest: str, job: str) -> None:
         """Note that an upload, by its job, is about to store an original and to have it added."""
+        self.pin_all([digest], job)
+
+    def pin_all(self, digests: Sequence[str], job: str) -> set[str]:
+        """Note that an upload is about to store originals; returns those that are being deleted, to be waited for."""
         with guarded():
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.sadd(_pin_key(digest), job)
-            pipeline.expire(_pin_key(digest), PINNED_S)
-            pipeline.execute()
+            for digest in digests:
+                pipeline.sadd(_pin_key(digest), job)
+                pipeline.expire(_pin_key(digest), PINNED_S)
+            if isinstance(self._redis, cluster.Lazy):  # whose nodes answer in no order
+                pipeline.execute()
+                return self.marked(digests)
+            for digest in digests:
+                pipeline.exists(_mark_key(digest))
+            marks = pipeline.execute()[2 * len(digests) :]
+        return _where(digests, marks)
 
     def unpin(self, digests: Sequence[str], job: str) -> None:
         """Note that an upload is done with some originals: a claim holds them, or nothing does."""
@@ -77,8 +89,19 @@ class Pins:
 
     def is_marked(self, digest: str) -> bool:
         """Return whether an original is being deleted."""
+        return bool(self.marked([digest]))
+
+    def marked(self, digests: Sequence[str]) -> set[str]:
+        """Return which originals are being deleted."""
         with guarded():
-            return bool(self._redis.exists(_mark_key(digest)))
+            pipeline = self._redis.pipeline(transaction=False)
+            for digest in digests:
+                pipeline.exists(_mark_key(digest))
+            return _where(digests, pipeline.execute())
+
+
+def _where(digests: Sequence[str], flags: Sequence[int]) -> set[str]:
+    return {digest for digest, flag in zip(digests, flags, strict=True) if flag}
 
 
 def _pin_key(digest: str) -> str:

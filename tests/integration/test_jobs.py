@@ -268,8 +268,10 @@ def interrupted(parts: Parts) -> Iterator[str]:
     intake = Intake("art", parts.clients(), IntakeOptions(batch_size=2)).__enter__()
     for number in range(5):
         intake.add(f"{number}.jpg", None, lambda number=number: b"%d" % number)  # type: ignore[misc]
-    while len(intake._outstanding) < 2:
+    intake._store()
+    while intake._in_flight:
         intake._take()
+    assert len(intake._outstanding) == 2
     yield intake.job
     intake.__exit__(KeyboardInterrupt)
 

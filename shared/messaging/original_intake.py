@@ -1,0 +1,252 @@
+"""Stores the originals of files that are handed in: some files together, which share round trips to Redis."""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+from shared.back_off import BackOff
+from shared.errors import IndexLost, Invalid, Misconfigured, Unavailable
+from shared.messaging.files_taken_in import File, LargeFile, LinkedFile, SmallFile
+from shared.messaging.lost_index import active_set_name
+from shared.messaging.messages import BatchImage
+from shared.messaging.worker import WorkerClients
+from shared.state import Rejection
+from shared.state.locks import LEASE_S, link_lock
+from shared.storage import layout
+from shared.storage.documents import Documents, PageFile
+from shared.storage.original_files import OriginalFiles
+
+Read = Callable[[], bytes | Path | Rejection]
+"""Reads a file: its bytes, the path of one that is too large for memory, or why it is not taken."""
+
+TOGETHER: Final = 8
+"""Files that are handed in together."""
+
+HELD_BYTES: Final = 2**20
+"""Bytes of the files that wait in memory for others."""
+
+Result = TypeVar("Result")
+
+_OF_DOCUMENTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"%PDF-")  # the first bytes of files that may have pages
+_MARKED_S = 0.05
+_FRESH_S = 1.0
+
+
+@dataclass(frozen=True)
+class HandedIn:
+    """A file that is handed in."""
+
+    name: str
+    label: str | None
+    read: Read
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """An image that the collection has, as it was handed in; or that this job had already.
+
+    `pages` are those of a document that the collection does not have.
+    """
+
+    image: BatchImage
+    in_job: bool = False
+    pages: Sequence[BatchImage] = ()
+
+
+Stored = BatchImage | Rejection | Duplicate
+"""What became of a file: it is stored, it is not taken, or the collection has it."""
+
+
+class OriginalIntake:
+    """Stores the originals of a job; its threads may call it at the same time.
+
+    Servers that are away are waited for, `patience_s` at most. With `link`, originals that are handed in as paths, and
+    of which the store has no copy, stay where they are.
+    """
+
+    def __init__(self, collection: str, clients: WorkerClients, job: str, *, patience_s: float, link: bool) -> None:
+        self._collection, self._clients, self._job = collection, clients, job
+        self._patience_s, self._link_files = patience_s, link
+        self._active_set = (-math.inf, collection)  # when it was looked up, and the embedding set's name
+        self._lock = threading.Lock()
+        self._seen: set[str] = set()
+        self.restored = 0  # duplicates whose originals were missing and are there again
+
+    def store(self, files: Sequence[HandedIn]) -> list[Stored]:
+        """Read and store files; returns what became of each.
+
+        Raises:
+            Unavailable: A server is away for too long.
+        """
+        stored: list[Stored | None] = []
+        waiting: dict[int, tuple[HandedIn, File]] = {}
+        held = 0
+
+        def store_waiting() -> None:
+            for place, answer in zip(waiting, self._store_together(list(waiting.values())), strict=True):
+                stored[place] = answer
+            waiting.clear()
+
+        for place, handed_in in enumerate(files):
+            data = handed_in.read()
+            file = data if isinstance(data, Rejection) else self._opened(handed_in.name, data)
+            stored.append(file if isinstance(file, Rejection) else None)
+            if not isinstance(file, Rejection):
+                waiting[place] = handed_in, file
+                held += file.size if isinstance(file, SmallFile) else 0
+            if held >= HELD_BYTES:
+                store_waiting()
+                held = 0
+        store_waiting()
+        return [answer for answer in stored if answer is not None]
+
+    def retry_while_away(self, call: Callable[[], Result]) -> Result:
+        """Make a call again while a server is away: one that restarts is away for some seconds.
+
+        What no waiting mends, as a wrong password, is raised at once.
+        """
+        until, back_off = time.monotonic() + self._patience_s, BackOff()
+        while True:
+            try:
+                return call()
+            except (IndexLost, Misconfigured):
+                raise
+            except Unavailable:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(back_off.next_s())
+
+    def _opened(self, name: str, data: bytes | Path) -> File | Rejection:
+        """Return a file as it is to be stored, or why it cannot be read or linked."""
+        try:
+            if not isinstance(data, Path):
+                return SmallFile(data)
+            return LinkedFile(self._clients.store, data) if self._link_files else LargeFile(data)
+        except Invalid as error:
+            return Rejection(name, "not-linked", str(error))
+        except OSError as error:
+            return Rejection(name, "unreadable", f"it cannot be read: {error.strerror or error}")
+
+    def _store_together(self, files: Sequence[tuple[HandedIn, File]]) -> list[Stored]:
+        """Store files unless they are there; returns what became of each."""
+        seen = [self._see(file.digest) for _, file in files]
+        new = list(dict.fromkeys(file.digest for (_, file), is_seen in zip(files, seen, strict=True) if not is_seen))
+        self._pin(new)
+        added = self.retry_while_away(lambda: self._added(new))
+        unpinned: list[str] = []  # no batch that is sent has them
+        stored = []
+        for (handed_in, file), is_seen in zip(files, seen, strict=True):
+            answer = self._in_job(handed_in, file) if is_seen else self._store(handed_in, file, file.digest in added)
+            if not is_seen and not isinstance(answer, BatchImage):
+                unpinned.append(file.digest)
+            stored.append(answer)
+        if unpinned:
+            self.retry_while_away(lambda: self._clients.state.pins.unpin(unpinned, self._job))
+        return stored
+
+    def _see(self, digest: str) -> bool:
+        """Return whether the job had an original before; from now on it has."""
+        with self._lock:
+            seen = digest in self._seen
+            self._seen.add(digest)
+        return seen
+
+    def _in_job(self, handed_in: HandedIn, file: File) -> Duplicate:
+        if isinstance(file, LinkedFile):
+            self._store_file(file, added=True)
+        return Duplicate(BatchImage(file.digest, handed_in.name, None, file.size), in_job=True)
+
+    def _store(self, handed_in: HandedIn, file: File, added: bool) -> Stored:  # noqa: FBT001
+        """Store a file, which is pinned, unless it is there; `added`: the collection has the image."""
+        try:
+            lost = self._store_file(file, added=added)
+        except OSError as error:
+            return Rejection(handed_in.name, "unreadable", f"it cannot be read: {error.strerror or error}")
+        image = BatchImage(file.digest, handed_in.name, handed_in.label, file.size)
+        if not added:
+            return image
+        with self._lock:
+            self.restored += lost
+        return Duplicate(image, pages=self._missing_pages(image) if file.head.startswith(_OF_DOCUMENTS) else ())
+
+    def _store_file(self, file: File, *, added: bool) -> bool:
+        """Store a file unless the store has it, or link it; returns whether it was lost though it was `added`.
+
+        Raises:
+            OSError: It is another one by now.
+        """
+        store, originals = self._clients.store, OriginalFiles(self._clients.store)
+        key = layout.original_key(file.digest)
+        if isinstance(file, LinkedFile):
+            return self.retry_while_away(lambda: self._link(file, added=added))
+        if added and self.retry_while_away(lambda: store.exists(key)):
+            return False
+        lost = added and not self.retry_while_away(lambda: originals.links.exists(file.digest))
+        self.retry_while_away(lambda: file.store(store, key))
+        return lost
+
+    def _link(self, file: LinkedFile, *, added: bool) -> bool:
+        """Link a file unless the store has a copy of it; returns whether it was lost though it was `added`."""
+        store, key = self._clients.store, layout.original_key(file.digest)
+        # A link is read, and written with one more path: another intake may do so at the same time.
+        with self._clients.state.locks.hold(link_lock(file.digest), wait_s=LEASE_S + 1):
+            if store.exists(key):
+                return False
+            lost = added and not OriginalFiles(store).links.exists(file.digest)
+            file.store(store, key)
+            return lost
+
+    def _missing_pages(self, image: BatchImage) -> list[BatchImage]:
+        """Return the pages of a document, stored and pinned, that the collection does not have any more."""
+        documents = Documents(self._clients.store)
+        document = self.retry_while_away(lambda: documents.get(image.digest))
+        if document is None:
+            return []
+        missing = []
+        for page in range(2, document.pages + 1):
+            file = document.page_file(page)
+            self._pin([file.digest])
+            if self._keep_page(file):
+                self.retry_while_away(lambda file=file: self._clients.state.pins.unpin([file.digest], self._job))  # type: ignore[misc]
+            else:
+                missing.append(replace(image, digest=file.digest, page=page))
+        return missing
+
+    def _keep_page(self, file: PageFile) -> bool:
+        """Store a page file unless it is there; returns whether the collection has the page."""
+        key, store = layout.original_key(file.digest), self._clients.store
+        if not self.retry_while_away(lambda: store.exists(key)):
+            self.retry_while_away(lambda: store.put(key, file.data))
+        return file.digest in self.retry_while_away(lambda: self._added([file.digest]))
+
+    def _pin(self, digests: Sequence[str]) -> None:
+        """Have originals stay from now on, after waiting for whoever is just deleting some."""
+        pins, until = self._clients.state.pins, time.monotonic() + self._patience_s
+        marked = self.retry_while_away(lambda: pins.pin_all(digests, self._job)) if digests else set()
+        while marked:
+            if time.monotonic() > until:
+                pins.unpin(digests, self._job)
+                raise Unavailable("an original that is to be added is being deleted at this moment; try again later")
+            time.sleep(_MARKED_S)
+            marked = self.retry_while_away(lambda: pins.marked(digests))
+
+    def _added(self, digests: Sequence[str]) -> set[str]:
+        """Return the originals whose images the collection has."""
+        if not digests:
+            return set()
+        state, set_name = self._clients.state, self._active_set_name()
+        holders = state.claims.holders(set_name, [layout.image_id(digest) for digest in digests])
+        indexed = state.indexed_segments.among(set_name, sorted({holder for holder in holders if holder is not None}))
+        return {digest for digest, holder in zip(digests, holders, strict=True) if holder in indexed}
+
+    def _active_set_name(self) -> str:
+        """Return the embedding set that the collection uses, as it was a moment ago."""
+        read, set_name = self._active_set
+        if time.monotonic() - read > _FRESH_S:
+            read, set_name = time.monotonic(), active_set_name(self._collection, self._clients.catalog)
+            self._active_set = read, set_name
+        return set_name

@@ -1,0 +1,82 @@
+"""Files that are handed in together: each is stored, refused or known by itself, and all are counted."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shared.errors import Unavailable
+from shared.messaging.intake import Intake, IntakeOptions
+from shared.messaging.original_intake import HELD_BYTES, TOGETHER
+from shared.state import Rejection
+from shared.storage import layout
+from tests.support import rows
+from tests.support.indexing import Parts, parts_of
+from tests.support.servers import Servers
+
+
+@pytest.fixture
+def parts(servers: Servers) -> Parts:
+    return parts_of(servers.settings)
+
+
+def hand_in(parts: Parts, contents: list[bytes | Path | Rejection], **options: float) -> Intake:
+    """Hand in files with these contents, by the names 0, 1, ….; returns the intake once all are sent."""
+
+    def reading(content: bytes | Path | Rejection) -> Callable[[], bytes | Path | Rejection]:
+        return lambda: content
+
+    with Intake("art", parts.clients(), IntakeOptions(batch_size=100, threads=2, **options)) as intake:  # type: ignore[arg-type]
+        for number, content in enumerate(contents):
+            intake.add(str(number), None, reading(content))
+    return intake
+
+
+def sent(parts: Parts, intake: Intake) -> list[str]:
+    """Return the names of the images that were sent to the embedder, in order."""
+    message = parts.jobs.sent.get(intake.job, 0)
+    assert message is not None
+    return [item["name"] for item in message.arguments["items"]]
+
+
+def test_files_that_are_handed_in_together_keep_their_order_and_are_told_apart(parts: Parts, tmp_path: Path) -> None:
+    art = parts.collection()
+    parts.add(art, "a", [1, 2])
+    gone = tmp_path / "gone.jpg"
+    contents: list[bytes | Path | Rejection] = [b"new %d" % number for number in range(3 * TOGETHER)]
+    contents[2] = str(1).encode()  # the collection has it
+    contents[3] = Rejection("3", "unreadable", "it is held back")
+    contents[4] = contents[1]  # handed in twice, side by side
+    contents[5] = gone
+    contents[-1] = contents[0]  # handed in twice, apart
+    intake = hand_in(parts, contents)
+    left = [str(number) for number in range(len(contents) - 1) if number not in {2, 3, 4, 5}]
+    assert sent(parts, intake) == left
+    assert [image.name for image in intake.found] == ["2", "4", str(len(contents) - 1)]
+    outcome = parts.jobs.get(intake.job).outcome
+    assert (outcome.duplicates, [rejected.name for rejected in outcome.rejected]) == (3, ["3", "5"])
+    stored = {item.key for item in parts.store.list("images/")}
+    digests = {layout.digest_of(content) for content in contents if isinstance(content, bytes)}
+    assert stored == {layout.original_key(digest) for digest in digests | {rows.digest(1), rows.digest(2)}}
+    pinned = parts.state.pins.pinned(sorted(digests))
+    assert pinned == digests - {rows.digest(1)}  # the collection holds that one
+
+
+def test_large_files_do_not_wait_in_memory_for_others(parts: Parts) -> None:
+    parts.collection()
+    large = [b"%d" % number + bytes(HELD_BYTES) for number in range(3)]
+    intake = hand_in(parts, [b"small", *large, b"smaller"])
+    assert sent(parts, intake) == ["0", "1", "2", "3", "4"]
+    assert all(parts.store.exists(layout.original_key(layout.digest_of(data))) for data in large)
+
+
+def test_a_file_that_is_being_deleted_keeps_those_handed_in_with_it_waiting_and_none_pinned(parts: Parts) -> None:
+    parts.collection()
+    contents: list[bytes | Path | Rejection] = [b"one", b"two"]
+    digests = [layout.digest_of(b"one"), layout.digest_of(b"two")]
+    parts.state.pins.mark(digests[:1], "a deletion", seconds=60.0)
+    with pytest.raises(Unavailable, match="being deleted at this moment"):
+        hand_in(parts, contents, patience_s=0.0)
+    assert parts.state.pins.pinned(digests) == set()
+    parts.state.pins.unmark(digests[:1], "a deletion")
+    assert sent(parts, hand_in(parts, contents)) == ["0", "1"]
