@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from services.embedder.decoded import Decoded
 from services.embedder.document_pages import DocumentPages, FoundDocument
 from services.embedder.image_decoding import ImageDecoding
+from services.embedder.image_embedding import NOTHING, EmbeddedImages, ImageEmbedding
 from services.embedder.window_embedding import WindowEmbedding
 from shared.errors import IndexLost, Invalid, NotFound, ObjectNotFound, Unavailable
 from shared.images import Decoder
@@ -91,6 +90,7 @@ class Embedder:
         self._models: dict[tuple[str, int | None], ServingClient] = {}
         self._pages = DocumentPages(clients)
         self._decoding = ImageDecoding(clients, options.decoder, program=options.program, pages=self._pages)
+        self._embedding = ImageEmbedding(self._decoding)
         self._windows = WindowEmbedding(clients, self._decoding, vector_type=options.vector_type)
 
     def embed(
@@ -207,12 +207,13 @@ class Embedder:
             added, refused = self._sort_out(task, set_name, claimed)
             damaged = self._damaged(set_name, segment)
         else:
-            decoded, refused = self._decode(task, embedding_set, claimed) if claimed else ([], {})
+            found = self._embedded(task, embedding_set, claimed) if claimed else NOTHING
             if not task.moving:
-                self._send_pages(task, embedding_set.collection, items, decoded)
-            added = self._write(task, embedding_set, decoded) if decoded else []
-            damaged = {image.item.digest for image in decoded if "damaged" in image.info.flags}
-            duplicates += len(decoded) - len(added)
+                self._send_pages(task, embedding_set.collection, items, found.images)
+            added = self._write(task, embedding_set, found) if found.images else []
+            damaged = {image.item.digest for image in found.images if "damaged" in image.info.flags}
+            duplicates += len(found.images) - len(added)
+            refused = found.refused
         rejected |= refused
         task.attempt.check()
         labels = dict(Counter(item.label or "" for item in added))
@@ -299,24 +300,20 @@ class Embedder:
 
     # Pixels and embeddings
 
-    def _decode(
-        self, task: "_Task", embedding_set: EmbeddingSet, items: Sequence[BatchImage]
-    ) -> tuple[list[Decoded], dict[str, Rejection]]:
-        size = self._model(embedding_set.model, embedding_set.version).signature().input_size
-        return self._decoding.decode(task.attempt, items, size=size, moving=task.moving)
-
-    def _write(self, task: "_Task", embedding_set: EmbeddingSet, decoded: Sequence[Decoded]) -> list[BatchImage]:
-        """Embed and write the segment; returns the images written: those that no other task took over meanwhile."""
-        segment = task.segment
+    def _embedded(self, task: "_Task", embedding_set: EmbeddingSet, items: Sequence[BatchImage]) -> EmbeddedImages:
         serving = self._model(embedding_set.model, embedding_set.version)
-        vectors = serving.embed(np.stack([image.pixels for image in decoded]))
+        return self._embedding.embed(task.attempt, items, serving, moving=task.moving)
+
+    def _write(self, task: "_Task", embedding_set: EmbeddingSet, found: EmbeddedImages) -> list[BatchImage]:
+        """Write the segment; returns the images written: those that no other task took over meanwhile."""
+        segment, decoded = task.segment, found.images
         ids = [layout.image_id(image.item.digest) for image in decoded]
         holders = self._state.claims.holders(embedding_set.name, ids)
         kept = [row for row, holder in enumerate(holders) if holder == segment]
         if kept:
             now = time.time()
             entries = [decoded[row].entry(now) for row in kept]
-            stored = vectors[kept].astype(self._options.vector_type)
+            stored = found.vectors[kept].astype(self._options.vector_type)
             data = segments.pack(
                 entries, stored, collection=embedding_set.name, model=embedding_set.model, version=embedding_set.version
             )

@@ -77,12 +77,11 @@ class ImageDecoding:
 
     def decode(
         self, attempt: Attempt, items: Sequence[BatchImage], *, size: int, moving: bool
-    ) -> tuple[list[Decoded], dict[str, Rejection]]:
-        """Fetch and decode images; after an attempt that died, one by one, with a note of the image at work.
+    ) -> Iterator[tuple[BatchImage, Decoded | Rejection]]:
+        """Fetch and decode images; yield each with its pixels, or why it has none.
 
-        Returns:
-            The decoded images, and by their digests why the others are not. Images that are `moving` to another model
-            are decoded from their derivatives where there are some.
+        Images that are `moving` to another model are decoded from their derivatives where there are some. After an
+        attempt that died, images are decoded one by one, with a note of the image at work.
         """
         noted = attempt.deaths > 0
 
@@ -93,13 +92,7 @@ class ImageDecoding:
                 return replace(found, document=self._pages.place_of(item, found.info.pages))
             return found
 
-        outcomes = [decode(item) for item in items] if noted else list(self._threads.map(decode, items))
-        refused = {
-            item.digest: outcome
-            for item, outcome in zip(items, outcomes, strict=True)
-            if isinstance(outcome, Rejection)
-        }
-        return [outcome for outcome in outcomes if isinstance(outcome, Decoded)], refused
+        yield from zip(items, map(decode, items) if noted else self._threads.map(decode, items), strict=True)
 
     def decode_windows(
         self, attempt: Attempt, items: Sequence[BatchImage], *, size: int
