@@ -54,7 +54,8 @@ class DeletionTask:
             return
         if self._state.jobs.reported(job, 0):
             return
-        ensure_known(collection, catalog=self._catalog, state=self._state, queue=self._queue)
+        if self._state.index_states.get(active.name) is None:
+            ensure_known(collection, catalog=self._catalog, state=self._state, queue=self._queue)
         wanted = self._documents.with_pages(list(dict.fromkeys(image_ids)))
         if from_trash:
             trashed = self._only_in_trash(active.name, wanted)

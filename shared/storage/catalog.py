@@ -216,6 +216,8 @@ class Catalog(CollectionNames):
         """
         keys = [item.key for item in self.store.list(layout.embedding_sets_prefix(collection))]
         found = [manifest for manifest in map(self._read, keys) if manifest is not None]
+        if not found:
+            return []
         active = self._active(collection)  # after the listing: a set that was activated since is not among them
         unused = [manifest for manifest in found if active is None or manifest.name != active.name]
         return sorted(unused, key=lambda manifest: manifest.number)
