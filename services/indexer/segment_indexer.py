@@ -32,7 +32,7 @@ from shared.windows import is_long
 _WAIT_S = 5.0  # for a deletion or a merge, while other tasks wait behind this one
 _TUNING_ASKED_S = 30.0  # between two requests to tune a collection that goes on growing
 _TUNING_LOOKED_S = 1.0  # between two looks whether a collection that goes on growing is to be tuned
-_REGIONS_ASKED_S = 10.0  # between two requests to embed the windows of new images
+_REGIONS_ASKED_S = 60.0  # between two requests to embed the windows of the images of a job: new images go first
 
 
 class _Withdrawn(Exception):
