@@ -1,7 +1,8 @@
 """Inserts and deletions: images a second that the indexer puts into an index in use, and takes out of it.
 
 Everything runs as in the product: Valkey with its append-only file, the object store, and the indexer, which is called
-in this process, task after task, as its single worker does. Vectors are simulated around some centres.
+in this process, task after task, as its single worker does. Vectors are simulated around some centres. Before the
+deletions, segments are merged, as those of more than a batch are.
 
 It also prints the processor time that each part takes for an image.
 
@@ -61,7 +62,8 @@ def main() -> None:
         embedding_set = fill(workers, vectors[: options.count])
         starts = range(options.count, count, _INSERTED)
         inserts = [insert(workers, embedding_set, vectors, range(start, start + _INSERTED)) for start in starts]
-        workers.maintenance.compactor.compact(collection=COLLECTION)
+        workers.jobs.create("compact", COLLECTION, kind="compact")
+        workers.maintenance.compactor.compact(collection=COLLECTION, job="compact")
         order = np.random.default_rng(options.seed).permutation(count)[: options.rounds * _DELETED]
         image_ids = ImageIds(count).ids[order].reshape(options.rounds, -1).tolist()
         deletions = [delete(workers, f"delete{number}", ids) for number, ids in enumerate(image_ids)]
