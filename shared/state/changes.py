@@ -9,7 +9,7 @@ from shared.state.connection import Client, guarded
 from shared.state.pieces import pieces
 from shared.state.set_members import last_entries
 
-CHANGES = "changes"
+CHANGES_KEY = "changes"
 """The stream of all changes but those of records."""
 
 RECORDS = "record-changes"  # the stream of what is announced of records: whoever edits them writes no other
@@ -55,7 +55,7 @@ def deletions(set_name: str, rows: Iterable[tuple[str, int]]) -> list[Change]:
     ]
 
 
-def append(pipeline: Client, change: Change, key: str = CHANGES) -> None:
+def append(pipeline: Client, change: Change, key: str = CHANGES_KEY) -> None:
     """Have a pipeline announce a change."""
     pipeline.xadd(key, change.fields(), maxlen=KEPT, approximate=True)
 
@@ -63,7 +63,7 @@ def append(pipeline: Client, change: Change, key: str = CHANGES) -> None:
 class Changes:
     """Announces changes and follows them. An announcement may come twice and says only where to look."""
 
-    def __init__(self, client: Client, key: str = CHANGES) -> None:
+    def __init__(self, client: Client, key: str = CHANGES_KEY) -> None:
         self._redis, self.key = client, key
 
     def announce(self, *changes: Change) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from shared.errors import Fenced
 from shared.state import cluster
-from shared.state.changes import CHANGES, KEPT, Change, append
+from shared.state.changes import CHANGES_KEY, KEPT, Change, append
 from shared.state.claims import claims_key
 from shared.state.connection import Client, guarded
 from shared.state.indexed_segments import CLOSED, IndexedSegments, closed, indexed_key
@@ -66,7 +66,7 @@ class Indexing:
             self.check_unreported(job, batch)
             IndexedSegments(self._redis).add(set_name, segment)
             return self._announce(change)
-        keys = batches_key(job), indexed_key(set_name), CHANGES, since_key(set_name)
+        keys = batches_key(job), indexed_key(set_name), CHANGES_KEY, since_key(set_name)
         words = [word for field in change.fields().items() for word in field]
         with guarded():
             count = int(self._redis.eval(_COMPLETE, len(keys), *keys, str(batch), CLOSED, segment, *words))
