@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.end_to_end import COLLECTION, Workers
+from benchmarks.end_to_end import Workers
 from benchmarks.image_ids import ImageIds
+from benchmarks.searcher import COLLECTION
 from benchmarks.servers import Servers
 from benchmarks.simulation import Vectors, unit
 from shared.messaging.messages import TuningRequest

@@ -88,7 +88,7 @@ def colours_of(items: Sequence[BatchImage]) -> dict[int, list[int]]:
 def test_the_model_has_the_first_images_while_the_others_are_decoded(parts: Parts) -> None:
     parts.collection()
     model = Model()
-    parts.connect_model = lambda *_: model  # type: ignore[assignment,return-value]
+    parts.connect_model = lambda *_: model  # type: ignore[assignment]
     items = stored(parts, 31)
     decoder = WaitingDecoder(model.called, after=20)
     embedder = Embedder(parts.clients(), Options(model=("lite", 1), decoder=decoder, program="test"))
@@ -101,7 +101,7 @@ def test_the_model_has_the_first_images_while_the_others_are_decoded(parts: Part
 def test_after_an_attempt_that_died_nothing_goes_on_beside_the_decoder(parts: Parts) -> None:
     parts.collection()
     model = Model()
-    parts.connect_model = lambda *_: model  # type: ignore[assignment,return-value]
+    parts.connect_model = lambda *_: model  # type: ignore[assignment]
     items, job = stored(parts, 31), parts.job()
     parts.state.attempts.begin(layout.batch_segment(job, 0), delivery="first")
     embedder = Embedder(parts.clients(), Options(model=("lite", 1), decoder=DirectDecoder(), program="test"))
