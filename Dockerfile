@@ -56,7 +56,7 @@ FROM base AS embedder
 COPY --from=embedder-builder /opt/packages /opt/packages
 COPY --from=embedder-builder /opt/artseek /opt/artseek
 USER 10001:10001
-CMD ["python", "-m", "celery", "-A", "services.embedder.app", "worker", "-Q", "embed", "-n", "embedder@%h", "--concurrency", "2", "--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+CMD ["python", "-m", "celery", "-A", "services.embedder.app", "worker", "-Q", "embed", "-n", "embedder@%h", "--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
 
 
 FROM builder AS indexer-builder

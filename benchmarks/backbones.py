@@ -1,8 +1,9 @@
 """Images a second and P@10 of each backbone and size, so that one can choose: ``python -m benchmarks.backbones``.
 
-Each is exported as it would be served, and embeds batches of 32 in this process, as the embedder sends them. P@10 is
-the share of a query's class among the ten nearest images by an exact scan, without and with images of no class. Without
-a folder of images, the pictures are works of the sample gallery, which tell speeds well and qualities hardly.
+Each is exported as it would be served, and embeds batches of 32, as the embedder sends them, in a process with oneDNN
+and in one without. P@10 is the share of a query's class among the ten nearest images by an exact scan, without and with
+images of no class. Without a folder of images, the pictures are works of the sample gallery, which tell speeds well and
+qualities hardly.
 """
 
 import argparse
@@ -10,10 +11,9 @@ import json
 import logging
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.features import sample_pictures
+from benchmarks.machine import cores_of_processor
+from benchmarks.model_speed import SpeedProcess
 from shared.errors import ArtseekError
 from shared.evaluation.retrieval_metrics import precision_at_k
 from shared.folders import walk
@@ -38,7 +40,6 @@ _log = logging.getLogger(__name__)
 
 _BATCH = 32
 _K = 10
-_TIMED = 8  # batches
 _REFERENCE = "efficientnet-lite0 224"
 _WORKS = 400
 
@@ -62,6 +63,7 @@ class Row:
     dim: int
     weights: str
     images_per_second: float
+    without_onednn: float
     of_reference: float | None
     p_at_10: float | None
     p_at_10_mixed: float | None
@@ -79,11 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, ExitStack() as running:
+            speeds = [running.enter_context(SpeedProcess(onednn=onednn)) for onednn in (True, False)]
             pictures = _pictures(options.data, options.queries, options.background, Path(scratch))
             rows: list[Row] = []
             for name, folder, weights in _models(options.sizes, options.models, Path(scratch)):
-                rows.append(_measure_model(name, folder, weights, pictures))
+                rows.append(_measure_model(name, folder, weights, pictures, speeds))
                 _log.info("%s", rows[-1])
     except (ArtseekError, OSError) as error:
         _log.error("error: %s", error)
@@ -93,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = [replace(row, of_reference=row.images_per_second / reference) for row in rows]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", "utf-8")
-    sys.stdout.write(_table(rows))
+    sys.stdout.write(f"{cores_of_processor()}\n\n{_table(rows)}")
     return 0
 
 
@@ -136,24 +139,17 @@ def _weights(name: str) -> tuple[str, Weights]:
     return "imagenet", Imagenet()
 
 
-def _measure_model(name: str, folder: Path, weights: str, pictures: Pictures) -> Row:
+def _measure_model(name: str, folder: Path, weights: str, pictures: Pictures, speeds: Sequence[SpeedProcess]) -> Row:
+    """Return what is measured of a model; `speeds` are the processes with oneDNN and without."""
     manifest = read_manifest(folder)
     if not manifest:
         raise ArtseekError(f"{folder} holds no exported model; give the folder of a version, such as models/search/1")
-    embed = import_quietly("training.savedmodel").saved_model_embed(folder)
-    size = int(manifest["input_size"])
-    noise = np.random.default_rng(0).integers(0, 256, (_BATCH, size, size, 3), dtype=np.uint8)
-    embed(noise)
-    times = []
-    for _ in range(_TIMED):
-        started = time.perf_counter()
-        embed(noise)
-        times.append(time.perf_counter() - started)
-    speed = _BATCH / float(np.median(times))
+    with_onednn, without = (speed.images_per_second(folder) for speed in speeds)
     p_at_10 = p_at_10_mixed = None
     if weights != "random":
-        p_at_10, p_at_10_mixed = _quality(embed, size, pictures)
-    return Row(name, int(manifest["dim"]), weights, speed, None, p_at_10, p_at_10_mixed)
+        embed = import_quietly("training.savedmodel").saved_model_embed(folder)
+        p_at_10, p_at_10_mixed = _quality(embed, int(manifest["input_size"]), pictures)
+    return Row(name, int(manifest["dim"]), weights, with_onednn, without, None, p_at_10, p_at_10_mixed)
 
 
 def _quality(embed: Any, size: int, pictures: Pictures) -> tuple[float, float | None]:
@@ -198,12 +194,12 @@ def _table(rows: Sequence[Row]) -> str:
         return "–" if value is None else f"{value:.{digits}f}"
 
     lines = [
-        f"| model | dimensions | weights | images a second | of {_REFERENCE} | P@10 | P@10, mixed |",
-        "|---|---|---|---|---|---|---|",
+        f"| model | dimensions | weights | images a second | without oneDNN | of {_REFERENCE} | P@10 | P@10, mixed |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row.model} | {row.dim} | {row.weights} | {row.images_per_second:.0f} | {shown(row.of_reference, 2)} | "
-        f"{shown(row.p_at_10, 3)} | {shown(row.p_at_10_mixed, 3)} |"
+        f"| {row.model} | {row.dim} | {row.weights} | {row.images_per_second:.0f} | {row.without_onednn:.0f} | "
+        f"{shown(row.of_reference, 2)} | {shown(row.p_at_10, 3)} | {shown(row.p_at_10_mixed, 3)} |"
         for row in rows
     ]
     return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ where Artseek is better.
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from shared.errors import Invalid
 
 FILE: Final = Path(__file__).with_name("ratios.json")
 ALLOWED_FALL: Final = 0.2
-"""Share of a committed ratio by which one may be lower."""
+"""Share of a committed ratio by which one is too low."""
 
 _FORMAT: Final = 1
 
@@ -43,8 +43,8 @@ class Comparison:
 
     @property
     def has_fallen(self) -> bool:
-        """Whether the ratio is lower than it may be."""
-        return self.committed is not None and self.ratio.median < self.committed * (1 - ALLOWED_FALL)
+        """Whether the ratio is lower than it may be: by a fifth, or more."""
+        return self.committed is not None and self.ratio.median <= self.committed * (1 - ALLOWED_FALL)
 
     @property
     def verdict(self) -> str:
@@ -69,6 +69,17 @@ def lines(comparisons: Sequence[Comparison]) -> Iterator[str]:
         committed = "" if found.committed is None else f"{found.committed:.3g}"
         spread = f"{min(ratio.values):.3g} to {max(ratio.values):.3g}"
         yield f"{ratio.name:24} {ratio.median:8.3g} {committed:>10}  {spread:20} {found.verdict:12} {ratio.meaning}"
+
+
+def failures(comparisons: Sequence[Comparison], expected: Iterable[str]) -> Iterator[str]:
+    """Yield a line for each ratio that fell, and for each of the expected names that was not measured."""
+    for found in comparisons:
+        if found.has_fallen:
+            yield (
+                f"{found.ratio.name} fell from {found.committed:.3g} to {found.ratio.median:.3g}: {found.ratio.meaning}"
+            )
+    for name in sorted(set(expected) - {found.ratio.name for found in comparisons}):
+        yield f"{name} is in {FILE.name} and was not measured"
 
 
 def load(path: Path = FILE) -> dict[str, float]:

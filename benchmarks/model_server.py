@@ -23,6 +23,7 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.machine import cores_of_processor
 from benchmarks.system import MODELS, export_models
 from local.ports import FreePorts
 from shared.errors import Unavailable
@@ -60,6 +61,7 @@ def main() -> None:
             for server, client in clients.items():
                 for calls in _calls(server):
                     rates[server, calls].append(_rate(client, calls, options.seconds))
+    sys.stdout.write(f"{cores_of_processor()}\n\n")
     sys.stdout.write(_table({setting: median(found) for setting, found in rates.items()}))
 
 

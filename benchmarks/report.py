@@ -1,6 +1,5 @@
 """What the index benchmark shows: a table, as text and as Markdown, a plot, and all measurements as JSON."""
 
-import os
 import platform
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -15,6 +14,7 @@ from rich.table import Table
 
 from benchmarks.ann_libraries import versions
 from benchmarks.growth import growth_rows, number_text, scaling_rows
+from benchmarks.machine import cores, processor
 from benchmarks.results import END_TO_END, Results
 from benchmarks.runner import IndexResult, Point
 from shared.tuning.report import TrialReport
@@ -67,15 +67,9 @@ _ALL = "all"  # the effort of an exact scan, which has no choice
 
 def describe_machine(more: dict[str, str]) -> dict[str, str]:
     """Return what measurements depend on: processor, cores, memory, versions; `more` is added."""
-    models = [
-        line.partition(":")[2].strip()
-        for line in _lines(Path("/proc/cpuinfo"))
-        if line.startswith(("model name", "Hardware", "CPU part"))
-    ]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "processor": models[0] if models else platform.processor() or platform.machine(),
-        "cores": str(cores),
+        "processor": processor(),
+        "cores": str(cores()),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
@@ -270,10 +264,3 @@ def _markdown(head: Sequence[str], body: Iterable[Sequence[str]], text_columns: 
     lines.append("|" + "|".join("---" if place < text_columns else "---:" for place in range(len(head))) + "|")
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body]
     return "\n".join(lines)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []

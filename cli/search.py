@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TypedDict, Unpack, cast
 from urllib.parse import urlencode
 
 import click
@@ -55,6 +55,33 @@ def _limits(name: str) -> click.IntRange:
     return click.IntRange(OPTIONS[name].least, OPTIONS[name].most)
 
 
+class _Given(TypedDict):
+    """What the command line says."""
+
+    images: tuple[Path, ...]
+    image_id: int | None
+    url: str
+    box: str
+    proof: bool
+    collections: tuple[str, ...]
+    everywhere: bool
+    k: int
+    mode: Mode
+    metric: Metric
+    labels: tuple[str, ...]
+    like: tuple[int, ...]
+    unlike: tuple[int, ...]
+    weight: float
+    wanted: str
+    text: str
+    sort: str
+    group: str
+    fields: tuple[str, ...]
+    min_score: float | None
+    no_regions: bool
+    budget: int | None
+
+
 @click.command()
 @click.argument("images", metavar="[IMAGE]...", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--id", "image_id", type=_IMAGE_ID, help="Search for an image of the collection instead of a file.")
@@ -86,69 +113,26 @@ def _limits(name: str) -> click.IntRange:
 @click.option("--budget", type=_limits("budget"), help=_help("budget"))
 @as_json_option
 @query_command
-def search(  # noqa: PLR0913 -- its options
-    system: QueriedSystem | RemoteSystem,
-    *,
-    images: tuple[Path, ...],
-    image_id: int | None,
-    url: str,
-    box: str,
-    proof: bool,
-    collections: tuple[str, ...],
-    everywhere: bool,
-    k: int,
-    mode: Mode,
-    metric: Metric,
-    labels: tuple[str, ...],
-    like: tuple[int, ...],
-    unlike: tuple[int, ...],
-    weight: float,
-    wanted: str,
-    text: str,
-    sort: str,
-    group: str,
-    fields: tuple[str, ...],
-    min_score: float | None,
-    no_regions: bool,
-    budget: int | None,
-    as_json: bool,
-) -> int | None:
+def search(system: QueriedSystem | RemoteSystem, *, as_json: bool, **given: Unpack[_Given]) -> int | None:
     """Print the images of one or more collections that look most like IMAGE, or like the examples given.
 
     Several IMAGE files are one query: their embeddings are combined, as those of examples are.
 
     With --text or --filter alone, print the images with these records, the latest added first.
     """
-    query = Query(images=images, image_id=image_id, url=url, box=box, proof=proof)
-    _check(query)
-    alone = not query.number and not like and not unlike
-    if alone and not (text.strip() or wanted):
-        raise click.UsageError("give an IMAGE file, --id, --url, examples (--like, --unlike), --text or --filter")
-    across = everywhere or len(collections) > 1
-    if everywhere and collections:
-        raise click.UsageError("give --collection or --all, one of them")
-    if across and alone:
-        raise click.UsageError(
-            "records are listed of one collection: name one, or give an IMAGE file, --id, --url or examples"
-        )
-    collection = next(iter(collections), DEFAULT_COLLECTION)
-    options = SearchOptions(
-        k=k,
-        mode=mode,
-        metric=metric,
-        labels=labels,
-        like=like,
-        unlike=unlike,
-        weight=weight,
-        min_score=min_score,
-        budget=budget,
-        filter=wanted,
-        text=text,
-        sort=sort,
-        group=group,
-        fields=fields,
-        regions=not no_regions,
+    query = Query(
+        images=given["images"],
+        image_id=given["image_id"],
+        url=given["url"],
+        box=given["box"],
+        proof=given["proof"],
     )
+    _check(query)
+    collections = given["collections"]
+    alone = not query.number and not given["like"] and not given["unlike"]
+    across = given["everywhere"] or len(collections) > 1
+    _check_places(given, alone=alone, across=across)
+    collection, options = next(iter(collections), DEFAULT_COLLECTION), _search_options(given)
     if alone:
         _print_list(_listed(system, collection, options), as_json=as_json)
         return None
@@ -163,6 +147,42 @@ def search(  # noqa: PLR0913 -- its options
     else:
         print_hits(answer)
     return None
+
+
+def _search_options(given: _Given) -> SearchOptions:
+    return SearchOptions(
+        k=given["k"],
+        mode=given["mode"],
+        metric=given["metric"],
+        labels=given["labels"],
+        like=given["like"],
+        unlike=given["unlike"],
+        weight=given["weight"],
+        min_score=given["min_score"],
+        budget=given["budget"],
+        filter=given["wanted"],
+        text=given["text"],
+        sort=given["sort"],
+        group=given["group"],
+        fields=given["fields"],
+        regions=not given["no_regions"],
+    )
+
+
+def _check_places(given: _Given, *, alone: bool, across: bool) -> None:
+    """Make sure that there is something to search for, and where; `alone`: without a picture or an example.
+
+    Raises:
+        UsageError: There is not.
+    """
+    if alone and not (given["text"].strip() or given["wanted"]):
+        raise click.UsageError("give an IMAGE file, --id, --url, examples (--like, --unlike), --text or --filter")
+    if given["everywhere"] and given["collections"]:
+        raise click.UsageError("give --collection or --all, one of them")
+    if across and alone:
+        raise click.UsageError(
+            "records are listed of one collection: name one, or give an IMAGE file, --id, --url or examples"
+        )
 
 
 def _check(query: Query) -> None:

@@ -130,7 +130,7 @@ class LocalSystem:
         """Return our services, which need the stores."""
         return [
             self._python("query", ["-m", "services.query"], grpc_ready(self.settings.query_target, self._tls)),
-            self._worker("embedder", concurrency=2),
+            self._worker("embedder"),
             self._worker("indexer", concurrency=1),
             self._worker("maintenance", concurrency=1),
             self._worker("evaluator", concurrency=2),
@@ -224,6 +224,7 @@ class LocalSystem:
             f"--model_config_file={self._models / 'models.config'}",
             f"--port={self._ports['model-server']}",
             f"--host={_LOOPBACK}",
+            f"--tensorflow_intra_op_parallelism={self.settings.model_threads}",
             f"--ssl_config_file={self.folder.path / _SSL_CONFIG_FILE}",
             "--model_config_file_poll_wait_seconds=2",  # a model that is exported meanwhile is served soon after
         ]
@@ -234,11 +235,13 @@ class LocalSystem:
             self._bare,
         )
 
-    def _worker(self, service: str, *, concurrency: int) -> Child:
+    def _worker(self, service: str, *, concurrency: int | None = None) -> Child:
+        """Return a worker; without `concurrency`, its application says how many tasks it does at a time."""
         queue = {"embedder": EMBED, "indexer": INDEX, "maintenance": MAINTENANCE, "evaluator": EVALUATE}[service]
         arguments = [
             *("-m", "celery", "-A", f"services.{service}.app", "worker", "-Q", queue, "-n", f"{service}@%h"),
-            *("--concurrency", str(concurrency), "--loglevel", self.settings.log_level),
+            *(() if concurrency is None else ("--concurrency", str(concurrency))),
+            *("--loglevel", self.settings.log_level),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         ]
         return self._python(service, arguments, beat_ready(self.settings, service))

@@ -108,6 +108,13 @@ class Settings(WebSettings):
         None, ge=1, description="Version of `ARTSEEK_MODEL`; unset: the latest one served."
     )
 
+    model_threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Threads in which the model server computes an operation of the model; "
+        "0: one for each core that it may use.",
+    )
     models: Path = Field(Path("data/models"), description="Folder of the exported models for `artseek models`.")
 
     query_target: str = Field("127.0.0.1:8600", description="host:port at which the query service is reached.")
@@ -197,6 +204,13 @@ class Settings(WebSettings):
     max_upload_bytes: int = Field(256 * 2**20, ge=1024, description="Largest body of one upload, in bytes.")
 
     batch_size: int = Field(32, ge=1, le=256, description="Images of one embed task, and rows of its segment.")
+    embed_processes: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Processes of an embedder, each with a batch at work and two processes that decode; "
+        "0: one for two cores, from two up to four.",
+    )
     vector_type: Literal["float32", "float16"] = Field(
         "float32", description="`float32` or `float16`: how new embeddings are stored; float16 takes half the space."
     )

@@ -14,13 +14,16 @@ from shared.messaging.failed_message import FailedMessage
 from shared.messaging.messages import BatchImage
 from shared.messaging.task_queue import EMBED_BATCH
 from shared.messaging.worker import connect_worker, end_jobs_of_unknown_tasks, per_process, require_own_system, task
+from shared.parallelism import Parallelism
 from shared.settings import load_settings
 from shared.state import Rejection, connect
 from shared.state.outcomes import Outcome, OutcomeJson
+from shared.usable_cores import usable_cores
 
 _settings = load_settings()
 
 app = make_app(_settings, name="embedder")
+app.conf.worker_concurrency = _settings.embed_processes or Parallelism.of_cores(usable_cores()).embed_processes
 configure(_settings.log_level)
 require_own_system(_settings)
 end_jobs_of_unknown_tasks(_settings)

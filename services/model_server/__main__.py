@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import signal
 import sys
 import threading
@@ -11,7 +10,9 @@ from pathlib import Path
 
 from services.model_server.config import read_config
 from services.model_server.status import StatusError
+from shared.parallelism import Parallelism
 from shared.tensorflow_runtime import import_without_keras
+from shared.usable_cores import usable_cores
 
 log = logging.getLogger("services.model_server")
 
@@ -35,7 +36,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--model_config_file_poll_wait_seconds", type=float, default=0.0, help="0: read the config only once")
     add("--tensorflow_intra_op_parallelism", type=int, default=0, help="threads of one operation; 0: one per core")
     add("--tensorflow_inter_op_parallelism", type=int, default=0, help="operations at a time; 0: one per core")
-    add("--grpc_max_threads", type=int, default=4 * (os.cpu_count() or 4), help="calls at a time (default: 4 per core)")
+    add("--grpc_max_threads", type=int, default=0, help="requests at a time; 0: 4 per core, and 8 at the least")
     add(
         "--allow_version_labels_for_unavailable_models",
         type=_boolean,
@@ -44,7 +45,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=False,
         help="whether a new label may name a version that is not loaded yet (default: false)",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    # TensorFlow itself counts the cores of the machine, whatever a container may use of them.
+    by_cores = Parallelism.of_cores(usable_cores())
+    options.tensorflow_intra_op_parallelism = options.tensorflow_intra_op_parallelism or by_cores.model_threads
+    options.tensorflow_inter_op_parallelism = options.tensorflow_inter_op_parallelism or by_cores.model_calls
+    options.grpc_max_threads = options.grpc_max_threads or by_cores.model_requests
+    return options
 
 
 def _boolean(text: str) -> bool:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import committed_ratios, search_layers
+from benchmarks import check, committed_ratios, search_layers
 from benchmarks.check import PARTS
-from benchmarks.committed_ratios import Ratio, compare, lines, load, save
+from benchmarks.committed_ratios import Ratio, compare, failures, lines, load, save
 from benchmarks.interleaving import medians_in_turns
 from shared.errors import Invalid
 
@@ -19,16 +19,48 @@ def ratio(*values: float, name: str = "one-to-other") -> Ratio:
     ("values", "verdict"),
     [
         ((0.79, 0.79, 0.79), "FELL"),
+        ((0.8, 0.8, 0.8), "FELL"),
         ((0.81, 0.81, 0.81), "holds"),
         ((0.1, 0.9, 0.9), "holds"),  # the median counts
         ((0.1, 0.1, 0.9), "FELL"),
         ((1.3, 1.3, 1.3), "rose: renew"),
     ],
 )
-def test_a_ratio_falls_by_more_than_a_fifth(values: tuple[float, ...], verdict: str) -> None:
+def test_a_ratio_falls_by_a_fifth(values: tuple[float, ...], verdict: str) -> None:
     (found,) = compare([ratio(*values)], {"one-to-other": 1.0})
     assert found.verdict == verdict
     assert found.has_fallen == (verdict == "FELL")
+
+
+def test_what_fell_and_what_was_not_measured_is_named() -> None:
+    committed = {"one-to-other": 1.0, "kept": 2.0, "gone": 0.5}
+    found = compare([ratio(0.7), ratio(2.1, name="kept"), ratio(0.1, name="new")], committed)
+    assert list(failures(found, committed)) == [
+        "one-to-other fell from 1 to 0.7: one / other",
+        "gone is in ratios.json and was not measured",
+    ]
+    assert list(failures(found, ())) == ["one-to-other fell from 1 to 0.7: one / other"]
+
+
+def test_the_check_fails_where_a_ratio_fell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured: list[float] = []
+
+    def part() -> list[Ratio]:
+        measured.append(1.0)
+        return [ratio(0.8)]
+
+    monkeypatch.setattr("sys.argv", ["check"])
+    monkeypatch.setattr(check, "PARTS", {"index": part})
+    monkeypatch.setattr(committed_ratios, "load", lambda: {"one-to-other": 1.0})
+    with pytest.raises(SystemExit) as ended:
+        check.main()
+    assert ended.value.code == "one-to-other fell from 1 to 0.8: one / other"  # which Python prints, with status 1
+    assert len(measured) == 2  # once more, in case that the machine was at fault
+    assert "FELL" in capsys.readouterr().out
+    monkeypatch.setattr(committed_ratios, "load", lambda: {"one-to-other": 0.9})
+    check.main()
 
 
 def test_a_ratio_that_was_never_committed_is_new() -> None:

@@ -68,9 +68,12 @@ def test_the_model_is_served_from_where_it_is_exported() -> None:
     stand_in = files.override()["services"]["serving"]
     image = files.targets()["model-server"].command()
     assert stand_in["entrypoint"] == image[:3]
-    assert set(stand_in["command"]) == set(image[3:])
-    options = parse_model_server(stand_in["command"])
+    threads = "--tensorflow_intra_op_parallelism=${ARTSEEK_MODEL_THREADS:-0}"
+    assert set(stand_in["command"]) == {*image[3:], threads}
+    command = [files.interpolated(word, {"ARTSEEK_MODEL_THREADS": "5"}) for word in stand_in["command"]]
+    options = parse_model_server(command)
     assert (options.host, options.port) == ("0.0.0.0", 8500)  # noqa: S104
+    assert options.tensorflow_intra_op_parallelism == 5
     common = {word for word in serving["command"] if "batching" not in word}
     assert common == {word for word in stand_in["command"] if not word.startswith("--host")}
     assert str(options.model_config_file) == "/models/models.config"

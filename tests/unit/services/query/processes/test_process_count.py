@@ -1,7 +1,5 @@
 """How many processes the query service has by itself: as many as it may use cores, up to a few."""
 
-from pathlib import Path
-
 import pytest
 
 from services.query.processes import process_count as counting
@@ -19,16 +17,3 @@ def test_without_a_setting_the_cores_count(
     monkeypatch.setattr(counting, "usable_cores", lambda: cores)
     monkeypatch.setattr("sys.platform", platform)
     assert counting.process_count(0) == count
-
-
-@pytest.mark.parametrize(
-    ("quota", "cores"), [("max 100000", 8), ("200000 100000", 2), ("50000 100000", 1), ("odd", 8), (None, 8)]
-)
-def test_a_container_may_use_fewer_cores_than_there_are(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str | None, cores: int
-) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
-    file = tmp_path / "cpu.max"
-    if quota is not None:
-        file.write_text(f"{quota}\n")
-    assert counting.usable_cores(file) == cores
