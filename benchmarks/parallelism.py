@@ -71,6 +71,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for setting in settings:
                 rates[setting].append(_rate(usable[: setting.cores], setting, folders))
+                sys.stderr.write(f"{setting}: {rates[setting][-1]:.1f} images/s\n")
     sys.stdout.write(f"{cores_of_processor()}\n\n")
     sys.stdout.write(_table({setting: median(found) for setting, found in rates.items()}))
 

@@ -4,6 +4,7 @@ What takes long to import is imported where it is used, so that a command starts
 """
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -98,6 +99,8 @@ def _with_system(
 ) -> Callable[..., None]:
     @functools.wraps(run)
     def wrapper(*arguments: Any, **options: Any) -> None:
+        # Pydantic would look through all installed packages for plugins.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
         from pydantic import ValidationError
 
         from shared.settings import load_settings

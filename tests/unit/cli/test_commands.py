@@ -31,10 +31,15 @@ def test_the_list_gives_each_command_a_whole_line() -> None:
 
 def imported(arguments: list[str], **environment: str) -> set[str]:
     """Return the slow libraries that a command has imported by its end."""
+    return asked_after(arguments, f"' '.join({SLOW!r} & sys.modules.keys())", **environment)
+
+
+def asked_after(arguments: list[str], expression: str, **environment: str) -> set[str]:
+    """Return the words of an expression's value in the process of a command, at the command's end."""
     code = (
         "import sys\nfrom cli.main import main\n"
         f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
-        f"sys.stderr.write('\\n' + ' '.join({SLOW!r} & sys.modules.keys()))"
+        f"sys.stderr.write('\\n' + {expression})"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -56,3 +61,10 @@ def test_a_search_imports_what_it_needs_to_ask_the_query_service() -> None:
     # There is no query service at this address: the search is over once it has asked.
     asked = imported(["search", "--id", "1"], ARTSEEK_QUERY_TARGET="127.0.0.1:1", **NO_SYSTEM)
     assert asked - {"rich"} == {"grpc", "pydantic", "pydantic_settings"}  # Rich prints that it does not answer
+
+
+def test_a_command_does_not_search_all_packages_for_plugins_of_pydantic() -> None:
+    found = "str(sys.modules['pydantic.plugin._loader']._plugins)"
+    at_nobody = {"ARTSEEK_QUERY_TARGET": "127.0.0.1:1", **NO_SYSTEM}
+    assert asked_after(["search", "--id", "1"], found, **at_nobody) == {"None"}
+    assert asked_after(["search", "--id", "1"], found, PYDANTIC_DISABLE_PLUGINS="", **at_nobody) == {"{}"}
