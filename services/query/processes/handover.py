@@ -1,8 +1,7 @@
 """Handing requests over: one process of a query service has another answer a request, over a socket of the two.
 
 A connection carries one request at a time, and is kept for the next one. Requests and answers go over it as the bytes
-that clients send and get, behind a head that says how long they are. gRPC between the processes took half a millisecond
-of a core for each request; this takes a tenth of that.
+that clients send and get, behind a head that says how long they are.
 """
 
 import json
