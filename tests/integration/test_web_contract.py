@@ -167,7 +167,12 @@ def _text(name: Any) -> str:
 
 def _fit(values: dict[str, Any]) -> None:
     """Let what is made up name images and embeddings that there are."""
-    if values.get("id") is not None:
+    if isinstance(values.get("label"), str) and values.keys() & {"queries", "upload"}:
+        # The document cannot say that a round of judging has an image of the class, and none that is marked both ways.
+        values |= {"label": "shapes", "id": [KNOWN], "like": [], "unlike": [], "upload": []}
+    elif isinstance(values.get("id"), list):
+        values["id"] = [KNOWN] * len(values["id"])
+    elif values.get("id") is not None:
         values["id"] = KNOWN
     for name in ("ids", "like", "unlike"):
         if isinstance(values.get(name), list):
