@@ -17,7 +17,7 @@ from shared.records.model import FieldType, cells_from_json, cells_to_json
 from shared.records.paths import Paths, paths_from_json, paths_to_json
 from shared.records.value_columns import Column, Ids, Numbers
 
-_VERSION: Final = 2  # of the tables and of what is written into them
+_VERSION: Final = 3  # of the tables and of what is written into them
 _TERM: Final = 400  # characters of a value that are told apart in filters and facets
 _WRITER_CACHE_KIB: Final = 24_000
 _READER_CACHE_KIB: Final = 2_000
@@ -34,7 +34,7 @@ CREATE TABLE terms (
     field INTEGER, value TEXT, code INTEGER, folded TEXT, low REAL, high REAL, PRIMARY KEY (field, value)
 ) WITHOUT ROWID;
 CREATE INDEX terms_by_code ON terms (field, code);
-CREATE INDEX terms_by_span ON terms (field, low) WHERE low IS NOT NULL;
+CREATE INDEX terms_by_span ON terms (field, low, high, code) WHERE low IS NOT NULL;
 CREATE TABLE pairs (field INTEGER, document INTEGER, code INTEGER, PRIMARY KEY (field, document, code)) WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5 (text, content='', tokenize='unicode61 remove_diacritics 2');
 """
