@@ -60,7 +60,7 @@ def test_what_is_stored_does_not_grow_with_what_is_done(parts: Parts) -> None:
 
 
 def test_the_stream_of_changes_keeps_so_many(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "_KEPT", 100)
+    monkeypatch.setattr(changes, "KEPT", 100)
     stream = Changes(parts.redis)
     for number in range(1000):
         stream.announce(Change("art", "segment", str(number)))
