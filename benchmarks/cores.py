@@ -35,6 +35,7 @@ from shared.rpc.query.connecting import connect_query
 from shared.rpc.tls import grpc_tls, open_channel
 from shared.settings import Settings
 from shared.tuning import RECALL_TARGET
+from shared.usable_cores import usable_cores
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
@@ -74,7 +75,7 @@ def main() -> None:
         vectors = _simulated(options.count, options.dim)
     options.count, options.dim = vectors.shape
     contrast = measure_contrast(vectors).ratio
-    print(f"{options.count} vectors of {options.dim} dimensions, contrast {contrast:.2f}; {os.cpu_count()} cores")
+    print(f"{options.count} vectors of {options.dim} dimensions, contrast {contrast:.2f}; {usable_cores()} cores")
     rates: defaultdict[tuple[int, int], list[Rate]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="artseek-bench-") as folder:
         scratch = Path(folder)

@@ -12,7 +12,6 @@ them all in memory, are left out, unless the options say otherwise.
 """
 
 import argparse
-import os
 import signal
 import sys
 import tempfile
@@ -46,6 +45,7 @@ from benchmarks.simulation import (
 from benchmarks.subprocess_runner import measure_in_subprocess
 from shared.state import connect
 from shared.tuning import RECALL_TARGET
+from shared.usable_cores import usable_cores
 
 _ROOT = Path(__file__).resolve().parent.parent
 _BUILD = _ROOT / "build"
@@ -95,7 +95,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--contrast", type=float, help="contrast of the largest simulated set, at most")
     parser.add_argument("--target", type=float, default=RECALL_TARGET, help="recall@10 that indexes are to reach")
     parser.add_argument("--queries", type=int, default=500, help="queries of each set")
-    parser.add_argument("--threads", type=int, default=_cores(), help="of every library, for building and many queries")
+    parser.add_argument(
+        "--threads", type=int, default=usable_cores(), help="of every library, for building and many queries"
+    )
     parser.add_argument(
         "--libraries", nargs="*", choices=tuple(ANN_LIBRARIES), help="other indexes; default: all, of many vectors none"
     )
@@ -273,10 +275,6 @@ def _clear(*folders: Path) -> None:
     for folder in folders:
         for path in sorted(folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.machine import cores_of_processor
+from benchmarks.machine import cores_of_processor, shares_of_best
 from benchmarks.system import MODELS, export_models
 from local.ports import FreePorts
 from shared.errors import Unavailable
@@ -143,15 +143,13 @@ def _rate(client: ServingClient, calls: int, seconds: float) -> float:
 
 
 def _table(rates: dict[tuple[Server, int], float]) -> str:
-    best: defaultdict[int, float] = defaultdict(float)
-    for (server, _), rate in rates.items():
-        best[server.cores] = max(best[server.cores], rate)
+    shares = shares_of_best(rates, lambda setting: setting[0].cores)
     lines = ["| cores | threads of an operation | oneDNN | calls at a time | images a second | of the best |"]
     lines.append("|---|---|---|---|---|---|")
     for (server, calls), rate in sorted(rates.items()):
         lines.append(
             f"| {server.cores} | {server.threads} | {'on' if server.onednn else 'off'} | {calls} | {rate:.1f} "
-            f"| {rate / best[server.cores]:.2f} |"
+            f"| {shares[server, calls]:.2f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -18,7 +18,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks.ingest import files_of, linked
-from benchmarks.machine import cores_of_processor
+from benchmarks.machine import cores_of_processor, shares_of_best
 from benchmarks.system import export_models, system_on
 from local.demo import sample_gallery
 from shared.parallelism import Parallelism
@@ -95,9 +95,7 @@ def _rate(cores: list[int], setting: Setting, folders: list[Path]) -> float:
 
 
 def _table(rates: dict[Setting, float]) -> str:
-    best: defaultdict[int, float] = defaultdict(float)
-    for setting, rate in rates.items():
-        best[setting.cores] = max(best[setting.cores], rate)
+    shares = shares_of_best(rates, lambda setting: setting.cores)
     lines = [
         "| cores | processes of the embedder | threads of an operation | images a second | of the best | |",
         "|---|---|---|---|---|---|",
@@ -105,7 +103,7 @@ def _table(rates: dict[Setting, float]) -> str:
     for setting, rate in sorted(rates.items()):
         lines.append(
             f"| {setting.cores} | {setting.processes} | {setting.threads} | {rate:.1f} "
-            f"| {rate / best[setting.cores]:.2f} | {'by itself' if setting.is_chosen else ''} |"
+            f"| {shares[setting]:.2f} | {'by itself' if setting.is_chosen else ''} |"
         )
     return "\n".join(lines) + "\n"
 

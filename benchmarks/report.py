@@ -14,10 +14,11 @@ from rich.table import Table
 
 from benchmarks.ann_libraries import versions
 from benchmarks.growth import growth_rows, number_text, scaling_rows
-from benchmarks.machine import cores, processor
+from benchmarks.machine import processor
 from benchmarks.results import END_TO_END, Results
 from benchmarks.runner import IndexResult, Point
 from shared.tuning.report import TrialReport
+from shared.usable_cores import usable_cores
 
 MEASUREMENTS: dict[str, str] = {
     "indexed_without_index_per_second": "vectors indexed a second before there is an index",
@@ -69,7 +70,7 @@ def describe_machine(more: dict[str, str]) -> dict[str, str]:
     """Return what measurements depend on: processor, cores, memory, versions; `more` is added."""
     return {
         "processor": processor(),
-        "cores": str(cores()),
+        "cores": str(usable_cores()),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),

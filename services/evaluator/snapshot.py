@@ -11,6 +11,7 @@ import numpy.typing as npt
 from shared.errors import Invalid
 from shared.search_limits import Metric
 from shared.similarity import distances_and_scores
+from shared.sorted_numbers import places_among
 from shared.state import State
 from shared.state.locks import LEASE_S, segments_lock
 from shared.storage import layout, segments
@@ -108,8 +109,7 @@ class Snapshot:
 
     def places(self, ids: Ids) -> npt.NDArray[np.int64]:
         """Return the places of images in `ids`, -1 where there is none: int64 [n]."""
-        found = np.minimum(np.searchsorted(self.ids, ids), len(self) - 1)
-        return np.where(self.ids[found] == ids, found, -1)
+        return places_among(self.ids, ids)
 
 
 class Distances:

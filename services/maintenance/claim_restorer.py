@@ -14,6 +14,7 @@ from services.maintenance.lost_images import LostImages
 from shared.clients import Clients
 from shared.index.segment_reader import SegmentReader
 from shared.index.unreported_segments import unreported_segments
+from shared.sorted_numbers import places_among
 from shared.state.locks import segments_lock
 from shared.state.pieces import pieces
 from shared.storage import layout
@@ -33,11 +34,7 @@ class _Rows:
 
     def has(self, image_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return for each image whether it has a live row."""
-        if not len(self.ids):
-            return np.zeros(len(image_ids), dtype=np.bool_)
-        # Not by `isin`, which would sort all rows anew for each few thousand claims.
-        places = np.minimum(np.searchsorted(self.ids, image_ids), len(self.ids) - 1)
-        return np.asarray(self.ids[places] == image_ids)
+        return places_among(self.ids, image_ids) >= 0
 
 
 class ClaimRestorer:

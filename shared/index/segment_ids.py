@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import Invalid, ObjectNotFound
+from shared.sorted_numbers import places_among
 from shared.storage import layout, segments
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore
@@ -48,7 +49,7 @@ class SegmentIds:
                 found.unreadable[name] = ids
             elif ids is not None:
                 self._keep(set_name, name, ids)
-                held = wanted[_among(wanted, ids)].tolist()
+                held = wanted[places_among(ids, wanted) >= 0].tolist()
                 if held:
                     found.by_segment[name] = held
         return found
@@ -101,9 +102,3 @@ class SegmentIds:
 
     def _forget(self, key: str) -> None:
         self._kept_bytes -= self._kept.pop(key)[1].nbytes
-
-
-def _among(wanted: Ids, ids: Ids) -> npt.NDArray[np.bool_]:
-    """Return which numbers are among others; both are sorted."""
-    places = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
-    return ids[places] == wanted if len(ids) else np.zeros(len(wanted), dtype=np.bool_)

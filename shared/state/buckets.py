@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.settings import BUCKET_LIMIT
+from shared.sorted_numbers import places_among
 from shared.state.connection import Client, guarded, servers
 from shared.state.pieces import pieces
 from shared.state.set_members import Members, change, members
@@ -158,8 +159,7 @@ class BucketStore:
         for piece in pieces(names) if len(wanted) else ():
             with guarded():
                 found = members(self._redis, piece, limit=_ALL)
-            places = np.minimum(np.searchsorted(wanted, found.ids), len(wanted) - 1)
-            held = wanted[places] == found.ids
+            held = places_among(wanted, found.ids) >= 0
             buckets = np.repeat(np.arange(len(piece)), found.sizes)[held]
             self.remove([piece[place] for place in buckets.tolist()], found.ids[held].tolist())
 

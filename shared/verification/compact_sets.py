@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
+from shared.sorted_numbers import places_among
 from shared.storage.segments import DIGEST_BYTES
 
 Ids = npt.NDArray[np.int64]
@@ -42,7 +43,7 @@ class HeldImages:
         """Return which of some ids are here, [n]."""
         found = np.zeros(len(ids), dtype=np.bool_)
         for run in self._runs:
-            found |= run[np.minimum(np.searchsorted(run, ids), len(run) - 1)] == ids
+            found |= places_among(run, ids) >= 0
         return found
 
 
@@ -86,10 +87,8 @@ class OriginalSizes:
     def sizes_of(self, digests: Digests) -> Ids:
         """Return the size of each of some originals, -1 where it is not here: int64 [n]."""
         held, sizes = self._joined()
-        if not len(held):
-            return np.full(len(digests), -1, dtype=np.int64)
-        places = np.minimum(np.searchsorted(held, digests), len(held) - 1)
-        return np.where(held[places] == digests, sizes[places], -1)
+        places = places_among(held, digests)
+        return np.where(places < 0, -1, sizes[places]) if len(held) else places
 
     def _joined(self) -> tuple[Digests, Ids]:
         if not self._is_joined:

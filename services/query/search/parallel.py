@@ -3,11 +3,12 @@
 A search that waits for memory waits less if other cores wait for a part of it.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-THREADS = os.cpu_count() or 1
+from shared.usable_cores import usable_cores
+
+THREADS = usable_cores()
 
 _helpers = ThreadPoolExecutor(THREADS, thread_name_prefix="helper")
 
