@@ -73,7 +73,7 @@ def _tune(workers: Workers) -> float:
         lambda job: queue.tune(collection=COLLECTION, job=job, request=TuningRequest(), apply=True),
     )
     ended = wait_for_end(workers.jobs, job, deadline_s=_PATIENCE_S, poll_s=0.05)
-    if ended is None or ended.outcome.rejected:
+    if ended is None or ended.counts.rejected:
         raise RuntimeError(f"the index was not tuned: {ended}")
     return time.monotonic() - started
 

@@ -166,7 +166,7 @@ def _rebuild(system: System, restored: Restored) -> dict[str, int]:
     for name in restored.collections:
         with spinner(f"rebuilding the index of {name}"):
             job = system.run_job("rebuild", name, lambda job, name=name: system.queue.rebuild(collection=name, job=job))  # type: ignore[misc]
-        rebuilt[name] = job.outcome.affected
+        rebuilt[name] = job.counts.affected
     return rebuilt
 
 

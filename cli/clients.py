@@ -44,8 +44,8 @@ class System(WorkerClients, QueriedSystem):
             raise Unavailable(
                 f"the {kind} job {job_id} has not ended within {_JOB_PATIENCE_S / 3600:g} h; see `artseek status`"
             )
-        for failure in job.outcome.rejected:
-            raise ArtseekError(failure.reason)
+        if job.counts.rejected:
+            raise ArtseekError(job.counts.reason)
         return job
 
     def run_cancellable_job(

@@ -44,9 +44,9 @@ def delete_collection(system: System, name: str, *, yes: bool, as_json: bool) ->
         raise Invalid(f"that is not the name {name!r}: nothing was deleted")
     job = system.run_job("drop", name, lambda job: system.queue.drop(job=job, collection=name))
     if as_json:
-        print_json({"collection": name, "deleted": job.outcome.affected, "missing": 0})
+        print_json({"collection": name, "deleted": job.counts.affected, "missing": 0})
     else:
-        out.print(f"{name} is deleted, with {job.outcome.affected} images")
+        out.print(f"{name} is deleted, with {job.counts.affected} images")
 
 
 @collections.command("rename")
@@ -62,9 +62,9 @@ def rename_collection(system: System, old: str, new: str, *, as_json: bool) -> N
     with spinner("renaming"):
         job = system.run_job("rename", old, lambda job: system.queue.rename(job=job, collection=old, new=new))
     if as_json:
-        print_json({"collection": new, "renamed_from": old, "images": job.outcome.affected})
+        print_json({"collection": new, "renamed_from": old, "images": job.counts.affected})
     else:
-        out.print(f"{old} is called {new} now, with its {job.outcome.affected} images")
+        out.print(f"{old} is called {new} now, with its {job.counts.affected} images")
 
 
 @click.command()
@@ -91,7 +91,7 @@ def delete(
             collection,
             lambda job: system.queue.delete(job=job, collection=collection, image_ids=ids, purge=purge),
         )
-    deleted = job.outcome.affected
+    deleted = job.counts.affected
     missing = 0 if whole_collection else len(set(ids)) - deleted
     if as_json:
         print_json({"collection": collection, "deleted": deleted, "missing": missing})

@@ -90,7 +90,7 @@ def _search(system: System, collection: str) -> str:
         )
     if job is None:
         raise Unavailable(f"the search {job_id} has not ended within a day; `artseek duplicates --last` shows it later")
-    check_end(job_answer(job), "the search")
+    check_end(job_answer(job, system.state.jobs.outcome(job_id)), "the search")
     return job_id
 
 

@@ -245,4 +245,4 @@ def _wait(system: System, job: str, collection: str) -> None:
             system.state.jobs, job, deadline_s=math.inf, on_progress=lambda job: on_progress(job.steps, job.total)
         )
     if ended is not None:
-        check_end(job_answer(ended), "the evaluation")
+        check_end(job_answer(ended, system.state.jobs.outcome(job)), "the evaluation")

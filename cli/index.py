@@ -104,7 +104,7 @@ def rebuild(system: System, collection: str | None, *, fit: bool, as_json: bool)
             print_error(error)
             failed = True
             continue
-        restored[name] = job.outcome.affected
+        restored[name] = job.counts.affected
         if not as_json:
             out.print(f"{name}: {restored[name]} images")
     if as_json:
@@ -141,9 +141,9 @@ def compact(system: System, collection: str | None, *, as_json: bool) -> int:
             failed = True
             continue
         after = len(system.catalog.segments(set_name))
-        done[name] = {"segments_before": before, "segments_after": after, "rows_dropped": job.outcome.affected}
+        done[name] = {"segments_before": before, "segments_after": after, "rows_dropped": job.counts.affected}
         if not as_json:
-            out.print(f"{name}: {before} segments before, {after} after, {job.outcome.affected} rows dropped")
+            out.print(f"{name}: {before} segments before, {after} after, {job.counts.affected} rows dropped")
     if as_json:
         print_json({"compacted": done})
     return int(failed)

@@ -57,7 +57,7 @@ def list_jobs(
 @command
 def show(system: System, job_id: str, *, as_json: bool) -> None:
     """Show a job: how far it is, what came of it, and what was left out and why."""
-    answer = job_answer(system.state.jobs.get(job_id))
+    answer = job_answer(system.state.jobs.get(job_id), system.state.jobs.outcome(job_id))
     if as_json:
         print_json(answer)
     else:
@@ -74,7 +74,7 @@ def cancel(system: System, job_id: str, *, as_json: bool) -> None:
     It ends at its next step. Of an ingest, what is added stays, and the rest is not added.
     """
     system.state.jobs.cancel(job_id)
-    answer = job_answer(system.state.jobs.get(job_id))
+    answer = job_answer(system.state.jobs.get(job_id), system.state.jobs.outcome(job_id))
     if as_json:
         print_json(answer)
     elif answer["state"] in {"open", "running"}:

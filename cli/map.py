@@ -53,7 +53,7 @@ def _make(system: System, collection: str, *, anew: bool) -> JobAnswer:
         lambda job: system.queue.map(job=job, collection=collection, anew=anew),
         deadline_s=math.inf,
     )
-    return job_answer(system.state.jobs.get(job_id))
+    return job_answer(system.state.jobs.get(job_id), system.state.jobs.outcome(job_id))
 
 
 def _make_remotely(system: RemoteSystem, collection: str, *, anew: bool) -> JobAnswer:

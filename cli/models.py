@@ -92,7 +92,7 @@ def use(system: System, model: str, collection: str, *, as_json: bool) -> int:
     except KeyboardInterrupt:
         err.print("\nartseek: interrupted; the change goes on in the background, and the same command follows it")
         return 130
-    failed = job.outcome.rejected if job else ()
+    failed = jobs.outcome(job_id).rejected if job else ()
     values = jobs.result(job_id)
     if values is None:
         raise ArtseekError(failed[0].reason if failed else f"the job {job_id} failed")

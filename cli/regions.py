@@ -86,7 +86,7 @@ def _switch(system: System, collection: str, *, on: bool, as_json: bool) -> int:
     except KeyboardInterrupt:
         err.print("\nartseek: interrupted; it goes on in the background, and the same command follows it")
         return 130
-    rejected = job.outcome.rejected if job else ()
+    rejected = jobs.outcome(job_id).rejected if job else ()
     for failure in rejected:
         if failure.code == REFUSED:
             raise ArtseekError(failure.reason)

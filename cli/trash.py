@@ -74,8 +74,8 @@ def restore_images(system: System, ids: tuple[int, ...], collection: str, *, eve
             job = wait_for_end(system.state.jobs, job_id, deadline_s=_PATIENCE_S)
             if job is None:
                 raise Unavailable(f"the restore job {job_id} has not ended within {_PATIENCE_S / 60:g} minutes")
-            for rejection in job.outcome.rejected:
-                failures[image_id] = rejection.reason
+            if job.counts.rejected:
+                failures[image_id] = job.counts.reason
     restored = len(wanted) - len(failures)
     if as_json:
         failed = [{"id": image_id, "reason": reason} for image_id, reason in failures.items()]
@@ -108,7 +108,7 @@ def empty(system: System, collection: str, *, yes: bool, as_json: bool) -> int:
                     job=job, collection=collection, image_ids=some, from_trash=True
                 ),
             )
-            purged += job.outcome.affected
+            purged += job.counts.affected
     if as_json:
         print_json({"collection": collection, "purged": purged})
     else:

@@ -48,13 +48,13 @@ def import_vectors(
     job = wait_for_end(system.state.jobs, done.job, deadline_s=_PATIENCE_S)
     if job is None:
         raise ArtseekError(f"the embeddings are written, but the job {done.job} has not ended within an hour")
-    for failure in job.outcome.rejected:
-        raise ArtseekError(failure.reason)
+    if job.counts.rejected:
+        raise ArtseekError(job.counts.reason)
     added = job.added
     if as_json:
-        print_json({**vars(done), "added": added, "duplicates": job.outcome.duplicates})
+        print_json({**vars(done), "added": added, "duplicates": job.counts.duplicates})
     else:
-        _print(done, added, job.outcome.duplicates)
+        _print(done, added, job.counts.duplicates)
 
 
 def _model(declared: str, named: str, version: int, *, raw: bool) -> DeclaredModel:

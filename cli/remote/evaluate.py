@@ -17,7 +17,7 @@ from shared.evaluation.report import EvaluationReport
 from shared.file_names import LONGEST_SENT
 from shared.folders import Source, walk
 from shared.messaging.messages import MOST_REJECTED, EvaluationRequest
-from shared.schemas.jobs import JobAnswer
+from shared.schemas.jobs import JobSummaryAnswer
 from shared.schemas.refusals import Refusal
 from shared.state import Rejection
 
@@ -29,7 +29,7 @@ def evaluate(
     *,
     folder: Path | None,
     max_bytes: int,
-    on_progress: Callable[[JobAnswer], None],
+    on_progress: Callable[[JobSummaryAnswer], None],
 ) -> EvaluationReport:
     """Return what an evaluation found; Ctrl-C cancels it.
 
@@ -57,7 +57,7 @@ def _evaluate(
     collection: str,
     request: EvaluationRequest,
     name: str | None,
-    on_progress: Callable[[JobAnswer], None],
+    on_progress: Callable[[JobSummaryAnswer], None],
 ) -> EvaluationReport:
     values: dict[str, object] = {"collection": collection, "k": request.k, "seed": request.seed}
     if name is not None:

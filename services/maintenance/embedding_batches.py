@@ -89,7 +89,7 @@ class EmbeddingBatches:
 
     def _note_failed(self, batch: int, items: list[BatchImage]) -> None:
         """Note the images of a batch that the embedder rejected; images of other batches may have the same names."""
-        outcome = self._state.jobs.outcome(self._job, batch)
+        outcome = self._state.jobs.batch_outcome(self._job, batch)
         rejections = {rejection.name: rejection for rejection in outcome.rejected} if outcome else {}
         image_ids = [layout.image_id(item.digest) for item in items]
         holders = self._state.claims.holders(self._embedding_set.name, image_ids)

@@ -52,9 +52,7 @@ class JobSweeper:
         if submitted and not job.closed and self._sent.miss(job.id, _SUBMITTER) >= LOOKS:
             _log.warning("job %s: its submitter is gone; it is closed with what was handed in", job.id)
             self._jobs.close(job.id)
-        for batch in [*range(job.batches), *sorted(job.page_batches)]:
-            if batch in job.reported:
-                continue
+        for batch in self._jobs.unreported(job):
             if (job.id, batch) in held or self._attempts.is_alive(layout.batch_segment(job.id, batch)):
                 self._sent.see(job.id, batch)
             elif self._sent.miss(job.id, batch) >= LOOKS:

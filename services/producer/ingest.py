@@ -16,6 +16,7 @@ from shared.records.duplicates import DuplicateFile
 from shared.schemas.jobs import JobFields, job_answer, job_fields
 from shared.schemas.refusals import Refusal
 from shared.state import Job, Rejection
+from shared.state.outcomes import Outcome
 from shared.storage.large_objects import LARGE
 from shared.storage.link_roots import LinkRoots
 
@@ -114,12 +115,13 @@ class IngestAnswer(JobFields):
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of an ingestion: the job as it ended, the files by name, and how long it took.
+    """What became of an ingestion: the job as it ended, its images, the files by name, and how long it took.
 
     `duplicates` are the files without label whose contents the collection has, and those that came twice.
     """
 
     job: Job
+    outcome: Outcome
     files: dict[str, Path]
     seconds: float
     restored: int = 0
@@ -127,7 +129,7 @@ class Summary:
 
     def to_json(self, skipped: Mapping[str, int] | None = None) -> IngestAnswer:
         """Return the summary as JSON values; `skipped` counts the files that were passed over."""
-        job = job_answer(self.job)
+        job = job_answer(self.job, self.outcome)
         return {
             "job": job["id"],
             "jobs": [job["id"]],
@@ -177,7 +179,8 @@ def ingest(
     intake.wait(on_progress=on_progress)
     files = {source.name: source.path for source in sources}
     duplicates = duplicate_files(intake.found, files)
-    return Summary(intake.result(), files, time.monotonic() - started, intake.restored, duplicates)
+    seconds = time.monotonic() - started
+    return Summary(intake.result(), intake.outcome(), files, seconds, intake.restored, duplicates)
 
 
 def duplicate_files(images: Iterable[BatchImage], files: Mapping[str, Path]) -> list[DuplicateFile]:

@@ -19,7 +19,8 @@ from shared.messaging.task_queue import QUEUES
 from shared.rpc.query import Collection
 from shared.rpc.query.connecting import connect_query
 from shared.settings import Settings
-from shared.state import Jobs, connect, guarded
+from shared.state import connect, guarded
+from shared.state.tally import read_tally
 from shared.state.verifications import Verifications
 
 _SCRAPE_S = 2.0
@@ -106,7 +107,7 @@ class _SystemCollector(Collector):
         )
         rejected = CounterMetricFamily("artseek_images_rejected", "Images that were not taken.", labels=["code"])
         try:
-            beats, tally = heartbeat.beats(self._index), Jobs(self._index).tally()
+            beats, tally = heartbeat.beats(self._index), read_tally(self._index)
             verification = Verifications(self._index).get()
         except Unavailable:
             return

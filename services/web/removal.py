@@ -26,8 +26,8 @@ def drop_collection(clients: WebClients, name: str) -> str | None:
     ended = wait_for_end(clients.state.jobs, job, deadline_s=_PATIENCE_S, poll_s=_POLL_S)
     if ended is None:
         return job
-    if ended.outcome.rejected:
-        reasons = "; ".join(rejection.reason for rejection in ended.outcome.rejected)
+    if ended.counts.rejected:
+        reasons = "; ".join(rejection.reason for rejection in clients.state.jobs.outcome(job).rejected)
         raise Problem(
             409,
             "not-deleted",

@@ -35,8 +35,8 @@ def rename_collection(clients: WebClients, name: str, new: str) -> str | None:
     ended = wait_for_end(jobs, job, deadline_s=_PATIENCE_S, poll_s=_POLL_S)
     if ended is None:
         return job
-    if ended.outcome.rejected:
-        raise Problem(409, "not-renamed", "; ".join(rejection.reason for rejection in ended.outcome.rejected))
+    if ended.counts.rejected:
+        raise Problem(409, "not-renamed", "; ".join(rejection.reason for rejection in jobs.outcome(job).rejected))
     while time.monotonic() < until:
         try:
             clients.query.collection(new)

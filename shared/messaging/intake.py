@@ -218,8 +218,8 @@ class Intake:
         reported = self._reported_among(list(self._outstanding))
         brought = sum(len(self._outstanding.pop(batch)) for batch in reported)
         # Before a batch is reported, the batches of pages that were found in it are known.
-        pages = self._jobs.page_batches(self.job)
-        self._pages_left = bool(pages - self._reported_among(sorted(pages))) if pages else False
+        all_reported, pages = self._jobs.reports(self.job)
+        self._pages_left = pages > 0 and all_reported < self._batches + pages
         self.finished += brought
         return brought
 
@@ -254,3 +254,7 @@ class Intake:
     def result(self) -> Job:
         """Return the job as it stands."""
         return self._jobs.get(self.job)
+
+    def outcome(self) -> Outcome:
+        """Return what became of the images by now."""
+        return self._jobs.outcome(self.job)

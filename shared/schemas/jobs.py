@@ -5,6 +5,7 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 from shared.schemas.refusals import Refusal
 from shared.state import Job, Rejection
 from shared.state.jobs import CANCELLABLE, Kind, State
+from shared.state.outcomes import Outcome
 from shared.timestamps import rfc3339
 
 
@@ -43,19 +44,19 @@ class JobAnswer(JobFields):
     classes: dict[str, int]
 
 
-def job_answer(job: Job) -> JobAnswer:
-    """Return a job as it stands."""
+def job_answer(job: Job, outcome: Outcome) -> JobAnswer:
+    """Return a job as it stands, and what became of its images by now."""
     return {
         **job_fields(job),
-        "labels_kept": job.outcome.labels_kept,
-        "damaged": list(job.outcome.damaged),
-        "rejected": [refusal(rejection) for rejection in job.outcome.rejected],
-        "classes": {label: count for label, count in job.outcome.added.items() if label},
+        "labels_kept": job.counts.labels_kept,
+        "damaged": list(outcome.damaged),
+        "rejected": [refusal(rejection) for rejection in outcome.rejected],
+        "classes": {label: count for label, count in outcome.added.items() if label},
     }
 
 
 class JobSummaryAnswer(JobFields):
-    """A job in a list: the fields of a job, with the number of what was rejected and the first reason, "" if none.
+    """A job in a list, or as it is followed: its fields, how many images were rejected, and the first reason or "".
 
     `cancellable`: it has not ended, and is of a kind that can be cancelled.
     """
@@ -75,12 +76,11 @@ class JobsAnswer(TypedDict):
 
 
 def job_summary(job: Job) -> JobSummaryAnswer:
-    """Return a job as a list shows it."""
-    rejected = job.outcome.rejected
+    """Return a job as a list shows it, and whoever follows it sees it."""
     return {
         **job_fields(job),
-        "rejected": len(rejected),
-        "reason": rejected[0].reason if rejected else "",
+        "rejected": sum(job.counts.rejected.values()),
+        "reason": job.counts.reason,
         "cancellable": not job.done and job.kind in CANCELLABLE and not job.cancelled,
     }
 
@@ -96,14 +96,14 @@ def job_fields(job: Job) -> JobFields:
         total=job.total,
         finished=_finished(job),
         added=job.added,
-        duplicates=job.outcome.duplicates,
-        affected=job.outcome.affected,
-        relabelled=job.outcome.relabelled,
+        duplicates=job.counts.duplicates,
+        affected=job.counts.affected,
+        relabelled=job.counts.relabelled,
     )
 
 
 def _finished(job: Job) -> int:
-    return job.steps if job.kind in {"evaluate", "duplicates", "change-model", "regions"} else job.outcome.images
+    return job.steps if job.kind in {"evaluate", "duplicates", "change-model", "regions"} else job.counts.images
 
 
 def refusal(rejection: Rejection) -> Refusal:

@@ -202,7 +202,7 @@ class Cluster(RedisCluster):
         """Send commands once and leave an answer or an error in each of them."""
         batches: dict[str, _Batch] = {}
         for command in commands:
-            node = self.nodes_manager.get_node_from_slot(key_slot(self.encoder.encode(command.args[1])))
+            node = self.nodes_manager.get_node_from_slot(key_slot(self.encoder.encode(command.key)))
             if node.name not in batches:
                 batches[node.name] = _Batch(node, self.get_redis_connection(node))
             batches[node.name].commands.append(command)
@@ -242,15 +242,20 @@ class Cluster(RedisCluster):
 
 @dataclass
 class Command:
-    """A command in a pipeline, its key first among the arguments, and what came of it."""
+    """A command in a pipeline, and what came of it."""
 
     args: tuple[Any, ...]
     options: dict[str, Any]
     answer: Any = None
 
+    @property
+    def key(self) -> Any:
+        """Its first key: the others lie on the same server. Of a script, the number of keys comes before."""
+        return self.args[3 if self.args[0] == "EVAL" else 1]
+
 
 class Pipeline(CoreCommands):
-    """Collects commands for any nodes and sends them together. Each names its key first, and no other key."""
+    """Collects commands for any nodes and sends them together. All keys of a command have one slot."""
 
     _event_dispatcher: Any = None  # nothing here dispatches events
 

@@ -9,7 +9,7 @@ from shared.state.changes import CHANGES_KEY, KEPT, Change, append
 from shared.state.claims import claims_key
 from shared.state.connection import Client, guarded
 from shared.state.indexed_segments import CLOSED, IndexedSegments, closed, indexed_key
-from shared.state.jobs import batches_key
+from shared.state.job_entries import batches_key
 from shared.state.pieces import pieces
 from shared.state.since_compaction import SEGMENTS, since_key
 

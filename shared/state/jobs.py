@@ -1,13 +1,13 @@
 """Jobs: what became of the images that were handed in together.
 
-Each batch of a job reports its outcome under its own number, so that a batch which runs twice counts once.
+Each batch of a job reports its outcome under its own number, so that a batch which runs twice counts once. A job may
+have hundreds of thousands of batches: whoever follows it reads sums, which are written with each report.
 """
 
 import json
 import re
 import secrets
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,9 +15,23 @@ from typing import Any, Literal, cast
 
 from shared.errors import IndexLost, Invalid, NotFound
 from shared.state.connection import Client, guarded
+from shared.state.job_entries import (
+    batch_sums,
+    batches_key,
+    counts_of,
+    outcome_entry,
+    page_sums,
+    pages_entry,
+    pages_key,
+    pages_of,
+    read_outcome,
+)
 from shared.state.job_list import KEPT_S, MOST_JOBS, JobList, job_state
-from shared.state.outcomes import Outcome, total_of
+from shared.state.outcomes import Counts, Outcome, total_of
+from shared.state.pieces import hash_pieces, pieces
+from shared.state.running_sums import Sums
 from shared.state.sent_messages import SentMessages
+from shared.state.tally import add_to_tally
 
 Kind = Literal[
     "ingest",
@@ -44,7 +58,6 @@ RECORD_LOST = "the job's record was lost with the index; run the command again: 
 
 _TICKS = 0x1000  # of a job's id in a second: three hexadecimal digits
 _ID = re.compile(r"[0-9a-f]{23}")
-_TALLY = "tally"
 # One step: a record that is lost between a look and a write would come back as half of one, and never expire.
 _UPDATE = f"""
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -60,7 +73,8 @@ class Job:
 
     For an evaluation, `total` and `steps` count the searches to make and those made; for a change of model, the images
     to embed and those embedded; for regions, the images that are to have windows and those that have them. `cancelled`:
-    the job is to end before it is done. `page_batches` are those that were found behind the first pages of documents.
+    the job is to end before it is done. `page_batches` of its batches were found behind the first pages of documents,
+    and `reported` of all have reported. `counts` is what these brought; `Jobs.outcome` names what was not taken.
     """
 
     id: str
@@ -70,43 +84,32 @@ class Job:
     closed: bool
     total: int
     batches: int
-    reported: frozenset[int]
-    outcome: Outcome
+    reported: int
+    counts: Counts
     steps: int = 0
     cancelled: bool = False
-    page_batches: frozenset[int] = frozenset()
+    page_batches: int = 0
 
     @property
     def expected(self) -> int:
         """How many batches are to report."""
-        return self.batches + len(self.page_batches)
+        return self.batches + self.page_batches
 
     @property
     def state(self) -> State:
         """Whether more may come, it is worked on, it is done, or it was cancelled and has ended."""
-        found = job_state(
-            closed=self.closed, batches=self.expected, reported=len(self.reported), cancelled=self.cancelled
-        )
+        found = job_state(closed=self.closed, batches=self.expected, reported=self.reported, cancelled=self.cancelled)
         return cast("State", found)
 
     @property
     def done(self) -> bool:
         """Whether every image is accounted for."""
-        return self.closed and len(self.reported) >= self.expected
+        return self.closed and self.reported >= self.expected
 
     @property
     def added(self) -> int:
         """Number of images added."""
-        return sum(self.outcome.added.values())
-
-
-@dataclass(frozen=True)
-class Tally:
-    """Images by what became of them, whatever job they were of; `rejected` by code."""
-
-    added: int
-    duplicates: int
-    rejected: dict[str, int]
+        return self.counts.added
 
 
 def new_job_id() -> str:
@@ -125,6 +128,7 @@ class Jobs:
     def __init__(self, client: Client, *, most: int = MOST_JOBS) -> None:
         self._redis = client
         self._list = JobList(client, most=most)
+        self._batches, self._pages = batch_sums(client), page_sums(client)
         self.sent = SentMessages(client)
 
     def create(self, job: str, collection: str, *, kind: Kind = "ingest", listed: bool = True) -> None:
@@ -154,15 +158,7 @@ class Jobs:
     def add_pages(self, job: str, batch: int, pages: int) -> None:
         """Note a batch of pages of a document that an embedder has found; doing so twice counts once."""
         with guarded():
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.hset(f"job:{job}:pages", str(batch), pages)
-            pipeline.expire(f"job:{job}:pages", KEPT_S)
-            pipeline.execute()
-
-    def page_batches(self, job: str) -> set[int]:
-        """Return the numbers of a job's batches of pages that are known so far."""
-        with guarded():
-            return {int(batch) for batch in self._redis.hkeys(f"job:{job}:pages")}
+            self._pages.add(self._redis, pages_key(job), pages_entry(batch, pages))
 
     def advance(self, job: str, *, steps: int, total: int) -> None:
         """Note how far a job has come, where it counts steps instead of images; nothing if its record is gone."""
@@ -195,36 +191,25 @@ class Jobs:
             return bool(self._redis.hexists(f"job:{job}", "cancelled"))
 
     def report(self, job: str, batch: int, outcome: Outcome) -> bool:
-        """Write a batch's outcome unless it has one; returns whether the job is done by now."""
+        """Write a batch's outcome, and count it, unless it has one; returns whether the job is done by now."""
         with guarded():
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.hsetnx(batches_key(job), str(batch), json.dumps(outcome.to_json(), separators=(",", ":")))
-            pipeline.expire(batches_key(job), KEPT_S)
+            self._batches.add(pipeline, batches_key(job), outcome_entry(batch, outcome))
             pipeline.expire(f"job:{job}", KEPT_S)
             pipeline.hlen(batches_key(job))
             pipeline.hmget(f"job:{job}", ["closed", "batches"])
-            pipeline.hlen(f"job:{job}:pages")
+            pipeline.hlen(pages_key(job))
             self.sent.forget(job, batch, pipeline)
-            _count(pipeline, outcome)
-            fresh, _, _, reported, (closed, batches), pages, *_ = pipeline.execute()
+            add_to_tally(pipeline, outcome)
+            fresh, _, reported, (closed, batches), pages, *_ = pipeline.execute()
             if not fresh:
                 pipeline = self._redis.pipeline(transaction=False)
-                _count(pipeline, outcome, times=-1)
+                add_to_tally(pipeline, outcome, times=-1)
                 pipeline.execute()
         done = bool(int(closed or 0)) and int(reported) >= int(batches or 0) + int(pages)
         if done:
             self._list.note_end(job)
         return done
-
-    def tally(self) -> Tally:
-        """Return how many images all jobs together have accounted for since the index was empty."""
-        with guarded():
-            found = {what.decode(): int(count) for what, count in self._redis.hgetall(_TALLY).items()}
-        return Tally(
-            added=found.get("added", 0),
-            duplicates=found.get("duplicate", 0),
-            rejected={what.partition(" ")[2]: count for what, count in found.items() if what.startswith("rejected ")},
-        )
 
     def set_result(self, job: str, result: Mapping[str, Any]) -> None:
         """Write what a job found out, before it reports."""
@@ -236,8 +221,12 @@ class Jobs:
         self._list.remove(job)
         self.sent.forget_all(job)
         with guarded():
-            for key in (f"job:{job}", batches_key(job), f"job:{job}:pages", f"job:{job}:result"):
-                self._redis.unlink(key)
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.unlink(f"job:{job}")
+            self._batches.forget(pipeline, batches_key(job))
+            self._pages.forget(pipeline, pages_key(job))
+            pipeline.unlink(f"job:{job}:result")
+            pipeline.execute()
 
     def result(self, job: str) -> dict[str, Any] | None:
         """Return what a job found out; None if that is nothing."""
@@ -289,11 +278,26 @@ class Jobs:
         """Note that no more images come: what was handed in is all."""
         self._update(job, {"closed": 1})
 
-    def outcome(self, job: str, batch: int) -> Outcome | None:
+    def outcome(self, job: str) -> Outcome:
+        """Return what became of a job by now, with all that was not taken: the whole of it is read.
+
+        Raises:
+            NotFound: There is no such job.
+        """
+        with guarded():
+            if not self._redis.exists(f"job:{job}"):
+                raise unknown_job(job)
+        return total_of(
+            (number, read_outcome(number.decode(), value))
+            for piece in hash_pieces(self._redis, batches_key(job))
+            for number, value in piece.items()
+        )
+
+    def batch_outcome(self, job: str, batch: int) -> Outcome | None:
         """Return what became of a batch; None if it is not reported."""
         with guarded():
             found = self._redis.hget(batches_key(job), str(batch))
-        return None if found is None else Outcome.from_json(json.loads(found))
+        return None if found is None else read_outcome(batch, found)
 
     def reported(self, job: str, batch: int) -> bool:
         """Return whether a batch has an outcome."""
@@ -313,18 +317,53 @@ class Jobs:
             known, *reported = pipeline.execute()
         return {batch for batch, is_reported in zip(batches, reported, strict=True) if is_reported} if known else None
 
+    def reports(self, job: str) -> tuple[int, int]:
+        """Return how many batches have reported, and before how many batches of pages were known."""
+        with guarded():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hlen(pages_key(job))
+            pipeline.hlen(batches_key(job))
+            pages, reported = pipeline.execute()
+        return int(reported), int(pages)
+
+    def unreported(self, job: Job) -> list[int]:
+        """Return the batches of a job that are to report and have not, by their numbers.
+
+        Those that were sent are known by their messages, which are kept until then. Those that were numbered and never
+        sent are sought from the newest on, until none is missing.
+        """
+        found = self._unreported_among(job.id, sorted(self.sent.batches(job.id)))
+        reported, _ = self.reports(job.id)
+        missing = job.expected - reported - len(found)
+        if missing > 0:
+            for numbers in self._numbers(job):
+                found |= self._unreported_among(job.id, numbers)
+                if len(found) >= job.expected - reported:
+                    break
+        return sorted(found)
+
+    def _numbers(self, job: Job) -> Iterator[Sequence[int]]:
+        """Yield the numbers of a job's batches in pieces, the newest first, and those of its batches of pages."""
+        yield from pieces(range(job.batches - 1, -1, -1))
+        if job.page_batches:
+            for piece in hash_pieces(self._redis, pages_key(job.id)):
+                yield [int(batch) for batch in piece]
+
+    def _unreported_among(self, job: str, batches: Sequence[int]) -> set[int]:
+        reported = self.reported_among(job, batches)
+        return set() if reported is None else set(batches) - reported
+
     def get(self, job: str) -> Job:
-        """Return a job as it stands.
+        """Return a job as it stands; that takes no longer for one of many batches.
 
         Raises:
             NotFound: There is no such job, or it is older than a week.
         """
-        with guarded():
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.hgetall(f"job:{job}")
-            pipeline.hgetall(batches_key(job))
-            pipeline.hgetall(f"job:{job}:pages")
-            fields, reports, pages = pipeline.execute()
+        fields, reports, pages = self._read(job)
+        if not (reports.are_whole and pages.are_whole):
+            self._batches.count_older(batches_key(job))
+            self._pages.count_older(pages_key(job))
+            fields, reports, pages = self._read(job)
         if not fields:
             raise unknown_job(job)
         return Job(
@@ -333,28 +372,24 @@ class Jobs:
             collection=fields[b"collection"].decode(),
             created=float(fields[b"created"]),
             closed=bool(int(fields.get(b"closed", 0))),
-            total=int(fields.get(b"total", 0)) + sum(map(int, pages.values())),
+            total=int(fields.get(b"total", 0)) + pages_of(pages),
             batches=int(fields.get(b"batches", 0)),
-            reported=frozenset(int(batch) for batch in reports),
+            reported=reports.entries,
             steps=int(fields.get(b"steps", 0)),
             cancelled=b"cancelled" in fields,
-            page_batches=frozenset(map(int, pages)),
-            outcome=total_of([Outcome.from_json(json.loads(report)) for _, report in sorted(reports.items())]),
+            page_batches=pages.entries,
+            counts=counts_of(reports),
         )
 
-
-def _count(pipeline: Client, outcome: Outcome, *, times: int = 1) -> None:
-    """Add an outcome to the tally, or take it out again; dying in between makes a rate a little wrong."""
-    counts = Counter(f"rejected {rejection.code}" for rejection in outcome.rejected)
-    counts.update(added=sum(outcome.added.values()), duplicate=outcome.duplicates)
-    for what, count in counts.items():
-        if count:
-            pipeline.hincrby(_TALLY, what, times * count)
-
-
-def batches_key(job: str) -> str:
-    """Return the key of the outcomes of a job's batches."""
-    return f"job:{job}:batches"
+    def _read(self, job: str) -> tuple[dict[bytes, Any], Sums, Sums]:
+        """Return a job's record and sums; pages last, as those that a batch has found are known before its report."""
+        with guarded():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hgetall(f"job:{job}")
+            self._batches.ask(pipeline, batches_key(job))
+            self._pages.ask(pipeline, pages_key(job))
+            fields, batches, pages = pipeline.execute()
+        return fields, Sums.of(batches), Sums.of(pages)
 
 
 def unknown_job(job: str) -> NotFound:

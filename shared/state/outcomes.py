@@ -1,7 +1,7 @@
 """Outcomes: what became of the images of a batch, and why some were not taken."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NotRequired, TypedDict
 
@@ -24,6 +24,38 @@ class Rejection:
     name: str
     code: str
     reason: str
+
+
+_REJECTED = "rejected "
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of images, in numbers; `rejected` by code, with the first reason."""
+
+    added: int = 0
+    duplicates: int = 0
+    affected: int = 0
+    relabelled: int = 0
+    labels_kept: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def images(self) -> int:
+        """Number of images accounted for."""
+        return self.added + self.duplicates + sum(self.rejected.values())
+
+    @classmethod
+    def of(cls, amounts: Mapping[str, int], reason: str) -> "Counts":
+        """Return the sum of what `Outcome.amounts` returned of each batch."""
+        rejected = {
+            name.removeprefix(_REJECTED): count for name, count in amounts.items() if name.startswith(_REJECTED)
+        }
+        others = {
+            name: amounts.get(name, 0) for name in ("added", "duplicates", "affected", "relabelled", "labels_kept")
+        }
+        return cls(**others, rejected=dict(sorted(rejected.items())), reason=reason)
 
 
 class OutcomeJson(TypedDict):
@@ -55,6 +87,18 @@ class Outcome:
         """Number of images accounted for."""
         return sum(self.added.values()) + self.duplicates + len(self.rejected)
 
+    @property
+    def amounts(self) -> dict[str, int]:
+        """The numbers that `Counts` has, under names."""
+        return {
+            "added": sum(self.added.values()),
+            "duplicates": self.duplicates,
+            "affected": self.affected,
+            "relabelled": self.relabelled,
+            "labels_kept": self.labels_kept,
+            **Counter(f"{_REJECTED}{rejection.code}" for rejection in self.rejected),
+        }
+
     def to_json(self) -> OutcomeJson:
         """Return the outcome as JSON values."""
         rejected = [[item.name, item.code, item.reason] for item in self.rejected]
@@ -80,18 +124,30 @@ class Outcome:
         )
 
 
-def total_of(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return the outcomes of several batches as one; labels in the order of the alphabet."""
+def total_of(batches: Iterable[tuple[bytes, Outcome]]) -> Outcome:
+    """Return the outcomes of several batches, each with the digits of its number, as one.
+
+    Labels are in the order of the alphabet; what is named is in the order of the digits. A batch may come twice.
+    """
     added: Counter[str] = Counter()
-    for outcome in outcomes:
+    sums: Counter[str] = Counter()
+    seen: set[bytes] = set()
+    naming: dict[bytes, Outcome] = {}
+    for number, outcome in batches:
+        if number in seen:
+            continue
+        seen.add(number)
         added.update(outcome.added)
-    rejected = tuple(rejection for outcome in outcomes for rejection in outcome.rejected)
+        sums.update(outcome.amounts)
+        if outcome.rejected or outcome.damaged:
+            naming[number] = outcome
+    named = [naming[number] for number in sorted(naming)]
     return Outcome(
         added=dict(sorted(added.items())),
-        duplicates=sum(outcome.duplicates for outcome in outcomes),
-        rejected=rejected,
-        affected=sum(outcome.affected for outcome in outcomes),
-        relabelled=sum(outcome.relabelled for outcome in outcomes),
-        labels_kept=sum(outcome.labels_kept for outcome in outcomes),
-        damaged=tuple(name for outcome in outcomes for name in outcome.damaged),
+        duplicates=sums["duplicates"],
+        rejected=tuple(rejection for outcome in named for rejection in outcome.rejected),
+        affected=sums["affected"],
+        relabelled=sums["relabelled"],
+        labels_kept=sums["labels_kept"],
+        damaged=tuple(name for outcome in named for name in outcome.damaged),
     )

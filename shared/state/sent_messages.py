@@ -47,6 +47,11 @@ class SentMessages:
         task, arguments = json.loads(found)
         return SentMessage(task, arguments)
 
+    def batches(self, job: str) -> set[int]:
+        """Return the batches whose messages are kept: those on their way, and for a moment one that has reported."""
+        with guarded():
+            return {int(field) for field in self._redis.hkeys(_key(job)) if field.isdigit()}
+
     def forget(self, job: str, batch: int, pipeline: Client) -> None:
         """Have a pipeline forget the message of a batch that is reported."""
         pipeline.hdel(_key(job), *_fields(batch))

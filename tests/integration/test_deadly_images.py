@@ -67,7 +67,7 @@ def test_an_image_that_kills_its_decoder_is_set_aside_after_two_strikes(servers:
         parts.jobs.create(job, "art")
         parts.jobs.extend(job, batches=1, total=len(items), closed=True)
         embedder.embed(job=job, batch=0, collection="art", items=items)
-        return [(rejection.name, rejection.code) for rejection in parts.jobs.get(job).outcome.rejected]
+        return [(rejection.name, rejection.code) for rejection in parts.jobs.outcome(job).rejected]
 
     run()
     assert parts.state.claims.count("art") == 3  # the unlucky one among them

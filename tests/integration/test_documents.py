@@ -73,8 +73,7 @@ def work_off(parts: Parts, job: str, life: list[int] | None = None) -> None:
     """Do what was sent for a job, until each of its batches is reported."""
     options = Options(model=("lite", 1), decoder=DirectDecoder(), program="test")
     while True:
-        found = parts.jobs.get(job)
-        left = sorted({*range(found.batches), *found.page_batches} - found.reported)
+        left = parts.jobs.unreported(parts.jobs.get(job))
         if not left:
             return
         for batch in left:
@@ -113,7 +112,7 @@ def test_a_document_from_its_first_day_to_its_last(parts: Parts) -> None:
     pages = [DocumentPage(DOCUMENT.digest, number, PAGES) for number in range(1, PAGES + 1)]
     assert live(parts) == dict(zip(IDS, zip(pages, SHADES, strict=True), strict=True))
     job = parts.jobs.get(intake.job)
-    assert (job.state, job.total, job.outcome.added, job.outcome.rejected) == ("done", PAGES, {"": PAGES}, ())
+    assert (job.state, job.total, parts.jobs.outcome(job.id)) == ("done", PAGES, Outcome({"": PAGES}))
     intake.wait()  # and has nothing left to wait for
     assert originals(parts) == set(DIGESTS)
     stored = [item.size for item in parts.store.list(layout.ORIGINALS)]
@@ -132,7 +131,7 @@ def test_a_document_from_its_first_day_to_its_last(parts: Parts) -> None:
     assert live(parts).keys() == set(IDS) - {IDS[3]}
     again = hand_in(parts)
     work_off(parts, again.job)
-    assert parts.jobs.get(again.job).outcome == Outcome({"": 1}, duplicates=1)
+    assert parts.jobs.outcome(again.job) == Outcome({"": 1}, duplicates=1)
     assert live(parts).keys() == set(IDS)
 
     # A page that is purged leaves the others and the file; the first takes all along.
@@ -140,7 +139,7 @@ def test_a_document_from_its_first_day_to_its_last(parts: Parts) -> None:
     assert originals(parts) == set(DIGESTS) - {DIGESTS[4]}
     parts.delete("art", [IDS[0]], job="all")
     assert live(parts) == {}
-    assert parts.jobs.get("all").outcome.affected == PAGES - 1
+    assert parts.jobs.get("all").counts.affected == PAGES - 1
     assert is_whole(parts)
     restored = restore(parts.clients(), "art", IDS[0])
     work_off(parts, restored)
@@ -156,7 +155,7 @@ def test_a_document_whose_first_page_is_gone_stays_for_the_others(parts: Parts) 
     parts.maintenance(orphan_hours=0).orphan_collector.collect()
     assert originals(parts) == set(DIGESTS)
     restored = parts.delete("art", [IDS[9]])
-    assert parts.jobs.get(restored).outcome.affected == 1
+    assert parts.jobs.get(restored).counts.affected == 1
     contents = Contents(parts.clients(), Copier())  # type: ignore[arg-type]
     late = contents._copy_trash(contents._list(layout.TRASH), {})
     assert late.keys() >= {layout.original_key(DIGESTS[9]), layout.original_key(DOCUMENT.digest)}
@@ -173,7 +172,7 @@ def test_an_embedder_that_dies_anywhere_comes_to_the_same_end(parts: Parts, call
         work_off(parts, job, [calls])
     work_off(parts, job)
     assert live(parts).keys() == set(IDS)
-    assert parts.jobs.get(job).outcome.added == {"": PAGES}
+    assert parts.jobs.outcome(job).added == {"": PAGES}
     assert not any(parts.state.pins.pinned(DIGESTS))
 
 
@@ -182,7 +181,7 @@ def test_what_only_looks_like_a_page_is_no_way_to_the_files_of_others(parts: Par
     file = PageFile(DOCUMENT.digest, PAGES + 1, DOCUMENT.size)
     job = hand_in(parts, file.data).job
     work_off(parts, job)
-    (refused,) = parts.jobs.get(job).outcome.rejected
+    (refused,) = parts.jobs.outcome(job).rejected
     assert refused.code == "not-an-image"
     assert file.digest not in originals(parts)
 

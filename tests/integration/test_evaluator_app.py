@@ -13,7 +13,7 @@ from shared.messaging.celery_app import make_app
 from shared.messaging.messages import EvaluationRequest
 from shared.messaging.task_queue import EVALUATE, EVALUATE_COLLECTION, TaskQueue
 from shared.state import Client, Jobs
-from shared.state.jobs import Job, new_job_id
+from shared.state.jobs import new_job_id
 from shared.storage.object_store import ObjectStore
 from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.paths import ROOT
@@ -40,8 +40,8 @@ def worker(servers: Servers, log: Path, how: str) -> Iterator[None]:
         process.wait(PATIENCE_S)
 
 
-def ended(jobs: Jobs, job: str, log: Path) -> Job:
-    return eventually(lambda: jobs.get(job), until=lambda seen: seen.done, explain=log.read_text)
+def wait_for_end(jobs: Jobs, job: str, log: Path) -> None:
+    eventually(lambda: jobs.get(job), until=lambda seen: seen.done, explain=log.read_text)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_a_job_ends_whatever_breaks(
         job=job, collection="art", request=EvaluationRequest(sample=5)
     )
     with worker(servers, tmp_path / "log", how):
-        found = ended(jobs, job, tmp_path / "log")
-    (failure,) = found.outcome.rejected
+        wait_for_end(jobs, job, tmp_path / "log")
+    (failure,) = jobs.outcome(job).rejected
     assert said in failure.reason
 
 
@@ -77,8 +77,8 @@ def test_a_message_that_is_not_understood_ends_its_job(
     message: dict[str, Any] = {"job": job, "collection": "art", "request": {"sample": 5, "mood": "good"}}
     make_app(servers.settings, name="tests").send_task(EVALUATE_COLLECTION, kwargs=message)
     with worker(servers, tmp_path / "log", "die"):
-        found = ended(jobs, job, tmp_path / "log")
-    (failure,) = found.outcome.rejected
+        wait_for_end(jobs, job, tmp_path / "log")
+    (failure,) = jobs.outcome(job).rejected
     assert "mood" in failure.reason
 
 
@@ -92,6 +92,6 @@ def test_a_message_with_other_keys_ends_its_job(
     message: dict[str, Any] = {"job": job, "collection": "art", "trial": {"sample": 5}}
     make_app(servers.settings, name="tests").send_task(EVALUATE_COLLECTION, kwargs=message)
     with worker(servers, tmp_path / "log", "die"):
-        found = ended(jobs, job, tmp_path / "log")
-    (failure,) = found.outcome.rejected
+        wait_for_end(jobs, job, tmp_path / "log")
+    (failure,) = jobs.outcome(job).rejected
     assert "'trial'" in failure.reason

@@ -263,8 +263,8 @@ def test_an_image_that_kills_its_worker_is_set_aside_and_the_others_are_added(st
     assert exits == [9, 9, 9, 0]
     _until_done(jobs, job)
     done = jobs.get(job)
-    assert (done.added, done.outcome.duplicates) == (4, 0)
-    assert [(rejection.name, rejection.code) for rejection in done.outcome.rejected] == [("2.jpg", "set-aside")]
+    assert (done.added, done.counts.duplicates) == (4, 0)
+    assert [(rejection.name, rejection.code) for rejection in jobs.outcome(job).rejected] == [("2.jpg", "set-aside")]
     assert store.exists(layout.set_aside_key(deadly))
     assert state.claims.count("deadly") == 4
 

@@ -53,7 +53,7 @@ def test_files_that_are_handed_in_together_keep_their_order_and_are_told_apart(p
     left = [str(number) for number in range(len(contents) - 1) if number not in {2, 3, 4, 5}]
     assert sent(parts, intake) == left
     assert [image.name for image in intake.found] == ["2", "4", str(len(contents) - 1)]
-    outcome = parts.jobs.get(intake.job).outcome
+    outcome = parts.jobs.outcome(intake.job)
     assert (outcome.duplicates, [rejected.name for rejected in outcome.rejected]) == (3, ["3", "5"])
     stored = {item.key for item in parts.store.list("images/")}
     digests = {layout.digest_of(content) for content in contents if isinstance(content, bytes)}

@@ -77,6 +77,17 @@ def test_the_api_lists_jobs_by_what_they_are(web: FlaskClient) -> None:
     assert web.get("/api/v1/jobs?limit=1000").status_code == 422
 
 
+def test_whoever_follows_a_job_is_told_what_a_list_tells(web: FlaskClient) -> None:
+    answer = web.get("/api/v1/jobs/c-maps/summary")
+    assert answer.status_code == 200
+    assert answer.json == web.get("/api/v1/jobs?collection=maps").json["jobs"][0]  # type: ignore[index]
+    assert (answer.json["rejected"], answer.json["reason"]) == (2, "it is cut short")
+    whole = web.get("/api/v1/jobs/c-maps").json
+    assert whole is not None
+    assert [item["name"] for item in whole["rejected"]] == [HOSTILE, "b.jpg"]
+    assert web.get("/api/v1/jobs/nothing/summary").status_code == 404
+
+
 def test_an_ingest_is_cancelled_and_a_deletion_is_not(web: FlaskClient, jobs: Jobs) -> None:
     answer = web.delete("/api/v1/jobs/a-first")
     assert answer.status_code == 202

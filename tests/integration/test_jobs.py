@@ -110,7 +110,7 @@ def test_the_number_of_jobs_that_are_kept_is_bounded_and_no_job_under_way_is_for
     with pytest.raises(NotFound):
         jobs.get("100")
     names = [key for key in redis.scan_iter(count=1000) if b"job" in key or b"sent" in key]
-    assert len(names) <= 3 * 20 + 3
+    assert len(names) <= 4 * 20 + 4
     assert [job.id for job in jobs.unfinished()] == ["open"]
 
 
@@ -139,7 +139,7 @@ def test_of_a_cancelled_ingest_what_is_added_stays_and_the_rest_is_not(parts: Pa
     )
     done = parts.jobs.get(job)
     assert (done.state, done.added) == ("cancelled", 2)
-    assert [(rejection.name, rejection.code) for rejection in done.outcome.rejected] == [
+    assert [(rejection.name, rejection.code) for rejection in parts.jobs.outcome(job).rejected] == [
         ("2.jpg", "cancelled"),
         ("3.jpg", "cancelled"),
     ]
@@ -192,13 +192,13 @@ def test_a_batch_that_is_lost_again_and_again_ends_with_its_reason_and_leaves_no
     assert originals(parts) == 5
     broker.flushall()
     sweeping.look(LOOKS)
-    ended = parts.jobs.get(job)
-    assert ended.done
-    assert [rejection.name for rejection in ended.outcome.rejected] == [f"{number}.jpg" for number in range(5)]
-    assert {(rejection.code, rejection.reason) for rejection in ended.outcome.rejected} == {
+    assert parts.jobs.get(job).done
+    rejected = parts.jobs.outcome(job).rejected
+    assert [rejection.name for rejection in rejected] == [f"{number}.jpg" for number in range(5)]
+    assert {(rejection.code, rejection.reason) for rejection in rejected} == {
         ("lost", "its message was lost; add the images again")
     }
-    assert [rejection.reason for rejection in parts.jobs.get(rebuild).outcome.rejected] == [
+    assert [rejection.reason for rejection in parts.jobs.outcome(rebuild).rejected] == [
         "its message was lost; ask for it again"
     ]
     assert originals(parts) == 0
@@ -259,7 +259,7 @@ def test_a_batch_that_was_counted_and_never_sent_is_ended(parts: Parts, sweeping
     parts.jobs.extend("j", batches=1, total=2, closed=False)
     sweeping.look(2 * LOOKS + 1)
     assert parts.jobs.get("j").done
-    assert [rejection.code for rejection in parts.jobs.get("j").outcome.rejected] == ["lost"]
+    assert [rejection.code for rejection in parts.jobs.outcome("j").rejected] == ["lost"]
 
 
 @contextmanager

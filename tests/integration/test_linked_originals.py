@@ -72,8 +72,7 @@ class Owner:
         """Do what was sent for a job."""
         embedder = Embedder(self.parts.clients(), Options(model=("lite", 1), decoder=DECODER, program="test"))
         while True:
-            found = self.parts.jobs.get(job)
-            left = sorted({*range(found.batches), *found.page_batches} - found.reported)
+            left = self.parts.jobs.unreported(self.parts.jobs.get(job))
             if not left:
                 return
             for batch in left:
@@ -124,7 +123,7 @@ def test_linked_originals_serve_like_others_from_the_first_day_to_the_last(owner
     (owner.root / "escape.png").symlink_to(outside)
     summary = owner.ingest()
     assert summary.to_json()["added"] == 2
-    assert [rejected.code for rejected in summary.job.outcome.rejected] == ["not-linked"]
+    assert [rejected.code for rejected in summary.outcome.rejected] == ["not-linked"]
     assert owner.kept() == {layout.link_key(DIGEST), layout.link_key(LARGE_DIGEST)}
     store = owner.parts.store
     assert owner.originals.get(DIGEST) == SMALL
@@ -136,7 +135,7 @@ def test_linked_originals_serve_like_others_from_the_first_day_to_the_last(owner
     assert owner.found(QUICK) == {}
     # Neither a second ingest copies it nor the collecting of orphans deletes it.
     again = owner.ingest(owner.root / "small.png")
-    assert (again.job.outcome.duplicates, again.restored) == (1, 0)
+    assert (again.job.counts.duplicates, again.restored) == (1, 0)
     assert owner.parts.maintenance(orphan_hours=0).orphan_collector.collect() == 0
     assert len(owner.kept()) == 2
     # Into the trash, back, and away: the owner's files stay.
@@ -201,7 +200,7 @@ def test_an_upload_of_a_linked_original_is_copied_and_a_stored_one_is_not_linked
     small, large = owner.root / "small.png", owner.root / "large.png"
     owner.ingest(small)
     summary = owner.ingest(small, link=False)
-    assert (summary.job.outcome.duplicates, summary.restored) == (1, 0)
+    assert (summary.job.counts.duplicates, summary.restored) == (1, 0)
     small.write_bytes(b"gone")
     assert owner.originals.get(DIGEST) == SMALL
     assert owner.originals.flags(DIGEST) == []

@@ -48,7 +48,7 @@ def mapped(
     mapper.map(collection="art", job=job, anew=anew)
     assert parts.jobs.get(job).done
     found = Maps(parts.store).get("art")
-    assert parts.jobs.get(job).outcome.affected == len(found.ids)
+    assert parts.jobs.get(job).counts.affected == len(found.ids)
     return found
 
 
@@ -163,7 +163,7 @@ def test_a_map_that_is_cancelled_at_any_look_stays_as_it_was(
     mapper.map(collection="art", job="anew", anew=True)
     assert len(asked) == looks
     ended = parts.jobs.get("anew")
-    assert (ended.state, [refused.code for refused in ended.outcome.rejected]) == ("cancelled", ["cancelled"])
+    assert (ended.state, ended.counts.rejected) == ("cancelled", {"cancelled": 1})
     assert by_id(Maps(parts.store).get("art")) == before
 
 

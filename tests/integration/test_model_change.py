@@ -165,8 +165,8 @@ def test_what_settles_too_late_is_embedded_again_and_counted_once(system: System
         run()
     system.line.run()
     system.assert_moved([*range(IMAGES), 80, 81, 82])
-    assert system.jobs.get(job).outcome == Outcome({"a": 2}, 1)
-    outcome = system.jobs.get("mixed").outcome
+    assert system.jobs.outcome(job) == Outcome({"a": 2}, 1)
+    outcome = system.jobs.outcome("mixed")
     assert (outcome.added, outcome.duplicates, [rejection.name for rejection in outcome.rejected]) == (
         {"a": 1},
         1,
@@ -243,7 +243,7 @@ def test_a_model_that_is_not_served_is_refused_and_nothing_is_changed(system: Sy
     for number, (model, version, said) in enumerate([("newer", None, "newer"), ("new", 7, "new version 7")]):
         system.begin(model, version, job=f"refused-{number}")
         system.line.run()
-        (refusal,) = system.jobs.get(f"refused-{number}").outcome.rejected
+        (refusal,) = system.jobs.outcome(f"refused-{number}").rejected
         assert refusal.code == "not-served"
         assert said in refusal.reason
     system.change("old", job="same")
@@ -251,7 +251,7 @@ def test_a_model_that_is_not_served_is_refused_and_nothing_is_changed(system: Sy
     assert {entry.key for entry in system.parts.store.list("")} == before
     system.jobs.create("none", "nothere", kind="change-model")
     system.line.maintenance.model_changer.change(collection="nothere", job="none", model="new", version=None)
-    assert "nothere" in system.jobs.get("none").outcome.rejected[0].reason
+    assert "nothere" in system.jobs.outcome("none").rejected[0].reason
 
 
 def test_images_that_cannot_be_embedded_are_left_out_by_name_but_not_many(system: System) -> None:
@@ -261,7 +261,7 @@ def test_images_that_cannot_be_embedded_are_left_out_by_name_but_not_many(system
     system.change()
     kept = list(range(2, IMAGES))
     system.assert_moved(kept)
-    outcome = system.jobs.get("change").outcome
+    outcome = system.jobs.outcome("change")
     assert sorted((rejection.name, rejection.code) for rejection in outcome.rejected) == [
         ("0.png", "original-missing"), ("1.png", "original-missing")
     ]  # fmt: skip
@@ -269,7 +269,7 @@ def test_images_that_cannot_be_embedded_are_left_out_by_name_but_not_many(system
     for number in kept[:11]:
         system.parts.store.delete([layout.original_key(layout.digest_of(PICTURES[number]))])
     system.change("old", job="back")
-    (refusal,) = system.jobs.get("back").outcome.rejected
+    (refusal,) = system.jobs.outcome("back").rejected
     assert (refusal.code, "11 images cannot be embedded" in refusal.reason) == ("refused", True)
     used = system.catalog.get("art")
     assert used.model == "new"
@@ -294,12 +294,12 @@ def test_a_change_can_be_cancelled_and_keeps_others_out_until_then(system: Syste
     target = "old" if system.catalog.get("art").model == "new" else "new"
     system.line.change_model(collection="art", job="again", model=target, version=None)
     system.line.run()
-    assert [rejection.code for rejection in system.jobs.get("again").outcome.rejected] == ["cancelled"]
+    assert [rejection.code for rejection in system.jobs.outcome("again").rejected] == ["cancelled"]
     system.assert_nothing_left(system.catalog.get("art"))
     system.state.model_changes.set("art", ModelChangeState(model="new", version=9, job="live"))
     system.jobs.create("live", "art", kind="change-model")
     system.change(target, job="third")
-    assert "under way, by the job live" in system.jobs.get("third").outcome.rejected[0].reason
+    assert "under way, by the job live" in system.jobs.outcome("third").rejected[0].reason
 
 
 def test_a_segment_of_another_model_is_refused(system: System, reader: Reader) -> None:

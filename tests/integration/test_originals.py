@@ -103,7 +103,7 @@ def test_an_image_that_one_collection_rejects_keeps_the_original_that_another_ho
     intake = take_in(parts.clients(), "colleague", [1, 2, 3])
     embedder(parts).embed(job=intake.job, batch=0, collection="colleague", items=[item(1), item(2), item(3)])
     done = intake.result()
-    assert (done.done, len(done.outcome.rejected)) == (True, 3)
+    assert (done.done, sum(done.counts.rejected.values())) == (True, 3)
     assert [parts.store.exists(original(number)) for number in (1, 2, 3)] == [True, True, False]
     assert pins(parts) == set()
 
@@ -235,7 +235,7 @@ def test_adding_an_image_whose_original_is_missing_puts_it_back(parts: Parts) ->
     parts.store.delete([original(1)])
     intake = take_in(parts.clients(), "art", [1, 2, 2])
     done = intake.result()
-    assert (done.done, done.added, done.outcome.duplicates, intake.restored) == (True, 0, 3, 1)
+    assert (done.done, done.added, done.counts.duplicates, intake.restored) == (True, 0, 3, 1)
     assert parts.store.get(original(1)) == data(1)
     assert pins(parts) == set()
 

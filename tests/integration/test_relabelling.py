@@ -81,7 +81,7 @@ def test_the_newer_label_counts_in_store_replica_and_index(parts: Parts, tmp_pat
     before = parts.held(art)
     parts.job("j", batches=1)
     job = relabel(parts)
-    assert (job.done, job.outcome.duplicates, job.outcome.relabelled, job.outcome.labels_kept) == (True, 4, 4, 0)
+    assert (job.done, job.counts.duplicates, job.counts.relabelled, job.counts.labels_kept) == (True, 4, 4, 0)
     assert labels(parts) == wanted()
     assert live_rows(parts)[rows.image_id(1)] == ("j-000000", "oil", "oil/1.jpg")
     assert parts.held(art) == before
@@ -103,7 +103,7 @@ def test_the_newer_label_counts_in_store_replica_and_index(parts: Parts, tmp_pat
         parts.maintenance().relabeller.relabel(
             job=job_id, batch=0, collection="art", items=items(MOVED, label), keep=False
         )
-        assert parts.jobs.get(job_id).outcome.relabelled == 4
+        assert parts.jobs.get(job_id).counts.relabelled == 4
     assert labels(parts) == wanted()
 
 
@@ -112,13 +112,13 @@ def test_labels_that_are_kept_or_equal_change_nothing(parts: Parts) -> None:
     before = live_rows(parts)
     parts.job("j")
     kept = relabel(parts, keep=True)
-    assert (kept.outcome.duplicates, kept.outcome.relabelled, kept.outcome.labels_kept) == (4, 0, 4)
+    assert (kept.counts.duplicates, kept.counts.relabelled, kept.counts.labels_kept) == (4, 0, 4)
     parts.job("same")
     parts.maintenance().relabeller.relabel(
         job="same", batch=0, collection="art", items=items(NUMBERS, None), keep=False
     )
     same = parts.jobs.get("same")
-    assert (same.outcome.duplicates, same.outcome.relabelled) == (12, 0)
+    assert (same.counts.duplicates, same.counts.relabelled) == (12, 0)
     assert live_rows(parts) == before
 
 
@@ -140,7 +140,7 @@ def test_a_relabelling_that_dies_anywhere_is_finished_and_no_search_misses_an_im
                 calls = -left[0]
                 lives += moments(calls, 5)
             assert labels(parts) == wanted(), f"it died at call {life} of {calls}"
-            assert parts.jobs.get("j").outcome.relabelled == 4
+            assert parts.jobs.get("j").counts.relabelled == 4
             parts.assert_indexed(art, NUMBERS)
             assert_all_there(replica_sync, parts, art, tmp_path / f"{life}-after")
             seen = replica_sync.replica("art").view.counts.classes
@@ -212,7 +212,7 @@ def test_an_intake_sends_labelled_duplicates_and_counts_the_others(parts: Parts)
             data = str(number).encode()  # whose digest the row has
             intake.add(f"oil/{number}.jpg", "oil" if number < 3 else None, lambda data=data: data)  # type: ignore[misc]
         intake.add("copy.jpg", "oil", lambda: b"0")
-    (batch,) = set(range(intake.result().batches)) - intake.result().reported
+    (batch,) = parts.jobs.unreported(intake.result())
     message = parts.jobs.sent.get(intake.job, batch)
     assert message is not None
     assert (message.task, message.arguments["keep"]) == (RELABEL_IMAGES, False)
@@ -224,5 +224,5 @@ def test_an_intake_sends_labelled_duplicates_and_counts_the_others(parts: Parts)
         keep=False,
     )
     done = intake.result()
-    assert (done.done, done.added, done.outcome.duplicates, done.outcome.relabelled) == (True, 0, 7, 3)
+    assert (done.done, done.added, done.counts.duplicates, done.counts.relabelled) == (True, 0, 7, 3)
     assert labels(parts) == wanted(moved=[0, 1, 2])

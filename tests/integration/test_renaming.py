@@ -51,7 +51,7 @@ def renamed(parts: Parts, old: str, new: str, job: str = "rename", life: list[in
     """Rename a collection; returns why not."""
     parts.job(job, kind="rename")
     parts.maintenance(life).renamer.rename(job=job, collection=old, new=new)
-    return [rejection.reason for rejection in parts.jobs.get(job).outcome.rejected]
+    return [rejection.reason for rejection in parts.jobs.outcome(job).rejected]
 
 
 def findings(parts: Parts) -> list[str]:
@@ -101,7 +101,7 @@ def test_a_rename_that_dies_anywhere_shows_the_collection_under_one_name_and_is_
             assert parts.state.claims.count(parts.catalog.get(there[0]).name) == len(LIVE)
             assert renamed(parts, old, new, job) == [], f"it died at call {life}"
         assert_moved(parts, old, new)
-        assert parts.jobs.get(job).outcome.affected == len(LIVE)
+        assert parts.jobs.get(job).counts.affected == len(LIVE)
         if life == 0:
             lives += moments(-left[0], 8)
         old = new
@@ -182,7 +182,7 @@ def test_a_rename_that_cannot_be_made_says_why(parts: Parts) -> None:
     assert "artseek verify" in renamed(parts, "art", "other", "r3")[0]
     parts.catalog.create_embedding_set(art, model="large", version=1, dim=DIM)
     parts.jobs.create("r4", "art", kind="rename")
-    assert parts.jobs.get("r1").outcome.rejected[0].code == REFUSED
+    assert parts.jobs.outcome("r1").rejected[0].code == REFUSED
     assert {item.key for item in parts.store.list(layout.RENAMES)} == set()
     with pytest.raises(Invalid):
         renamed(parts, "art", "No Name")

@@ -247,6 +247,7 @@ def test_the_document_names_what_the_design_promises() -> None:
         ("POST", "/collections/{name}/trash/{id}/restore"),
         ("GET", "/jobs"),
         ("GET", "/jobs/{id}"),
+        ("GET", "/jobs/{id}/summary"),
         ("DELETE", "/jobs/{id}"),
         ("GET", "/evaluations"),
         ("POST", "/evaluations"),

@@ -15,7 +15,7 @@ from shared.errors import NotFound, Unavailable
 from shared.rpc.query import Collection
 from shared.settings import Settings
 from shared.state.jobs import Job, unknown_job
-from shared.state.outcomes import Outcome
+from shared.state.outcomes import Counts
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -41,7 +41,7 @@ class _Jobs(Away):
     def get(self, job: str) -> Any:
         if job != "job-of-art":
             raise unknown_job(job)
-        return Job(job, "tune", "art", 0.0, closed=True, total=0, batches=0, reported=frozenset(), outcome=Outcome())
+        return Job(job, "tune", "art", 0.0, closed=True, total=0, batches=0, reported=0, counts=Counts())
 
 
 class _Store(Away):

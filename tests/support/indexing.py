@@ -179,9 +179,9 @@ class Parts:
             "indexed": self.redis.smembers(f"indexed:{name}"),
             "objects": {item.key for item in self.store.list("") if layout.generation_of(item.key) is None},
             "jobs": {
-                key: Jobs(self.redis).get(key.decode().removeprefix("job:")).outcome
+                key: Jobs(self.redis).outcome(key.decode().removeprefix("job:"))
                 for key in self.redis.scan_iter(match="job:*", count=1000)
-                if not key.endswith((b":batches", b":pages", b":result"))
+                if not key.endswith((b":batches", b":pages", b":result", b":sums"))
             },
         }
 

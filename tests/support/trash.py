@@ -24,4 +24,4 @@ def in_trash(parts: Parts, collection: str) -> list[int]:
 
 def outcome(parts: Parts, job: str) -> tuple[bool, int, list[str]]:
     done = parts.jobs.get(job)
-    return done.done, done.outcome.affected, [rejection.code for rejection in done.outcome.rejected]
+    return done.done, done.counts.affected, [rejection.code for rejection in parts.jobs.outcome(job).rejected]

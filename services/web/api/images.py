@@ -158,8 +158,8 @@ def _is_gone(clients: WebClients, job: str, path: ImagePath) -> bool:
     ended = wait_for_end(clients.state.jobs, job, deadline_s=_PATIENCE_S, poll_s=_POLL_S)
     if ended is None:
         return False
-    if ended.outcome.rejected:
-        reasons = "; ".join(rejection.reason for rejection in ended.outcome.rejected)
+    if ended.counts.rejected:
+        reasons = "; ".join(rejection.reason for rejection in clients.state.jobs.outcome(job).rejected)
         raise Problem(409, "not-deleted", f"the image {path.id} is not deleted, or not wholly: {reasons}")
     while time.monotonic() < until:
         try:

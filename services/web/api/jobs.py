@@ -8,7 +8,7 @@ from services.web.api.openapi import Answer
 from services.web.api.operations import api, reply
 from services.web.clients import web_clients
 from services.web.problems import Problem
-from shared.schemas.jobs import JobAnswer, JobsAnswer, job_answer, job_summary
+from shared.schemas.jobs import JobAnswer, JobsAnswer, JobSummaryAnswer, job_answer, job_summary
 from shared.state.jobs import CANCELLABLE
 
 
@@ -43,8 +43,22 @@ def list_jobs(query: JobListing) -> ResponseReturnValue:
     problems=(404, 503),
 )
 def get_job(path: JobPath) -> ResponseReturnValue:
-    """Tell how a job stands; jobs are kept for a week."""
-    return reply(job_answer(web_clients().state.jobs.get(path.id)))
+    """Tell how a job stands, and name what it left out; jobs are kept for a week."""
+    jobs = web_clients().state.jobs
+    return reply(job_answer(jobs.get(path.id), jobs.outcome(path.id)))
+
+
+@api.operation(
+    "GET",
+    "/jobs/{id}/summary",
+    rule=of_job("inspect"),
+    path_model=JobPath,
+    answers={200: Answer("The job as it stands, in numbers.", JobSummaryAnswer)},
+    problems=(404, 503),
+)
+def get_job_summary(path: JobPath) -> ResponseReturnValue:
+    """Tell how a job stands, in numbers: whoever follows a job asks for these until it has ended."""
+    return reply(job_summary(web_clients().state.jobs.get(path.id)))
 
 
 @api.operation(
@@ -65,4 +79,4 @@ def cancel_job(path: JobPath) -> ResponseReturnValue:
     if kind not in CANCELLABLE:
         raise Problem(409, "conflict", f"the job is of the kind {kind!r}, which cannot be cancelled: it goes on")
     jobs.cancel(path.id)
-    return reply(job_answer(jobs.get(path.id)), 202)
+    return reply(job_answer(jobs.get(path.id), jobs.outcome(path.id)), 202)

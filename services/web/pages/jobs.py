@@ -73,8 +73,9 @@ def jobs_page() -> ResponseReturnValue:
 def job_page(id: str) -> ResponseReturnValue:  # noqa: A002 -- as the API calls it
     """Show a job, with what it left out and why."""
     path = checked(JobPath, {"id": id}, "job")
-    job = web_clients().state.jobs.get(path.id)
-    answer = job_answer(job)
+    jobs = web_clients().state.jobs
+    job = jobs.get(path.id)
+    answer = job_answer(job, jobs.outcome(path.id))
     rejected = answer["rejected"]
     return render_template(
         "job.html", job=answer, summary=job_summary(job), rejected=rejected[:_REASONS], more=len(rejected[_REASONS:])

@@ -53,7 +53,7 @@ def test_what_needs_no_lost_node_goes_on_and_the_rest_names_it_and_is_well_after
     # What failed was done by halves, on the nodes that lived: done again, it is whole.
     for _ in range(2):
         jobs.report(job, 1, Outcome({"": 3}))
-    assert (jobs.get(job).added, jobs.get(job).outcome.rejected[0].name) == (6, "x")
+    assert (jobs.get(job).added, jobs.outcome(job).rejected[0].name) == (6, "x")
     buckets.add(BUCKETS, [77] * len(BUCKETS))
     buckets.remove(BUCKETS, list(range(len(BUCKETS))))
     assert {key: client.smembers(key) for key in BUCKETS} == {

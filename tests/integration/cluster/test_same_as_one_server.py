@@ -44,7 +44,13 @@ def fill(url: str) -> list[object]:
         jobs.create(f"j{step}", name)
         jobs.extend(f"j{step}", batches=2, total=9, closed=step % 2 == 0)
         answers += [jobs.report(f"j{step}", batch, Outcome({"": 4}, 1)) for batch in range(2)]
-        answers += [jobs.get(f"j{step}").outcome, jobs.reported_among(f"j{step}", range(3))]
+        for pages in (7, 7):
+            jobs.add_pages(f"j{step}", 10**12, pages)
+        client.hset(f"job:j{step}:batches", "2", '{"added":{"oil":2},"duplicates":0,"rejected":[],"affected":0}')
+        job = jobs.get(f"j{step}")
+        assert (job.added, job.total, job.reported, job.page_batches) == (10, 16, 3, 1)
+        answers += [job.counts, jobs.unreported(job)]
+        answers += [jobs.outcome(f"j{step}"), jobs.reported_among(f"j{step}", range(3))]
         changes.announce(Change(name, "segment", segment))
     found_changes = changes.since("0-0")
     assert found_changes is not None

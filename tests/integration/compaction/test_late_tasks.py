@@ -52,7 +52,7 @@ def test_tasks_of_a_merged_segment_that_are_delivered_again_change_nothing(parts
     outcome = merged_batch(parts)
     before = parts.jobs.get("job")
     if not known:
-        parts.redis.delete("job:job", "job:job:batches")
+        parts.jobs.forget("job")
     for _ in range(2):
         parts.indexer().segments.index(set_name="art", segment="job-000002", job="job", batch=2, outcome=outcome)
         embedder(parts).embed(job="job", batch=2, collection="art", items=items([6, 7, 8]))
@@ -90,7 +90,7 @@ def test_claims_that_a_merge_hands_over_while_they_are_looked_up_are_no_claims_o
     job = parts.job("again")
     embedder(parts).embed(job=job, batch=0, collection="art", items=items([3, 4]))
     parts.state = state
-    assert parts.jobs.get(job).outcome == Outcome(duplicates=2)
+    assert parts.jobs.outcome(job) == Outcome(duplicates=2)
     assert_whole(parts, "art", range(16))
 
 
@@ -143,7 +143,7 @@ def test_an_embedder_that_gives_up_keeps_the_claims_of_what_it_has_written(parts
     task = _Task(job, 1, "job-000001", Outcome(), moving=False, attempt=parts.state.attempts.begin("1"))
     embedder(parts)._give_up(task, "art", items([3]), RuntimeError("odd"))
     parts.jobs.extend(job, batches=2, total=4, closed=True)
-    assert [rejection.code for rejection in parts.jobs.get(job).outcome.rejected] == ["error"]
+    assert [rejection.code for rejection in parts.jobs.outcome(job).rejected] == ["error"]
 
 
 def test_a_task_that_fails_says_so_in_its_job(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,9 +158,9 @@ def test_a_task_that_fails_says_so_in_its_job(parts: Parts, monkeypatch: pytest.
     app.index(set_name="art", segment="b", job="j1", batch=0, outcome=outcome.to_json())
     app.delete(job=parts.job("j2", kind="delete"), collection="art", image_ids=[rows.image_id(1)])
     added, deleted = parts.jobs.get("j1"), parts.jobs.get("j2")
-    assert (added.done, added.added, len(added.outcome.rejected)) == (True, 0, 2)
+    assert (added.done, added.added, sum(added.counts.rejected.values())) == (True, 0, 2)
     assert deleted.done
-    for one in (*added.outcome.rejected, *deleted.outcome.rejected):
+    for one in (*parts.jobs.outcome("j1").rejected, *parts.jobs.outcome("j2").rejected):
         assert "generation 7" in one.reason
         assert "--fit" in one.reason
 

@@ -52,11 +52,11 @@ def test_fewer_than_sixteen_are_left_unless_somebody_asks(parts: Parts) -> None:
     delete(parts, [0, 1, 2])
     job = parts.job("c", kind="compact")
     compactor(parts).compact(collection="art", job=job)
-    assert parts.jobs.get(job).outcome == Outcome(affected=3)
+    assert parts.jobs.outcome(job) == Outcome(affected=3)
     assert len(parts.catalog.segments("art")) == 1
     assert_whole(parts, "art", range(3, 30))
     compactor(parts).compact(collection="art", job=parts.job("c2", kind="compact"))  # nothing is left to do
-    assert parts.jobs.get("c2").outcome == Outcome()
+    assert parts.jobs.outcome("c2") == Outcome()
     assert_whole(parts, "art", range(3, 30))
 
 
@@ -180,7 +180,7 @@ def test_nothing_is_merged_while_another_is_at_all_segments(parts: Parts) -> Non
 
 def test_a_collection_that_is_gone_or_lost_is_left_alone(parts: Parts) -> None:
     compactor(parts).compact(collection="art", job=parts.job("c", kind="compact"))
-    assert parts.jobs.get("c").outcome == Outcome()
+    assert parts.jobs.outcome("c") == Outcome()
     art = parts.collection()
     for place in range(16):
         parts.add(art, f"s{place:02}", [place])
@@ -228,7 +228,7 @@ def test_images_of_a_merged_segment_that_is_cut_off_can_be_deleted(parts: Parts)
         parts.store.put(key, data[:size])
         job = parts.job(f"d{number}", kind="delete")
         parts.indexer().deletion.delete(job=job, collection="art", image_ids=[rows.image_id(number)])
-        assert parts.jobs.get(job).outcome.affected == 1
+        assert parts.jobs.get(job).counts.affected == 1
         assert (merged, rows.image_id(number)) in parts.catalog.tombstones("art")
         assert Trash(parts.store).get("art", rows.image_id(number)).digest == rows.digest(number)
 
@@ -248,7 +248,7 @@ def test_images_of_a_segment_that_cannot_be_read_can_be_deleted(parts: Parts, ho
     position = parts.changes.position()
     job = parts.job("d", kind="delete")
     parts.indexer().deletion.delete(job=job, collection="art", image_ids=rows.ids([3, 12, 13]))
-    assert parts.jobs.get(job).outcome.affected == 3
+    assert parts.jobs.get(job).counts.affected == 3
     assert parts.state.claims.holders("art", rows.ids([3, 12, 13, 14])) == [None, None, None, "b"]
     assert parts.catalog.tombstones("art") == {
         ("a", rows.image_id(3)),

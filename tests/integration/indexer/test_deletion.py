@@ -59,7 +59,7 @@ def test_a_deletion_takes_an_image_out_of_everything(
     trash = Trash(parts.store)
     assert {entry.id for entry in trash.entries("art", trash.digests("art"))} == set(rows.ids([3, 11]))
     done = parts.jobs.get(job)
-    assert (done.done, done.outcome.affected) == (True, 2)  # each once, though one was named twice
+    assert (done.done, done.counts.affected) == (True, 2)  # each once, though one was named twice
     since = parts.changes.since(position)
     assert since is not None
     assert {change.value for change in since[1]} == {f"a/{rows.image_id(3)}", f"b/{rows.image_id(11)}"}
@@ -135,7 +135,7 @@ def test_dropping_leaves_nothing_of_a_collection(parts: Parts) -> None:
     parts.indexer().deletion.delete(job=parts.job("j1", kind="delete"), collection="art", image_ids=[rows.image_id(4)])
     job = parts.job("j2", kind="drop")
     parts.maintenance().dropper.drop(job=job, collection="art")
-    assert parts.jobs.get(job).outcome.affected == 9
+    assert parts.jobs.get(job).counts.affected == 9
     assert parts.catalog.names() == ["art-2"]
     assert parts.held(art) == {}
     assert (parts.state.index_states.get("art"), parts.state.claims.count("art")) == (None, 0)

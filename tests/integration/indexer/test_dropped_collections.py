@@ -17,8 +17,8 @@ def test_every_job_for_a_collection_that_was_dropped_reports(parts: Parts) -> No
     maintenance.rebuilder.rebuild(job=parts.job("j5", kind="rebuild"), collection="gone")
     jobs = [parts.jobs.get(f"j{number}") for number in range(1, 6)]
     assert [job.done for job in jobs] == [True] * 5
-    assert [job.outcome.affected for job in jobs] == [0] * 5
-    ingested = jobs[0].outcome
+    assert [job.counts.affected for job in jobs] == [0] * 5
+    ingested = parts.jobs.outcome("j1")
     assert (ingested.added, ingested.duplicates, len(ingested.rejected)) == ({}, 4, 3)
     assert {rejection.code for rejection in ingested.rejected} == {"dropped"}
     with pytest.raises(NotFound):
@@ -32,5 +32,5 @@ def test_a_segment_of_a_collection_that_was_dropped_and_made_anew_reports(parts:
     parts.collection()
     parts.indexer().segments.index(set_name="art", segment="a", job=parts.job("j2"), batch=0, outcome=outcome)
     done = parts.jobs.get("j2")
-    assert (done.done, done.added, len(done.outcome.rejected)) == (True, 0, 3)
+    assert (done.done, done.added, done.counts.rejected) == (True, 0, {"dropped": 3})
     assert parts.state.claims.count("art") == 0

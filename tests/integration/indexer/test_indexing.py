@@ -21,7 +21,7 @@ def test_a_segment_indexed_twice_is_indexed_once(parts: Parts) -> None:
     for _ in range(3):
         parts.indexer().segments.index(set_name="art", segment="b", job=job, batch=0, outcome=outcome)
     parts.assert_indexed(art, range(16))
-    assert parts.jobs.get(job).outcome == outcome
+    assert parts.jobs.outcome(job) == outcome
     assert parts.state.indexed_segments.contain("art", ["a", "b"]) == [True, True]
     assert parts.state.claims.count("art") == 16
 
@@ -66,8 +66,8 @@ def test_an_image_that_another_segment_claimed_is_buried_and_counted_as_a_duplic
     parts.assert_indexed(art, [*range(10), 20, 21])
     assert parts.state.claims.holders("art", rows.ids([8, 20])) == ["a", "b"]
     done = parts.jobs.get(job)
-    assert (done.added, done.outcome.duplicates) == (2, 2)
-    assert done.outcome.added == dict(Counter(rows.entry(number).label or "" for number in (20, 21)))
+    assert (done.added, done.counts.duplicates) == (2, 2)
+    assert parts.jobs.outcome(job).added == dict(Counter(rows.entry(number).label or "" for number in (20, 21)))
 
 
 def test_the_end_of_a_job_asks_for_a_fit_if_the_collection_has_outgrown_its_index(parts: Parts) -> None:

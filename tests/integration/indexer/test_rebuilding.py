@@ -30,7 +30,7 @@ def test_an_emptied_index_is_rebuilt_as_it_was(parts: Parts) -> None:
     for collection in collections:
         job = parts.job(f"r-{collection.collection}", kind="rebuild")
         parts.maintenance().rebuilder.rebuild(collection=collection.collection, job=job)
-        assert parts.jobs.get(job).outcome.affected == 29
+        assert parts.jobs.get(job).counts.affected == 29
     assert [{**parts.snapshot(collection), "jobs": None} for collection in collections] == before
 
 

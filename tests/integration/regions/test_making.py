@@ -19,8 +19,8 @@ def test_all_images_get_their_windows_and_the_job_tells_how_many(system: RegionS
     job = system.jobs.get("regions")
     assert job.done
     assert (job.total, job.steps) == (20, 20)
-    assert job.outcome.affected == system.state.claims.count(system.catalog.get("art~regions").name)
-    assert job.outcome.rejected == ()
+    assert job.counts.affected == system.state.claims.count(system.catalog.get("art~regions").name)
+    assert job.counts.rejected == {}
     assert system.catalog.names() == ["art"]
     assert system.state.claims.count("art") == 20
 
@@ -62,19 +62,19 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_get_windows(system
     system.parts.store.delete([layout.original_key(DIGESTS[1])])
     system.switch(on=True)
     system.line.run()
-    (refusal,) = system.jobs.get("regions").outcome.rejected
+    (refusal,) = system.jobs.outcome("regions").rejected
     assert (refusal.name, refusal.code) == ("1.png", "original-missing")
     system.assert_windows([0, 2, 3])
     system.parts.store.put(layout.original_key(DIGESTS[1]), system.pictures[1])
     system.switch(on=True, job="again")
     system.line.run()
-    assert system.jobs.get("again").outcome.rejected == ()
+    assert system.jobs.outcome("again").rejected == ()
     system.assert_windows(range(4))
 
 
 def test_a_collection_that_is_not_there_has_no_regions(system: RegionSystem) -> None:
     system.switch(on=True)
-    (refusal,) = system.jobs.get("regions").outcome.rejected
+    (refusal,) = system.jobs.outcome("regions").rejected
     assert "'art'" in refusal.reason
     assert system.catalog.stored_names() == []
 
@@ -148,7 +148,7 @@ def test_regions_that_are_switched_off_leave_nothing_and_end_a_job_that_makes_th
     assert system.jobs.get("off").done
     system.line.make_regions(collection="art", job="regions")  # as its message comes back
     system.line.run()
-    (refusal,) = system.jobs.get("regions").outcome.rejected
+    (refusal,) = system.jobs.outcome("regions").rejected
     assert "removed meanwhile" in refusal.reason
     assert {stored.key for stored in system.parts.store.list("")} == before
     looked_through = {b"regions:art"}  # for long pictures
@@ -214,5 +214,5 @@ def test_an_embedder_that_dies_at_any_call_leaves_no_window_missing_or_double(sy
         system.line.later.clear()
         system.line.make_regions(collection="art", job=f"on-{moment}")
         system.line.run()
-        assert system.jobs.get(f"on-{moment}").outcome.rejected == ()
+        assert system.jobs.outcome(f"on-{moment}").rejected == ()
         system.assert_windows(range(4))

@@ -57,7 +57,7 @@ def test_a_purge_leaves_no_embedding_of_any_window(system: RegionSystem) -> None
     system.delete([2])
     job = system.delete([2, 3], purge=True)
     system.line.run()
-    assert system.jobs.get(job).outcome.rejected == ()
+    assert system.jobs.outcome(job).rejected == ()
     assert system.digests_stored() == {DIGESTS[number] for number in (0, 1, 4, 5)}
     system.assert_windows([0, 1, 4, 5])
     assert findings(system) == []
@@ -87,8 +87,8 @@ def test_the_windows_of_an_image_that_is_purged_meanwhile_are_nowhere(system: Re
     system.switch(on=True)
     system.line.run()
     assert purged
-    assert system.jobs.get(purged[0]).outcome.rejected == ()
-    assert system.jobs.get("regions").outcome.rejected == ()
+    assert system.jobs.outcome(purged[0]).rejected == ()
+    assert system.jobs.outcome("regions").rejected == ()
     assert DIGESTS[2] not in system.digests_stored()
     system.assert_windows([0, 1, 3, 4, 5])
     assert findings(system) == []
@@ -135,7 +135,7 @@ def test_a_dropped_collection_takes_its_regions_along(system: RegionSystem) -> N
     system.switched_on(range(4))
     system.jobs.create("drop", "art", kind="drop")
     system.line.maintenance.dropper.drop(job="drop", collection="art")
-    assert system.jobs.get("drop").outcome.affected == 4
+    assert system.jobs.get("drop").counts.affected == 4
     assert system.catalog.stored_names() == []
     assert [stored.key for stored in system.parts.store.list("vectors/")] == []
     kept = [key for key in system.parts.redis.scan_iter(match="*art*") if not key.startswith((b"once:", b"job"))]
@@ -156,7 +156,7 @@ def test_a_rename_that_dies_anywhere_takes_the_regions_along(system: RegionSyste
             system.parts.redis.delete(key)
         if left[0] <= 0:
             system.line.maintenance.renamer.rename(job=job, collection=old, new=new)
-        assert system.jobs.get(job).outcome.rejected == ()
+        assert system.jobs.outcome(job).rejected == ()
         system.assert_windows(range(4), collection=new)
         assert findings(system) == []
         with pytest.raises(Renamed):
@@ -237,7 +237,7 @@ def test_what_was_embedded_for_regions_that_are_gone_leaves_nothing(system: Regi
     system.switch(on=True)
     system.line.run()
     assert late
-    (refusal,) = system.jobs.get("regions").outcome.rejected
+    (refusal,) = system.jobs.outcome("regions").rejected
     assert "removed meanwhile" in refusal.reason
     assert {stored.key.split("/")[1] for stored in system.parts.store.list("vectors/")} == {"art"}
     with pytest.raises(NotFound):

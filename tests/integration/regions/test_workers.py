@@ -23,8 +23,8 @@ def switch(system: System, *, on: bool) -> int:
     )
     job = wait_for_end(system.state.jobs, job_id, deadline_s=PATIENCE_S)
     assert job is not None
-    assert job.outcome.rejected == ()
-    return job.outcome.affected
+    assert job.counts.rejected == {}
+    return job.counts.affected
 
 
 def expected(files: list[Path]) -> int:

@@ -83,6 +83,8 @@ def test_a_killed_server_is_unavailable_to_every_call_and_loses_nothing(servers:
         lambda: jobs.reported("j", 0),
         lambda: jobs.reported_among("j", [0]),
         lambda: jobs.get("j"),
+        lambda: jobs.outcome("j"),
+        lambda: jobs.add_pages("j", 5, 3),
         lambda: heartbeat.beats(client),
     ):
         with pytest.raises(IndexUnavailable, match="does not answer"):

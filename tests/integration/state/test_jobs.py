@@ -7,7 +7,9 @@ import pytest
 
 from shared.errors import IndexLost, NotFound
 from shared.state import Client, Jobs, Rejection
-from shared.state.outcomes import Outcome
+from shared.state.job_entries import batches_key
+from shared.state.outcomes import Counts, Outcome
+from shared.state.running_sums import sums_key
 
 
 def test_a_job_is_done_when_all_its_batches_have_reported(redis: Client) -> None:
@@ -22,9 +24,9 @@ def test_a_job_is_done_when_all_its_batches_have_reported(redis: Client) -> None
     jobs.extend("j", batches=2, total=7, closed=True)
     job = jobs.get("j")
     assert job.done
-    assert (job.kind, job.collection, job.total, job.added, job.reported) == ("ingest", "art", 7, 5, frozenset({0, 1}))
-    assert job.outcome.images == 7
-    assert job.outcome == Outcome({"": 1, "painting": 4}, 1, first.rejected)
+    assert (job.kind, job.collection, job.total, job.added, job.reported) == ("ingest", "art", 7, 5, 2)
+    assert job.counts.images == 7
+    assert jobs.outcome("j") == Outcome({"": 1, "painting": 4}, 1, first.rejected)
     assert jobs.report("j", 1, Outcome({"painting": 2})) is True
 
 
@@ -36,7 +38,8 @@ def test_a_batch_counts_once_however_often_it_reports(redis: Client) -> None:
     for outcome in (Outcome({"": 3}), Outcome({}, 3), Outcome({"": 3})):
         assert jobs.report("j", 0, outcome) is True
     assert jobs.reported("j", 0)
-    assert jobs.get("j").outcome == Outcome({"": 3})
+    assert jobs.outcome("j") == Outcome({"": 3})
+    assert jobs.get("j").counts == Counts(added=3)
     assert jobs.reported_among("j", [0, 1]) == {0}
 
 
@@ -46,19 +49,21 @@ def test_a_job_of_another_kind_is_done_with_its_only_batch(redis: Client) -> Non
     assert not jobs.get("j").done
     assert jobs.report("j", 0, Outcome(affected=2))
     job = jobs.get("j")
-    assert (job.done, job.kind, job.outcome.affected, job.added) == (True, "delete", 2, 0)
+    assert (job.done, job.kind, job.counts.affected, job.added) == (True, "delete", 2, 0)
 
 
 def test_an_unknown_job_is_not_found_and_a_known_one_is_forgotten_after_a_week(redis: Client) -> None:
     jobs = Jobs(redis)
     with pytest.raises(NotFound, match="nothing"):
         jobs.get("nothing")
+    with pytest.raises(NotFound, match="nothing"):
+        jobs.outcome("nothing")
     assert jobs.reported_among("nothing", [0]) is None
     jobs.create("j", "art")
     jobs.extend("j", batches=1, total=1, closed=True)
     jobs.report("j", 0, Outcome({"": 1}))
     week = 7 * 24 * 3600
-    assert all(week - 60 < redis.ttl(key) <= week for key in ("job:j", "job:j:batches"))
+    assert all(week - 60 < redis.ttl(key) <= week for key in ("job:j", batches_key("j"), sums_key(batches_key("j"))))
 
 
 class _Losing:

@@ -106,7 +106,7 @@ def test_nothing_is_deleted_that_an_unreadable_batch_may_hold(parts: Parts) -> N
     parts.store.put(layout.trash_batch_key("other", "0" * 64), b"{")
     job = parts.purge("art", [rows.image_id(1)])
     assert outcome(parts, job) == (True, 0, [LEFT])
-    assert "the trash of the collection 'other' may hold it" in parts.jobs.get(job).outcome.rejected[0].reason
+    assert "the trash of the collection 'other' may hold it" in parts.jobs.outcome(job).rejected[0].reason
     assert parts.store.exists(layout.original_key(rows.digest(1)))
 
 

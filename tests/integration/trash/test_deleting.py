@@ -48,7 +48,7 @@ def test_a_manifest_that_cannot_be_read_hinders_no_deletion_in_another_collectio
     # For good: whatever the other collection may hold stays, and the job says so.
     job = parts.purge("art", rows.ids([1, 2]))
     assert outcome(parts, job) == (True, 0, [LEFT, LEFT])
-    assert "'newer' may hold it" in parts.jobs.get(job).outcome.rejected[0].reason
+    assert "'newer' may hold it" in parts.jobs.outcome(job).rejected[0].reason
     assert live(parts, "art") == set()
     assert parts.store.exists(layout.original_key(rows.digest(2)))
 

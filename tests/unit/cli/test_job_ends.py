@@ -8,24 +8,23 @@ from cli.job_ends import check_end
 from shared.errors import ArtseekError
 from shared.schemas.jobs import job_answer
 from shared.state import Job, Rejection
-from shared.state.outcomes import CANCELLED, Outcome
+from shared.state.outcomes import CANCELLED, Counts, Outcome
 
 
 def ended(*rejected: Rejection, cancelled: bool = False) -> Any:
-    return job_answer(
-        Job(
-            id="7",
-            collection="art",
-            kind="map",
-            batches=1,
-            total=1,
-            closed=True,
-            created=0.0,
-            reported=frozenset({0}),
-            outcome=Outcome(rejected=rejected),
-            cancelled=cancelled,
-        )
+    job = Job(
+        id="7",
+        collection="art",
+        kind="map",
+        batches=1,
+        total=1,
+        closed=True,
+        created=0.0,
+        reported=1,
+        counts=Counts(),
+        cancelled=cancelled,
     )
+    return job_answer(job, Outcome(rejected=rejected))
 
 
 def test_a_job_that_was_done_is_no_error() -> None:

@@ -49,13 +49,19 @@ export const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms);
 /** Tell of an answer about a job whether asking again makes no sense. */
 export const isFinal = ({ status }) => status >= 400 && status < 500 && status !== 408 && status !== 429;
 
+/** Ask how a job stands that `url` is of; what it left out is in the answer once it has ended. */
+export async function askJob(url) {
+  const found = await ask(`${url}/summary`);
+  return ["done", "cancelled"].includes(found.value?.state) ? ask(url) : found;
+}
+
 /** Send a request that answers with a job, and wait for its end; returns what went wrong, "" for nothing. */
 export async function runJob(url, body) {
   const headers = body ? { "Content-Type": "application/json" } : {};
   const sent = await ask(url, { method: "POST", headers, body: body && JSON.stringify(body) });
   if (!sent.ok) return sent.error;
   for (;;) {
-    const found = await ask(sent.value.url);
+    const found = await askJob(sent.value.url);
     if (!found.status || isFinal(found)) return found.error;
     if (found.value?.state === "done") return found.value.rejected.map(saidOf).join("; ");
     await pause(200);

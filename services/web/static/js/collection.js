@@ -1,6 +1,6 @@
 // The collection page: uploads files and shows their progress; deletes images.
 
-import { ask, isFinal, pause, readAnswer } from "./answers.js";
+import { ask, askJob, isFinal, pause, readAnswer } from "./answers.js";
 import { kindPassedOver, watchChoice, watchDrops } from "./files.js";
 import "./lightbox.js";
 import { saidOf } from "./problems.js";
@@ -130,7 +130,7 @@ async function followJobs(tally) {
   let delay = 150;
   while (tally.jobs.some((job) => !job.done)) {
     for (const job of tally.jobs.filter((followed) => !followed.done)) {
-      const found = await ask(job.url);
+      const found = await askJob(job.url);
       const answer = found.value;
       if (isFinal(found)) {
         tally.error = found.error;

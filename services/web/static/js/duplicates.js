@@ -1,6 +1,6 @@
 // The page of duplicates: judging pairs, the share that a threshold leaves, comparing, merging.
 
-import { ask, isFinal, pause } from "./answers.js";
+import { ask, askJob, isFinal, pause } from "./answers.js";
 import { fixed, gettext, ngettext } from "./texts.js";
 
 const main = document.getElementById("duplicates");
@@ -15,7 +15,7 @@ const SETTLED_MS = 150;
 async function follow() {
   for (;;) {
     await pause(POLL_MS);
-    const found = await ask(job);
+    const found = await askJob(job);
     if (isFinal(found)) return;
     const bar = main.querySelector(".under-way progress");
     if (bar && found.ok) {

@@ -1,6 +1,6 @@
 // The map of a collection: its images as points, thumbnails where there is room, a lasso that ticks, and a list beside.
 
-import { ask, isFinal, pause } from "./answers.js";
+import { ask, askJob, isFinal, pause } from "./answers.js";
 import { saidOf } from "./problems.js";
 import { scatter } from "./scatter.js";
 import { gettext, ngettext, number } from "./texts.js";
@@ -26,7 +26,7 @@ const OTHER = 10; // the colour of images with another value, or none
 async function follow() {
   for (;;) {
     await pause(POLL_MS);
-    const found = await ask(job);
+    const found = await askJob(job);
     if (isFinal(found)) return;
     if (found.value && !["open", "running"].includes(found.value.state)) {
       const [refusal] = found.value.rejected;

@@ -1,6 +1,6 @@
 // The form of the quality page: starts an evaluation, shows its progress and cancels it. The address keeps the job.
 
-import { ask, isFinal, pause } from "./answers.js";
+import { ask, askJob, isFinal, pause } from "./answers.js";
 import { saidOf } from "./problems.js";
 import { gettext, number } from "./texts.js";
 
@@ -106,7 +106,7 @@ function start() {
       await fetch(url, { method: "DELETE" }).catch(() => { cancel.disabled = false; });
     };
     for (let delay = 150; ; delay = Math.min(1000, delay * 1.2)) {
-      const found = await ask(url); // without an answer, the web service restarts; the job continues
+      const found = await askJob(url); // without an answer, the web service restarts; the job continues
       const answer = found.value;
       if (isFinal(found)) {
         keepJob(null);

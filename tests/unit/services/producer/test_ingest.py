@@ -17,7 +17,7 @@ from shared.folders import Source, walk
 from shared.passed_over import PassedOver
 from shared.records.record_store import RecordStore
 from shared.state import Job, Rejection
-from shared.state.outcomes import Outcome
+from shared.state.outcomes import Counts, Outcome
 from shared.storage.large_objects import LARGE
 
 JPEG = b"\xff\xd8\xff"  # the first bytes of one
@@ -152,8 +152,8 @@ def test_a_name_that_is_no_utf_8_is_made_so_and_the_file_is_read(tmp_path: Path)
     (found,) = walk([found.path], labels_from_folders=True)
     assert (found.name, found.label) == ("\ufffd.jpg", "k\ufffdnste")
     lost = Rejection(found.name, "empty", "why")
-    job = Job("j", "ingest", "art", 0.0, True, 1, 1, frozenset({0}), Outcome({}, 0, (lost,)))  # noqa: FBT003
-    (rejected,) = Summary(job, {found.name: found.path}, 1.0).to_json()["rejected"]
+    job = Job("j", "ingest", "art", 0.0, True, 1, 1, 1, Counts(rejected={"empty": 1}))  # noqa: FBT003
+    (rejected,) = Summary(job, Outcome(rejected=(lost,)), {found.name: found.path}, 1.0).to_json()["rejected"]
     assert rejected["file"].encode().endswith("k\ufffdnste/\ufffd.jpg".encode())
 
 
@@ -260,8 +260,10 @@ def test_files_of_two_paths_with_the_same_name_are_told_apart(tmp_path: Path) ->
     found = list(walk(roots, labels_from_folders=False))
     assert names(found) == ["DCIM/1.jpg", "card2/DCIM/1.jpg", "x", "DCIM/1 (2).jpg", "1.jpg"]
     lost = tuple(Rejection(source.name, "truncated", "why") for source in found)
-    job = Job("j", "ingest", "art", 0.0, True, 1, 1, frozenset({0}), Outcome({}, 0, lost))  # noqa: FBT003
-    rejected = Summary(job, {source.name: source.path for source in found}, 1.0).to_json()["rejected"]
+    job = Job("j", "ingest", "art", 0.0, True, 1, 1, 1, Counts(rejected={"truncated": len(lost)}))  # noqa: FBT003
+    rejected = Summary(job, Outcome(rejected=lost), {source.name: source.path for source in found}, 1.0).to_json()[
+        "rejected"
+    ]
     assert [Path(rejection["file"]) for rejection in rejected] == [source.path for source in found]
 
 

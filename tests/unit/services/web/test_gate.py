@@ -105,6 +105,7 @@ ROUTES: Final = {
     "DELETE /api/v1/users/<user>": "administer system",
     "GET /api/v1/jobs": "list",
     "GET /api/v1/jobs/<id>": "look",
+    "GET /api/v1/jobs/<id>/summary": "look",
     "DELETE /api/v1/jobs/<id>": "change",
     "GET /api/v1/evaluations": "list",
     "POST /api/v1/evaluations": "evaluate",
