@@ -23,14 +23,12 @@ class MissingImages:
 
     def by_segment(self, active: EmbeddingSet, filling: EmbeddingSet) -> dict[str, list[int]]:
         """Return the ids of all missing images, by their segments in the set in use."""
-        failed = self._state.model_changes.failed(filling.name)
         found: defaultdict[str, list[int]] = defaultdict(list)
         for claims in self._state.claims.scan(active.name):
             indexed = self._state.indexed_segments.among(active.name, sorted(set(claims.values())))
-            present = self._present(filling, list(claims))
-            for image_id, segment in claims.items():
-                if image_id not in present and image_id not in failed and segment in indexed:
-                    found[segment].append(image_id)
+            for image_id in self._lacking(filling, list(claims)):
+                if claims[image_id] in indexed:
+                    found[claims[image_id]].append(image_id)
         return found
 
     def batches(
@@ -46,16 +44,20 @@ class MissingImages:
             return
         if not self._state.indexed_segments.contains(active.name, segment):
             return
-        failed = self._state.model_changes.failed(filling.name)
         row_of = {image_id: row for row, image_id in enumerate(segments.ids_of(rows).tolist())}
         chosen = list(row_of) if among is None else [image_id for image_id in among if image_id in row_of]
         holders = self._state.claims.holders(active.name, chosen)
         claimed = [image_id for image_id, holder in zip(chosen, holders, strict=True) if holder == segment]
-        present = self._present(filling, claimed)
-        missing = [image_id for image_id in claimed if image_id not in present and image_id not in failed]
+        missing = self._lacking(filling, claimed)
         for start in range(0, len(missing), BATCH_SIZE):
             entries = (segments.entry_of(rows, row_of[image_id]) for image_id in missing[start : start + BATCH_SIZE])
             yield [batch_image(entry) for entry in entries]
+
+    def _lacking(self, filling: EmbeddingSet, image_ids: Sequence[int]) -> list[int]:
+        """Return those of some images that a set lacks, and that can be embedded as far as is known."""
+        present = self._present(filling, image_ids)
+        lacking = [image_id for image_id in image_ids if image_id not in present]
+        return self._state.model_changes.without_failed(filling.name, lacking)
 
     def _present(self, embedding_set: EmbeddingSet, image_ids: Sequence[int]) -> set[int]:
         """Return which images an embedding set has, with their embeddings written and indexed."""

@@ -240,13 +240,13 @@ class ModelChanger:
         Raises:
             _Refused: There are too many.
         """
-        failed = self._state.model_changes.failed(filling.name)
+        failed = self._state.model_changes.count_failed(filling.name)
         most = max(_FEW_FAILED, int(_FAILED_SHARE * self._state.claims.count(active.name)))
-        if len(failed) > most:
-            first = next(iter(failed.values()))
+        if failed > most:
+            first = next(iter(self._state.model_changes.failed(filling.name).values()))
             raise _Refused(
                 REFUSED,
-                f"{len(failed)} images cannot be embedded, more than the {most} that may fail; the first, "
+                f"{failed} images cannot be embedded, more than the {most} that may fail; the first, "
                 f"{first.name}: {first.reason}",
             )
 

@@ -143,6 +143,20 @@ class ModelChanges:
             for image_id, text in found.items()
         }
 
+    def without_failed(self, set_name: str, image_ids: Sequence[int]) -> list[int]:
+        """Return some images but for those that cannot be embedded."""
+        with guarded():
+            pipeline = self._redis.pipeline(transaction=False)
+            for piece in pieces(image_ids):
+                pipeline.hmget(_failed_key(set_name), [str(image_id) for image_id in piece])
+            found = [text for piece in pipeline.execute() for text in piece]
+        return [image_id for image_id, text in zip(image_ids, found, strict=True) if text is None]
+
+    def count_failed(self, set_name: str) -> int:
+        """Return how many images cannot be embedded."""
+        with guarded():
+            return int(self._redis.hlen(_failed_key(set_name)))
+
     def forget_failed(self, set_name: str) -> None:
         """Have all images tried again."""
         with guarded():
