@@ -13,7 +13,7 @@ from services.query.replica.view import View
 from services.query.search.best_rows import BestImages, BestRows
 from services.query.search.parallel import THREADS, run_in_parallel
 from shared.rpc.query import Metric
-from shared.similarity import distances_and_scores
+from shared.similarity import as_of_windows, distances_and_scores
 
 # What single precision may be off by, relative to the terms added: thousands of roundings, most of which cancel
 # out. Rows that lie within it of the last hit are ranked again in double precision.
@@ -66,7 +66,7 @@ def rank(
     all embeddings nor all products are held at a time.
 
     `images`, int64 [n], are the ids of the rows' images where these are not the ids of the rows, since several rows
-    are windows of one image: only the closest row of an image is ranked.
+    are windows of one image: only the closest row of an image is ranked, by distances that count for windows.
     """
     best = [BestRows(k) if images is None else BestImages(k) for _ in queries]
     lengths = np.linalg.norm(queries, axis=1).astype(np.float32)
@@ -252,10 +252,13 @@ def _rank_in_double_precision(
     counts = [len(best.rows) for best in bests]
     rows = np.concatenate([best.rows for best in bests])
     distances, scores = _exact_distances(view, queries, rows, counts, metric)
-    return [
-        _first(view, best, distances[start:stop], scores[start:stop], k, own_row)
-        for best, own_row, (start, stop) in zip(bests, own_rows, pairwise([0, *accumulate(counts)]), strict=True)
-    ]
+    ranked: list[list[Hit]] = []
+    for best, own_row, (start, stop) in zip(bests, own_rows, pairwise([0, *accumulate(counts)]), strict=True):
+        of_query = distances[start:stop], scores[start:stop]
+        if best.images is not None:
+            of_query = as_of_windows(of_query[0], metric)
+        ranked.append(_first(view, best, *of_query, k, own_row))
+    return ranked
 
 
 def _exact_distances(

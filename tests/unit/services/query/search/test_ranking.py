@@ -17,6 +17,7 @@ from shared.rpc.query import Metric
 from shared.storage import segments
 from tests.support import rows
 from tests.support.rows import Vectors
+from tests.support.windows import COUNTED
 
 DIM = 32
 SIZES = (1, 40, 150, 9)
@@ -209,7 +210,7 @@ def test_of_the_rows_of_an_image_the_best_counts(
         image_of = dict(zip(rows.ids(range(COUNT)), images.tolist(), strict=True))
         best: dict[int, float] = {}
         for row_id, distance in every:
-            best.setdefault(image_of[row_id], distance)
+            best.setdefault(image_of[row_id], distance * COUNTED[metric])
         found = ranking.rank(
             view, query[np.newaxis], RowFilter(view, Filter()).rows(), k=k, metric=metric, images=images
         )[0]
