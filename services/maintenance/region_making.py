@@ -35,7 +35,8 @@ _log = logging.getLogger(__name__)
 
 _TURN_S = 10.0
 _LAST_S = 60.0  # as long as batches that were sent are waited for
-_WAITING = 64  # batches of other jobs, before which none is sent
+_WAITING = 64  # batches of other jobs, before which none is sent for a job that somebody waits for
+_FEW = 2  # of them, before which none is sent otherwise: new images go first
 _BATCH = 4  # images, of which each has dozens of windows
 _OUTSTANDING = 4  # batches: an upload that comes meanwhile waits behind them
 _CHECKED_S = 24 * 3600.0  # between two looks at everything
@@ -203,9 +204,14 @@ class RegionMaker:
     # A turn
 
     def _turn(self, active: EmbeddingSet, regions: EmbeddingSet, job: str | None) -> bool:
-        """Send what is missing, and wait for it; returns whether nothing was."""
-        until = time.monotonic() + _TURN_S
-        if self._queue.waiting()[EMBED] > _WAITING:
+        """Send what is missing, and wait for it; returns whether nothing was, or new images go first.
+
+        Then the end of their job asks for the windows again, or else the duty does.
+        """
+        until, waiting = time.monotonic() + _TURN_S, self._queue.waiting()[EMBED]
+        if job is None and waiting > _FEW:
+            return True
+        if waiting > _WAITING:
             raise Unavailable("the embedder is far behind")
         self._rebuilder.ensure_restored(active)
         if self._state.locks.once(f"regions-checked:{regions.name}", seconds=_CHECKED_S):
