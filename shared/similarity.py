@@ -12,8 +12,8 @@ Floats = npt.NDArray[np.float64]
 WINDOW_FACTOR: Final = 1.2
 """How many times as much as that of a whole image the cosine distance of a window counts.
 
-An image has dozens of windows, of which one or another is close to a query by chance. With this factor the neighbours of
-whole images are as often of their class as without windows, and details are found as often as with equal distances
+An image has dozens of windows, of which one or another is close to a query by chance. With this factor the neighbours
+of whole images are as often of their class as without windows, and details are found as often as with equal distances
 (`docs/benchmarks.md`, Regions).
 """
 
