@@ -41,10 +41,10 @@ _CHANGES = "/topics/.system/log"
 _LEVELDB = "objects/filerldb2"
 _SQLITE = "objects/filer.db"
 _BUSY_S = 60
-_ERASING = f"_pragma=secure_delete(1)&_pragma=journal_mode(TRUNCATE)&_pragma=busy_timeout({_BUSY_S * 1000})"
+_ERASING = f"_pragma=busy_timeout({_BUSY_S * 1000})&_pragma=secure_delete(1)&_pragma=journal_mode(WAL)"
 """Has SQLite overwrite what is deleted, and wait while its file is rewritten. A LevelDB keeps what is deleted until
-64 MB of changes have come after. A journal that is emptied costs less than one that is deleted after each write, and
-leaves as little."""
+64 MB of changes have come after. Changes go to a log of their own first, which costs less than a journal; after a purge
+it is emptied."""
 
 
 @dataclass(frozen=True)
@@ -136,15 +136,21 @@ class StoreVacuum:
         self._send("GET", f"https://{self._master}/vol/vacuum?garbageThreshold={_GARBAGE_SHARE:.9f}")
 
     def _rewrite_names(self) -> None:
-        """Have SQLite write its file anew: a page that was split may hold copies that no deletion overwrites."""
+        """Have SQLite write its file anew, and empty its log.
+
+        A page that was split may hold copies that no deletion overwrites, and the log holds pages as they were before.
+        """
         file = self._folder / _SQLITE
         if not file.exists():
             return
         try:
             with closing(sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None)) as names:
                 names.execute("VACUUM")
+                (is_busy, *_) = names.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.OperationalError as error:
             raise OSError(f"the file of names {file} could not be rewritten: {error}") from error
+        if is_busy:
+            raise OSError(f"the log of the file of names {file} could not be emptied: it is in use")
 
     def remove_folder(self, path: str) -> None:
         """Remove a folder of the filer, and whatever is in it, if there is one.

@@ -6,6 +6,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from local import object_store
 from local.purge_follower import PurgeFollower
 from shared.state import Client, State
 from shared.storage.object_store import ObjectStore
@@ -33,7 +36,9 @@ def test_a_vacuum_leaves_nothing_of_what_was_deleted_in_the_store_s_files(
     store.put(f"images/{DIGEST}", SECRET)
     store.put("images/other", b"which stays")
     assert holding(servers.folder / "objects", SECRET)
-    assert holding(servers.folder / "objects", DIGEST.encode()) == ["objects/filer.db"]
+    names = set(holding(servers.folder / "objects", DIGEST.encode()))
+    assert names
+    assert names <= {"objects/filer.db", "objects/filer.db-wal"}
     store.delete([f"images/{DIGEST}"])
 
     def held() -> list[str]:
@@ -60,6 +65,23 @@ def test_names_leave_no_copies_where_pages_were_split(servers: Servers, store: O
     with closing(sqlite3.connect(file)) as database:
         assert database.execute("PRAGMA freelist_count").fetchone() == (0,)  # written anew: it has no free page
     assert store.get(f"images/{next(name for name in names if name not in gone)}") == b"x"
+
+
+def test_a_log_that_cannot_be_emptied_is_emptied_later(
+    servers: Servers, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "_BUSY_S", 0.1)
+    store.ensure_bucket()
+    store.put("images/one", b"x")
+    file = servers.folder / "objects" / "filer.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM sqlite_master").fetchone() > (0,)  # it sees what is there now
+        with pytest.raises(OSError, match="in use"):
+            servers.vacuum.run()
+    servers.vacuum.run()
+    assert file.with_name("filer.db-wal").read_bytes() == b""
+    assert store.get("images/one") == b"x"
 
 
 def test_a_rewritten_append_only_file_does_not_remember_what_was_deleted(servers: Servers, redis: Client) -> None:
