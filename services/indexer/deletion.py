@@ -13,7 +13,7 @@ from shared.state.outcomes import Outcome
 from shared.storage.documents import Documents
 
 _WAIT_S = 5.0  # for a merge, while other tasks wait behind this one
-_DELETED_AT_ONCE = 2048  # images, while a merge may have to wait: about a second
+_DELETED_AT_ONCE = 16_384  # images, while a merge may have to wait: a second or two
 
 
 class DeletionTask:
