@@ -99,6 +99,7 @@ class Line:
         self.maintenance: Any = None
         self.held: list[Callable[[], None]] | None = None  # segments that were written and wait to be indexed
         self.before_embed: Callable[[], None] = lambda: None
+        self.new_batches = 0  # of other jobs, which wait for an embedder
 
     def embed(self, *, job: str, batch: int, collection: str, items: Sequence[BatchImage], **more: Any) -> None:
         def run() -> None:
@@ -141,7 +142,7 @@ class Line:
         self.later.append(lambda: self.maintenance.tuner.maintain(collection=collection, job=job))
 
     def waiting(self) -> dict[str, int]:
-        return {EMBED: 0}
+        return {EMBED: self.new_batches}
 
     def run(self) -> None:
         """Deliver until nothing waits."""

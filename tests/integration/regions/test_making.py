@@ -40,6 +40,25 @@ def test_images_that_come_later_get_windows_too_and_nothing_is_embedded_twice(sy
     system.assert_windows(range(5))
 
 
+def test_new_images_go_before_windows_unless_somebody_waits_for_these(system: RegionSystem) -> None:
+    system.switched_on(range(3))
+    system.add([3])
+    system.line.new_batches = 3
+    system.line.run()
+    system.assert_windows(range(3))
+    system.switch(on=True, job="again")
+    system.line.run()
+    assert system.jobs.get("again").done
+    system.assert_windows(range(4))
+    system.add([4])
+    system.line.run()
+    system.assert_windows(range(4))
+    system.line.new_batches = 2
+    system.line.make_regions(collection="art")
+    system.line.run()
+    system.assert_windows(range(5))
+
+
 def test_a_merge_of_the_collection_or_of_its_regions_changes_nothing(system: RegionSystem) -> None:
     system.switched_on(range(3))
     system.add([3])
