@@ -2,14 +2,15 @@
 
 An embedder's process has one batch at work, and two processes that decode its images; the model server computes each
 call with a thread for each core. Two batches keep two cores busy: while the model has one, the other is read and
-decoded. So have one core: it computes while the other batch waits for the store. More cores compute a batch sooner than
-it is read and decoded, so they want more batches. `docs/benchmarks.md` has what was measured.
+decoded. One core is busy with one batch, since half of it is with the model while the other half is decoded. More cores
+compute a batch sooner than it is read and decoded, so they want more batches. `docs/benchmarks.md` has what was
+measured.
 """
 
 from dataclasses import dataclass
 from typing import Final, Self
 
-_LEAST_PROCESSES: Final = 2
+_LEAST_PROCESSES: Final = 2  # of cores that are as many
 _MOST_PROCESSES: Final = 4  # by itself: each takes memory, so more are a choice of whoever has it
 _CORES_OF_A_PROCESS: Final = 2
 _LEAST_REQUESTS: Final = 8  # health checks do not wait behind batches
@@ -36,7 +37,7 @@ class Parallelism:
     def of_cores(cls, cores: int) -> Self:
         """Return what suits a number of cores, 1 or more."""
         return cls(
-            embed_processes=min(_MOST_PROCESSES, max(_LEAST_PROCESSES, cores // _CORES_OF_A_PROCESS)),
+            embed_processes=min(cores, _MOST_PROCESSES, max(_LEAST_PROCESSES, cores // _CORES_OF_A_PROCESS)),
             model_threads=cores,
             model_calls=cores,
             model_requests=max(_LEAST_REQUESTS, _REQUESTS_OF_A_CORE * cores),

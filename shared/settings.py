@@ -209,7 +209,7 @@ class Settings(WebSettings):
         ge=0,
         le=256,
         description="Processes of an embedder, each with a batch at work and two processes that decode; "
-        "0: one for two cores, from two up to four.",
+        "0: one for one core, two for two, up to four.",
     )
     vector_type: Literal["float32", "float16"] = Field(
         "float32", description="`float32` or `float16`: how new embeddings are stored; float16 takes half the space."

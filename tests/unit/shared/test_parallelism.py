@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 from tests.support.processes import bare_environment
 
 
-@pytest.mark.parametrize(("cores", "processes"), [(1, 2), (2, 2), (4, 2), (8, 4), (16, 4), (64, 4)])
+@pytest.mark.parametrize(("cores", "processes"), [(1, 1), (2, 2), (4, 2), (8, 4), (16, 4), (64, 4)])
 def test_embedders_grow_with_the_cores_up_to_four(cores: int, processes: int) -> None:
     assert Parallelism.of_cores(cores).embed_processes == processes
 
