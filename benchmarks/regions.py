@@ -28,7 +28,7 @@ from PIL import Image
 from cli.local_proof import local_prover
 from shared.folders import walk
 from shared.index.proving import Prover
-from shared.rpc.query import Image as IndexedImage
+from shared.records.editing import all_images
 from shared.rpc.query import QueryClient, SearchOptions
 from shared.rpc.query.connecting import connect_query
 from shared.settings import Settings, load_settings
@@ -39,7 +39,6 @@ from shared.storage.object_store import ObjectStore
 
 _SHARES: Final = (0.5, 0.25, 0.12, 0.06)  # of the picture's area
 _K: Final = 10
-_LISTED: Final = 1000  # images of a call
 
 
 def main() -> None:
@@ -144,7 +143,7 @@ def _rank_of(wanted: int, detail: bytes, query: QueryClient, prover: Prover, nam
 
 def _whole(query: QueryClient, name: str, queries: int) -> dict[str, float]:
     """Return the share of an image's nearest that have its label, with regions and without."""
-    labelled = [image for image in _images(query, name) if image.label]
+    labelled = [image for image in all_images(query, name, records=False) if image.label]
     chosen = np.random.default_rng(2).permutation(len(labelled))[: 2 * queries].tolist()
     found: dict[str, list[float]] = {"whole images": [], "regions": []}
     for image in (labelled[place] for place in chosen):
@@ -154,13 +153,6 @@ def _whole(query: QueryClient, name: str, queries: int) -> dict[str, float]:
             others = [hit.image for hit in query.search(request).hits if hit.image.id != image.id][:_K]
             shares.append(mean(other.label == image.label for other in others))
     return {how: round(mean(shares), 4) for how, shares in found.items() if shares}
-
-
-def _images(query: QueryClient, name: str) -> Iterator[IndexedImage]:
-    offset = 0
-    while listed := query.images(name, offset=offset, limit=_LISTED).images:
-        yield from listed
-        offset += len(listed)
 
 
 def _detail(data: bytes, share: float, chance: np.random.Generator) -> bytes:

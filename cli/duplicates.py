@@ -18,7 +18,7 @@ from shared.duplicates.store import Duplicates
 from shared.errors import Unavailable
 from shared.records.tables import csv_lines, join
 from shared.schemas.duplicates import GroupAnswer, GroupsAnswer
-from shared.schemas.jobs import job_answer
+from shared.schemas.jobs import read_job_answer
 from shared.state.jobs import new_job_id
 
 _PATIENCE_S: Final = 24 * 3600.0
@@ -90,7 +90,7 @@ def _search(system: System, collection: str) -> str:
         )
     if job is None:
         raise Unavailable(f"the search {job_id} has not ended within a day; `artseek duplicates --last` shows it later")
-    check_end(job_answer(job, system.state.jobs.outcome(job_id)), "the search")
+    check_end(read_job_answer(system.state.jobs, job_id), "the search")
     return job_id
 
 

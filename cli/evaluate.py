@@ -29,7 +29,7 @@ from shared.messaging.job_submission import submit, wait_for_end
 from shared.messaging.messages import MOST_REJECTED, EvaluationRequest
 from shared.records.model import field_name
 from shared.rpc.query import MAX_K
-from shared.schemas.jobs import job_answer
+from shared.schemas.jobs import read_job_answer
 from shared.state import Rejection
 from shared.state.jobs import new_job_id
 from shared.storage import evaluation_layout, layout
@@ -245,4 +245,4 @@ def _wait(system: System, job: str, collection: str) -> None:
             system.state.jobs, job, deadline_s=math.inf, on_progress=lambda job: on_progress(job.steps, job.total)
         )
     if ended is not None:
-        check_end(job_answer(ended, system.state.jobs.outcome(job)), "the evaluation")
+        check_end(read_job_answer(system.state.jobs, job), "the evaluation")

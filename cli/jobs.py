@@ -9,7 +9,7 @@ from cli.command import command
 from cli.options import as_json_option, checked_collection
 from cli.printing.console import out, plain, print_json
 from cli.printing.jobs import print_job, print_jobs
-from shared.schemas.jobs import JobsAnswer, job_answer, job_summary
+from shared.schemas.jobs import JobsAnswer, job_summary, read_job_answer
 from shared.state.jobs import Kind, State
 
 
@@ -57,7 +57,7 @@ def list_jobs(
 @command
 def show(system: System, job_id: str, *, as_json: bool) -> None:
     """Show a job: how far it is, what came of it, and what was left out and why."""
-    answer = job_answer(system.state.jobs.get(job_id), system.state.jobs.outcome(job_id))
+    answer = read_job_answer(system.state.jobs, job_id)
     if as_json:
         print_json(answer)
     else:
@@ -74,7 +74,7 @@ def cancel(system: System, job_id: str, *, as_json: bool) -> None:
     It ends at its next step. Of an ingest, what is added stays, and the rest is not added.
     """
     system.state.jobs.cancel(job_id)
-    answer = job_answer(system.state.jobs.get(job_id), system.state.jobs.outcome(job_id))
+    answer = read_job_answer(system.state.jobs, job_id)
     if as_json:
         print_json(answer)
     elif answer["state"] in {"open", "running"}:

@@ -11,7 +11,7 @@ from cli.options import as_json_option, in_collection
 from cli.printing.console import err, out, plain, print_json
 from cli.printing.progress import spinner
 from cli.remote.jobs import wait_for_cancellable_job
-from shared.schemas.jobs import JobAnswer, job_answer
+from shared.schemas.jobs import JobAnswer, read_job_answer
 from shared.state.jobs import new_job_id
 
 
@@ -53,7 +53,7 @@ def _make(system: System, collection: str, *, anew: bool) -> JobAnswer:
         lambda job: system.queue.map(job=job, collection=collection, anew=anew),
         deadline_s=math.inf,
     )
-    return job_answer(system.state.jobs.get(job_id), system.state.jobs.outcome(job_id))
+    return read_job_answer(system.state.jobs, job_id)
 
 
 def _make_remotely(system: RemoteSystem, collection: str, *, anew: bool) -> JobAnswer:

@@ -10,7 +10,7 @@ measured.
 from dataclasses import dataclass
 from typing import Final, Self
 
-_LEAST_PROCESSES: Final = 2  # of cores that are as many
+_LEAST_PROCESSES: Final = 2  # where there are as many cores
 _MOST_PROCESSES: Final = 4  # by itself: each takes memory, so more are a choice of whoever has it
 _CORES_OF_A_PROCESS: Final = 2
 _LEAST_REQUESTS: Final = 8  # health checks do not wait behind batches

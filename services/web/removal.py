@@ -27,7 +27,7 @@ def drop_collection(clients: WebClients, name: str) -> str | None:
     if ended is None:
         return job
     if ended.counts.rejected:
-        reasons = "; ".join(rejection.reason for rejection in clients.state.jobs.outcome(job).rejected)
+        reasons = clients.state.jobs.outcome(job).reasons
         raise Problem(
             409,
             "not-deleted",

@@ -36,7 +36,7 @@ def rename_collection(clients: WebClients, name: str, new: str) -> str | None:
     if ended is None:
         return job
     if ended.counts.rejected:
-        raise Problem(409, "not-renamed", "; ".join(rejection.reason for rejection in jobs.outcome(job).rejected))
+        raise Problem(409, "not-renamed", jobs.outcome(job).reasons)
     while time.monotonic() < until:
         try:
             clients.query.collection(new)

@@ -3,7 +3,7 @@
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from shared.schemas.refusals import Refusal
-from shared.state import Job, Rejection
+from shared.state import Job, Jobs, Rejection
 from shared.state.jobs import CANCELLABLE, Kind, State
 from shared.state.outcomes import Outcome
 from shared.timestamps import rfc3339
@@ -53,6 +53,15 @@ def job_answer(job: Job, outcome: Outcome) -> JobAnswer:
         "rejected": [refusal(rejection) for rejection in outcome.rejected],
         "classes": {label: count for label, count in outcome.added.items() if label},
     }
+
+
+def read_job_answer(jobs: Jobs, job: str) -> JobAnswer:
+    """Return a job as it stands, all that it left out included.
+
+    Raises:
+        NotFound: There is no such job.
+    """
+    return job_answer(jobs.get(job), jobs.outcome(job))
 
 
 class JobSummaryAnswer(JobFields):

@@ -7,7 +7,7 @@ add it.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from shared.state.connection import Client, guarded
-from shared.state.pieces import PIECE, pieces
+from shared.state.pieces import PIECE, hash_pieces, pieces
 
 
 class Claims:
@@ -91,13 +91,8 @@ class Claims:
 
     def scan(self, set_name: str) -> Iterator[dict[int, str]]:
         """Yield images and their segments, some thousands at a time; a claim that is made meanwhile may be missed."""
-        cursor = 0
-        while True:
-            with guarded():
-                cursor, found = self._redis.hscan(claims_key(set_name), cursor, count=PIECE)
-            yield {int(image_id): holder.decode() for image_id, holder in found.items()}
-            if not cursor:
-                return
+        for piece in hash_pieces(self._redis, claims_key(set_name), entries=PIECE):
+            yield {int(image_id): holder.decode() for image_id, holder in piece.items()}
 
     def forget(self, set_name: str) -> None:
         """Delete all claims of an embedding set."""

@@ -88,6 +88,11 @@ class Outcome:
         return sum(self.added.values()) + self.duplicates + len(self.rejected)
 
     @property
+    def reasons(self) -> str:
+        """Why images were not taken, in one text."""
+        return "; ".join(rejection.reason for rejection in self.rejected)
+
+    @property
     def amounts(self) -> dict[str, int]:
         """The numbers that `Counts` has, under names."""
         return {

@@ -6,7 +6,7 @@ from typing import TypeVar
 from shared.state.connection import Client, guarded
 
 PIECE = 4096  # images of one command
-_ENTRIES = 500  # of a hash that one command gives, about
+_ENTRIES = 500  # of a hash that one command gives, about, where they may be long
 
 Item = TypeVar("Item")
 
@@ -17,12 +17,15 @@ def pieces(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         yield items[start : start + PIECE]
 
 
-def hash_pieces(client: Client, key: str) -> Iterator[dict[bytes, bytes]]:
-    """Yield a hash in pieces; an entry may come twice, and one that is written meanwhile may not come."""
+def hash_pieces(client: Client, key: str, *, entries: int = _ENTRIES) -> Iterator[dict[bytes, bytes]]:
+    """Yield a hash in pieces of about so many entries.
+
+    An entry may come twice, and one that is written meanwhile may not come.
+    """
     cursor = 0
     while True:
         with guarded():
-            cursor, piece = client.hscan(key, cursor, count=_ENTRIES)
+            cursor, piece = client.hscan(key, cursor, count=entries)
         yield piece
         if not int(cursor):
             return

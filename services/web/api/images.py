@@ -159,7 +159,7 @@ def _is_gone(clients: WebClients, job: str, path: ImagePath) -> bool:
     if ended is None:
         return False
     if ended.counts.rejected:
-        reasons = "; ".join(rejection.reason for rejection in clients.state.jobs.outcome(job).rejected)
+        reasons = clients.state.jobs.outcome(job).reasons
         raise Problem(409, "not-deleted", f"the image {path.id} is not deleted, or not wholly: {reasons}")
     while time.monotonic() < until:
         try:

@@ -8,7 +8,7 @@ from services.web.api.openapi import Answer
 from services.web.api.operations import api, reply
 from services.web.clients import web_clients
 from services.web.problems import Problem
-from shared.schemas.jobs import JobAnswer, JobsAnswer, JobSummaryAnswer, job_answer, job_summary
+from shared.schemas.jobs import JobAnswer, JobsAnswer, JobSummaryAnswer, job_summary, read_job_answer
 from shared.state.jobs import CANCELLABLE
 
 
@@ -44,8 +44,7 @@ def list_jobs(query: JobListing) -> ResponseReturnValue:
 )
 def get_job(path: JobPath) -> ResponseReturnValue:
     """Tell how a job stands, and name what it left out; jobs are kept for a week."""
-    jobs = web_clients().state.jobs
-    return reply(job_answer(jobs.get(path.id), jobs.outcome(path.id)))
+    return reply(read_job_answer(web_clients().state.jobs, path.id))
 
 
 @api.operation(
@@ -79,4 +78,4 @@ def cancel_job(path: JobPath) -> ResponseReturnValue:
     if kind not in CANCELLABLE:
         raise Problem(409, "conflict", f"the job is of the kind {kind!r}, which cannot be cancelled: it goes on")
     jobs.cancel(path.id)
-    return reply(job_answer(jobs.get(path.id), jobs.outcome(path.id)), 202)
+    return reply(read_job_answer(jobs, path.id), 202)
