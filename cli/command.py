@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from shared.rpc.query import QueryClient
     from shared.settings import Settings
 
+FROM_AFAR: Final = (
+    *("compare", "duplicates", "evaluate", "export", "ingest", "judge", "map", "records import", "search", "share"),
+    "sync",
+)
+"""The commands that work with a system on another machine, in the order of the alphabet."""
+WORKS_FROM_AFAR: Final = "works_from_afar"  # an attribute of what runs such a command
 _CHECK_S = 2.0
 
 
@@ -57,7 +63,7 @@ def command(run: Callable[..., int | None]) -> Callable[..., None]:
             name = click.get_current_context().command_path
             raise Invalid(
                 f"ARTSEEK_URL names a remote system, and `{name}` works beside the servers: run it on their machine, "
-                "without ARTSEEK_URL; search, ingest, evaluate and share work from here"
+                f"without ARTSEEK_URL; {', '.join(FROM_AFAR[:-1])} and {FROM_AFAR[-1]} work from here"
             )
         return _connect(settings)
 
@@ -66,15 +72,23 @@ def command(run: Callable[..., int | None]) -> Callable[..., None]:
 
 def command_anywhere(run: Callable[..., int | None]) -> Callable[..., None]:
     """Give a command the system whose page is at ARTSEEK_URL, or else the running one; see `command`."""
-    return _with_system(run, lambda settings: _connect_remotely(settings) if settings.url else _connect(settings))
+    return _from_afar(run, lambda settings: _connect_remotely(settings) if settings.url else _connect(settings))
 
 
 def query_command(run: Callable[..., int | None]) -> Callable[..., None]:
     """Give a command the system whose page is at ARTSEEK_URL, or else what asks the query service; see `command`."""
-    return _with_system(
+    return _from_afar(
         run,
         lambda settings: _connect_remotely(settings) if settings.url else QueriedSystem(settings=settings),
     )
+
+
+def _from_afar(
+    run: Callable[..., int | None], connect: Callable[["Settings"], QueriedSystem | RemoteSystem]
+) -> Callable[..., None]:
+    wrapper = _with_system(run, connect)
+    wrapper.__dict__[WORKS_FROM_AFAR] = True
+    return wrapper
 
 
 def _connect_remotely(settings: "Settings") -> RemoteSystem:

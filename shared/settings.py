@@ -58,8 +58,8 @@ class Settings(WebSettings):
     least_free_bytes: int = Field(
         2 * 2**30,
         ge=0,
-        description="Free bytes on the data folder's disk below which `artseek status` warns; "
-        "with a 64th of them, the object store counts as down.",
+        description="Free bytes on the data folder's disk below which `artseek status` warns, or a fiftieth of the "
+        "disk if that is more; with a 64th of them, the object store counts as down.",
     )
 
     redis_ca: PemFile = Field(

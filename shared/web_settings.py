@@ -133,8 +133,8 @@ class WebSettings(BaseSettings):
 
     url: str = Field(
         "",
-        description="Where the page of a system on another machine is, for `artseek search`, `ingest` and `evaluate`; "
-        "unset: the system of this machine.",
+        description="Where the page of a system on another machine is, for [the commands that work from "
+        "afar](security.md#api-keys); unset: the system of this machine.",
     )
     key: SecretStr = Field(SecretStr(""), description="API key for the system of `ARTSEEK_URL`.")
     url_ca_file: Path | None = Field(

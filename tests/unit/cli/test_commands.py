@@ -1,13 +1,17 @@
 """The list of commands, and what starting one imports."""
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import chain
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from cli.command import FROM_AFAR, WORKS_FROM_AFAR
 from cli.main import COMMANDS, main
 from tests.support.paths import ROOT
 
@@ -27,6 +31,26 @@ def test_the_list_gives_each_command_a_whole_line() -> None:
     printed = CliRunner().invoke(main, ["--help"]).output
     for name, place in COMMANDS.items():
         assert f"  {name.ljust(13)}{place.short_help}\n" in printed
+
+
+def from_afar(command: click.Command, name: str) -> Iterator[str]:
+    """Yield the commands that work with a system on another machine; a group by its name, if all of it does."""
+    if isinstance(command, click.Group):
+        parts = {part: list(from_afar(command.commands[part], f"{name} {part}")) for part in command.commands}
+        yield from [name] if len(parts) > 1 and all(parts.values()) else chain.from_iterable(parts.values())
+    elif command.callback is not None and WORKS_FROM_AFAR in vars(command.callback):
+        yield name
+
+
+def test_what_works_from_afar_is_named_by_the_refusal_of_the_others_and_by_the_docs() -> None:
+    found = [each for name, place in sorted(COMMANDS.items()) for each in from_afar(place.load(), name)]
+    assert tuple(found) == FROM_AFAR
+    text = " ".join((ROOT / "docs" / "security.md").read_text("utf-8").split())
+    (named,) = re.findall(r"`artseek ([^.:;]*)` work with these two", text)
+    assert re.split(r"`, `|` and `", named) == list(FROM_AFAR)
+    refused = CliRunner().invoke(main, ["tune"], env={"ARTSEEK_URL": "https://archive.example", "ARTSEEK_KEY": "k"})
+    assert refused.exit_code == 1
+    assert f"{', '.join(FROM_AFAR[:-1])} and {FROM_AFAR[-1]} work from here" in " ".join(refused.output.split())
 
 
 def imported(arguments: list[str], **environment: str) -> set[str]:

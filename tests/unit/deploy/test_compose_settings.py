@@ -23,6 +23,8 @@ COMPOSE_NAMES = {
     "ARTSEEK_PROXY_ADDRESS",
     "ARTSEEK_FRONT_SUBNET",
 }
+# Read by modules that others share with the page, of which they use other parts.
+OF_THE_PAGE = {"public_url", "trusted_proxies", "max_upload_bytes"}
 DEFAULTS_OF_ITS_OWN = {"ARTSEEK_PUBLIC_URL"}
 PASSWORDS = {"index_password", "broker_password", "s3_access_key", "s3_secret_key", "admin_password", "metrics_token"}
 CERTIFICATES = {"tls_certificate", "tls_key", "store_certificate", "store_key"}
@@ -196,6 +198,21 @@ def test_a_service_is_told_where_everything_is_that_it_asks(
     names = files.environment(service, secrets).keys() & files.ENVIRONMENT_NAMES.keys()
     given = {files.ENVIRONMENT_NAMES[name] for name in names}
     assert given - read == set(), f"{service} is given what it does not read"
+
+
+@pytest.mark.parametrize("service", files.CLIENTS)
+def test_a_service_gets_each_setting_of_env_that_it_reads(service: str, secrets: dict[str, str]) -> None:
+    """Else a setting holds for a part of the system, and the rest goes by the default."""
+    offered = {
+        files.ENVIRONMENT_NAMES[name]
+        for name, _, _ in files.variables(files.COMPOSE.read_text("utf-8"))
+        if name in files.ENVIRONMENT_NAMES
+    }
+    given = {files.ENVIRONMENT_NAMES.get(name) for name in files.environment(service, secrets)}
+    missing = (offered & _read_settings(service)) - given
+    if service != "web":
+        missing -= OF_THE_PAGE
+    assert {name for name in missing if not name.startswith("backup_s3_")} == set()  # those of the service `backup`
 
 
 def _shown(value: Any) -> str:
