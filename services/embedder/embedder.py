@@ -321,7 +321,16 @@ class Embedder:
             if not task.moving:
                 self._records.add([decoded[row].change(time.time_ns()) for row in kept], embedding_set.collection)
             self._store.put(layout.segment_key(embedding_set.name, segment), data)
+            self._delete_released(task, embedding_set, [ids[row] for row in kept])
         return [decoded[row].item for row in kept]
+
+    def _delete_released(self, task: "_Task", embedding_set: EmbeddingSet, image_ids: Sequence[int]) -> None:
+        """Delete rows whose claims a deletion has released because it did not see the segment, which came just then."""
+        holders = self._state.claims.holders(embedding_set.name, image_ids)
+        released = [image_id for image_id, holder in zip(image_ids, holders, strict=True) if holder is None]
+        if released:
+            task.attempt.check()  # else Redis has lost the claims with all else
+            self._catalog.add_tombstones(embedding_set.name, ((task.segment, image_id) for image_id in released))
 
     # Collections and models
 

@@ -1,6 +1,7 @@
 """The indexer's task that deletes images from a collection."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from services.indexer.active_sets import ActiveSets
 from shared.errors import NotFound, Unavailable
@@ -76,7 +77,9 @@ class DeletionTask:
                 filling = self._catalog.filling(active)
                 if filling is not None:
                     self._state.model_changes.add_pending_deletes(filling.name, chunk)
-                removed += self._deleter.delete(active, chunk, into_trash=not purge)
+                removed += self._deleter.delete(
+                    active, chunk, into_trash=not purge, noted=partial(self._state.jobs.note_once, job, str(start))
+                )
                 # A merge that has the lock by now may have handed over claims that were to be released.
                 self._state.locks.check(claims_lock(collection))
         if removed:

@@ -56,22 +56,28 @@ class Dropper:
             self._duplicates.drop(collection)
             self._kept_queries.drop(collection)
             self._access.forget_collection(collection)
-            self._drop_regions_too(collection)
-            self._state.jobs.report(job, 0, Outcome())
+            with self._state.locks.hold(regions_lock(collection), wait_s=_WAIT_S):
+                self.drop_regions(collection)
+            self._state.jobs.report(job, 0, Outcome(affected=self._state.jobs.note_once(job, "dropped", 0)))
             return
-        with self._state.locks.hold(segments_lock(collection), wait_s=_WAIT_S):
+        # Both locks before anything goes: another worker may hold the regions for a minute.
+        with (
+            self._state.locks.hold(regions_lock(collection), wait_s=_WAIT_S),
+            self._state.locks.hold(segments_lock(collection), wait_s=_WAIT_S),
+        ):
             active = self._catalog.get(collection)
             for unused in self._catalog.unused_embedding_sets(collection):
                 self.drop_embedding_set(unused)
-            removed = self._drop_active(active)
-            self._drop_regions_too(collection)
+            removed = self._drop_active(active, job)
+            self.drop_regions(collection)
             self._records.drop(collection)
             self._duplicates.drop(collection)
             self._kept_queries.drop(collection)
             self._access.forget_collection(collection)
         self._state.jobs.report(job, 0, Outcome(affected=removed))
 
-    def _drop_active(self, active: EmbeddingSet) -> int:
+    def _drop_active(self, active: EmbeddingSet, job: str) -> int:
+        """Remove the embedding set in use; returns how many images it had, also when an attempt has died at it."""
         digests: set[str] = set()
         live: set[int] = set()
         tombstones = self._catalog.tombstones(active.name)
@@ -86,10 +92,11 @@ class Dropper:
             live |= {image_id for image_id in ids if (segment, image_id) not in tombstones}
         self._originals.ensure_known(leaving=active.collection)
         self._state.locks.check(segments_lock(active.collection))
+        count = self._state.jobs.note_once(job, "dropped", len(live))
         self._state.forget(active.name)
         self._empty_trash(active.collection, digests)
         self.drop_embedding_set(active)
-        return len(live)
+        return count
 
     def _empty_trash(self, collection: str, digests: set[str]) -> None:
         """Remove the trash of a collection that is dropped, and originals of it and others that nothing else holds."""
@@ -100,12 +107,6 @@ class Dropper:
             trashed = []
         self._originals.delete_unheld(sorted({*digests, *trashed}), leaving=collection, emptying=collection)
         self._trash.remove_all(collection)
-
-    def _drop_regions_too(self, collection: str) -> None:
-        """Remove the index of a dropped collection's regions; a worker at it finds that the collection is gone."""
-        if self._catalog.is_there(layout.regions_of(collection)):
-            with self._state.locks.hold(regions_lock(collection), wait_s=_WAIT_S):
-                self.drop_regions(collection)
 
     def drop_regions(self, collection: str) -> int:
         """Remove the index of a collection's regions, if there is one; returns how many windows it had.

@@ -1,7 +1,8 @@
 """Which segments of an embedding set have rows of some images, by the segments themselves, whatever the claims say."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,7 +45,7 @@ class SegmentIds:
         wanted, found = np.unique(np.array(image_ids, dtype=np.int64)), FoundRows()
         names = self._catalog.segments(set_name) if len(wanted) else []
         self._forget_others(set_name, names)
-        for name, ids in zip(names, self._columns(set_name, names), strict=True):
+        for name, ids in self._columns(set_name, names):
             if isinstance(ids, str):
                 found.unreadable[name] = ids
             elif ids is not None:
@@ -54,12 +55,21 @@ class SegmentIds:
                     found.by_segment[name] = held
         return found
 
-    def _columns(self, set_name: str, names: Sequence[str]) -> list[Ids | str | None]:
-        """Return the sorted ids of segments, or why they cannot be read."""
+    def _columns(self, set_name: str, names: Sequence[str]) -> Iterator[tuple[str, Ids | str | None]]:
+        """Yield each segment with its sorted ids, or with why they cannot be read; few that are not kept at a time."""
         if all(layout.segment_key(set_name, name) in self._kept for name in names):
-            return [self._ids(set_name, name) for name in names]
+            yield from ((name, self._ids(set_name, name)) for name in names)
+            return
         with ThreadPoolExecutor(_FETCHES, thread_name_prefix="ids") as pool:
-            return list(pool.map(lambda name: self._ids(set_name, name), names))
+            ahead: deque[tuple[str, Future[Ids | str | None]]] = deque()
+            for name in names:
+                ahead.append((name, pool.submit(self._ids, set_name, name)))
+                if len(ahead) > _FETCHES:
+                    first, ids = ahead.popleft()
+                    yield first, ids.result()
+            while ahead:
+                first, ids = ahead.popleft()
+                yield first, ids.result()
 
     def _ids(self, set_name: str, segment: str) -> Ids | str | None:
         """Return a segment's sorted ids, why it cannot be read, or None if it was removed since it was listed."""

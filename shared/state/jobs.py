@@ -66,6 +66,13 @@ redis.call('EXPIRE', KEYS[1], {KEPT_S})
 return 1
 """
 
+_NOTE_ONCE = f"""
+if redis.call('EXISTS', KEYS[1]) == 0 then return ARGV[2] end
+redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], {KEPT_S})
+return redis.call('HGET', KEYS[1], ARGV[1])
+"""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -163,6 +170,15 @@ class Jobs:
     def advance(self, job: str, *, steps: int, total: int) -> None:
         """Note how far a job has come, where it counts steps instead of images; nothing if its record is gone."""
         self._update(job, {"steps": steps, "total": total})
+
+    def note_once(self, job: str, name: str, number: int) -> int:
+        """Note a number of a job before what it counts is gone, for an attempt that comes later.
+
+        Returns:
+            The number that was noted first, by this attempt or an earlier one.
+        """
+        with guarded():
+            return int(self._redis.eval(_NOTE_ONCE, 1, f"job:{job}", f"noted:{name}", number))
 
     def _update(self, job: str, fields: dict[str, int]) -> bool:
         """Write fields of a job's record if there is one; returns whether there is."""

@@ -187,9 +187,9 @@ class System:
             self.line.embedder.embed(job=job, batch=batch, collection="art", items=items)
         return job
 
-    def delete(self, numbers: Sequence[int], *, purge: bool = False) -> str:
+    def delete(self, numbers: Sequence[int], *, purge: bool = False, job: str = "") -> str:
         """Delete images as a job; returns the job."""
-        job = f"del{next(self._numbers):04}"
+        job = job or f"del{next(self._numbers):04}"
         self.jobs.create(job, "art", kind="delete")
         image_ids = [layout.image_id(layout.digest_of(self.pictures[number])) for number in numbers]
         self.line.indexer.deletion.delete(job=job, collection="art", image_ids=image_ids, purge=purge)

@@ -1,19 +1,23 @@
 """Tasks of segments that were merged meanwhile, and everything at the same time."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from services.embedder.decoded import Decoded
 from services.embedder.embedder import Embedder, Options, _Task
+from services.embedder.image_embedding import EmbeddedImages
 from services.indexer import app
 from services.maintenance.compaction import Compactor
 from shared.errors import ObjectNotFound, Unavailable
-from shared.images import DirectDecoder
+from shared.images import DirectDecoder, ImageInfo
 from shared.messaging.messages import BatchImage
 from shared.state import IndexState
+from shared.state.claims import Claims
 from shared.state.indexed_segments import IndexedSegments
 from shared.state.outcomes import Outcome
 from shared.storage import layout
@@ -116,6 +120,44 @@ def test_no_deletion_finds_a_segment_that_is_about_to_go(parts: Parts, *, live: 
     assert len(refused) == 1
     delete(parts, [5], "d2")
     assert_whole(parts, "art", [4, 6, 7] if live else [])
+
+
+@pytest.mark.parametrize("deleted", ["before the segment is there", "as the segment comes"])
+def test_an_image_that_is_deleted_at_the_moment_its_segment_is_written_stays_deleted(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, deleted: str
+) -> None:
+    """The deletion finds no segment, and its claim alone is released: whoever comes second sees what the other did."""
+    art, job = parts.collection(), parts.job("job")
+    parts.state.claims.claim("art", "job-000000", rows.ids([1, 2]))
+    images = [
+        Decoded(item, np.zeros((8, 8, 3), np.uint8), ImageInfo("JPEG", "image/jpeg", 8, 8)) for item in items([1, 2])
+    ]
+    found = EmbeddedImages(images, rows.embeddings([1, 2], art.dim), {})
+    task = _Task(job, 0, "job-000000", Outcome(), moving=False, attempt=parts.state.attempts.begin("0"))
+    put = parts.store.put
+
+    def put_after_deletion(key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
+        if key == layout.segment_key("art", "job-000000"):
+            delete(parts, [2])
+        put(key, data, media_type)
+
+    class Late(Claims):
+        def release(self, set_name: str, segment: str, image_ids: Iterable[int]) -> None:
+            parts.state = state
+            embedder(parts)._write(task, art, found)
+            super().release(set_name, segment, image_ids)
+
+    state = parts.state
+    if deleted == "before the segment is there":
+        monkeypatch.setattr(parts.store, "put", put_after_deletion)
+        embedder(parts)._write(task, art, found)
+    else:
+        parts.state = replace(state, claims=Late(parts.redis))
+        delete(parts, [2])
+    outcome = Outcome({rows.entry(number).label or "": 1 for number in (1, 2)})
+    parts.indexer().segments.index(set_name="art", segment="job-000000", job=job, batch=0, outcome=outcome)
+    assert seen(parts, "art") == {rows.image_id(1): 1}
+    assert parts.state.claims.holders("art", rows.ids([1, 2])) == ["job-000000", None]
 
 
 def test_what_was_deleted_before_its_batch_is_delivered_again_stays_deleted(parts: Parts) -> None:

@@ -12,7 +12,8 @@ from shared.backup.backing_up import back_up
 from shared.backup.folder_target import FolderTarget
 from shared.backup.repository import Repository
 from shared.backup.restoring import Restorer
-from shared.errors import NotFound, Renamed
+from shared.errors import Locked, NotFound, Renamed
+from shared.state.locks import regions_lock
 from shared.storage import layout
 from shared.storage.trash import Trash
 from shared.verification import verifier
@@ -106,12 +107,14 @@ def test_a_deletion_that_dies_anywhere_leaves_no_window_once_it_has_ended(system
         system.line.run()
         system.assert_windows(range(3))
         system.line.indexer = system.parts.indexer([moment])
+        job = f"at{moment}"
         with suppress(Died):
-            system.delete([2])
+            system.delete([2], job=job)
         for key in system.parts.redis.scan_iter(match="lock:*"):  # they free themselves in seconds
             system.parts.redis.delete(key)
         system.line.indexer = real
-        system.delete([2])  # as its message comes back
+        system.delete([2], job=job)  # as its message comes back
+        assert system.jobs.get(job).counts.affected == 1, f"it died at call {moment} of {calls}"
         system.line.later.clear()
         system.assert_windows(range(2))
         assert findings(system) == []
@@ -129,6 +132,16 @@ def test_stray_windows_are_found_once_a_day(system: RegionSystem, monkeypatch: p
     system.line.make_regions(collection="art")
     system.line.run()
     system.assert_windows([0, 2, 3])
+
+
+def test_a_drop_removes_nothing_while_windows_are_made_and_tells_how_many_images_went(system: RegionSystem) -> None:
+    system.switched_on(range(3))
+    dropper, job = system.parts.maintenance().dropper, system.parts.job("drop", kind="drop")
+    with system.parts.state.locks.hold(regions_lock("art"), wait_s=1.0), pytest.raises(Locked):
+        dropper.drop(job=job, collection="art")
+    system.assert_windows(range(3))
+    dropper.drop(job=job, collection="art")
+    assert system.jobs.get("drop").counts.affected == 3
 
 
 def test_a_dropped_collection_takes_its_regions_along(system: RegionSystem) -> None:
