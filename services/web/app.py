@@ -68,6 +68,7 @@ def create_app(settings: Settings, *, gate: Gate | None = None) -> Flask:
     renaming.attach(app)
     gating.attach(app, gate or from_clients(app, settings))
     quotas.attach(app, settings, app.extensions[clients.EXTENSION])
+    gating.enforce_rules(app)
     templates.attach(app)
     formatting.attach(app)
     app.register_blueprint(search.blueprint)

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.web.access import OPEN, GuardedBlueprint, may, of_system
+from services.web.access import IMPERSONAL, OPEN, GuardedBlueprint, may, of_system
 from services.web.api.operations import reply
 from services.web.metrics import current_metrics
 from shared.errors import ArtseekError, Unavailable
@@ -36,7 +36,7 @@ def attach(app: Flask, settings: Settings) -> None:
     app.register_blueprint(blueprint)
 
 
-@blueprint.get("/healthz", access=OPEN)
+@blueprint.get("/healthz", access=IMPERSONAL)
 def healthz() -> ResponseReturnValue:
     """Return 200 while the process runs, whichever parts are down."""
     return reply({"alive": True})

@@ -1,4 +1,7 @@
-"""Protection against other web sites: cross-site requests, DNS rebinding, framing and foreign scripts."""
+"""Protection against other web sites: cross-site requests, DNS rebinding, framing and foreign scripts.
+
+And against shared caches: an answer with a cookie is for one browser alone, whatever its view thinks of caches.
+"""
 
 from flask import Flask, Response, request
 
@@ -52,6 +55,8 @@ def attach(app: Flask, settings: Settings) -> None:
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         response.headers.setdefault("Cache-Control", "no-cache")
+        if "Set-Cookie" in response.headers and not (response.cache_control.private or response.cache_control.no_store):
+            response.headers["Cache-Control"] = "private, no-cache"
         return response
 
     app.before_request(refuse_foreign_requests)

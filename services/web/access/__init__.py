@@ -12,6 +12,7 @@ from services.web.access.gate import (
 )
 from services.web.access.rules import (
     BY_LINK,
+    IMPERSONAL,
     OPEN,
     SIGNED_IN,
     GuardedBlueprint,
@@ -26,6 +27,7 @@ from services.web.access.rules import (
 
 __all__ = [
     "BY_LINK",
+    "IMPERSONAL",
     "OPEN",
     "SIGNED_IN",
     "GuardedBlueprint",

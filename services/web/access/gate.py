@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from services.web.access import auditing
 from services.web.access.cross_origin import is_from_named_site
 from services.web.access.open_links import with_links
-from services.web.access.rules import OPEN, GuardedBlueprint, Rule
+from services.web.access.rules import IMPERSONAL, GuardedBlueprint, Rule
 from services.web.access.ways_in import WayIn
 from services.web.clients import web_clients
 from services.web.languages import told
@@ -22,7 +22,7 @@ from services.web.problems import Problem, problem_response, wants_problem
 from services.web.static_files import ENDPOINT as STATIC
 from shared.access import ANONYMOUS, OWNER, Access, AccessState, Action, Requester
 from shared.access.roles import ACTION_TITLES, needed_role
-from shared.errors import Invalid, NotFound, Renamed, Unavailable
+from shared.errors import ArtseekError, Invalid, NotFound, Renamed, Unavailable
 from shared.evaluation.evaluations import Evaluations, unknown_evaluation
 from shared.rpc.query import Collection
 from shared.state.jobs import unknown_job
@@ -65,15 +65,20 @@ class Gate:
 
 
 def attach(app: Flask, gate: Gate) -> None:
-    """Check every request to the application."""
+    """Find out who sends each request to the application; call it before what counts requests."""
     app.extensions[_NAME] = gate
-    app.before_request(_check)
+    app.before_request(_identify)
     app.after_request(_finish)
     app.after_request(auditing.finish)
     app.register_error_handler(LogInNeeded, _send_to_log_in)
     for question in (may, may_somewhere):
         app.add_template_global(question)
     app.context_processor(lambda: {"requester": requester(), "needs_log_in": gate.needs_log_in})
+
+
+def enforce_rules(app: Flask) -> None:
+    """Refuse what the rules do not allow; call it after what counts requests, so that refusals are counted too."""
+    app.before_request(_check)
 
 
 def gather_rules(app: Flask) -> None:
@@ -83,7 +88,7 @@ def gather_rules(app: Flask) -> None:
         RuntimeError: A route has none.
     """
     gate: Gate = app.extensions[_NAME]
-    gate.rules[STATIC] = OPEN
+    gate.rules[STATIC] = IMPERSONAL
     for name, blueprint in app.blueprints.items():
         if isinstance(blueprint, GuardedBlueprint):
             gate.rules.update({f"{name}.{endpoint}": rule for endpoint, rule in blueprint.rules.items()})
@@ -222,19 +227,32 @@ def open_collections(action: Action) -> frozenset[str] | None:
 # Before and after each view
 
 
-def _check() -> None:
-    """Find out who sent the request, and enforce the rule of its route."""
+def _identify() -> None:
+    """Find out who sent the request. Whoever tried and failed is anonymous until `_check` refuses them."""
     gate = current_gate()
-    g.requester = _who(gate)
+    rule = gate.rules.get(request.endpoint or "")
+    try:
+        g.requester = _who(gate, rule)
+    except (Problem, ArtseekError) as error:
+        g.requester, g.failed_way_in = ANONYMOUS, error
+
+
+def _check() -> None:
+    """Enforce the rule of the route."""
+    failed: Exception | None = g.get("failed_way_in")
+    if failed is not None:
+        raise failed
     if request.endpoint is not None:  # else there is no such page, which everybody may know
-        _enforce(gate.rules[request.endpoint])
+        _enforce(current_gate().rules[request.endpoint])
 
 
-def _who(gate: Gate) -> Requester:
+def _who(gate: Gate, rule: Rule | None) -> Requester:
     if is_from_named_site():
         return ANONYMOUS
     if not gate.needs_log_in:
         return OWNER
+    if rule is not None and rule.impersonal:
+        return ANONYMOUS
     found = next((found for way_in in gate.ways_in if (found := way_in(request)) is not None), ANONYMOUS)
     return with_links(found, gate.access)
 
@@ -359,7 +377,7 @@ def _finish(response: Response) -> Response:
         and response.status_code < 300
     ):
         raise RuntimeError(f"the view of {request.endpoint} has not asked who may see what it answers")
-    if gate.needs_log_in and request.endpoint != STATIC:
+    if gate.needs_log_in and not (rule is not None and rule.impersonal):
         response.headers.setdefault("Cache-Control", "private, no-cache")
         response.vary.update(("Authorization", "Cookie"))
     return response

@@ -25,12 +25,18 @@ class Rule:
             shows those that the requester may see. `system`: it takes a role in all collections.
         name: The part of the path that names it.
         signed_in: Whether it takes at least an account or a key.
+        impersonal: Whether it is answered to nobody in particular: nobody looks up who asks.
     """
 
     action: Action | None
     place: Place = "nowhere"
     name: str = ""
     signed_in: bool = False
+    impersonal: bool = False
+
+
+IMPERSONAL: Final = Rule(None, impersonal=True)
+"""Anybody may ask, and all get the same answer, which shared caches may keep, whichever other parts are down."""
 
 
 OPEN: Final = Rule(None)
