@@ -39,6 +39,7 @@ def server_limits(settings: Settings) -> ServerLimits:
         per_client=settings.web_connections_per_client,
         bodies=settings.web_threads * settings.max_upload_bytes,
         answer=settings.max_query_bytes + _MARGIN,
+        held=settings.web_threads,
     )
 
 

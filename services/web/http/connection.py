@@ -59,6 +59,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     Attributes:
         client: The IP address of the client; behind trusted proxies that of the request at hand.
         through_proxy: Whether a trusted proxy made the connection.
+        holds_thread: Whether a thread waits for the client to read, so that it can make the rest of a large answer.
     """
 
     task_class = _Task
@@ -76,6 +77,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         self._limits = server.limits
         self.client = self.peer = addr[0]
         self.through_proxy = is_trusted(self.peer, server.proxies)
+        self.holds_thread = False
         self._moved = 0  # bytes of bodies and answers
         self._answered = 0  # requests
         self._seen: tuple[Phase, object] = (Phase.IDLE, 0)
@@ -133,7 +135,8 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             case Phase.LINGERING:
                 late = waited > limits.linger_s
             case Phase.BODY | Phase.ANSWER if waited > limits.window_s:
-                late = self._moved - self._moved_then < limits.least_rate * waited
+                least = limits.slow_rate if self.holds_thread else limits.least_rate
+                late = self._moved - self._moved_then < least * waited
                 self._begin_window(now)
             case _:
                 late = False
@@ -197,6 +200,17 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         finally:
             self._together = None
             self.write_soon(b"".join(parts))
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        """Wait until the client has read enough for more to be kept; another thread works for the others meanwhile."""
+        if self.total_outbufs_len <= self.adj.outbuf_high_watermark:
+            return
+        with self.server.task_dispatcher.waiting_for_client():
+            self.holds_thread = True
+            try:
+                super()._flush_outbufs_below_high_watermark()
+            finally:
+                self.holds_thread = False
 
     def service(self) -> None:
         """Work on a request; a thread of the application calls it."""

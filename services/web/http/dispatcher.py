@@ -4,6 +4,8 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 _log = logging.getLogger(__name__)
@@ -32,23 +34,25 @@ class Work(Protocol):
 
 
 class FairDispatcher:
-    """Some threads, and one more for what is urgent.
+    """Some threads, one more for what is urgent, and some that stand in for those that wait for a client to read.
 
     Of the clients that wait, each gets a thread in turn, however many requests the others have. One client has at most
-    `per_client` threads at a time, so that a free one is left for the next.
+    `per_client` threads at a time, so that a free one is left for the next. A thread that waits for a client to read
+    counts neither among its threads nor among those that work.
     """
 
-    def __init__(self, threads: int, *, per_client: int) -> None:
-        self._per_client = per_client
+    def __init__(self, threads: int, *, per_client: int, stand_ins: int = 0) -> None:
+        self._at_once, self._per_client = threads, per_client
         self._lock = threading.Lock()
         self._free, self._urgent_free = threading.Condition(self._lock), threading.Condition(self._lock)
         self._waiting: OrderedDict[str, deque[Work]] = OrderedDict()
         self._urgent: deque[Work] = deque()
         self._running: dict[str, int] = {}
+        self._mine = threading.local()  # whom the thread works for
         self._stopped = False
         self._threads = [
-            threading.Thread(target=self._work, args=(number == threads,), name=f"request-{number}", daemon=True)
-            for number in range(threads + 1)
+            threading.Thread(target=self._work, args=(number == 0,), name=f"request-{number}", daemon=True)
+            for number in range(1 + threads + stand_ins)
         ]
         for thread in self._threads:
             thread.start()
@@ -65,6 +69,26 @@ class FairDispatcher:
                 # One request is one thread's work. Of a client with all its threads, it is taken when one gets free.
                 if self._may_have_another(turn):
                     self._free.notify()
+
+    @contextmanager
+    def waiting_for_client(self) -> Iterator[None]:
+        """Let another thread take the place of the one that calls, which waits for its client during the block.
+
+        Afterwards it goes on at once, beside that other: a client that reads waits for nobody.
+        """
+        turn = self._turn_of_mine()
+        if turn is None:  # the thread for what is urgent, or one that is none of these
+            yield
+            return
+        with self._lock:
+            self._give_back(turn)
+            if any(map(self._may_have_another, self._waiting)):
+                self._free.notify()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._note_running(turn)
 
     def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:  # noqa: FBT001, FBT002 -- as waitress
         """Stop the threads, which finish what they do if they can in time; what waits is given up."""
@@ -84,15 +108,13 @@ class FairDispatcher:
 
     def _work(self, urgent: bool) -> None:  # noqa: FBT001
         wait = self._wait_for_urgent if urgent else self._wait
-        turn: str | None = None
-        while (task := wait(turn)) is not None:
-            turn = task.turn  # the connection may have another by the end
+        while (task := wait()) is not None:
             try:
                 task.service()
             except Exception:
                 _log.exception("a request could not be worked on")
 
-    def _wait_for_urgent(self, _: str | None) -> Work | None:
+    def _wait_for_urgent(self) -> Work | None:
         """Return the next urgent request; None if the thread is to stop."""
         with self._lock:
             while not self._stopped:
@@ -101,13 +123,14 @@ class FairDispatcher:
                 self._urgent_free.wait()
             return None
 
-    def _wait(self, done: str | None) -> Work | None:
-        """Return the next request for a thread that has worked for `done`; None if it is to stop.
+    def _wait(self) -> Work | None:
+        """Return the next request for a thread, which has ended the last one; None if it is to stop.
 
         No other thread has to be woken for the place that gets free: this one takes what may be begun now.
         """
         with self._lock:
-            if done is not None:
+            if (done := self._turn_of_mine()) is not None:
+                self._mine.turn = None
                 self._give_back(done)
             while not self._stopped:
                 turn = next(filter(self._may_have_another, self._waiting), None)  # who waits longest for a turn
@@ -117,8 +140,8 @@ class FairDispatcher:
             return None
 
     def _may_have_another(self, turn: str) -> bool:
-        """Return whether a client has not all the threads that it may have."""
-        return self._running.get(turn, 0) < self._per_client
+        """Return whether there is a thread for a client, who has not all that it may have."""
+        return sum(self._running.values()) < self._at_once and self._running.get(turn, 0) < self._per_client
 
     def _give_back(self, turn: str) -> None:
         self._running[turn] -= 1
@@ -132,5 +155,13 @@ class FairDispatcher:
             self._waiting.move_to_end(turn)
         else:
             del self._waiting[turn]
-        self._running[turn] = self._running.get(turn, 0) + 1
+        self._note_running(turn)
+        self._mine.turn = turn
         return task
+
+    def _turn_of_mine(self) -> str | None:
+        """Return for whom the thread that calls has begun to work; the connection may have another client by now."""
+        return getattr(self._mine, "turn", None)
+
+    def _note_running(self, turn: str) -> None:
+        self._running[turn] = self._running.get(turn, 0) + 1

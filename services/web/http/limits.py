@@ -16,13 +16,15 @@ class ServerLimits:
         idle_s: Seconds for which a connection is kept without a request.
         window_s: Seconds in each of which a body or an answer has to make progress.
         least_rate: Bytes per second that a body or an answer moves at least, over each window.
-        slow_rate: Bytes per second below which a connection may be closed where others need its place.
+        slow_rate: Bytes per second below which a connection may be closed where others need its place, and is if a
+            thread waits for it. The slowest lines that people still have carry as much: 128 kbit/s.
         linger_s: Seconds in which the rest of a refused request is read, so that the client gets to see why.
         connections: Connections at a time.
         per_client: Connections, or requests through trusted proxies, of one client at a time.
         bodies: Bytes of bodies that are kept at a time for requests that are not whole yet.
         answers: Bytes of answers that are kept at a time for clients that are slow to read them.
         answer: Bytes of one answer that are kept, before the thread that makes it has to wait.
+        held: Threads that wait for clients to read at a time; as many others stand in for them.
         stop_s: Seconds in which requests in progress are finished at a stop.
     """
 
@@ -40,6 +42,7 @@ class ServerLimits:
     bodies: int = 2 * 2**30
     answers: int = 2**30
     answer: int = 65 * 2**20
+    held: int = 8
     stop_s: float = 20.0
 
 

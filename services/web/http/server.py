@@ -3,6 +3,7 @@
 import logging
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             asyncore_use_poll=True,
         )
         self.threads_per_client = threads_per_client or threads
-        dispatcher = FairDispatcher(threads, per_client=self.threads_per_client)
+        dispatcher = FairDispatcher(threads, per_client=self.threads_per_client, stand_ins=self.limits.held)
         super().__init__(application, dispatcher=dispatcher, adj=adjustments)
 
     @property
@@ -140,7 +141,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
                 newcomer.handle_close()
 
     def maintenance(self, now: float) -> None:  # noqa: ARG002 -- not the clock that we want
-        """Close connections that wait too long, and those that keep too much in wait of slow clients."""
+        """Close connections that wait too long, and those that keep too much, or threads, in wait of slow clients."""
         moment = time.monotonic()
         silence, self._looked = moment - self._looked - _LOOKS_S, moment
         for connection in self.connections:
@@ -149,6 +150,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             connection.look(moment)
         self._bound(moment, Phase.BODY, self.limits.bodies, lambda connection: connection.body_bytes)
         self._bound(moment, Phase.ANSWER, self.limits.answers, lambda connection: connection.total_outbufs_len)
+        self._bound_held(moment)
 
     def _make_room(self, newcomer: Connection) -> bool:
         connections = [connection for connection in self.connections if not connection.will_close]
@@ -190,3 +192,13 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             total -= size_of(connection)
             _log.warning("a connection of %s was closed: slow clients hold %d bytes", connection.client, total)
             connection.give_up()
+
+    def _bound_held(self, now: float) -> None:
+        """Close the slowest connections of the clients that hold most threads, until there is one in for each."""
+        held = [connection for connection in self.connections if connection.holds_thread]
+        while len(held) > self.limits.held:
+            of_client = Counter(connection.turn for connection in held)
+            slowest = min(held, key=lambda connection: (-of_client[connection.turn], connection.rate(now)))
+            held.remove(slowest)
+            _log.warning("a connection of %s was closed: slow clients hold %d threads", slowest.client, len(held) + 1)
+            slowest.give_up()

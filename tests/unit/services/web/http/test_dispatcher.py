@@ -112,7 +112,7 @@ def test_who_has_all_their_threads_is_served_when_one_gets_free(dispatcher: Fair
 
 
 def test_one_thread_is_woken_for_a_request(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = SimpleNamespace(Condition=CountingCondition, Lock=threading.Lock, Thread=threading.Thread)
+    counted = SimpleNamespace(**vars(threading) | {"Condition": CountingCondition})
     monkeypatch.setattr("services.web.http.dispatcher.threading", counted)
     dispatcher = FairDispatcher(32, per_client=32)
     try:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
-from http.client import HTTPResponse
+from http.client import HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING
 
 import pytest
@@ -336,3 +336,66 @@ def test_requests_in_progress_are_finished_at_a_stop() -> None:
             assert answer.startswith(b"HTTP/1.1 200")
             assert b"Connection: close" in answer
         served.thread.join()
+
+
+LITTLE_KEPT = replace(PATIENT, answer=2**20)
+"""Of an answer of `LARGE` bytes so little is kept that a thread has to wait for its client."""
+
+
+def large_for(served: RunningServer, client: str, *, held: int = 1) -> socket.socket:
+    """Return a connection of a client behind a proxy that has asked for much, and reads nothing yet.
+
+    Then `held` threads wait for such clients.
+    """
+    made = served.connect(f"GET /large HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {client}\r\n\r\n".encode())
+    eventually(lambda: sum(other.holds_thread for other in served.server.connections) == held)
+    return made
+
+
+def is_whole(connection: socket.socket) -> bool:
+    """Read a large answer; return whether all of it came."""
+    with HTTPResponse(connection) as answer:
+        answer.begin()
+        try:
+            return answer.read() == b"x" * LARGE
+        except (IncompleteRead, ConnectionError):
+            return False
+
+
+def test_clients_that_are_slow_to_read_large_answers_keep_no_thread_from_the_others() -> None:
+    proxies = networks("127.0.0.1")
+    with running(echo, limits=LITTLE_KEPT, threads=2, proxies=proxies) as served, ExitStack() as others:
+        slow = [
+            others.enter_context(large_for(served, f"203.0.113.{number % 2}", held=number + 1)) for number in range(6)
+        ]
+        for client in ("203.0.113.0", "203.0.113.9"):
+            assert served.ask(headers={"X-Forwarded-For": client}) == (200, b"GET")
+        assert all(map(is_whole, slow))  # none was cut off for that
+        assert served.ask() == (200, b"GET")
+
+
+def test_where_too_many_threads_wait_the_slowest_of_who_holds_most_is_let_go() -> None:
+    limits, proxies = replace(LITTLE_KEPT, held=2), networks("127.0.0.1")
+    with running(echo, limits=limits, threads=2, proxies=proxies) as served, ExitStack() as others:
+        alone = others.enter_context(large_for(served, "203.0.113.1"))
+        greedy = [others.enter_context(served.connect()) for _ in range(3)]
+        for connection in greedy:
+            connection.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.2\r\n\r\n")
+        eventually(lambda: len(served.server.connections) == 2)
+        assert served.ask() == (200, b"GET")
+        assert is_whole(alone)
+        assert sorted(map(is_whole, greedy)) == [False, False, True]
+
+
+def test_a_client_that_a_thread_waits_for_has_to_read_faster_than_the_others() -> None:
+    limits = replace(LITTLE_KEPT, window_s=0, least_rate=0, slow_rate=2**40)
+    with running(echo, limits=limits, threads=1) as served, ExitStack() as others:
+        held = others.enter_context(large_for(served, "203.0.113.1"))
+        eventually(lambda: served.server.connections == [])
+        assert not is_whole(held)
+    with running(echo, limits=replace(limits, answer=2 * LARGE), threads=1) as served, ExitStack() as others:
+        kept = others.enter_context(served.connect(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n"))
+        in_phase(served, Phase.ANSWER, 1)
+        looked = served.server._looked
+        eventually(lambda: served.server._looked > looked)
+        assert is_whole(kept)
