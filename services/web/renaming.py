@@ -1,6 +1,8 @@
 """Renames collections, for the API and the pages; links with an old name lead to the new one."""
 
 import time
+from typing import Final
+from urllib.parse import urlencode
 
 from flask import Flask, redirect, request, url_for
 from flask.typing import ResponseReturnValue
@@ -15,6 +17,7 @@ from shared.messaging.job_submission import submit, wait_for_end
 
 _PATIENCE_S = 5.0
 _POLL_S = 0.05
+_PARTS: Final = ("name", "collection")  # of paths, that name a collection; addresses of searches have the second
 
 
 def rename_collection(clients: WebClients, name: str, new: str) -> str | None:
@@ -53,11 +56,20 @@ def attach(app: Flask) -> None:
 
 
 def _lead_on(error: NotFound) -> ResponseReturnValue:
-    name, endpoint = (request.view_args or {}).get("name"), request.endpoint
-    if name is None or endpoint is None or wants_problem() or request.method not in {"GET", "HEAD"}:
-        return problem_response(problem_of(error))
-    new = new_name(name)
+    address = None if wants_problem() or request.method not in {"GET", "HEAD"} else _new_address()
+    return problem_response(problem_of(error)) if address is None else redirect(address)
+
+
+def _new_address() -> str | None:
+    """Return the address of this request with what its collection is called now; None if that has its name still."""
+    path, query = dict(request.view_args or {}), request.args.to_dict(flat=False)
+    part = next((part for part in _PARTS if part in path), None)
+    name = path[part] if part is not None else request.args.get("collection")
+    new = new_name(name) if name and request.endpoint is not None else None
     if new is None:
-        return problem_response(problem_of(error))
-    values = {**request.args.to_dict(flat=False), **(request.view_args or {}), "name": new}
-    return redirect(url_for(endpoint, **values))
+        return None
+    if part is not None:
+        path[part] = new
+    else:
+        query["collection"] = [new]
+    return url_for(request.endpoint or "", **path) + (f"?{urlencode(query, doseq=True)}" if query else "")

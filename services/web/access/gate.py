@@ -301,12 +301,14 @@ def _named() -> str:
 def _require(action: Action, collection: str) -> None:
     if may(action, collection):
         return
-    if not requester().is_signed_in:
+    if not requester().is_signed_in and action != "look":
         raise LogInNeeded()
-    if not may("look", collection):
-        new = new_name(collection)
-        raise _unknown(collection) if new is None else Renamed(collection, new)
-    raise _forbidden(action, collection)
+    if may("look", collection):
+        raise _forbidden(action, collection)
+    new = new_name(collection)
+    if new is not None:
+        raise Renamed(collection, new)
+    raise _unknown(collection) if requester().is_signed_in else LogInNeeded()
 
 
 def _note_change(action: Action, collection: str, *, detail: str = "") -> None:

@@ -12,7 +12,7 @@ from services.web.access import OPEN, SIGNED_IN, GuardedBlueprint, auditing, req
 from services.web.access.accounts import words_of
 from services.web.access.browser_sessions import browser_sessions
 from services.web.access.gate import current_gate
-from services.web.access.log_in_address import page_after
+from services.web.access.log_in_address import NextPage, page_after
 from services.web.access.setting_up import access_store, openid_provider
 from services.web.api.inputs import CollectionName, Input
 from services.web.clients import web_clients
@@ -34,7 +34,7 @@ class LogInForm(Input):
 
     name: Annotated[str, Field(max_length=128)] = ""
     password: Password = ""
-    next: Annotated[str, Field(max_length=2_000)] = "/"
+    next: NextPage = "/"
 
 
 class PasswordForm(Input):

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from services.web.access import OPEN, GuardedBlueprint
-from services.web.access.log_in_address import page_after
+from services.web.access.log_in_address import fitting, page_after
 from services.web.api.inputs import Input
 from services.web.languages.catalogues import offered
 from services.web.languages.choice import COOKIE, KEPT_S
@@ -22,7 +22,7 @@ class LanguageForm(Input):
     """A language, and the page to go back to."""
 
     language: Annotated[str, Field(max_length=40)] = "en"
-    next: Annotated[str, Field(max_length=8_000)] = "/"
+    next: Annotated[str, AfterValidator(lambda wanted: fitting(wanted, most=8_000))] = "/"
 
 
 @blueprint.post("/language", access=OPEN)

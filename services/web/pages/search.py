@@ -71,6 +71,8 @@ class QueryPicture:
 def search_page() -> ResponseReturnValue:
     """Show the search page; if its address says what to search for, with what is found."""
     form = read_fields(SearchForm, request.args.to_dict(flat=False))
+    if form.collection is not None:
+        authorize(form.collection)
     collections = seen_collections()
     collection = _select_collection(collections, form.collection)
     form = form.model_copy(update={"collection": collection.name if collection else None})

@@ -1,15 +1,14 @@
 """Logging in with an OpenID provider: to it, and back."""
 
 import secrets
-from typing import Annotated, Final
+from typing import Final
 
 from flask import Response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
-from pydantic import Field
 
 from services.web.access import OPEN, GuardedBlueprint, auditing
 from services.web.access.browser_sessions import browser_sessions
-from services.web.access.log_in_address import page_after
+from services.web.access.log_in_address import NextPage, page_after
 from services.web.access.openid_provider import LogInRefused
 from services.web.access.setting_up import access_store, openid_provider
 from services.web.api.inputs import Input
@@ -25,20 +24,20 @@ _COOKIE: Final = "artseek_log_in"
 blueprint = GuardedBlueprint("single_sign_on", __name__)
 
 
-class NextPage(Input):
+class LogInStart(Input):
     """The page to go on to."""
 
-    next: Annotated[str, Field(max_length=2_000)] = "/"
+    next: NextPage = "/"
 
 
 @blueprint.get("/log-in/openid", access=OPEN)
 def go() -> ResponseReturnValue:
     """Send the browser to the provider. A cookie ties the log-in to this browser."""
     provider = openid_provider()
-    next_page = read_fields(NextPage, request.args.to_dict(flat=False))
+    start = read_fields(LogInStart, request.args.to_dict(flat=False))
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
     address = provider.address(return_to=_return_address(), state=state, nonce=nonce, verifier=verifier)
-    web_clients().state.pending_log_ins.keep(state, PendingLogIn(verifier, nonce, next_page.next))
+    web_clients().state.pending_log_ins.keep(state, PendingLogIn(verifier, nonce, start.next))
     response = redirect(address, 303)
     signed = browser_sessions().signing.sign(state, salt=_COOKIE)
     response.set_cookie(

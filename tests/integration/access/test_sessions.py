@@ -48,6 +48,18 @@ def test_a_log_in_leads_to_no_other_site(browser: FlaskClient, wanted: str) -> N
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
 
 
+def test_a_log_in_is_possible_from_the_longest_address_and_leads_to_its_page(browser: FlaskClient) -> None:
+    page = "/collections/art/selection"
+    long = f"{page}?ids={'1234567890,' * 600}"
+    assert browser.get(long).headers["Location"] == f"/log-in?next={page}"
+    assert f'name="next" value="{page}"' in browser.get("/log-in", query_string={"next": long}).get_data(as_text=True)
+    for wanted, leads_to in ((long, page), ("/" + "x" * 3000, "/"), (f"{page}?ids=1", f"{page}?ids=1")):
+        answer = browser.post("/log-in", data={"name": "ann", "password": PASSWORD, "next": wanted})
+        assert (answer.status_code, answer.headers["Location"]) == (303, leads_to)
+    answer = browser.post("/language", data={"language": "de", "next": long + "1" * 2000})
+    assert (answer.status_code, answer.headers["Location"]) == (303, page)
+
+
 def test_a_cookie_that_others_made_is_none(browser: FlaskClient) -> None:
     log_in(browser)
     good = cookie_of(browser)
