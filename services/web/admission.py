@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from services.web.api.inputs import MAX_BATCH_JSON, MAX_JSON
 from services.web.http.request import Admission, Admit, Head
+from services.web.languages import marked
 from services.web.public_address import public_url
 from services.web.quotas import disk_is_full
 from shared.settings import Settings
@@ -73,7 +74,7 @@ def admission_of(app: Flask, settings: Settings) -> Admit:
         except HTTPException:
             return Admission(most=_NO_BODY)
         if not _has_room(head.length):
-            return Admission(error=disk_is_full("the disk for uploads in progress is nearly full"))
+            return Admission(error=disk_is_full(marked("the disk for uploads in progress is nearly full")))
         most = _MOST.get(str(endpoint))
         return Admission(most=most(kind, settings) if most else settings.max_upload_bytes)
 

@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 from flask import Flask, current_app, request
 
 from services.web.clients import WebClients, web_clients
-from services.web.languages import told
+from services.web.languages import marked, told
 from services.web.problems import Problem
 from services.web.requester import requester_key
 from services.web.static_files import ENDPOINT as STATIC
@@ -43,6 +43,12 @@ _READING: Final = frozenset(  # which look and change nothing, though they are s
     }
 )
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_TOO_OFTEN: Final = {  # what is said, by the name of a rate
+    "requests": marked("you sent more than %(most)s requests a minute; go slower"),
+    "changes": marked("you sent more than %(most)s changes a minute; go slower"),
+    "pictures by address": marked("you sent more than %(most)s pictures by address a minute; go slower"),
+    "tiles": marked("you sent more than %(most)s tiles a minute; go slower"),
+}
 _RETRY_S: Final = 5
 _FULL_DISK_RETRY_S: Final = 60  # until somebody has made room
 _TIMEOUT_S: Final = 1.0  # of Redis, for which every request waits; without it, each process counts for itself
@@ -135,7 +141,7 @@ def _take(rate: Rate | None) -> None:
     if rate is not None:
         wait = _quotas().rates.take(rate, requester_key())
         if wait > 0:
-            _refuse(f"you sent more than {rate.per_minute:,} {rate.name} a minute; go slower", math.ceil(wait))
+            _refuse(told(_TOO_OFTEN[rate.name], most=rate.per_minute), math.ceil(wait))
 
 
 def check_load(kind: Kind, *, images: int = 0) -> None:
@@ -149,12 +155,15 @@ def check_load(kind: Kind, *, images: int = 0) -> None:
         return
     settings, load = web_clients().settings, quotas.in_flight.load(requester_key())
     if load.jobs >= settings.jobs_in_flight:
-        _refuse(f"you have {load.jobs:,} jobs under way, as many as you may; wait for some of them to end")
+        detail = marked("you have %(count)s jobs under way, as many as you may; wait for some of them to end")
+        _refuse(told(detail, count=load.jobs))
     if kind in {"evaluate", "duplicates"} and load.evaluations >= settings.evaluations_in_flight:
-        _refuse(f"you have {load.evaluations:,} evaluations under way, as many as you may; wait for one to end")
+        detail = marked("you have %(count)s evaluations under way, as many as you may; wait for one to end")
+        _refuse(told(detail, count=load.evaluations))
     # A single upload may be larger than the quota: it is taken when nothing else is under way.
     if images and load.images and load.images + images > settings.images_in_flight:
-        _refuse(f"you have {load.images:,} images under way and may have {settings.images_in_flight:,}; wait a while")
+        detail = marked("you have %(count)s images under way and may have %(most)s; wait a while")
+        _refuse(told(detail, count=load.images, most=settings.images_in_flight))
 
 
 def note_load(kind: Kind, job: str, *, images: int = 0) -> None:
@@ -211,9 +220,9 @@ def _full_disk(size: int) -> str:
     disk = shutil.disk_usage(settings.data)
     if disk.free - size >= least_free(settings, disk.total):
         return ""
-    return (
-        f"only {disk.free / 2**20:,.0f} MiB are free on the disk of the data folder: free some space, or move it to a "
-        "larger disk"
+    return told(
+        "only %(free)s MiB are free on the disk of the data folder: free some space, or move it to a larger disk",
+        free=round(disk.free / 2**20),
     )
 
 

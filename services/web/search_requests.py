@@ -11,7 +11,7 @@ from services.web import metrics, quotas
 from services.web.access import authorize, seen_collections
 from services.web.api.search_inputs import SearchBatch
 from services.web.clients import WebClients
-from services.web.languages import marked
+from services.web.languages import marked, told
 from services.web.problems import FieldError, Problem, invalid
 from services.web.uploads import size_of
 from shared.errors import NotFound
@@ -194,7 +194,11 @@ def read_files(clients: WebClients, files: Sequence[FileStorage], *, box: str, p
         raise invalid([FieldError(field="body.box" if box else "body.proof", message=message)])
     size, limit = sum(map(size_of, files)), clients.settings.max_query_bytes
     if size > limit:
-        what = "the image has" if len(files) == 1 else "the images have together"
-        detail = f"{what} {size:,} bytes, at most {limit:,} are taken: save it smaller or compressed"
-        raise Problem(413, "too-large", detail)
+        if len(files) == 1:
+            detail = marked("the image has %(size)s bytes, at most %(most)s are taken: save it smaller or compressed")
+        else:
+            detail = marked(
+                "the images have together %(size)s bytes, at most %(most)s are taken: save them smaller or compressed"
+            )
+        raise Problem(413, "too-large", told(detail, size=size, most=limit))
     return [file.stream.read() for file in files]

@@ -22,15 +22,6 @@ _NEEDED: Final[dict[Action, Role]] = {
     "administer": "admin",
 }
 
-ACTION_TITLES: Final[dict[Action, str]] = {
-    "look": "look at",
-    "originals": "download originals of",
-    "inspect": "see jobs and evaluations of",
-    "change": "change",
-    "administer": "administer",
-}
-"""How messages name an action; the collection follows."""
-
 
 def needed_role(action: Action) -> Role:
     """Return the least role that an action takes, where the collection is open to nobody else."""

@@ -55,6 +55,18 @@ def test_an_address_that_asks_too_often_has_to_wait_and_others_do_not(servers: S
     assert ask(client, address="2001:db8:0:1::1").status_code == 200
 
 
+def test_pages_say_so_in_the_language_of_their_reader_and_the_api_in_english(servers: Servers) -> None:
+    client = client_of(servers, rate_requests=2, jobs_in_flight=1)
+    for path, words in (
+        ("/jobs", "mehr als 2 Anforderungen in der Minute"),
+        ("/api/v1/jobs", "than 2 requests a minute"),
+    ):
+        address = {"REMOTE_ADDR": f"203.0.113.{len(path)}"}
+        answers = [client.get(path, headers={"Accept-Language": "de"}, environ_base=address) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 429]
+        assert words in answers[1].get_data(as_text=True)
+
+
 def test_changes_have_a_rate_of_their_own(servers: Servers) -> None:
     client = client_of(servers, rate_changes=2)
     assert upload(client, 1).status_code == 202

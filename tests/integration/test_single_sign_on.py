@@ -173,6 +173,15 @@ def test_a_trusted_proxy_says_who_it_is_and_nobody_else_does(servers: Servers, a
     assert accounts.load().accounts == {}
     assert asked("10.1.2.3", "Ann", "staff, curators") == 200
     assert set(accounts.account("ann").grants) == {Grant("viewer"), Grant("curator", "art")}
+    page = client.get(
+        "/account",
+        base_url=PUBLIC,
+        headers={"X-User": "Ann", "X-Groups": "none"},
+        environ_overrides={"REMOTE_ADDR": "10.1.2.3"},
+    )
+    assert "log out there" in page.text  # there is no session here to end
+    assert 'action="/log-out"' not in page.text
+    assert "sign-out-everywhere" not in page.text
     assert asked("10.1.2.3", "Ann", "none") == 200
     assert accounts.account("ann").grants == ()
     accounts.set_disabled("ann", disabled=True)

@@ -79,6 +79,11 @@ def browser_sessions() -> BrowserSessions:
     return found
 
 
+def has_session() -> bool:
+    """Return whether this request came with a session, which can be ended; a proxy may have let it in instead."""
+    return "session" in g
+
+
 def _set_cookie(response: Response) -> Response:
     value = g.get("session_cookie")
     if value is None:

@@ -14,6 +14,13 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from services.web.access import auditing
 from services.web.access.cross_origin import is_from_named_site
 from services.web.access.open_links import with_links
+from services.web.access.refusals import (
+    LogInNeeded,
+    forbidden,
+    forbidden_everywhere,
+    forbidden_in_all,
+    forbidden_name,
+)
 from services.web.access.rules import IMPERSONAL, GuardedBlueprint, Rule
 from services.web.access.ways_in import WayIn
 from services.web.clients import web_clients
@@ -21,7 +28,7 @@ from services.web.languages import told
 from services.web.problems import Problem, problem_response, wants_problem
 from services.web.static_files import ENDPOINT as STATIC
 from shared.access import ANONYMOUS, OWNER, Access, AccessState, Action, Requester
-from shared.access.roles import ACTION_TITLES, needed_role
+from shared.access.roles import needed_role
 from shared.errors import ArtseekError, Invalid, NotFound, Renamed, Unavailable
 from shared.evaluation.evaluations import Evaluations, unknown_evaluation
 from shared.rpc.query import Collection
@@ -31,18 +38,6 @@ from shared.storage.layout import collection_name
 _NAME: Final = "artseek-gate"
 _NAMED: Final = {"user": "account", "key": "key"}  # parts of paths, and what the audit log calls them
 _FRAGMENTS: Final = frozenset({"search.results_by_name", "search.results_by_file"})  # of pages, which scripts put in
-
-
-class LogInNeeded(Problem):
-    """Ends the request of somebody who has to log in first."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            401,
-            "unauthenticated",
-            "this takes a log-in, or an API key: send it as `Authorization: Bearer KEY`",
-            headers={"WWW-Authenticate": 'Bearer realm="Artseek"'},
-        )
 
 
 @dataclass
@@ -161,16 +156,7 @@ def authorize_name(collection: str) -> None:
         Problem: They may not.
     """
     if not may("change", collection):
-        raise Problem(
-            403,
-            "forbidden",
-            told(
-                "you may not name a collection %(name)s: that takes the role %(role)s in a "
-                "collection of this name, or in all; an administrator can give it",
-                name=repr(collection),
-                role=repr(needed_role("change")),
-            ),
-        )
+        raise forbidden_name(collection)
 
 
 def note_authorized() -> None:
@@ -202,7 +188,7 @@ def authorize_somewhere() -> None:
     g.is_authorized = True
     rule = current_gate().rules[request.endpoint or ""]
     if rule.action is not None and not may_somewhere(rule.action):
-        raise _forbidden(rule.action, None)
+        raise forbidden_everywhere(rule.action)
 
 
 def seen_collections() -> list[Collection]:
@@ -270,7 +256,7 @@ def _enforce(rule: Rule) -> None:
     match rule.place:
         case "system":
             if not may(rule.action):
-                raise _forbidden(rule.action, None)
+                raise forbidden_in_all(rule.action)
             _note_change(rule.action, "", detail=_named())
         case "path":
             _require(rule.action, part)
@@ -285,7 +271,7 @@ def _enforce(rule: Rule) -> None:
             _note_change(rule.action, collection, detail=f"evaluation {part}")
         case "view":
             if not may_somewhere(rule.action):
-                raise _forbidden(rule.action, None) if requester().is_signed_in else LogInNeeded()
+                raise forbidden_everywhere(rule.action) if requester().is_signed_in else LogInNeeded()
         case "each" | "nowhere":
             pass
 
@@ -304,7 +290,7 @@ def _require(action: Action, collection: str) -> None:
     if not requester().is_signed_in and action != "look":
         raise LogInNeeded()
     if may("look", collection):
-        raise _forbidden(action, collection)
+        raise forbidden(action, collection)
     new = new_name(collection)
     if new is not None:
         raise Renamed(collection, new)
@@ -335,7 +321,7 @@ def _require_inside(action: Action, collection: str, unknown: NotFound) -> None:
     if not may("inspect", collection):
         raise unknown
     if not may(action, collection):
-        raise _forbidden(action, collection)
+        raise forbidden(action, collection)
 
 
 def _collection_of_evaluation(evaluation: str) -> str:
@@ -350,14 +336,6 @@ def _collection_of_evaluation(evaluation: str) -> str:
         if job.kind != "evaluate":
             raise unknown_evaluation(evaluation) from None
         return job.collection
-
-
-def _forbidden(action: Action, collection: str | None) -> Problem:
-    where = "any collection" if collection is None else f"the collection {collection!r}"
-    detail = f"you may not {ACTION_TITLES[action]} {where}: it takes the role {needed_role(action)!r}"
-    if action == "originals":
-        detail = f"the originals of the collection {collection!r} are not given to you"
-    return Problem(403, "forbidden", f"{detail}; an administrator can give it")
 
 
 def _send_to_log_in(problem: LogInNeeded) -> WerkzeugResponse:

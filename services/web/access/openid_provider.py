@@ -18,6 +18,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from requests import RequestException
 
+from services.web.languages import marked, told
 from shared.access.identity import Identity, grants_of_groups, name_of
 from shared.errors import ArtseekError, Unavailable
 from shared.settings import Settings
@@ -85,11 +86,14 @@ class OpenIdProvider:
                 if wanted - claims.keys() and "userinfo_endpoint" in metadata:
                     claims = {**self._more(session, metadata["userinfo_endpoint"], claims), **claims}
         except OAuthError as error:
-            raise LogInRefused(f"the provider let nobody in: {error.description or error.error}") from error
+            reason = str(error.description or error.error)
+            raise LogInRefused(told("the provider let nobody in: %(reason)s", reason=reason)) from error
         except RequestException as error:
             raise self._away(error) from error
         except ValueError as error:
-            raise LogInRefused(f"the provider's answer is not understood: {error}") from error
+            raise LogInRefused(
+                told("the provider's answer is not understood: %(reason)s", reason=str(error))
+            ) from error
         return self._identity(claims)
 
     def log_out_address(self, return_to: str) -> str | None:
@@ -138,11 +142,11 @@ class OpenIdProvider:
             claims = self._decoded(id_token)
             registry.validate(claims)
         except (JoseError, ValueError) as error:
-            raise LogInRefused(f"the provider's token does not fit: {error}") from error
+            raise LogInRefused(told("the provider's token does not fit: %(reason)s", reason=str(error))) from error
         audience = claims["aud"]
         many = isinstance(audience, list) and len(audience) > 1
         if claims.get("azp", self._settings.oidc_client_id if not many else None) != self._settings.oidc_client_id:
-            raise LogInRefused("the provider's token is for another service")
+            raise LogInRefused(marked("the provider's token is for another service"))
         return claims
 
     def _decoded(self, id_token: str) -> dict[str, Any]:
@@ -164,7 +168,7 @@ class OpenIdProvider:
         answer.raise_for_status()
         told = answer.json()
         if not isinstance(told, dict) or told.get("sub") != claims["sub"]:
-            raise LogInRefused("what the provider says is of somebody else")
+            raise LogInRefused(marked("what the provider says is of somebody else"))
         return told
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:

@@ -8,6 +8,7 @@ from flask import Request
 
 from services.web.access.ways_in import refused
 from services.web.forwarded import is_trusted
+from services.web.languages import said
 from services.web.public_address import PEER
 from shared.access import Access, AccessStore, Account, Requester
 from shared.access.identity import Identity, grants_of_groups, name_of
@@ -40,7 +41,7 @@ class ProxyHeader:
         try:
             account = self._known(user, groups) or self._let_in(user, groups)
         except Invalid as error:
-            raise refused(f"{error}") from None
+            raise refused(said(error)) from None
         return Requester("account", account.name, account.grants)
 
     def _known(self, user: str, groups: str) -> Account | None:

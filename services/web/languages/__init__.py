@@ -1,6 +1,7 @@
 """The languages of the pages: catalogues, the choice among them, and the functions that look texts up."""
 
 from services.web.languages.texts import (
+    Told,
     gettext,
     is_translated,
     marked,
@@ -12,4 +13,4 @@ from services.web.languages.texts import (
     translated,
 )
 
-__all__ = ["gettext", "is_translated", "marked", "ngettext", "pgettext", "said", "saying", "told", "translated"]
+__all__ = ["Told", "gettext", "is_translated", "marked", "ngettext", "pgettext", "said", "saying", "told", "translated"]

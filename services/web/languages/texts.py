@@ -45,14 +45,21 @@ class Told(str):
 
 
 def _written(values: Mapping[str, object], language: Language) -> dict[str, object]:
-    """Return values as a language writes them: whole numbers with its separators."""
-    return {name: language.number(f"{value:,}") if isinstance(value, int) else value for name, value in values.items()}
+    """Return values as a language writes them: whole numbers with its separators, and texts that were `told`."""
+    return {name: _written_value(value, language) for name, value in values.items()}
+
+
+def _written_value(value: object, language: Language) -> object:
+    if isinstance(value, int):
+        return language.number(f"{value:,}")
+    return translated(value) if isinstance(value, Told) and language is not ENGLISH else value
 
 
 def told(message: str, **values: object) -> Told:
     """Return a text that is looked up where it is shown, by `translated`; it is English everywhere else.
 
-    Whole numbers among its values get thousands separators; give what is no number, such as an id, as a text.
+    Whole numbers among its values get thousands separators; give what is no number, such as an id, as a text. A value
+    that is a word of the program is given as `told`, too.
     """
     return Told(message, values)
 

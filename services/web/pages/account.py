@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from services.web.access import OPEN, SIGNED_IN, GuardedBlueprint, auditing, requester
 from services.web.access.accounts import words_of
-from services.web.access.browser_sessions import browser_sessions
+from services.web.access.browser_sessions import browser_sessions, has_session
 from services.web.access.gate import current_gate
 from services.web.access.log_in_address import NextPage, page_after
 from services.web.access.setting_up import access_store, openid_provider
@@ -221,6 +221,7 @@ def _page(account: Account, *, problem_with_it: str = "", made: ApiKey | None = 
     return render_template(
         "account.html",
         account=account,
+        has_session=has_session(),
         keys=sorted(keys, key=lambda key: -key.created),
         uses=key_uses(),
         roles=ROLES,

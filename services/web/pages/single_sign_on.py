@@ -13,7 +13,7 @@ from services.web.access.openid_provider import LogInRefused
 from services.web.access.setting_up import access_store, openid_provider
 from services.web.api.inputs import Input
 from services.web.clients import web_clients
-from services.web.languages import marked
+from services.web.languages import marked, said
 from services.web.pages.fields import read_fields
 from services.web.problems import Problem
 from services.web.public_address import cookies_are_secure
@@ -74,7 +74,7 @@ def come_back() -> ResponseReturnValue:
         account = access_store().let_in(identity)
     except (LogInRefused, Invalid) as error:
         auditing.begin("anonymous", what="log_in", detail=str(error))
-        raise Problem(403, "log-in-refused", str(error)) from None
+        raise Problem(403, "log-in-refused", said(error)) from None
     auditing.begin(f"account {account.name}", what="log_in", detail=identity.told_by)
     browser_sessions().begin(account)
     response: Response = redirect(page_after(pending.next), 303)  # type: ignore[assignment]

@@ -32,7 +32,9 @@ def test_in_and_out(browser: FlaskClient) -> None:
     assert re.search(r"HttpOnly; Path=/; SameSite=Lax$", cookie)
     assert "Secure" not in cookie
     assert is_in(browser)
-    assert "ann" in browser.get("/account").get_data(as_text=True)
+    page = browser.get("/account").get_data(as_text=True)
+    assert all(text in page for text in ("ann", 'action="/log-out"', "sign-out-everywhere"))
+    assert "proxy" not in page
     kept = cookie_of(browser)
     answer = browser.post("/log-out")
     assert answer.headers["Clear-Site-Data"] == '"cache"'
