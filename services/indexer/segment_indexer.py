@@ -20,6 +20,7 @@ from shared.index.compaction_due import CompactionTrigger
 from shared.index.generations import GenerationCache
 from shared.index.segment_reader import float32, unpacked
 from shared.index.tuning_due import is_tuning_due
+from shared.messaging.task_queue import INDEX_SEGMENT
 from shared.messaging.worker import WorkerClients
 from shared.state import IndexState, Rejection
 from shared.state.locks import claims_lock
@@ -170,7 +171,10 @@ class SegmentIndexer:
             try:
                 rows = segments.unpack(self._store.get(layout.segment_key(set_name, segment)), verify=True)
             except ObjectNotFound:
-                return  # an earlier attempt has sent them
+                sent = self._state.jobs.sent.get(job, batch)
+                if sent is not None and sent.task == INDEX_SEGMENT:  # else an earlier attempt has sent them
+                    self._report_dropped(job, batch, set_name, outcome)
+                return
             deleted = self._catalog.tombstones_of(set_name, segment)
             entries = (segments.entry_of(rows, row) for row in range(len(rows)))
             items = [batch_image(entry) for entry in entries if entry.id not in deleted]

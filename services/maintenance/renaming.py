@@ -119,11 +119,18 @@ class Renamer:
             rename = self._begin(job, old, new)
             if rename is not None:
                 stored = self._catalog.stored_manifest(old)
+                if stored is not None and stored.number > rename.number and self._catalog.is_there(new):
+                    # An earlier version let a collection be made under the name before all that was left had gone.
+                    self._renames.end(rename)
+                    return self._images(new)
                 if stored is not None and not self._catalog.has_moved(stored):
                     self._exclusive.recover(stored)
                     self._move(stored, rename)
                 self._finish(rename)
-        return self._state.claims.count(self._catalog.get(new).name)
+        return self._images(new)
+
+    def _images(self, collection: str) -> int:
+        return self._state.claims.count(self._catalog.get(collection).name)
 
     @contextmanager
     def _locks(self, old: str, new: str) -> Iterator[None]:
@@ -154,7 +161,7 @@ class Renamer:
             raise _Refused(f"the collection {begun.old!r} is just being renamed to {new!r}")
         if begun is not None and stored is None and not self._catalog.is_there(new):  # it was deleted meanwhile
             self._withdraw(begun)
-        if begun is None and stored is None and self._is_done(job, old, new):
+        if begun is None and self._is_done(job, old, new):  # whoever has taken the old name since
             return None
         if stored is None and not (begun is not None and self._catalog.is_there(new)):
             raise _Refused(str(self._catalog.missing(old)))

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 
 from shared.errors import Invalid, NotFound
 from shared.index.originals import Originals
@@ -9,7 +10,7 @@ from shared.index.restoring import present_images
 from shared.messaging.task_queue import TaskQueue
 from shared.messaging.worker import WorkerClients
 from shared.records.record_store import RecordStore
-from shared.state.locks import LEASE_S, segments_lock
+from shared.state.locks import LEASE_S, claims_lock, segments_lock
 from shared.storage import layout
 from shared.storage.trash import Trash
 
@@ -55,15 +56,17 @@ class TrashCleaner:
                 self._clean(collection)
 
     def _clean(self, collection: str) -> None:
+        locks = self._clients.state.locks
         try:
-            digests = self._trash.digests(collection)
-            present = present_images(self._clients, collection, digests)
-        except NotFound:
-            present = set()
+            # No image may be deleted again between the look and the removal of its entry.
+            with locks.hold(claims_lock(collection), wait_s=LEASE_S + 1):
+                digests = self._trash.digests(collection)
+                present = self._present(collection, digests)
+                locks.check(claims_lock(collection))
+                self._trash.remove(collection, sorted(present))
         except Invalid as error:
             _log.warning("%s: its trash is not cleaned: %s", collection, error)
             return
-        self._trash.remove(collection, sorted(present))
         before = time.time() - self._days * _DAY_S
         left = [digest for digest in digests if digest not in present]
         expired = [entry.digest for entry in self._trash.entries(collection, left) if entry.deleted <= before]
@@ -74,6 +77,12 @@ class TrashCleaner:
         pinned = self._clients.state.pins.pinned(expired)
         uncertain = {digest for digest, reason in kept.items() if not reason.certain}
         removed = [digest for digest in expired if digest not in pinned | uncertain]
-        self._records.erase(collection, map(layout.image_id, removed), self._clients.state.locks)
+        self._records.erase(collection, map(layout.image_id, removed), locks)
         self._trash.remove(collection, removed)
         _log.info("%s: %d images left the trash", collection, len(removed))
+
+    def _present(self, collection: str, digests: Sequence[str]) -> set[str]:
+        try:
+            return present_images(self._clients, collection, digests)
+        except NotFound:
+            return set()

@@ -103,7 +103,7 @@ class Catalog(CollectionNames):
 
         Raises:
             Invalid: The name does not fit.
-            Locked: Another collection is just being given the name.
+            Locked: Another collection is just being given the name, or one that had it has not left it wholly.
         """
         layout.stored_name(name)
         try:
@@ -111,6 +111,8 @@ class Catalog(CollectionNames):
         except NotFound:
             if (rename := self.renames.taking(name)) is not None:
                 raise Locked(f"the collection {rename.old!r} is just being renamed to {name!r}") from None
+            if (rename := self.renames.leaving(name)) is not None:  # which removes what is left under the name
+                raise Locked(f"the collection {name!r} is just being renamed to {rename.new!r}") from None
             if number is None:
                 number = layout.number_of(self.first_set_name(name))
             tag = secrets.token_hex(4)

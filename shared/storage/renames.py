@@ -63,6 +63,12 @@ class Renames:
         """Return the rename under way that gives a collection this name."""
         return self._read(layout.renaming_key(new))
 
+    def leaving(self, old: str) -> Rename | None:
+        """Return the rename under way of the collection that has or had this name."""
+        rename = self.of(old)
+        begun = None if rename is None else self.taking(rename.new)
+        return begun if begun is not None and begun.old == old else None
+
     def under_way(self) -> list[Rename]:
         """Return the renames under way."""
         found = [self._read(item.key) for item in self._store.list(layout.RENAMING)]

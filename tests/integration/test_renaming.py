@@ -1,11 +1,13 @@
 """Collections that are given another name: all that was theirs is there under it, and nothing under the old one."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from services.maintenance.moved_objects import MovedObjects
 from services.query.replica.replica_sync import ReplicaSync
-from shared.errors import Closed, Invalid, NotFound, Renamed, Unavailable
+from shared.errors import Closed, Invalid, Locked, NotFound, Renamed, Unavailable
 from shared.evaluation.evaluations import Evaluations
 from shared.index.generations import Generation
 from shared.records.change_file import ImageChange
@@ -14,9 +16,9 @@ from shared.records.record_store import RecordStore
 from shared.state.locks import segments_lock
 from shared.state.outcomes import REFUSED
 from shared.storage import evaluation_layout, layout
-from shared.storage.catalog import Catalog
+from shared.storage.catalog import Catalog, EmbeddingSet
 from shared.storage.kept_queries import KeptQueries
-from shared.storage.trash import Trash
+from shared.storage.trash import Trash, TrashEntry
 from shared.verification.verifier import Extent, Verifier
 from tests.support import rows
 from tests.support.deaths import moments
@@ -152,6 +154,63 @@ def test_a_collection_that_is_about_to_move_takes_no_segment(parts: Parts, monke
     assert renamed(parts, "art", "prints") == []
     assert set(next(parts.state.claims.scan("prints"))) == set(rows.ids([1, 2, 3, 5]))
     assert findings(parts) == []
+
+
+def taken_again(parts: Parts) -> EmbeddingSet:
+    """Have another collection made under a name that is free again, with an image, a record and a trash."""
+    again = parts.collection("art")
+    parts.store.put(layout.segment_key(again.name, "s0"), rows.segment([20], again))
+    parts.state.claims.claim(again.name, "s0", rows.ids([20]))
+    RecordStore(parts.store).say("art", "csv", {rows.image_id(20): {"title": [Value("Day")]}})
+    Trash(parts.store).put("art", [TrashEntry.unknown(rows.digest(21), 1.0)], origin="art s0")
+    return again
+
+
+def assert_kept(parts: Parts, again: EmbeddingSet) -> None:
+    """Check that a collection that was made under the name is whole."""
+    assert parts.catalog.get("art") == again
+    assert parts.catalog.segments(again.name) == ["s0"]
+    assert parts.state.claims.holders(again.name, rows.ids([20])) == ["s0"]
+    assert len(RecordStore(parts.store).changes("art")) == 1
+    assert Trash(parts.store).digests("art") == [rows.digest(21)]
+
+
+def test_nobody_takes_the_old_name_before_all_that_was_left_under_it_has_gone(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_ready(parts)
+    real, refused = MovedObjects.move_evaluations, list[str]()
+
+    def creating(*arguments: Any) -> None:
+        with pytest.raises(Locked, match="'art' is just being renamed to 'prints'") as caught:
+            parts.collection("art")
+        refused.append(str(caught.value))
+        real(*arguments)
+
+    monkeypatch.setattr(MovedObjects, "move_evaluations", creating)
+    assert renamed(parts, "art", "prints") == []
+    assert len(refused) == 1
+    assert_moved(parts)
+    again = taken_again(parts)
+    parts.jobs.forget("rename")  # its worker died before it reported
+    assert renamed(parts, "art", "prints") == []
+    assert parts.jobs.get("rename").counts.affected == len(LIVE)
+    assert_kept(parts, again)
+
+
+def test_a_collection_that_an_earlier_version_let_take_the_name_too_early_keeps_all_that_both_have(
+    parts: Parts,
+) -> None:
+    make_ready(parts)
+    assert renamed(parts, "art", "prints") == []
+    rename = parts.catalog.renames.of("art")
+    assert rename is not None
+    again = taken_again(parts)
+    parts.catalog.renames.begin(rename)
+    assert renamed(parts, "art", "prints", job="again") == []
+    assert parts.catalog.renames.under_way() == []
+    assert_kept(parts, again)
+    assert parts.state.claims.count(parts.catalog.get("prints").name) == len(LIVE)
 
 
 def test_a_name_can_be_used_again(parts: Parts) -> None:

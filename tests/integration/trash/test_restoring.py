@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from services.embedder.embedder import Embedder, Options
-from shared.errors import Invalid, NotFound
+from services.indexer import deletion
+from services.maintenance import trash_cleaning
+from shared.errors import Invalid, NotFound, Unavailable
 from shared.images import DirectDecoder, ImageInfo
-from shared.index.restoring import restore
+from shared.index.restoring import present_images, restore
 from shared.rpc.serving.client import ModelSignature
 from shared.storage import layout, segments
 from shared.storage.trash import Trash
@@ -117,6 +119,33 @@ def test_objects_of_others_beside_the_trash_entries_and_tombstones_are_passed_ov
     assert Trash(parts.store).collections() == ["art"]
     assert live(parts, "art") == set(rows.ids(range(1, 4)))
     assert Verifier(parts.clients(), query=None).verify(Extent()).ok
+
+
+def test_no_image_is_deleted_again_while_the_entry_of_a_restored_one_is_removed(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The entry that goes would be the one that the deletion has just written."""
+    art = parts.collection()
+    parts.add(art, "a", [1, 2])
+    parts.delete("art", rows.ids([1]))
+    parts.add(art, "b", [1])  # restored
+    refused: list[str] = []
+
+    def deleting(*arguments: Any) -> set[str]:
+        present = present_images(*arguments)
+        try:
+            parts.delete("art", rows.ids([1]), job="again")
+        except Unavailable as error:
+            refused.append(str(error))
+        return present
+
+    monkeypatch.setattr(deletion, "_WAIT_S", 0.0)
+    monkeypatch.setattr(trash_cleaning, "present_images", deleting)
+    parts.maintenance(trash_days=1).trash_cleaner.clean()
+    assert len(refused) == 1
+    assert in_trash(parts, "art") == []
+    parts.delete("art", rows.ids([1]), job="again")
+    assert in_trash(parts, "art") == rows.ids([1])
 
 
 def test_an_image_that_was_restored_while_the_trash_is_emptied_stays(parts: Parts) -> None:
