@@ -9,10 +9,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.dataset import Dataset
 from benchmarks.image_ids import ImageIds, digest_of
@@ -43,7 +45,7 @@ _MANY = 1_000_000  # vectors beyond which such segments are as large as merged o
 _FULL_BYTES, _ENTRY_BYTES = 48 * 2**20, 104  # of such a segment, and of a row without its embedding, about
 _LARGE_ROWS = 1024  # of a segment of half of what is added; the other half comes as the embedder writes it
 _MAX_INSERTED = 100_000  # vectors that are added to the index in use
-_MAX_DELETED = 1000
+_DELETED = {"deletes_per_second": 1000, "bulk_deletes_per_second": 16_384}  # of a task, a tenth of all at most
 _CLIENTS = (1, 4)
 _WORKERS = "workers"  # what this process is shown as, which does the work of indexer and maintenance worker
 
@@ -186,9 +188,9 @@ def measure_end_to_end(
             with stages.stage("restart of the index"):
                 measurements["valkey_restart_s"] = _seconds_to_answer(servers, "valkey-index", searcher)
             measurements |= _disk(servers, workers, count)
-            rows = np.random.default_rng(seed).choice(count, min(_MAX_DELETED, count // 10), replace=False)
+            order = np.random.default_rng(seed).permutation(count)[: count // 5]
             with stages.stage("deletions"):
-                measurements["deletes_per_second"] = _deletes_per_second(workers, image_ids.ids[rows].tolist())
+                measurements |= _deletes_per_second(workers, image_ids.ids[order])
     return EndToEndResult(dataset.name, count, dim, target, point, chosen, measurements)
 
 
@@ -218,10 +220,17 @@ def _disk(servers: Servers, workers: Workers, count: int) -> dict[str, float]:
     }
 
 
-def _deletes_per_second(workers: Workers, ids: Sequence[int]) -> float:
-    workers.jobs.create("delete", COLLECTION, kind="delete")
-    deletion = workers.indexer.deletion
-    return len(ids) / seconds(lambda: deletion.delete(job="delete", collection=COLLECTION, image_ids=ids))
+def _deletes_per_second(workers: Workers, ids: npt.NDArray[np.int64]) -> dict[str, float]:
+    """Return how many of these images a second go, by a task that deletes few and one that deletes many of them."""
+    found, gone = {}, 0
+    for job, wanted in _DELETED.items():
+        count = min(wanted, len(ids) // 2)
+        workers.jobs.create(job, COLLECTION, kind="delete")
+        some = ids[gone : gone + count].tolist()
+        task = partial(workers.indexer.deletion.delete, job=job, collection=COLLECTION, image_ids=some)
+        found[job] = count / seconds(task)
+        gone += count
+    return found
 
 
 def fill_collection(

@@ -162,6 +162,7 @@ class RowFilter:
             self._among = chosen if self._among is None else np.intersect1d(self._among, chosen, assume_unique=True)
             most = min(most, len(self._among))
         self.size = most  # images that pass, at most
+        self.passes_all = self._among is None and self._labels is None
 
     def of(self, view: View) -> "RowFilter":
         """Return the same filter for another view."""

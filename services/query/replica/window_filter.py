@@ -14,6 +14,8 @@ class WindowFilter:
     A window counts if its image is live, and passes, in the view of the images at the moment that the search takes it.
     """
 
+    passes_all = False  # by the images that one search takes; another may know of fewer
+
     def __init__(self, view: View, images: RowFilter) -> None:
         self.view = view
         self.images = images

@@ -48,9 +48,16 @@ class CandidateFetcher:
         self._replica_sync = replica_sync
 
     def fetch(
-        self, queries: Vectors, search_query: SearchQuery, replica: Replica, announced: Announced, timer: StageTimer
+        self,
+        queries: Vectors,
+        search_query: SearchQuery,
+        replica: Replica,
+        announced: Sequence[Announced],
+        timer: StageTimer,
     ) -> FetchedCandidates | None:
         """Return the candidates of the first of these queries, of as many as fit into memory; None without an index.
+
+        `announced` are those of the requests, one or several, that these queries come from, all with the same streams.
 
         Raises:
             ReplicaSuperseded: The replica is not in use any more.
@@ -64,10 +71,11 @@ class CandidateFetcher:
                     probed = probe(generation, queries, search_query.probes)
                 with timer.stage("fetch"):
                     places = {name: place for place, name in enumerate(dict.fromkeys(chain.from_iterable(probed)))}
-                    found = self._reader.read(list(places), set_name, epoch, announced.streams)
+                    found = self._reader.read(list(places), set_name, epoch, announced[0].streams)
                     # The generation may have been replaced, and its buckets dropped, while they were read: that was
                     # announced before the ends of the streams were read.
-                    announced.note(found.fetched.ends)
+                    for each in announced:
+                        each.note(found.fetched.ends)
                     self._replica_sync.catch_up(replica.embedding_set.collection, read=False)
                     is_same_epoch = self._replica_sync.epoch(set_name) == epoch
                     if is_same_epoch:

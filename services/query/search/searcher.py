@@ -3,8 +3,8 @@
 The stages are in the modules beside this one: `query_vectors`, `probe`, `candidates`, `rerank` and `exact_scan`.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,6 +33,16 @@ from shared.rpc.serving import ServingError
 from shared.settings import BUCKET_MEMORY_MB
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What one search asks the index: its vector, float32 [dim], and the id of the image whose vector it is."""
+
+    vector: Vectors
+    own_id: int | None
+    announced: Announced
+    timer: StageTimer
+
+
 class Searcher:
     """Searches the replicas that `replica_sync` keeps.
 
@@ -59,7 +69,7 @@ class Searcher:
         self._query_vectors = QueryVectors(clients.connect_model, decoder, clients.store)
         buckets = BucketReader(clients.state.buckets, bucket_cache or BucketCache(BUCKET_MEMORY_MB))
         self._candidates = CandidateFetcher(buckets, replica_sync)
-        self._turns = Turns()
+        self._turns: Turns[_Asked, SearchResult | None] = Turns()
         self._exact_below = exact_below
         self._live_recall = live_recall
 
@@ -271,17 +281,48 @@ class Searcher:
         timer: StageTimer,
     ) -> list[SearchResult | None]:
         """Return for each query what the index yields, None if there is no index."""
+
+        def compute(company: Sequence[_Asked]) -> list[SearchResult | None]:
+            together = timer if len(company) == 1 else StageTimer()
+            found = self._ask_index(
+                queries if len(company) == 1 else np.stack([asked.vector for asked in company]),
+                [asked.own_id for asked in company],
+                search_query,
+                replica,
+                row_filter,
+                [asked.announced for asked in company],
+                together,
+            )
+            if len(company) > 1:
+                for asked in company:
+                    asked.timer.add(together)
+            return found
+
+        if len(queries) > 1:
+            return self._ask_index(queries, own_ids, search_query, replica, row_filter, [announced], timer)
+        asked = _Asked(queries[0], own_ids[0], announced, timer)
+        return [self._turns.search(asked, compute, kind=_kind(search_query, replica, row_filter, announced))]
+
+    def _ask_index(
+        self,
+        queries: Vectors,
+        own_ids: Sequence[int | None],
+        search_query: SearchQuery,
+        replica: Replica,
+        row_filter: RowFilter | WindowFilter,
+        announced: Sequence[Announced],
+        timer: StageTimer,
+    ) -> list[SearchResult | None]:
         results: list[SearchResult | None] = []
         while len(results) < len(queries):
             rest, own_of_rest = queries[len(results) :], own_ids[len(results) :]
-            with self._turns.turn() if len(queries) == 1 else nullcontext():
-                fetched = self._candidates.fetch(rest, search_query, replica, announced, timer)
-                if fetched is None:
-                    return [*results, *(None for _ in rest)]
-                # The view is taken after the candidates: it has every image that was in the index by then.
-                with timer.stage("rank"):
-                    row_filter = row_filter.of(replica.view)
-                    results += rerank(rest, own_of_rest, fetched, search_query, row_filter)
+            fetched = self._candidates.fetch(rest, search_query, replica, announced, timer)
+            if fetched is None:
+                return [*results, *(None for _ in rest)]
+            # The view is taken after the candidates: it has every image that was in the index by then.
+            with timer.stage("rank"):
+                row_filter = row_filter.of(replica.view)
+                results += rerank(rest, own_of_rest, fetched, search_query, row_filter)
         return results
 
     def _offer(self, query: Vectors, search_query: SearchQuery, result: SearchResult) -> None:
@@ -299,6 +340,16 @@ class Searcher:
                 hits=result.hits,
             )
         )
+
+
+def _kind(
+    search_query: SearchQuery, replica: Replica, row_filter: RowFilter | WindowFilter, announced: Announced
+) -> Hashable:
+    """Return what is equal for searches that differ in their queries alone; None: others do not find the same rows."""
+    if not row_filter.passes_all:
+        return None
+    asked = search_query
+    return replica, asked.mode, asked.probes, asked.budget, asked.k, asked.metric, asked.min_score, announced.streams
 
 
 def _index_fault(search_query: SearchQuery, replica: Replica) -> str | None:

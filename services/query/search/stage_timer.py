@@ -18,5 +18,12 @@ class StageTimer:
         try:
             yield
         finally:
-            spent = (time.perf_counter() - started) * 1000
-            self.timings_ms[name] = self.timings_ms.get(name, 0.0) + spent
+            self._add(name, (time.perf_counter() - started) * 1000)
+
+    def add(self, other: "StageTimer") -> None:
+        """Add the times of another: of stages that were gone through for several searches together."""
+        for name, spent in other.timings_ms.items():
+            self._add(name, spent)
+
+    def _add(self, name: str, spent: float) -> None:
+        self.timings_ms[name] = self.timings_ms.get(name, 0.0) + spent
