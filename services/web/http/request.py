@@ -22,10 +22,13 @@ class Head:
     path: str
     headers: Mapping[str, str]
     client: str
+    chunked: bool = False
 
     @property
-    def length(self) -> int:
-        """Bytes of the body, as far as the header tells."""
+    def length(self) -> int | None:
+        """Bytes of the body; None if the header does not tell, since it comes in chunks."""
+        if self.chunked:
+            return None
         length = self.headers.get("CONTENT_LENGTH", "0")
         return int(length) if length.isdecimal() else 0
 
@@ -106,7 +109,7 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
 
     def head(self, client: str) -> Head:
         """Return what the header tells."""
-        return Head(self.command, self.path, self.headers, client)
+        return Head(self.command, self.path, self.headers, client, chunked=self.chunked)
 
     def _decide(self) -> None:
         admission = self._admit(self)

@@ -242,6 +242,21 @@ def test_a_request_that_is_not_admitted_is_answered_by_the_application() -> None
         assert served.ask("/x", method="POST", body=b"body") == (200, Overloaded.__name__.encode())
 
 
+def test_the_length_of_a_body_in_chunks_is_not_known_whatever_the_header_says() -> None:
+    lengths: list[int | None] = []
+
+    def admit(head: Head) -> Admission:
+        lengths.append(head.length)
+        return Admission(error=Overloaded("no"))
+
+    with running(echo, admit=admit) as served:
+        for length in (b"", b"Content-Length: 5\r\n"):
+            head = b"POST / HTTP/1.1\r\nHost: a\r\n" + length + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            with served.connect(head) as connection:
+                read_all(connection)
+    assert lengths == [None, None]
+
+
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
