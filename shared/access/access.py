@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from shared.access import key_secrets
-from shared.access.accounts import AccessState, Account, ApiKey
+from shared.access.accounts import AccessState, Account
 from shared.access.links import ShareLink
-from shared.access.roles import OWNER, Action, Requester
+from shared.access.roles import Action, Requester
 from shared.errors import Unavailable
 
 _LONGEST_S: Final = 60.0  # how old the copy may be, whatever is said of changes
@@ -62,53 +62,29 @@ class Access:
 
     def account(self, name: str) -> Account | None:
         """Return an account that may do something; None if there is none, or it is shut out."""
-        account = self.state().accounts.get(name)
-        return None if account is None or account.disabled else account
+        return self.state().account(name)
 
     def holder_of(self, token: str) -> Requester | None:
         """Return who holds an API key, given as it was sent; None if it is none, has ended or was revoked."""
         parts = key_secrets.parts_of(token)
         if parts is None:
             return None
-        key = self.state().keys.get(parts[0])
+        state = self.state()
+        key = state.keys.get(parts[0])
         if key is None or not key_secrets.same(key.digest, parts[1]):
             return None
-        return self._holder(key)
-
-    def _holder(self, key: ApiKey) -> Requester | None:
-        """Return who holds a key; None if it has ended, or its account is gone or shut out."""
-        if key.expires is not None and key.expires <= time.time():
-            return None
-        if not key.account:
-            return Requester("key", key.id, key.grants)
-        account = self.account(key.account)
-        if account is None:
-            return None
-        return Requester("key", key.id, key.grants, within=account.grants, key_of=account.name)
+        return state.holder(key)
 
     def links(self) -> list[ShareLink]:
         """Return the share links that have not ended."""
-        return [link for link in self.state().links.values() if self._holds(link)]
+        state = self.state()
+        return [link for link in state.links.values() if state.holds(link)]
 
     def link(self, name: str) -> ShareLink | None:
         """Return a share link by its id; None if there is none, or it has ended."""
-        link = self.state().links.get(name)
-        return link if link is not None and self._holds(link) else None
-
-    def _holds(self, link: ShareLink) -> bool:
-        """Return whether a link has time left, and whoever made it may still share its collection."""
-        maker = self._maker(link)
-        return link.expires > time.time() and maker is not None and maker.has_role("curator", link.collection)
-
-    def _maker(self, link: ShareLink) -> Requester | None:
-        """Return who made a link; None if their account or key is gone, or shut out."""
-        if link.key:
-            key = self.state().keys.get(link.key)
-            return None if key is None else self._holder(key)
-        if not link.account:
-            return OWNER  # the command beside the servers
-        account = self.account(link.account)
-        return None if account is None else Requester("account", account.name, account.grants)
+        state = self.state()
+        link = state.links.get(name)
+        return link if link is not None and state.holds(link) else None
 
     def _latest(self) -> str | None:
         """Return what names the latest change; None if nobody knows."""

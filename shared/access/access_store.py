@@ -1,16 +1,15 @@
-"""Accounts, API keys and the access of collections in the object store: read whole, changed one at a time."""
+"""Accounts, API keys, share links and the access of collections in the object store, changed one at a time."""
 
-import logging
 import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from shared.access import key_secrets
+from shared.access.access_reader import AccessReader
 from shared.access.accounts import (
     ACCOUNT,
     COLLECTION,
@@ -30,28 +29,19 @@ from shared.errors import Invalid, NotFound, ObjectNotFound
 from shared.state import State
 from shared.state.locks import Lock
 from shared.storage import access_layout, layout
-from shared.storage.object_store import ObjectStore, StoredObject
+from shared.storage.object_store import ObjectStore
 from shared.versioned import StoredKind
 
-_log = logging.getLogger(__name__)
-
 _JSON: Final = "application/json"
-_READS: Final = 8  # at a time
 _WAIT_S: Final = 5.0
 _LOCK: Final = Lock("access", "another process changes accounts or keys; try again")
 _SIGNING: Final = StoredKind("signing secrets")
 _KEY_ID: Final = re.compile(r"[0-9a-f]{12}")
 MOST_NOTE: Final = 200
+MOST_KEYS: Final = 100  # of an account, at a time: every process knows all of them, and a person has few programs
+MOST_LINKS: Final = 1_000  # of a collection, at a time: every process knows all of them
 
 Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class _Read:
-    """An object as it was read, and what its listing said then."""
-
-    item: StoredObject
-    data: bytes
 
 
 class AccessStore:
@@ -59,7 +49,7 @@ class AccessStore:
 
     def __init__(self, store: ObjectStore, state: State) -> None:
         self._store, self._state = store, state
-        self._kept: dict[str, _Read] = {}
+        self._reader = AccessReader(store)
 
     # All of it
 
@@ -69,44 +59,7 @@ class AccessStore:
         Raises:
             Unavailable: The object store does not answer.
         """
-        prefixes = (
-            access_layout.ACCOUNTS,
-            access_layout.API_KEYS,
-            access_layout.COLLECTION_ACCESS,
-            access_layout.LINKS,
-        )
-        items = [item for prefix in prefixes for item in self._store.list(prefix) if item.key.endswith(".json")]
-        kept = self._kept
-        changed = [item for item in items if item.key not in kept or not item.etag or kept[item.key].item != item]
-        with ThreadPoolExecutor(_READS, thread_name_prefix="access") as pool:
-            read = {found.item.key: found for found in pool.map(self._read, changed) if found is not None}
-        self._kept = {key: found for item in items for key in [item.key] if (found := read.get(key) or kept.get(key))}
-        accounts = dict(self._all(access_layout.ACCOUNTS, ACCOUNT, Account.from_json))
-        keys = dict(self._all(access_layout.API_KEYS, KEY, ApiKey.from_json))
-        collections = dict(self._all(access_layout.COLLECTION_ACCESS, COLLECTION, CollectionAccess.from_json))
-        return AccessState(
-            accounts={account.name: account for account in accounts.values()},
-            keys={key.id: key for key in keys.values()},
-            collections=collections,
-            links=dict(self._all(access_layout.LINKS, LINK, ShareLink.from_json)),
-        )
-
-    def _all(self, prefix: str, kind: StoredKind, make: Callable[[Any], Made]) -> Iterator[tuple[str, Made]]:
-        """Yield what was read below a prefix, by its name; what cannot be read allows nothing to anybody."""
-        for key, found in sorted(self._kept.items()):
-            if key.startswith(prefix):
-                try:
-                    made = kind.loads(found.data, make, place=key)
-                except Invalid as error:
-                    _log.error("%s; it is passed over", error)
-                    continue
-                yield key.removeprefix(prefix).removesuffix(".json"), made
-
-    def _read(self, item: StoredObject) -> _Read | None:
-        try:
-            return _Read(item, self._store.get(item.key))
-        except ObjectNotFound:  # removed since it was listed
-            return None
+        return self._reader.load()
 
     # Accounts
 
@@ -201,8 +154,7 @@ class AccessStore:
                     access_layout.account_key(account.name),
                 ]
             )
-        for key in keys:
-            self._state.access_marks.forget_key(key)
+        self._state.access_marks.forget_keys(keys)
 
     def _change_account(self, name: str, change: Callable[[Account], Account]) -> Account:
         with self._changing():
@@ -217,6 +169,8 @@ class AccessStore:
     ) -> tuple[ApiKey, str]:
         """Make an API key; returns it, and as it is sent, which is shown now and never again.
 
+        Keys that have ended are removed.
+
         Args:
             grants: Its roles.
             account: To which it belongs, beyond whose roles it does not go; empty: to nobody.
@@ -225,7 +179,7 @@ class AccessStore:
             by: Who makes it.
 
         Raises:
-            Invalid: A value does not fit.
+            Invalid: A value does not fit, or the account has as many keys as it may.
         """
         if days is not None and not 0 < days <= 36_500:
             raise Invalid(f"a key cannot expire after {days:g} days: use more than 0 and at most 36500")
@@ -236,7 +190,16 @@ class AccessStore:
         expires = None if days is None else now + days * 86_400
         key = ApiKey(name, digest, grants, account, note, created=now, expires=expires, by=by)
         with self._changing():
+            keys = self.load().keys.values()
+            ended = [found.id for found in keys if found.has_ended(now)]
+            count = sum(found.account == account and not found.has_ended(now) for found in keys)
+            if account and count >= MOST_KEYS:
+                raise Invalid(
+                    f"the account {account!r} has {count:,} API keys, at most {MOST_KEYS:,}: revoke some first"
+                )
+            self._store.delete(map(access_layout.api_key_key, ended))
             self._put(access_layout.api_key_key(key.id), KEY, key.to_json())
+        self._state.access_marks.forget_keys(ended)
         return key, token
 
     def revoke_key(self, key: str) -> None:
@@ -249,7 +212,7 @@ class AccessStore:
             if not _KEY_ID.fullmatch(key) or not self._store.exists(access_layout.api_key_key(key)):
                 raise NotFound(f"there is no API key {key[:80]!r}; `artseek keys list` lists them")
             self._store.delete([access_layout.api_key_key(key)])
-        self._state.access_marks.forget_key(key)
+        self._state.access_marks.forget_keys([key])
 
     # Collections
 
@@ -317,14 +280,19 @@ class AccessStore:
             days: After which it ends.
 
         Raises:
-            Invalid: It is to last for no time, or too long.
+            Invalid: It is to last for no time, or too long, or the collection has as many links as it may.
         """
         if not 0 < days <= MOST_DAYS:
             raise Invalid(f"a link cannot last for {days:g} days: use 1 to {MOST_DAYS}")
         now = time.time()
         link = ShareLink(secrets.token_hex(12), collection, images, query, account, now, now + days * 86_400, key)
         with self._changing():
-            ended = [found.id for found in self.load().links.values() if found.expires <= now]
+            state = self.load()
+            ended = [found.id for found in state.links.values() if found.expires <= now]
+            count = sum(found.collection == collection and state.holds(found) for found in state.links.values())
+            if count >= MOST_LINKS:
+                most = f"{count:,} share links, at most {MOST_LINKS:,}"
+                raise Invalid(f"the collection {collection!r} has {most}: revoke some first")
             self._store.delete(list(map(access_layout.link_key, ended)))
             self._put(access_layout.link_key(link.id), LINK, link.to_json())
         return link

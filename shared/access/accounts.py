@@ -1,12 +1,13 @@
 """Accounts, API keys and the access of collections, as the object store keeps them."""
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from shared.access.links import ShareLink
-from shared.access.roles import ROLES, Action, Grant, Requester, needed_role
+from shared.access.roles import OWNER, ROLES, Action, Grant, Requester, needed_role
 from shared.errors import Invalid
 from shared.versioned import StoredKind
 
@@ -124,6 +125,10 @@ class ApiKey:
             by=str(values["by"]),
         )
 
+    def has_ended(self, now: float) -> bool:
+        """Return whether its time is over at a moment in seconds since 1970."""
+        return self.expires is not None and self.expires <= now
+
 
 @dataclass(frozen=True)
 class CollectionAccess:
@@ -149,6 +154,37 @@ class AccessState:
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
     collections: Mapping[str, CollectionAccess] = field(default_factory=dict)
     links: Mapping[str, ShareLink] = field(default_factory=dict)
+
+    def account(self, name: str) -> Account | None:
+        """Return an account that may do something; None if there is none, or it is shut out."""
+        account = self.accounts.get(name)
+        return None if account is None or account.disabled else account
+
+    def holder(self, key: ApiKey) -> Requester | None:
+        """Return who holds a key; None if it has ended, or its account is gone or shut out."""
+        if key.has_ended(time.time()):
+            return None
+        if not key.account:
+            return Requester("key", key.id, key.grants)
+        account = self.account(key.account)
+        if account is None:
+            return None
+        return Requester("key", key.id, key.grants, within=account.grants, key_of=account.name)
+
+    def holds(self, link: ShareLink) -> bool:
+        """Return whether a link has time left, and whoever made it may still share its collection."""
+        maker = self._maker(link)
+        return link.expires > time.time() and maker is not None and maker.has_role("curator", link.collection)
+
+    def _maker(self, link: ShareLink) -> Requester | None:
+        """Return who made a link; None if their account or key is gone, or shut out."""
+        if link.key:
+            key = self.keys.get(link.key)
+            return None if key is None else self.holder(key)
+        if not link.account:
+            return OWNER  # the command beside the servers
+        account = self.account(link.account)
+        return None if account is None else Requester("account", account.name, account.grants)
 
     def may(self, requester: Requester, action: Action, collection: str | None) -> bool:
         """Return whether somebody may do something in a collection; None: in all of them, and in the system."""

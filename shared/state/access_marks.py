@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 
 from shared.state.connection import Client, guarded
 
@@ -36,7 +37,8 @@ class AccessMarks:
         with guarded():
             return {key.decode(): float(at) for key, at in self._redis.hgetall(_USES).items()}
 
-    def forget_key(self, key: str) -> None:
-        """Forget when a key that is no more was used."""
-        with guarded():
-            self._redis.hdel(_USES, key)
+    def forget_keys(self, keys: Sequence[str]) -> None:
+        """Forget when keys that are no more were used."""
+        if keys:
+            with guarded():
+                self._redis.hdel(_USES, *keys)

@@ -1,10 +1,11 @@
 """Accounts, keys and the access of collections in a real object store and Valkey."""
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.access import AccessStore, Account, CollectionAccess, Grant
+from shared.access import AccessStore, Account, CollectionAccess, Grant, access_store
 from shared.access.passwords import fits
 from shared.errors import Invalid, NotFound
 from shared.state import Client, State
@@ -75,6 +76,73 @@ def test_what_does_not_fit_is_refused(access: AccessStore) -> None:
     for unknown in ("000000000000", "../accounts/ann"):
         with pytest.raises(NotFound):
             access.revoke_key(unknown)
+
+
+def test_an_account_has_so_many_keys_and_those_that_have_ended_go(
+    access: AccessStore, redis: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = State.of(redis).access_marks
+
+    def make(account: str = "ann", days: float | None = None) -> str:
+        return access.create_key((Grant("viewer"),), account=account, days=days, by="test")[0].id
+
+    short, first, second = make(days=1), make(), make()
+    monkeypatch.setattr(access_store, "MOST_KEYS", 2)
+    marks.note_use(short)
+    with pytest.raises(Invalid, match=r"'ann' has 3 API keys, at most 2: revoke some"):
+        make()
+    kept = {short, first, second}  # which were made when more were taken
+    assert access.load().keys.keys() == kept
+    kept |= {make("bob"), *(make("") for _ in range(3))}  # those of the operator are not counted
+    now = time.time
+    monkeypatch.setattr("shared.access.access_store.time.time", lambda: now() + 2 * 86_400)
+    with pytest.raises(Invalid):
+        make()
+    access.revoke_key(first)
+    kept = kept - {short, first} | {make()}
+    assert access.load().keys.keys() == kept
+    assert marks.uses() == {}
+
+
+def test_a_collection_has_so_many_share_links(access: AccessStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    access.add_account("ann", (Grant("curator"),), password=PASSWORD, by="test")
+    monkeypatch.setattr(access_store, "MOST_LINKS", 2)
+    made = [access.create_link("art", account=account, days=1) for account in ("ann", "")]
+    with pytest.raises(Invalid, match=r"'art' has 2 share links, at most 2: revoke some"):
+        access.create_link("art", days=1)
+    access.create_link("maps", days=1)
+    access.set_grants("ann", ())  # her link opens nothing and is not listed, so that nobody can revoke it
+    access.create_link("art", days=1)
+    with pytest.raises(Invalid):
+        access.create_link("art", days=1)
+    access.revoke_link(made[1].id)
+    access.create_link("art", days=1)
+
+
+def test_only_what_has_changed_is_read_again(
+    access: AccessStore, other: AccessStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ann", "bob"):
+        access.add_account(name, (), password=PASSWORD, by="test")
+    other.load()
+    read: list[str] = []
+    get = ObjectStore.get
+
+    def noted(store: ObjectStore, key: str) -> bytes:
+        read.append(key)
+        return get(store, key)
+
+    monkeypatch.setattr(ObjectStore, "get", noted)
+    assert other.load().accounts.keys() == {"ann", "bob"}
+    assert read == []
+    access.set_grants("ann", (Grant("viewer"),))
+    del read[:]
+    assert other.load().accounts["ann"].grants == (Grant("viewer"),)
+    assert read == [access_layout.account_key("ann")]
+    access.remove_account("bob")
+    del read[:]
+    assert other.load().accounts.keys() == {"ann"}
+    assert read == []
 
 
 def test_access_follows_a_collection_to_its_new_name_and_goes_with_it(access: AccessStore) -> None:

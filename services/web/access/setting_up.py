@@ -21,6 +21,7 @@ from shared.state import connect
 from shared.state.access_marks import AccessMarks
 
 _PROVIDER: Final = "artseek-openid-provider"
+_STORE: Final = "artseek-access-store"
 _TIMEOUT_S: Final = 1.0  # of Redis, which every request asks: without it, what is known counts for a while
 _NOTED_S: Final = 60.0
 
@@ -79,6 +80,12 @@ def access_store() -> AccessStore:
 
 
 def store_of(app: Flask) -> AccessStore:
-    """Return what changes accounts, keys and collections for an application."""
+    """Return what changes accounts, keys and collections for an application: the same for all requests.
+
+    It knows what it has read, so that no request reads all again.
+    """
     clients: WebClients = app.extensions[EXTENSION]
-    return AccessStore(clients.store, clients.state)
+    made: tuple[WebClients, AccessStore] | None = app.extensions.get(_STORE)
+    if made is None or made[0] is not clients:
+        made = app.extensions[_STORE] = clients, AccessStore(clients.store, clients.state)
+    return made[1]

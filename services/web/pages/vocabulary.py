@@ -144,6 +144,8 @@ SAYINGS: Final = (
     saying("there is no API key %(key)s; `artseek keys list` lists them"),
     marked("you have too many requests in progress; wait for some of them"),
     saying("the account %(name)s is somebody else's here: an administrator can remove it, or give it another name"),
+    saying("the account %(name)s has %(count)s API keys, at most %(most)s: revoke some first"),
+    saying("the collection %(name)s has %(count)s share links, at most %(most)s: revoke some first"),
     saying("the account %(name)s is shut out: an administrator can let it in again"),
     saying("the password has %(count)s characters: use %(least)s to %(most)s"),
     marked("the password is the name of the account: use another"),

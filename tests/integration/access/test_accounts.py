@@ -93,6 +93,22 @@ def test_an_admin_of_a_collection_does_not_see_roles_in_others(
     assert "secret" not in page
 
 
+def test_who_has_as_many_keys_as_one_may_is_told_to_revoke_some(
+    browser: FlaskClient, access: AccessStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.access.access_store.MOST_KEYS", 1)
+    access.set_grants("ann", ())  # an account without a role has keys too
+    log_in(browser)
+    assert browser.post("/account/keys", data={"role": "viewer"}).status_code == 201
+    for language, told in (("en", "at most 1: revoke some first"), ("de", "Widerrufen Sie zuerst einige")):
+        refused = browser.post("/account/keys", data={"role": "viewer"}, headers={"Accept-Language": language})
+        assert refused.status_code == 422
+        assert told in refused.get_data(as_text=True)
+    key = next(iter(access.load().keys))
+    assert browser.post(f"/account/keys/{key}/revoke").status_code == 303
+    assert browser.post("/account/keys", data={"role": "viewer"}).status_code == 201
+
+
 def test_what_is_counted_is_counted_for_an_account_with_all_its_keys_and_browsers(
     settings: Settings, access: AccessStore
 ) -> None:
