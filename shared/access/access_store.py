@@ -240,8 +240,8 @@ class AccessStore:
             state = self.load()
             for account in state.accounts.values():
                 if (moved := _moved(account.grants, name, new)) != account.grants:
-                    changed = replace(account, grants=moved, stamp=_stamp())
-                    self._put(access_layout.account_key(account.name), ACCOUNT, changed.to_json())
+                    moved_account = replace(account, grants=moved)  # its sessions go on: what they may do is read anew
+                    self._put(access_layout.account_key(account.name), ACCOUNT, moved_account.to_json())
             for key in state.keys.values():
                 if (moved := _moved(key.grants, name, new)) != key.grants:
                     self._put(access_layout.api_key_key(key.id), KEY, replace(key, grants=moved).to_json())

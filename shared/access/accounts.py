@@ -48,7 +48,7 @@ class Account:
         password: The hash of the password; None for an account that cannot log in by one.
         grants: The roles.
         disabled: Whether the account may do nothing at all.
-        stamp: Changes with password and roles; a session of another stamp has ended.
+        stamp: Changes where the password does, or somebody gives other roles; a session of another stamp has ended.
         created: When it was made, in seconds since 1970.
         by: Who made it.
         subject: Who it is for an OpenID provider or proxy that lets people in; empty: the account is of here alone.

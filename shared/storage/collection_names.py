@@ -1,6 +1,7 @@
 """The names that collections have and had: what a collection is called now, by a name that it had before."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Set
 from typing import TYPE_CHECKING
 
 from shared.errors import Invalid, NotFound, Renamed
@@ -30,6 +31,10 @@ class CollectionNames(ABC):
     def current_name(self, name: str) -> str:
         """Return what the collection is called now that has or had this name; the same if there is none."""
         return name if self.is_there(name) else self._renamed_to(name) or name
+
+    def former_names(self, names: Set[str]) -> set[str]:
+        """Return the names that some collections, given by theirs, had before, and that no collection has now."""
+        return {old for old in self.renames.old_names() - names if self.current_name(old) in names}
 
     def name_since(self, name: str, began: float) -> str:
         """Return what a collection is called now that had this name at a time, in seconds since 1970.

@@ -74,6 +74,11 @@ class Renames:
         found = [self._read(item.key) for item in self._store.list(layout.RENAMING)]
         return [rename for rename in found if rename is not None]
 
+    def old_names(self) -> set[str]:
+        """Return the names that collections had before a rename; it may be under way, or have been given up."""
+        keys = (item.key for item in self._store.list(layout.RENAMES))
+        return {key.removeprefix(layout.RENAMES).removesuffix(".json") for key in keys}
+
     def begin(self, rename: Rename) -> None:
         """Note that a rename is under way; it may be noted again."""
         data = _RENAME.dumps(asdict(rename))

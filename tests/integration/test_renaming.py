@@ -217,9 +217,12 @@ def test_a_name_can_be_used_again(parts: Parts) -> None:
     parts.add(parts.collection(), "s0", range(3))
     assert renamed(parts, "art", "prints", "r1") == []
     assert parts.catalog.current_name("art") == "prints"
+    assert parts.catalog.former_names({"prints", "maps"}) == {"art"}
+    assert parts.catalog.former_names({"art", "maps"}) == set()
     again = parts.collection()
     assert again.name == "art.1"  # what was sent to the first is not taken for the second's
     assert parts.catalog.current_name("art") == "art"
+    assert parts.catalog.former_names({"prints"}) == set()  # another collection has it
     assert parts.catalog.name_since("art", again.created - 3600) == "prints"
     assert parts.catalog.name_since("art", again.created + 3600) == "art"
     assert renamed(parts, "art", "drawings", "r2") == []

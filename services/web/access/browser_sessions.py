@@ -1,7 +1,7 @@
 """Sessions of browsers: a signed cookie with a random id, of which Redis knows the account.
 
-A session ends after a week without use, after a month, by logging out, and as soon as the account's password or roles
-change. It gets a new id at each log-in and each day.
+A session ends after a week without use, after a month, by logging out, and as soon as the account has another password
+or is given other roles. It gets a new id at each log-in and each day.
 """
 
 from typing import Final

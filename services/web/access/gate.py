@@ -32,7 +32,7 @@ from shared.access.roles import needed_role
 from shared.errors import ArtseekError, Invalid, NotFound, Renamed, Unavailable
 from shared.evaluation.evaluations import Evaluations, unknown_evaluation
 from shared.rpc.query import Collection
-from shared.state.jobs import unknown_job
+from shared.state.jobs import Job, unknown_job
 from shared.storage.layout import collection_name
 
 _NAME: Final = "artseek-gate"
@@ -262,7 +262,7 @@ def _enforce(rule: Rule) -> None:
             _require(rule.action, part)
             _note_change(rule.action, part)
         case "job":
-            collection = web_clients().state.jobs.get(part).collection
+            collection = _collection_of_job(web_clients().state.jobs.get(part))
             _require_inside(rule.action, collection, unknown_job(part))
             _note_change(rule.action, collection, detail=f"job {part}")
         case "evaluation":
@@ -335,7 +335,12 @@ def _collection_of_evaluation(evaluation: str) -> str:
             raise unknown_evaluation(evaluation) from None
         if job.kind != "evaluate":
             raise unknown_evaluation(evaluation) from None
-        return job.collection
+        return _collection_of_job(job)
+
+
+def _collection_of_job(job: Job) -> str:
+    """Return the name by which a job's collection is judged: what it is called now, where roles have followed that."""
+    return job.collection if may("inspect", job.collection) else new_name(job.collection) or job.collection
 
 
 def _send_to_log_in(problem: LogInNeeded) -> WerkzeugResponse:

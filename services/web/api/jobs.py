@@ -8,6 +8,7 @@ from services.web.api.openapi import Answer
 from services.web.api.operations import api, reply
 from services.web.clients import web_clients
 from services.web.problems import Problem
+from shared.errors import Unavailable
 from shared.schemas.jobs import JobAnswer, JobsAnswer, JobSummaryAnswer, job_summary, read_job_answer
 from shared.state.jobs import CANCELLABLE
 
@@ -26,7 +27,7 @@ def list_jobs(query: JobListing) -> ResponseReturnValue:
         collection=query.collection,
         kind=query.kind,
         states=[query.state] if query.state else [],
-        within=open_collections("inspect"),
+        within=names_of_seen_jobs(),
         offset=query.offset,
         limit=query.limit,
     )
@@ -79,3 +80,14 @@ def cancel_job(path: JobPath) -> ResponseReturnValue:
         raise Problem(409, "conflict", f"the job is of the kind {kind!r}, which cannot be cancelled: it goes on")
     jobs.cancel(path.id)
     return reply(read_job_answer(jobs, path.id), 202)
+
+
+def names_of_seen_jobs() -> frozenset[str] | None:
+    """Return the collections whose jobs the requester sees, by the names that they have and had; None: all jobs."""
+    names = open_collections("inspect")
+    if not names:
+        return names
+    try:
+        return names | web_clients().catalog.former_names(names)
+    except Unavailable:  # the store is away; the jobs are not
+        return names

@@ -5,8 +5,9 @@ from typing import Literal, get_args
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from services.web.access import GuardedBlueprint, each, of_job, open_collections
+from services.web.access import GuardedBlueprint, each, of_job
 from services.web.api.inputs import CollectionName, Input, JobPath, Page, checked
+from services.web.api.jobs import names_of_seen_jobs
 from services.web.clients import web_clients
 from services.web.languages import marked, translated
 from services.web.pages.fields import read_fields
@@ -54,7 +55,7 @@ def jobs_page() -> ResponseReturnValue:
         collection=view.collection,
         kind=view.kind,
         states=[view.state] if view.state else [],
-        within=open_collections("inspect"),
+        within=names_of_seen_jobs(),
         offset=(view.page - 1) * _PAGE,
         limit=_PAGE,
     )

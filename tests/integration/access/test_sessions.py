@@ -13,6 +13,9 @@ from services.web.app import create_app
 from shared.access import AccessStore, CollectionAccess, Grant
 from shared.settings import Settings
 from shared.state import Client, State, log_ins, sessions
+from shared.storage.catalog import Catalog
+from shared.storage.object_store import ObjectStore
+from shared.storage.renames import Rename, Renames
 from tests.support.ways_in import OTHER, PASSWORD, cookie_of, is_in, log_in
 
 if TYPE_CHECKING:
@@ -215,3 +218,33 @@ def test_jobs_of_others_are_not_listed(browser: FlaskClient, access: AccessStore
     answer = browser.get("/api/v1/jobs").json
     assert answer is not None
     assert ([job["collection"] for job in answer["jobs"]], answer["total"]) == (["art"], 1)
+
+
+def test_a_collection_that_is_renamed_or_deleted_logs_nobody_out(
+    browser: FlaskClient, access: AccessStore, redis: Client, store: ObjectStore
+) -> None:
+    access.set_grants("ann", (Grant("curator", "art"),))
+    log_in(browser)
+    jobs = State.of(redis).jobs
+    jobs.create("renaming", "art", kind="rename")
+    for name in ("prints", "maps"):
+        jobs.create(f"map-of-{name}", name, kind="map")
+
+    def seen() -> tuple[list[int], set[str]]:
+        statuses = [browser.get(f"/jobs/{job}").status_code for job in ("renaming", "map-of-maps")]
+        listed = browser.get("/api/v1/jobs").json
+        assert listed is not None
+        assert all(f"/jobs/{job['id']}" in browser.get("/jobs").get_data(as_text=True) for job in listed["jobs"])
+        return statuses, {job["id"] for job in listed["jobs"]}
+
+    assert seen() == ([200, 404], {"renaming"})
+    rename = Rename(old="art", new="prints", number=0, new_number=0, job="renaming", renamed=time.time())
+    Renames(store).begin(rename)
+    Renames(store).end(rename)
+    Catalog(store).create("prints", model="small", version=1, dim=2)
+    access.rename_collection("art", "prints")
+    assert is_in(browser)
+    assert seen() == ([200, 404], {"renaming", "map-of-prints"})
+    access.forget_collection("prints")
+    assert is_in(browser)
+    assert seen() == ([404, 404], set())
