@@ -5,7 +5,8 @@ On one's own machine, where all requests are of one person, nothing is counted b
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -17,10 +18,11 @@ from services.web.problems import Problem
 from services.web.requester import requester_key
 from services.web.static_files import ENDPOINT as STATIC
 from shared.access.openness import open_to_all
+from shared.errors import Unavailable
 from shared.messaging.job_submission import submit
 from shared.settings import SETTINGS_FILE, Settings
 from shared.state import connect
-from shared.state.in_flight import InFlight
+from shared.state.in_flight import InFlight, Load
 from shared.state.jobs import Kind
 from shared.state.rates import Allowance, Rate, Rates
 
@@ -144,45 +146,66 @@ def _take(rate: Rate | None) -> None:
             _refuse(told(_TOO_OFTEN[rate.name], most=rate.per_minute), math.ceil(wait))
 
 
-def check_load(kind: Kind, *, images: int = 0) -> None:
-    """Make sure that a requester may hand in one more job; an upload counts its images.
+class Room:
+    """Room for a job of a requester, taken before it is handed in."""
+
+    def __init__(self, kind: Kind, taken: str | None) -> None:
+        self._kind, self._taken, self.is_used = kind, taken, False
+
+    def use(self, job: str, *, images: int = 0) -> None:
+        """Note the job that was handed in, and how many images of an upload are in it."""
+        self.is_used = True
+        if self._taken is not None:
+            _quotas().in_flight.note(requester_key(), self._taken, job, self._kind, images)
+
+    def give_back(self) -> None:
+        """Give the room back, since there is no job; without Redis, it comes back by itself."""
+        if self._taken is not None:
+            with suppress(Unavailable):
+                _quotas().in_flight.give_back(requester_key(), self._taken)
+
+
+@contextmanager
+def room_for(kind: Kind, *, images: int = 0) -> Iterator[Room]:
+    """Take room for one more job of the requester over the block, which uses it; an upload counts its images.
 
     Raises:
         Problem: They have as much in flight as they may; trying again later helps.
     """
-    quotas = _quotas()
-    if not quotas.counts_load:
-        return
-    settings, load = web_clients().settings, quotas.in_flight.load(requester_key())
-    if load.jobs >= settings.jobs_in_flight:
-        detail = marked("you have %(count)s jobs under way, as many as you may; wait for some of them to end")
-        _refuse(told(detail, count=load.jobs))
-    if kind in {"evaluate", "duplicates"} and load.evaluations >= settings.evaluations_in_flight:
+    room = Room(kind, _take_room(kind, images) if _quotas().counts_load else None)
+    try:
+        yield room
+    finally:
+        if not room.is_used:
+            room.give_back()
+
+
+def _take_room(kind: Kind, images: int) -> str:
+    settings = web_clients().settings
+    most = Load(settings.jobs_in_flight, settings.images_in_flight, settings.evaluations_in_flight)
+    taken, load = _quotas().in_flight.take(requester_key(), kind, images, most)
+    if taken is None:
+        if load.jobs >= most.jobs:
+            detail = marked("you have %(count)s jobs under way, as many as you may; wait for some of them to end")
+            _refuse(told(detail, count=load.jobs))
+        if images:
+            detail = marked("you have %(count)s images under way and may have %(most)s; wait a while")
+            _refuse(told(detail, count=load.images, most=most.images))
         detail = marked("you have %(count)s evaluations under way, as many as you may; wait for one to end")
         _refuse(told(detail, count=load.evaluations))
-    # A single upload may be larger than the quota: it is taken when nothing else is under way.
-    if images and load.images and load.images + images > settings.images_in_flight:
-        detail = marked("you have %(count)s images under way and may have %(most)s; wait a while")
-        _refuse(told(detail, count=load.images, most=settings.images_in_flight))
+    return taken
 
 
-def note_load(kind: Kind, job: str, *, images: int = 0) -> None:
-    """Note that the requester handed in a job."""
-    quotas = _quotas()
-    if quotas.counts_load:
-        quotas.in_flight.note(requester_key(), job, kind, images)
-
-
-def submit_counted(kind: Kind, collection: str, send: Callable[[str], None]) -> str:
+def submit_counted(kind: Kind, collection: str, send: Callable[[str], None], *, job_id: str | None = None) -> str:
     """Submit a job of the requester that counts as theirs, as `job_submission.submit` does; returns its id.
 
     Raises:
         Problem: They have as much in flight as they may.
         Unavailable: Redis or the broker does not answer.
     """
-    check_load(kind)
-    job = submit(web_clients().state.jobs, kind, collection, send)
-    note_load(kind, job)
+    with room_for(kind) as room:
+        job = submit(web_clients().state.jobs, kind, collection, send, job_id=job_id)
+        room.use(job)
     return job
 
 

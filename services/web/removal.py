@@ -5,9 +5,10 @@ import time
 from services.web.clients import WebClients
 from services.web.languages import told
 from services.web.problems import Problem
+from services.web.quotas import submit_counted
 from shared.errors import NotFound
 from shared.evaluation.removal import is_under_way, remove_evaluation
-from shared.messaging.job_submission import submit, wait_for_end
+from shared.messaging.job_submission import wait_for_end
 
 _PATIENCE_S = 5.0
 _POLL_S = 0.05
@@ -18,10 +19,10 @@ def drop_collection(clients: WebClients, name: str) -> str | None:
 
     Raises:
         NotFound: There is no such collection.
-        Problem: It could not be removed, or not wholly.
+        Problem: It could not be removed, or not wholly; or the requester has as much under way as they may.
     """
     clients.catalog.get(name)
-    job = submit(clients.state.jobs, "drop", name, lambda job: clients.queue.drop(job=job, collection=name))
+    job = submit_counted("drop", name, lambda job: clients.queue.drop(job=job, collection=name))
     until = time.monotonic() + _PATIENCE_S
     ended = wait_for_end(clients.state.jobs, job, deadline_s=_PATIENCE_S, poll_s=_POLL_S)
     if ended is None:

@@ -12,8 +12,9 @@ from services.web.access.gate import authorize_name, new_name
 from services.web.clients import WebClients
 from services.web.languages import told
 from services.web.problems import Problem, problem_of, problem_response, wants_problem
+from services.web.quotas import submit_counted
 from shared.errors import NotFound
-from shared.messaging.job_submission import submit, wait_for_end
+from shared.messaging.job_submission import wait_for_end
 
 _PATIENCE_S = 5.0
 _POLL_S = 0.05
@@ -25,7 +26,7 @@ def rename_collection(clients: WebClients, name: str, new: str) -> str | None:
 
     Raises:
         NotFound: There is no such collection.
-        Problem: It keeps its name, and why; or the new one is not for who asks.
+        Problem: It keeps its name, and why; or the new one is not for who asks, or they have too much under way.
     """
     clients.catalog.get(name)
     authorize_name(new)
@@ -33,7 +34,7 @@ def rename_collection(clients: WebClients, name: str, new: str) -> str | None:
     if clients.catalog.is_there(new):
         raise Problem(409, "taken", told("there is a collection %(name)s already: choose another name", name=repr(new)))
     jobs, queue = clients.state.jobs, clients.queue
-    job = submit(jobs, "rename", name, lambda job: queue.rename(job=job, collection=name, new=new))
+    job = submit_counted("rename", name, lambda job: queue.rename(job=job, collection=name, new=new))
     until = time.monotonic() + _PATIENCE_S
     ended = wait_for_end(jobs, job, deadline_s=_PATIENCE_S, poll_s=_POLL_S)
     if ended is None:

@@ -1,17 +1,20 @@
 """Quotas of the web service: whoever sends or has under way too much is told so, and the others are not."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from services.web import quotas
+from services.web import quotas, uploads
 from services.web.app import create_app
 from services.web.clients import EXTENSION
+from shared.errors import Unavailable
 from shared.state import State, connect
 from shared.state.in_flight import InFlight, Load
 from shared.state.jobs import new_job_id
@@ -111,19 +114,106 @@ def test_nobody_has_more_under_way_than_they_may(servers: Servers) -> None:
     assert upload(client, 4).status_code == 202
 
 
+def test_requests_at_the_same_time_get_no_more_than_there_is(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, other = (client_of(servers, images_in_flight=3, jobs_in_flight=1) for _ in range(2))
+    meanwhile: list[TestResponse] = []
+
+    def while_another_comes(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        meanwhile.append(upload(other, 3, 4))
+        return uploads.hand_in(*arguments, **options)
+
+    monkeypatch.setattr("services.web.api.images.hand_in", while_another_comes)
+    assert upload(client, 1, 2).status_code == 202
+    assert is_refused(meanwhile[0], "1 jobs under way")
+
+
+def test_what_fails_gives_its_room_back(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = client_of(servers, images_in_flight=2, jobs_in_flight=1)
+
+    def fails(*_: object, **__: object) -> None:
+        raise Unavailable("a server is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("services.web.api.images.hand_in", fails)
+        assert upload(client, 1).status_code == 503
+    assert upload(client, 1).status_code == 202
+    assert upload(client, 2).status_code == 429
+
+
+def test_every_way_to_hand_in_a_job_counts(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = client_of(servers, jobs_in_flight=1)
+    extensions = client.application.extensions
+    query = SimpleNamespace(image=lambda *_: None, collection=lambda *_: None)
+    monkeypatch.setitem(extensions, EXTENSION, replace(extensions[EXTENSION], query=query))
+    extensions[EXTENSION].catalog.create("quotas", model="small", version=1, dim=2)
+    assert upload(client, 1).status_code == 202
+    api = "/api/v1/collections/quotas"
+    ways: list[tuple[str, str, dict[str, Any]]] = [
+        ("DELETE", f"{api}/images/1", {}),
+        ("POST", f"{api}/delete", {"json": {"ids": [1]}}),
+        ("POST", f"{api}/trash/1/restore", {}),
+        ("POST", f"{api}/map", {}),
+        ("POST", f"{api}/duplicates", {}),
+        ("POST", f"{api}/duplicates/merge", {"json": {"keep": 1, "others": [2], "trash": True}}),
+        ("POST", "/api/v1/evaluations", {"json": {"collection": "quotas", "sample": 1}}),
+        ("PUT", f"{api}/regions", {"json": {"regions": True}}),
+        ("PATCH", api, {"json": {"name": "other"}}),
+        ("DELETE", api, {}),
+    ]
+    for method, path, options in ways:
+        answer = client.open(path, method=method, environ_base={"REMOTE_ADDR": "203.0.113.7"}, **options)
+        assert is_refused(answer, "1 jobs under way"), (method, path, answer.get_data(as_text=True))
+
+
+MOST = Load(jobs=3, images=10, evaluations=1)
+
+
+def test_room_is_taken_in_one_step(servers: Servers) -> None:
+    redis = connect(servers.settings.index_url.get_secret_value())
+    in_flight = InFlight(redis, State.of(redis).jobs)
+    with ThreadPoolExecutor(8) as pool:
+        rooms = list(pool.map(lambda _: in_flight.take("a", "map", 0, MOST)[0], range(24)))
+    taken = [room for room in rooms if room is not None]
+    assert len(set(taken)) == MOST.jobs
+    assert in_flight.take("b", "ingest", 11, MOST)[0] is not None  # alone, an upload may be larger
+    assert in_flight.take("b", "ingest", 1, MOST) == (None, Load(jobs=1, images=11))
+    in_flight.give_back("a", taken[0])
+    assert in_flight.take("a", "evaluate", 0, MOST)[0] is not None
+
+
+def test_room_that_nobody_used_comes_back(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = connect(servers.settings.index_url.get_secret_value())
+    in_flight = InFlight(redis, State.of(redis).jobs)
+    assert in_flight.take("a", "evaluate", 0, MOST)[0] is not None
+    assert in_flight.take("a", "duplicates", 0, MOST) == (None, Load(jobs=1, evaluations=1))
+    monkeypatch.setattr("shared.state.in_flight.ROOM_S", 0)  # whoever took it has died
+    assert in_flight.take("a", "duplicates", 0, MOST) == (ANY, Load())
+
+
 def test_jobs_that_are_done_do_not_count(servers: Servers) -> None:
     redis = connect(servers.settings.index_url.get_secret_value())
     state = State.of(redis)
     in_flight = InFlight(redis, state.jobs)
     jobs = [new_job_id() for _ in range(3)]
+    most = Load(jobs=9, images=9, evaluations=9)
+
+    def load(requester: str) -> Load:
+        room, found = in_flight.take(requester, "map", 0, most)
+        assert room is not None
+        in_flight.give_back(requester, room)
+        return found
+
     for job, kind in zip(jobs, ("evaluate", "delete", "evaluate"), strict=True):
+        room, _ = in_flight.take("a", kind, 0, most)  # type: ignore[arg-type]
+        assert room is not None
         state.jobs.create(job, "quotas", kind=kind)  # type: ignore[arg-type]
-        in_flight.note("a", job, kind)  # type: ignore[arg-type]
-    assert in_flight.load("a") == Load(jobs=3, evaluations=2)
-    assert in_flight.load("b") == Load()
+        in_flight.note("a", room, job, kind)  # type: ignore[arg-type]
+    assert load("a") == Load(jobs=3, evaluations=2)
+    assert load("b") == Load()
     state.jobs.report(jobs[0], 0, Outcome())
     state.jobs.forget(jobs[1])
-    assert in_flight.load("a") == Load(jobs=1, evaluations=1)
+    assert load("a") == Load(jobs=1, evaluations=1)
 
 
 def test_ones_own_machine_is_not_counted(servers: Servers) -> None:

@@ -1,5 +1,6 @@
 """Duplicates: searching a collection for images that show the same, the groups found, verdicts, and merging."""
 
+from contextlib import nullcontext
 from typing import Annotated, Literal
 
 from flask.typing import ResponseReturnValue
@@ -207,23 +208,22 @@ def merge(clients: WebClients, collection: str, wanted: Merge) -> MergeAnswer:
         Unavailable: A server does not answer.
     """
     clients.catalog.get(collection)
-    if wanted.trash:
-        quotas.check_load("delete")
-    note_images([wanted.keep, *wanted.others])
-    records = RecordStore(clients.store, clients.state.record_changes)
-    try:
-        merged = merge_into(records, clients.query, collection, wanted.keep, wanted.others)
-    except Invalid as error:
-        raise Problem(422, "invalid", str(error)) from error
-    job = None
-    if wanted.trash:
-        job = submit(
-            clients.state.jobs,
-            "delete",
-            collection,
-            lambda job: clients.queue.delete(job=job, collection=collection, image_ids=wanted.others),
-        )
-        quotas.note_load("delete", job)
+    with quotas.room_for("delete") if wanted.trash else nullcontext() as room:
+        note_images([wanted.keep, *wanted.others])
+        records = RecordStore(clients.store, clients.state.record_changes)
+        try:
+            merged = merge_into(records, clients.query, collection, wanted.keep, wanted.others)
+        except Invalid as error:
+            raise Problem(422, "invalid", str(error)) from error
+        job = None
+        if room is not None:
+            job = submit(
+                clients.state.jobs,
+                "delete",
+                collection,
+                lambda job: clients.queue.delete(job=job, collection=collection, image_ids=wanted.others),
+            )
+            room.use(job)
     return MergeAnswer(
         keep=wanted.keep,
         merged=list(wanted.others),

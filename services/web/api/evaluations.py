@@ -138,30 +138,30 @@ def judge_collection() -> ResponseReturnValue:
     authorize(body.collection)
     clients = web_clients()
     clients.query.collection(body.collection)
-    quotas.check_load("evaluate")
     grid = _grid(body)
     sets, job = QuerySets(clients.store, clients.state), new_job_id()
-    digest = sets.kept(body.queries) if body.queries else None
-    if digest is not None:
-        sets.use(digest, job)
-    evaluation_request = EvaluationRequest(
-        k=body.k,
-        query_set=digest,
-        kept=body.queries or None,
-        sample=body.sample,
-        seed=body.seed,
-        grid=grid,
-        field=body.field,
-        rejected=tuple(Rejection(rejection.name, rejection.code, rejection.reason) for rejection in body.rejected),
-    )
-    submit(
-        clients.state.jobs,
-        "evaluate",
-        body.collection,
-        lambda job: clients.queue.evaluate(job=job, collection=body.collection, request=evaluation_request),
-        job_id=job,
-    )
-    quotas.note_load("evaluate", job)
+    with quotas.room_for("evaluate") as room:
+        digest = sets.kept(body.queries) if body.queries else None
+        if digest is not None:
+            sets.use(digest, job)
+        evaluation_request = EvaluationRequest(
+            k=body.k,
+            query_set=digest,
+            kept=body.queries or None,
+            sample=body.sample,
+            seed=body.seed,
+            grid=grid,
+            field=body.field,
+            rejected=tuple(Rejection(rejection.name, rejection.code, rejection.reason) for rejection in body.rejected),
+        )
+        submit(
+            clients.state.jobs,
+            "evaluate",
+            body.collection,
+            lambda job: clients.queue.evaluate(job=job, collection=body.collection, request=evaluation_request),
+            job_id=job,
+        )
+        room.use(job)
     response = reply(EvaluationStartedAnswer(job=job, url=job_url(job), evaluation=evaluation_url(job)), 202)
     response.headers["Location"] = job_url(job)
     return response

@@ -15,7 +15,7 @@ from services.web.problems import FieldError, Problem, invalid
 from services.web.sidecars import with_sidecars
 from services.web.uploads import FILE_FIELDS, files_of, hand_in, require_form, uploads_of
 from shared.errors import NotFound
-from shared.messaging.job_submission import submit, wait_for_end
+from shared.messaging.job_submission import wait_for_end
 from shared.records.record_store import RecordStore
 from shared.schemas.images import DeletionAnswer, ImagesAnswer, UploadAnswer, image_answer
 from shared.schemas.records import ImageRecordAnswer, image_record_answer
@@ -56,14 +56,14 @@ def add_images(path: CollectionPath) -> ResponseReturnValue:
             422, "sidecar", "the form has sidecars alone: send each with its image", rejected=list(found.refused)
         )
     quotas.check_room(sum(upload.size for upload in uploads))
-    quotas.check_load("ingest", images=len(uploads))
     clients = web_clients()
-    job, rejected = hand_in(clients, path.name, uploads, keep_labels=fields.keep_labels)
-    accepted = len(uploads) - len(rejected)
+    with quotas.room_for("ingest", images=len(uploads)) as room:
+        job, rejected = hand_in(clients, path.name, uploads, keep_labels=fields.keep_labels)
+        accepted = len(uploads) - len(rejected)
+        room.use(job, images=accepted)
     if found.said:
         RecordStore(clients.store, clients.state.record_changes).say(path.name, "sidecar", found.said)
     rejected = [*rejected, *found.refused]
-    quotas.note_load("ingest", job, images=accepted)
     answer = UploadAnswer(job=job, url=job_url(job), accepted=accepted, rejected=rejected)
     response = reply(answer, 202)
     response.headers["Location"] = job_url(job)
@@ -135,8 +135,7 @@ def delete_image(path: ImagePath, query: DeletionOptions) -> ResponseReturnValue
     except NotFound:
         if not query.purge or not clients.trash.of_image(path.name, path.id):
             raise
-    job = submit(
-        clients.state.jobs,
+    job = quotas.submit_counted(
         "delete",
         path.name,
         lambda job: clients.queue.delete(job=job, collection=path.name, image_ids=[path.id], purge=query.purge),

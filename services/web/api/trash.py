@@ -12,7 +12,6 @@ from services.web.api.operations import api, json_body, reply
 from services.web.clients import web_clients
 from services.web.thumbnails import MEDIA_TYPE, SIDE
 from shared.index.restoring import restore, trash_page
-from shared.messaging.job_submission import submit
 from shared.schemas.images import DeletionAnswer
 from shared.schemas.trash import RestorationAnswer, TrashAnswer, trash_answer
 from shared.schemas.urls import job_url
@@ -35,17 +34,14 @@ def delete_images(path: CollectionPath) -> ResponseReturnValue:
     wanted = checked(Deletion, json_body(), "body", texts=False)
     clients = web_clients()
     clients.catalog.get(path.name)
-    quotas.check_load("delete")
     note_images(wanted.ids)
-    job = submit(
-        clients.state.jobs,
+    job = quotas.submit_counted(
         "delete",
         path.name,
         lambda job: clients.queue.delete(
             job=job, collection=path.name, image_ids=wanted.ids, purge=wanted.purge, from_trash=wanted.from_trash
         ),
     )
-    quotas.note_load("delete", job)
     response = reply(DeletionAnswer(job=job, url=job_url(job)), 202)
     response.headers["Location"] = job_url(job)
     return response
@@ -78,9 +74,9 @@ def list_trash(path: CollectionPath, query: TrashListing) -> ResponseReturnValue
 )
 def restore_image(path: ImagePath) -> ResponseReturnValue:
     """Restore an image from the trash, with its label and the date on which it was added."""
-    quotas.check_load("restore")
-    job = restore(web_clients(), path.name, path.id)
-    quotas.note_load("restore", job)
+    with quotas.room_for("restore") as room:
+        job = restore(web_clients(), path.name, path.id)
+        room.use(job)
     response = reply(RestorationAnswer(job=job, url=job_url(job)), 202)
     response.headers["Location"] = job_url(job)
     return response

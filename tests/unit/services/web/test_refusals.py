@@ -81,9 +81,9 @@ def test_quotas_say_it_in_the_language_of_their_reader(monkeypatch: pytest.Monke
         for rate in rates:
             with pytest.raises(Refused):
                 quotas._take(rate)
-        for load in (Load(jobs=1000), Load(evaluations=1000), Load(images=10**9)):
-            monkeypatch.setattr(found.in_flight, "load", lambda _, load=load: load)
-            with pytest.raises(Refused):
-                quotas.check_load("evaluate", images=1)
+        for load, images in ((Load(jobs=1000), 0), (Load(evaluations=1000), 0), (Load(images=10**9), 1)):
+            monkeypatch.setattr(found.in_flight, "take", lambda *_, load=load: (None, load))
+            with pytest.raises(Refused), quotas.room_for("evaluate", images=images):
+                pass
         assert len(said) == 7
         assert all(map(is_translated, said))
