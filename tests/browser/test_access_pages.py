@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from shared.access import AccessStore, Grant
+from shared.access import AccessStore, CollectionAccess, Grant
 from shared.clients import connect_state
+from shared.state.jobs import new_job_id
 from shared.storage.object_store import ObjectStore
 from tests.browser.conftest import COLLECTION
 from tests.browser.german import english_texts, expect_german
@@ -15,6 +16,7 @@ from tests.support.nginx import nginx, recipe
 from tests.support.processes import free_port
 from tests.support.served_web import served_web
 from tests.support.stack import Stack
+from tests.support.web_client import Client
 
 PASSWORD = "a long password"
 LONG = "maria-theresia.von-habsburg-lothringen@kunsthistorisches-museum.example"
@@ -159,6 +161,28 @@ def test_pages_and_calls_of_a_browser_by_role(browser: Browser, guarded: str) ->
         for cookie in cookies:
             assert (cookie["secure"], cookie["httpOnly"], cookie["path"]) == (True, True, "/artseek")
         page.context.close()
+
+
+def test_a_visitor_sees_a_map_as_soon_as_it_is_there(
+    browser: Browser, guarded: str, stack: Stack, client: Client, shown: dict[str, bytes]
+) -> None:
+    name, state = "web-awaited", connect_state(stack.settings)
+    client.upload(name, list(shown.items())[:6], label="shapes")
+    client.wait_for(name, 6)
+    public = CollectionAccess("public", "private")
+    AccessStore(ObjectStore.from_settings(stack.settings), state).set_collection(name, public)
+    job = new_job_id()
+    state.jobs.create(job, name, kind="map")  # which no worker has come to
+    guest = narrow(browser, guarded)
+    refused: list[int] = []
+    guest.on("response", lambda answer: refused.append(answer.status) if answer.status >= 400 else None)
+    guest.goto(f"collections/{name}/map")
+    expect(guest.locator("#map[data-awaited]")).to_contain_text("The map is being made.")
+    state.jobs.forget(job)
+    client.finished(client.call("POST /collections/{name}/map", name=name).json["job"])
+    expect(guest.locator("#map[data-drawn='6']")).to_be_visible()
+    assert refused == []
+    guest.context.close()
 
 
 @pytest.mark.usefixtures("shown")

@@ -148,13 +148,15 @@ def _render_collection(
         sort=view.sort,
         fields=view.fields,
     )
-    verification = web_clients().state.verifications.get()
+    inspects = may("inspect", path.name)  # others learn nothing of its jobs and index
+    verification = web_clients().state.verifications.get() if inspects else None
     return render_template(
         "collection.html",
         **_of_uploads(path.name),
         collection=collection,
         regions=regions_answer(collection, web_clients().settings),
-        index=web_clients().catalog.current_report(path.name),
+        inspects=inspects,
+        index=web_clients().catalog.current_report(path.name) if inspects else None,
         damage=[] if verification is None else verification.of(path.name),
         classes=sorted(collection.classes.items(), key=lambda item: (-item[1], item[0])),
         images=listing.images,

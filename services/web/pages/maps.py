@@ -4,6 +4,7 @@ from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from services.web.access import GuardedBlueprint, of_path
+from services.web.access.gate import may
 from services.web.api.inputs import CollectionPath, checked
 from services.web.api.maps import start_map
 from services.web.clients import web_clients
@@ -16,7 +17,10 @@ blueprint = GuardedBlueprint("maps", __name__)
 
 @blueprint.get("/collections/<name>/map", access=of_path("look"))
 def map_page(name: str) -> ResponseReturnValue:
-    """Show the map of a collection, or that there is none yet, and whether one is being made."""
+    """Show the map of a collection, or that there is none yet, and whether one is being made.
+
+    How far that is, those with a role in the collection see; the others, that the map comes.
+    """
     path = checked(CollectionPath, {"name": name}, "collection")
     clients = web_clients()
     active = clients.catalog.get(path.name)
@@ -29,7 +33,8 @@ def map_page(name: str) -> ResponseReturnValue:
         name=path.name,
         has_map=has_map,
         fields=sorted(fields, key=lambda field: field != LABEL),
-        under_way=job_summary(jobs[0]) if jobs else None,
+        under_way=job_summary(jobs[0]) if jobs and may("inspect", path.name) else None,
+        awaited=bool(jobs) and not has_map,
     )
 
 

@@ -11,6 +11,7 @@ const { collection, map, values, images, pages, lookUp, job } = main.dataset;
 const by = (id) => document.getElementById(id);
 const FINEST = 65535;
 const POLL_MS = 1000;
+const AWAITED_MS = 5000;
 const SETTLED_MS = 200;
 const CELL = 84; // pixels of a thumbnail and the room around it
 const MOST_POINTS = 1200; // in view, below which thumbnails are shown
@@ -36,7 +37,23 @@ async function follow() {
     }
   }
 }
+
+/** Show the map as soon as it is there to whoever may not ask how far it is: the page itself says whether it is. */
+async function wait() {
+  for (;;) {
+    await pause(AWAITED_MS);
+    if (document.hidden) continue;
+    const response = await fetch(location.href).catch(() => null);
+    if (!response || (!response.ok && !isFinal(response))) continue;
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    if (page.getElementById("map")?.dataset.awaited !== undefined) continue;
+    location.reload();
+    return;
+  }
+}
+
 if (job) follow();
+if (main.dataset.awaited !== undefined) wait();
 if (map) start();
 
 async function start() {
