@@ -1,6 +1,13 @@
 """Pauses that grow while a server stays away: waiting costs little, and a server that restarts is found soon."""
 
 import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from shared.errors import IndexLost, Misconfigured, Unavailable
+
+Result = TypeVar("Result")
 
 
 class BackOff:
@@ -18,3 +25,23 @@ class BackOff:
     def reset(self) -> None:
         """Begin anew: what was waited for is back."""
         self._next_s = self._first_s
+
+
+def retry_while_away(call: Callable[[], Result], patience_s: float) -> Result:
+    """Make a call again while a server is away, for so many seconds: one that restarts is away for some.
+
+    What no waiting mends, as a wrong password, is raised at once.
+
+    Raises:
+        Unavailable: The server is away for too long.
+    """
+    until, back_off = time.monotonic() + patience_s, BackOff()
+    while True:
+        try:
+            return call()
+        except (IndexLost, Misconfigured):
+            raise
+        except Unavailable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(back_off.next_s())

@@ -34,10 +34,7 @@ class LargeFile:
     def store(self, store: ObjectStore, key: str) -> None:
         """Store the file; raises `OSError` if it is another one by now."""
         with self._path.open("rb") as file:
-            store.upload(key, file, self.size)
-        if layout.digest_of_file(self._path) != self.digest:
-            store.delete([key])
-            raise OSError("it changed while it was read; add it again")
+            store.upload_checked(key, file, self.size, self.digest)
 
 
 class LinkedFile:

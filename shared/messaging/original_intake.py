@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from shared.back_off import BackOff
-from shared.errors import IndexLost, Invalid, Misconfigured, Unavailable
+from shared.back_off import Result, retry_while_away
+from shared.errors import Invalid, Unavailable
 from shared.messaging.files_taken_in import File, LargeFile, LinkedFile, SmallFile
 from shared.messaging.lost_index import active_set_name
 from shared.messaging.messages import BatchImage
@@ -28,8 +28,6 @@ TOGETHER: Final = 8
 
 HELD_BYTES: Final = 2**20
 """Bytes of the files that wait in memory for others."""
-
-Result = TypeVar("Result")
 
 _OF_DOCUMENTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"%PDF-")  # the first bytes of files that may have pages
 _MARKED_S = 0.05
@@ -105,20 +103,8 @@ class OriginalIntake:
         return [answer for answer in stored if answer is not None]
 
     def retry_while_away(self, call: Callable[[], Result]) -> Result:
-        """Make a call again while a server is away: one that restarts is away for some seconds.
-
-        What no waiting mends, as a wrong password, is raised at once.
-        """
-        until, back_off = time.monotonic() + self._patience_s, BackOff()
-        while True:
-            try:
-                return call()
-            except (IndexLost, Misconfigured):
-                raise
-            except Unavailable:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(back_off.next_s())
+        """Make a call again while a server is away, as patiently as this intake is."""
+        return retry_while_away(call, self._patience_s)
 
     def _opened(self, name: str, data: bytes | Path) -> File | Rejection:
         """Return a file as it is to be stored, or why it cannot be read or linked."""
@@ -138,14 +124,22 @@ class OriginalIntake:
         self._pin(new)
         added = self.retry_while_away(lambda: self._added(new))
         unpinned: list[str] = []  # no batch that is sent has them
+        refused: set[str] = set()
         stored = []
         for (handed_in, file), is_seen in zip(files, seen, strict=True):
             answer = self._in_job(handed_in, file) if is_seen else self._store(handed_in, file, file.digest in added)
             if not is_seen and not isinstance(answer, BatchImage):
                 unpinned.append(file.digest)
+            if isinstance(answer, Rejection):
+                refused.add(file.digest)
             stored.append(answer)
         if unpinned:
             self.retry_while_away(lambda: self._clients.state.pins.unpin(unpinned, self._job))
+        with self._lock:
+            self._seen -= refused
+        for place, ((handed_in, file), is_seen) in enumerate(zip(files, seen, strict=True)):
+            if is_seen and file.digest in refused:  # the one before it changed meanwhile: this one may be whole
+                stored[place] = self._store_together([(handed_in, file)])[0]
         return stored
 
     def _see(self, digest: str) -> bool:

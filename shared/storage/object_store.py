@@ -16,6 +16,7 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 from shared.errors import ObjectNotFound, StoreMisconfigured, StoreUnavailable
 from shared.pem_files import read_pem
 from shared.settings import Settings
+from shared.storage.checked_file import CheckedFile
 from shared.storage.link_roots import LinkRoots
 
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NotFound"})
@@ -212,6 +213,23 @@ class ObjectStore:
         try:
             self._client.put_object(self._bucket, key, file, size, content_type=media_type)
         except _FAILURES as error:
+            raise self._failure("write", key, error) from error
+
+    def upload_checked(self, key: str, file: BinaryIO, size: int, digest: str) -> None:
+        """Write an object whole from the next `size` bytes of a file that somebody may change meanwhile.
+
+        There is no object, and one that is there stays as it is, unless these bytes have the SHA-256 `digest`.
+
+        Raises:
+            OSError: The file cannot be read, or has other bytes.
+        """
+        checked = CheckedFile(file, size, digest)
+        try:
+            # One part after the other: none is under way when the upload is given up.
+            self._client.put_object(self._bucket, key, checked, size, num_parallel_uploads=1)  # type: ignore[arg-type]
+        except _FAILURES as error:
+            if checked.failure is not None:
+                raise checked.failure from None
             raise self._failure("write", key, error) from error
 
     def copy(self, source: str, target: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import Unavailable
 from shared.messaging.intake import Intake, IntakeOptions
-from shared.messaging.original_intake import HELD_BYTES, TOGETHER
+from shared.messaging.original_intake import HELD_BYTES, TOGETHER, OriginalIntake
 from shared.state import Rejection
 from shared.storage import layout
 from tests.support import rows
@@ -80,3 +80,63 @@ def test_a_file_that_is_being_deleted_keeps_those_handed_in_with_it_waiting_and_
     assert parts.state.pins.pinned(digests) == set()
     parts.state.pins.unmark(digests[:1], "a deletion")
     assert sent(parts, hand_in(parts, contents)) == ["0", "1"]
+
+
+WHOLE = bytes(range(256)) * (6 * 2**12)  # sent in parts
+CHANGED = WHOLE[:-1] + b"!"
+
+
+@pytest.mark.parametrize("by_then", [CHANGED, WHOLE[: 5 * 2**20], b"", WHOLE + b"!"])
+@pytest.mark.parametrize("when", ["before", "meanwhile", "never"])
+def test_a_large_file_that_changes_before_it_is_stored_is_refused_and_the_original_of_others_stays(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_then: bytes, when: str
+) -> None:
+    """Another collection holds the content, or another intake stores it at the same time, or nobody."""
+    parts.collection()
+    path, digest = tmp_path / "large.tif", layout.digest_of(WHOLE)
+    path.write_bytes(WHOLE)
+    if when == "before":
+        parts.store.put(layout.original_key(digest), WHOLE)
+    pin = OriginalIntake._pin
+
+    def change(intake: OriginalIntake, digests: list[str]) -> None:
+        pin(intake, digests)
+        path.write_bytes(by_then)
+        if when == "meanwhile":
+            parts.store.put(layout.original_key(digest), WHOLE)
+
+    monkeypatch.setattr(OriginalIntake, "_pin", change)
+    intake = hand_in(parts, [path], patience_s=0.0)
+    outcome = parts.jobs.outcome(intake.job)
+    if by_then.startswith(WHOLE):  # what was written behind it belongs to another picture
+        assert (outcome.images, sent(parts, intake)) == (0, ["0"])
+    else:
+        (rejected,) = outcome.rejected
+        assert (rejected.code, "changed while it was read" in rejected.reason) == ("unreadable", True)
+        assert parts.state.pins.pinned([digest]) == set()
+    stored = {item.key for item in parts.store.list("images/")}
+    assert stored == ({layout.original_key(digest)} if when != "never" or by_then.startswith(WHOLE) else set())
+    if stored:
+        assert parts.store.get(layout.original_key(digest)) == WHOLE
+
+
+def test_a_file_is_taken_though_the_same_content_was_refused_before(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.collection()
+    changing, whole = tmp_path / "changing.tif", tmp_path / "whole.tif"
+    for path in (changing, whole):
+        path.write_bytes(WHOLE)
+    pin = OriginalIntake._pin
+
+    def change(intake: OriginalIntake, digests: list[str]) -> None:
+        pin(intake, digests)
+        changing.write_bytes(CHANGED)
+
+    monkeypatch.setattr(OriginalIntake, "_pin", change)
+    intake = hand_in(parts, [changing, whole])
+    assert sent(parts, intake) == ["1"]
+    assert [rejected.name for rejected in parts.jobs.outcome(intake.job).rejected] == ["0"]
+    digest = layout.digest_of(WHOLE)
+    assert parts.state.pins.pinned([digest]) == {digest}
+    assert parts.store.get(layout.original_key(digest)) == WHOLE

@@ -1,5 +1,6 @@
 """The object store: bytes in, the same bytes out; what is missing, refused or away is told apart."""
 
+import io
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,6 +51,31 @@ def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(
     store.put("some/key", b"b" * 1500)
     with pytest.raises(StoreUnavailable, match="replaced"):
         next(parts)
+
+
+@pytest.mark.parametrize("size", [0, 1, 6 * 2**20])
+def test_a_file_that_changes_while_it_is_uploaded_is_not_stored(store: ObjectStore, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    digest = layout.digest_of(data)
+    store.upload_checked("whole", io.BytesIO(data + b"more"), size, digest)
+    assert store.get("whole") == data
+    others = [b"", data[:-1] + b"another"] if size else []
+    for key in ("whole", "none"):
+        for other in others:
+            with pytest.raises(OSError, match="changed while it was read"):
+                store.upload_checked(key, io.BytesIO(other), size, digest)
+        with pytest.raises(OSError, match="changed while it was read"):
+            store.upload_checked(key, io.BytesIO(data), size, layout.digest_of(b"what it was before"))
+        with pytest.raises(OSError, match="the disk fails") as failure:
+            store.upload_checked(key, _Failing(), max(1, size), digest)
+        assert not isinstance(failure.value, StoreUnavailable)
+    assert store.get("whole") == data
+    assert [item.key for item in store.list("")] == ["whole"]
+
+
+class _Failing(io.BytesIO):
+    def read(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002 -- as files have it
+        raise OSError("the disk fails")
 
 
 def test_an_object_is_overwritten_whole(store: ObjectStore) -> None:
