@@ -1,10 +1,12 @@
 """Sidecars: XMP files beside images, which say more of them."""
 
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from shared.back_off import retry_while_away
 from shared.folders import Source
 from shared.records.embedded import Fields, sidecar_fields
 from shared.records.metadata_blocks import MAX_BLOCK
@@ -17,10 +19,14 @@ _AT_ONCE = 1000  # images of a change
 
 
 class Sidecars:
-    """Reads the sidecars of images as they are handed in, and stores what they say in the records of a collection."""
+    """Reads the sidecars of images as they are handed in, and stores what they say in the records of a collection.
 
-    def __init__(self, records: RecordStore, collection: str) -> None:
-        self._records, self._collection = records, collection
+    The threads of an intake may read at the same time. A store that is away is waited for, `patience_s` at most.
+    """
+
+    def __init__(self, records: RecordStore, collection: str, *, patience_s: float = 120.0) -> None:
+        self._records, self._collection, self._patience_s = records, collection, patience_s
+        self._lock = threading.Lock()
         self._pending: dict[int, Fields] = {}
 
     def reading(
@@ -36,12 +42,17 @@ class Sidecars:
             if not isinstance(data, Rejection) and (fields := _fields(sidecar)):
                 with suppress(OSError):  # the intake finds it, too
                     digest = digest_of(data) if isinstance(data, bytes) else digest_of_file(data)
-                    self._pending[image_id(digest)] = fields
-                if len(self._pending) >= _AT_ONCE:
-                    self.store()
+                    self._add(image_id(digest), fields)
             return data
 
         return read_both
+
+    def _add(self, image: int, fields: Fields) -> None:
+        with self._lock:
+            self._pending[image] = fields
+            full = len(self._pending) >= _AT_ONCE
+        if full:
+            self.store()
 
     def store(self) -> None:
         """Store what was read.
@@ -49,9 +60,10 @@ class Sidecars:
         Raises:
             Unavailable: The store does not answer.
         """
-        if self._pending:
-            self._records.say(self._collection, "sidecar", self._pending)
-            self._pending = {}
+        with self._lock:  # what another thread reads from now on belongs to the next change
+            read, self._pending = self._pending, {}
+        if read:
+            retry_while_away(lambda: self._records.say(self._collection, "sidecar", read), self._patience_s)
 
 
 def _sidecar_of(path: Path) -> Path | None:
