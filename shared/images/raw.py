@@ -17,13 +17,11 @@ _JPEGS = frozenset({6, 7})
 _MOST_DIRECTORIES = 64
 FULL_SIZE = 0.8  # of the sensor's longer side: what cameras and converters call full size
 
-# First bytes of RAW files that are no TIFFs, or not quite.
+# First bytes of RAW files that are not taken.
 KINDS = (
-    (b"FUJIFILMCCD-RAW", "a Fujifilm RAW file (RAF)"),
     (b"IIRO", "an Olympus RAW file (ORF)"),
     (b"IIRS", "an Olympus RAW file (ORF)"),
     (b"MMOR", "an Olympus RAW file (ORF)"),
-    (b"IIU\0", "a Panasonic RAW file (RW2)"),
     (b"FOVb", "a Sigma RAW file (X3F)"),
     (b"\0MRM", "a Minolta RAW file (MRW)"),
     (b"II\x1a\0\0\0HEAPCCDR", "a Canon RAW file (CRW)"),
@@ -75,12 +73,14 @@ def full_size_preview(tags: Tags) -> tuple[int, int]:
         if found and size > best:
             best, place = size, found
     if not best or best < FULL_SIZE * sensor or not sensor:
-        msg = (
-            "this is a camera RAW file without a preview of full size, which is not developed here: "
-            "export it as JPEG or TIFF"
-        )
-        raise ImageRefused("format", msg)
+        raise no_full_size("a camera RAW file")
     return place
+
+
+def no_full_size(kind: str) -> ImageRefused:
+    """What is raised of a RAW file that has smaller previews alone, or none."""
+    msg = f"this is {kind} without a preview of full size, which is not developed here: export it as JPEG or TIFF"
+    return ImageRefused("format", msg)
 
 
 def _is_sensor_data(tags: Tags, directory: Directory) -> bool:

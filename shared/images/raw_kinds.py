@@ -4,15 +4,20 @@ Sources of the layouts: the tables of ExifTool, and for CR3 what Laurent Clevy h
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.images.boxes import boxes
 from shared.images.contract import File
-from shared.images.raw import FULL_SIZE, jpeg_size
+from shared.images.raw import FULL_SIZE, jpeg_size, no_full_size
 from shared.images.tags import Tags, exif_orientation
 
 _RAF, _RW2, _CR3 = b"FUJIFILMCCD-RAW", b"IIU\0", b"ftypcrx "
+_KINDS = (
+    (0, _RAF, "a Fujifilm RAW file (RAF)"),
+    (0, _RW2, "a Panasonic RAW file (RW2)"),
+    (4, _CR3, "a Canon RAW file (CR3)"),
+)
 _RAF_JPEG, _RAF_FACTS, _RAF_SIZE, _MAX_FACTS = 84, 92, 0x100, 256
 _RW2_HEIGHT, _RW2_WIDTH, _RW2_JPEG, _ORIENTATION = 2, 3, 0x2E, 274
 _CRAW_WIDTH = 40  # where in the box of sample descriptions
@@ -27,26 +32,31 @@ class Preview:
     orientation: int
 
 
-def preview_of(data: File) -> Preview | None:
-    """Return the full-size preview of a RAF, RW2 or CR3 file; None if it has none, or the file is of another kind."""
+def raw_kind(data: File) -> str:
+    """Return what to call a RAF, RW2 or CR3 file, by its first bytes; empty: it is of another kind."""
+    return next((kind for at, magic, kind in _KINDS if data[at : at + len(magic)] == magic), "")
+
+
+def preview_of(data: File) -> Preview:
+    """Return the full-size preview of a RAF, RW2 or CR3 file.
+
+    Raises:
+        ImageRefused: It has none.
+    """
+    find = _of_raf if data[: len(_RAF)] == _RAF else _of_rw2 if data[: len(_RW2)] == _RW2 else _of_cr3
     try:
-        if data[: len(_RAF)] == _RAF:
-            found, sensor = _of_raf(data)
-        elif data[:4] == _RW2:
-            found, sensor = _of_rw2(data)
-        elif data[4:12] == _CR3:
-            found, sensor = _of_cr3(data)
-        else:
-            return None
+        found, sensor = find(data)
     except struct.error:
-        return None
+        found, sensor = None, 0
     if (
         found is None
         or not 0 < found.start < found.end <= len(data)
         or data[found.start : found.start + 2] != b"\xff\xd8"
+        or not sensor
+        or max(jpeg_size(data[found.start : found.end])) < FULL_SIZE * sensor
     ):
-        return None
-    return found if sensor and max(jpeg_size(data[found.start : found.end])) >= FULL_SIZE * sensor else None
+        raise no_full_size(raw_kind(data))
+    return found
 
 
 def _of_raf(data: File) -> tuple[Preview | None, int]:
@@ -107,9 +117,9 @@ def _of_track(track: memoryview) -> tuple[int, int, int]:
     return start, size, longer
 
 
-def _leaves(box: memoryview) -> Iterator[tuple[bytes, bytes]]:
+def _leaves(box: memoryview, within: Sequence[bytes] = (b"mdia", b"minf", b"stbl")) -> Iterator[tuple[bytes, bytes]]:
     for kind, body in boxes(box):
-        if kind in {b"mdia", b"minf", b"stbl"}:
-            yield from _leaves(body)
+        if kind in within[:1]:
+            yield from _leaves(body, within[1:])
         else:
             yield kind, bytes(body[:4096])

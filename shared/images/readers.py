@@ -40,11 +40,11 @@ def read_header(data: File, page: int = 1) -> Header:
     Raises:
         ImageRefused: the file is empty, of no format that is taken, truncated, or contradicts itself.
     """
-    preview = preview_of(data)
-    if preview is not None:
-        return _raw(data, preview.start, preview.end, preview.orientation)
     name = sniff(data)
     try:
+        if name == "raw":
+            preview = preview_of(data)
+            return _raw(data, preview.start, preview.end, preview.orientation)
         if name == "tiff" and (place := raw_preview(data)) is not None:
             return _raw(data, *place)
         if name in _DOCUMENTS:

@@ -5,6 +5,7 @@ import struct
 
 from shared.images.contract import File, ImageRefused
 from shared.images.raw import KINDS
+from shared.images.raw_kinds import raw_kind
 
 _TAKEN = (
     ("jpeg", b"\xff\xd8"),  # a marker follows, but decoders pass over bytes before it
@@ -117,7 +118,9 @@ _REMEDY = "convert it to JPEG, PNG, WebP, TIFF or another format that the docume
 
 
 def sniff(data: File) -> str:
-    """The format of an image that is taken: a key of `MEDIA_TYPES`.
+    """The format of an image that may be taken, by its first bytes: a key of `MEDIA_TYPES`.
+
+    Whatever takes files asks this, whether it has all of a file or its head.
 
     Raises:
         ImageRefused: `empty`, `format` or `not-an-image`, naming what the bytes are where that can be told.
@@ -135,6 +138,8 @@ def sniff(data: File) -> str:
         return "bmp"
     if head[4:8] == b"ftyp" and (brand := _brand(head)):
         return brand
+    if raw_kind(head):
+        return "raw"
     reason, kind = _other(head)
     msg = f"this is {kind}, which is no picture that can be taken: {_REMEDY}"
     raise ImageRefused(reason, msg)
@@ -143,8 +148,6 @@ def sniff(data: File) -> str:
 def _other(data: bytes) -> tuple[str, str]:
     """The refusal's reason and the name of a file that is no image of ours."""
     if data[4:8] == b"ftyp":
-        if data[8:12] == b"crx ":
-            return "format", "a Canon RAW file (CR3)"
         return ("format", "an HEIF image") if data[8:12] in _GENERAL_BRANDS else ("not-an-image", "a video")
     for reason, kinds in (("format", _OTHER_PICTURES), ("not-an-image", _OTHER_FILES)):
         for magic, kind in kinds:
