@@ -3,6 +3,7 @@
 Source of JPEG's tables: ITU-T T.81, annex C: the first code of a Huffman table is all zeros.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from shared.images.contract import File
@@ -52,13 +53,11 @@ def ends_in_zeros(data: File, start: int, stop: int, row: int) -> bool:
     return False
 
 
-class ProgressiveHoles:
-    """Finds holes in the scans of a progressive JPEG, one scan after the other.
-
-    Of a scan that refines what others began, nothing can be told: each of its bits may be zero in a sound file.
-    """
+class Holes(ABC):
+    """Finds holes in the scans of a JPEG, one scan after the other."""
 
     def __init__(self, tables: Iterable[bytes]) -> None:
+        """Take the bodies of the DHT segments before the first scan."""
         self._first: dict[int, int] = {}  # the symbol whose code is all zeros, by class and number of the table
         self.found = False
         for body in tables:
@@ -73,27 +72,32 @@ class ProgressiveHoles:
 
     def look(self, data: File, scan: bytes, start: int, stop: int) -> None:
         """Look for a hole in a scan, whose samples are `data[start:stop]`, by the body of its SOS segment."""
+        self.found = self.found or (self._tells(scan) and has_hole(data, start, stop))
+
+    @abstractmethod
+    def _tells(self, scan: bytes) -> bool:
+        """Return whether no encoder writes blocks of zeros into a scan."""
+
+
+class SequentialHoles(Holes):
+    """Finds holes in the scans of a JPEG that is not progressive."""
+
+    def _tells(self, scan: bytes) -> bool:  # noqa: ARG002 -- all tables count
+        # Zeros are what an encoder writes for a single shade if the first code of each table says "nothing".
+        return any(self._first.values())
+
+
+class ProgressiveHoles(Holes):
+    """Finds holes in the scans of a progressive JPEG.
+
+    Of a scan that refines what others began, nothing can be told: each of its bits may be zero in a sound file.
+    """
+
+    def _tells(self, scan: bytes) -> bool:
         count = scan[0] if scan else 0
-        if self.found or len(scan) < 4 + 2 * count or scan[-1] >> 4 or not has_hole(data, start, stop):
-            return
+        if len(scan) < 4 + 2 * count or scan[-1] >> 4:
+            return False
         numbers = scan[2 : 2 + 2 * count : 2]
         if scan[-3]:  # of shades, a symbol without bits behind it says "nothing", also many times over
-            self.found = any(self._first.get(0x10 | number & 15, 0) & 15 for number in numbers)
-        else:
-            self.found = any(self._first.get(number >> 4, 0) for number in numbers)
-
-
-def zeros_are_codes(tables: Iterable[bytes]) -> bool:
-    """Whether bits of zero are what an encoder writes for a single shade: the first code of each table says "nothing".
-
-    Args:
-        tables: the bodies of a JPEG's DHT segments.
-    """
-    for body in tables:
-        position = 0
-        while position + 17 <= len(body):
-            counts = body[position + 1 : position + 17]
-            if body[position + 17 : position + 18] != b"\0":
-                return False
-            position += 17 + sum(counts)
-    return True
+            return any(self._first.get(0x10 | number & 15, 0) & 15 for number in numbers)
+        return any(self._first.get(number >> 4, 0) for number in numbers)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shared.images import profiles
 from shared.images.contract import File, ImageRefused
-from shared.images.damage import ProgressiveHoles, has_hole, zeros_are_codes
+from shared.images.damage import Holes, ProgressiveHoles, SequentialHoles, has_hole
 from shared.images.header import Header, corrupt, not_read, too_complex, truncated
 from shared.images.tags import exif_orientation
 
@@ -61,14 +61,13 @@ def read_jpeg(data: File) -> Header:
     parts: list[Part] = [b"".join(head), (body - 4, len(data))]
     if not complete:  # a decoder tells whether its samples are all there
         parts.append(b"\xff\xd9" if data[-1] != 0xFF else b"\xd9")
-    holed = not frame.progressive and has_hole(data, end, data.rfind(b"\xff\xd9", end)) if complete else False
-    holes = ProgressiveHoles(tables)
+    holes = ProgressiveHoles(tables) if frame.progressive else SequentialHoles(tables)
     # A picture in several scans is held whole, as 16-bit coefficients, until its last scan is read.
     several_scans = frame.progressive or segment[0] < frame.components
-    scans = _scans(data, end, segment, holes) if several_scans else 1
+    scans = (_scans if several_scans else _one_scan)(data, end, segment, holes)
     if scans > _MAX_SCANS:
         raise too_complex("jpeg", f"more than {_MAX_SCANS} scans")
-    damaged = (holed and not zeros_are_codes(tables)) or (frame.progressive and holes.found)
+    damaged = holes.found and (complete or frame.progressive)
     padded = (frame.width + 64) * (frame.height + 64)
     return Header(
         "jpeg",
@@ -133,10 +132,18 @@ def _segments(data: File) -> Iterator[tuple[int, int, int]]:
     raise too_complex("jpeg", f"more than {_MAX_SEGMENTS} segments before its picture")
 
 
-def _scans(data: File, position: int, head: bytes, holes: ProgressiveHoles) -> int:
+def _one_scan(data: File, position: int, head: bytes, holes: Holes) -> int:
+    """As `_scans`, of a JPEG in one scan, behind which anything may lie."""
+    if has_hole(data, position, len(data)):  # told faster than where the scan ends, and seldom so
+        after = _MARKER_AFTER_SCAN.search(data, position)
+        holes.look(data, head, position, len(data) if after is None else after.start())
+    return 1
+
+
+def _scans(data: File, position: int, head: bytes, holes: Holes) -> int:
     """How many scans a JPEG has, where its first one's data begins at `position`; stops beyond `_MAX_SCANS`.
 
-    `head` is the body of its first SOS segment; `holes` gets to see each scan of a progressive one.
+    `head` is the body of its first SOS segment; `holes` gets to see each scan.
 
     A decoder passes over whole segments between scans, so what lies in them is no marker.
     """

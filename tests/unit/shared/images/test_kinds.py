@@ -204,6 +204,18 @@ def test_a_hole_in_a_jpeg_is_flagged_and_a_single_shade_is_not() -> None:
     assert identify(plain).flags == ()
 
 
+def test_what_lies_behind_a_sound_jpeg_is_no_hole_in_it() -> None:
+    """A camera appends a preview behind padding, a telephone a video."""
+    whole = saved(photograph(400, 300), "JPEG", quality=88)
+    for appended in (
+        bytes(512) + b"\xff\xd9",
+        bytes(600) + saved(photograph(80, 60), "JPEG"),
+        b"\xff\xd9" + bytes(512),
+    ):
+        assert identify(whole + appended + b"\xff\xd9").flags == ()
+        assert identify(holed(whole) + appended + b"\xff\xd9").flags == ("damaged",)
+
+
 def test_a_hole_in_a_progressive_jpeg_is_flagged_where_no_encoder_writes_it() -> None:
     whole = saved(photograph(800, 600), "JPEG", quality=95, progressive=True)
     assert identify(whole).flags == ()
