@@ -8,6 +8,7 @@ import struct
 from shared.images.boxes import boxes
 
 _MAX_ITEMS = 4096
+_MAX_EXTENTS = 1024  # of an item; usual is one
 _MAX_BLOCK = 8 * 2**20  # bytes
 
 
@@ -45,7 +46,7 @@ def _extents(places: memoryview, wanted: int) -> tuple[bool, list[tuple[int, int
     """Return where an item lies, as offsets and sizes; and whether in a box of the head instead of in the file.
 
     Raises:
-        KeyError: It lies nowhere that is read.
+        KeyError: It lies nowhere that is read, or in more pieces than that.
         struct.error: The box ends too early.
     """
     version = places[0]
@@ -65,10 +66,15 @@ def _extents(places: memoryview, wanted: int) -> tuple[bool, list[tuple[int, int
         method = number(2) & 15 if version else 0
         number(2)
         base = number(base_size)
-        parts = []
-        for _ in range(number(2)):
-            number(index_size)
-            parts.append((base + number(offset_size), number(length_size)))
-        if item == wanted and method in {0, 1}:
+        count = number(2)
+        if item != wanted or method not in {0, 1}:
+            position += count * (index_size + offset_size + length_size)
+        elif not length_size or count > _MAX_EXTENTS:
+            break
+        else:
+            parts = []
+            for _ in range(count):
+                number(index_size)
+                parts.append((base + number(offset_size), number(length_size)))
             return method == 1, parts
     raise KeyError(wanted)

@@ -1,7 +1,9 @@
 """Finds the blocks of metadata in image files: EXIF, IPTC-IIM and XMP, as bytes."""
 
+import re
 import struct
 import zlib
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Self
@@ -15,7 +17,9 @@ _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _PHOTOSHOP: Final = b"Photoshop 3.0\0"
 _IPTC_RESOURCE: Final = 0x0404
 _TAG_XMP, _TAG_IPTC = 700, 33723
+_MARKER: Final = re.compile(rb"\xff+([^\xff])", re.DOTALL)
 _LENGTHS: Final = struct.Struct(">III")
+_MAX_PARTS: Final = 65_536  # segments, chunks or resources of a file that are looked at
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 7: 1}  # bytes of a value by the type of a TIFF tag
 
 
@@ -69,36 +73,36 @@ def find_blocks(data: bytes) -> Blocks:
 
 
 def _of_jpeg(data: bytes) -> Blocks:
-    blocks, photoshop = Blocks(), b""
+    blocks, photoshop = Blocks(), list[bytes]()
     for marker, part in _segments(data):
         if marker == 0xE1 and part.startswith(_EXIF) and not blocks.exif:
             blocks.exif = part[len(_EXIF) :]
         elif marker == 0xE1 and part.startswith(_XMP) and not blocks.xmp:
             blocks.xmp = part[len(_XMP) :]
         elif marker == 0xED and part.startswith(_PHOTOSHOP):
-            photoshop += part[len(_PHOTOSHOP) :]
-    blocks.iptc = _resource(photoshop)
+            photoshop.append(part[len(_PHOTOSHOP) :])
+    blocks.iptc = _resource(b"".join(photoshop))
     return blocks
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker == 0xFF:
-            place += 1
-            continue
-        if marker in {0xD9, 0xDA}:
+    for _ in range(_MAX_PARTS):
+        match = _MARKER.match(data, place)
+        if match is None or match[1][0] in {0xD9, 0xDA} or match.end() + 2 > len(data):
             return
-        size = int.from_bytes(data[place + 2 : place + 4], "big")
-        yield marker, data[place + 4 : place + 2 + size]
-        place += 2 + max(2, size)
+        place = match.end()
+        size = int.from_bytes(data[place : place + 2], "big")
+        yield match[1][0], data[place + 2 : place + size]
+        place += max(2, size)
 
 
 def _resource(photoshop: bytes) -> bytes:
     """Return the IPTC block of Photoshop's image resources."""
     place = 0
-    while photoshop[place : place + 4] == b"8BIM":
+    for _ in range(_MAX_PARTS):
+        if photoshop[place : place + 4] != b"8BIM":
+            break
         number = int.from_bytes(photoshop[place + 4 : place + 6], "big")
         place += 6 + (photoshop[place + 6] // 2 + 1) * 2
         size = int.from_bytes(photoshop[place : place + 4], "big")
@@ -110,29 +114,30 @@ def _resource(photoshop: bytes) -> bytes:
 
 def _of_png(data: bytes) -> Blocks:
     blocks, place = Blocks(), 8
-    while place + 8 <= len(data):
+    for _ in range(_MAX_PARTS):
         size, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
-        part = data[place + 8 : place + 8 + size] if size <= MAX_BLOCK else b""
-        if kind == b"eXIf":
+        if len(kind) < 4 or kind == b"IEND":
+            break
+        part = data[place + 8 : place + 8 + size] if kind in {b"eXIf", b"iTXt"} and size <= MAX_BLOCK else b""
+        if kind == b"eXIf" and not blocks.exif:
             blocks.exif = part
-        elif kind == b"iTXt" and part.startswith(b"XML:com.adobe.xmp\0"):
+        elif not blocks.xmp and part.startswith(b"XML:com.adobe.xmp\0"):
             compressed, text = part[18], part[20:].split(b"\0", 2)[2]
             blocks.xmp = zlib.decompressobj().decompress(text, MAX_BLOCK) if compressed else text
-        elif kind == b"IEND":
-            break
         place += 12 + size
     return blocks
 
 
 def _of_webp(data: bytes) -> Blocks:
     blocks, place = Blocks(), 12
-    while place + 8 <= len(data):
+    for _ in range(_MAX_PARTS):
+        if place + 8 > len(data):
+            break
         kind, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
-        part = data[place + 8 : place + 8 + size] if kind in {b"EXIF", b"XMP "} else b""
-        if kind == b"EXIF":
-            blocks.exif = part.removeprefix(_EXIF)
-        elif kind == b"XMP ":
-            blocks.xmp = part
+        if kind == b"EXIF" and not blocks.exif:
+            blocks.exif = data[place + 8 : place + 8 + size].removeprefix(_EXIF)
+        elif kind == b"XMP " and not blocks.xmp:
+            blocks.xmp = data[place + 8 : place + 8 + size]
         place += 8 + size + size % 2
     return blocks
 
@@ -147,20 +152,22 @@ def _of_tiff(data: bytes) -> Blocks:
     for entry in range(min(number(directory, 2), 1000)):
         place = directory + 2 + 12 * entry
         tag, size = number(place, 2), number(place + 4, 4) * _SIZES.get(number(place + 2, 2), 1)
-        if tag in {_TAG_XMP, _TAG_IPTC} and 4 < size <= MAX_BLOCK:
-            start = number(place + 8, 4)
+        if not 4 < size <= MAX_BLOCK:
+            continue
+        start = number(place + 8, 4)
+        if tag == _TAG_XMP and not blocks.xmp:
+            blocks.xmp = data[start : start + size]
+        elif tag == _TAG_IPTC and not blocks.iptc:
             part = data[start : start + size]
-            if tag == _TAG_XMP:
-                blocks.xmp = part
-            else:
-                blocks.iptc = part if part[:1] == b"\x1c" else _swapped(part)
+            blocks.iptc = part if part[:1] == b"\x1c" else _swapped(part)
     return blocks
 
 
 def _swapped(part: bytes) -> bytes:
     """Return a block that was written as numbers of four bytes in the other order."""
-    whole = part[: len(part) // 4 * 4]
-    return b"".join(whole[place : place + 4][::-1] for place in range(0, len(whole), 4))
+    numbers = array("I", part[: len(part) // 4 * 4])
+    numbers.byteswap()
+    return numbers.tobytes()
 
 
 def _xmp_within(data: bytes) -> bytes:

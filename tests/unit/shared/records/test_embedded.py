@@ -1,6 +1,10 @@
 """What image files say of themselves, whatever their kind; what is damaged says nothing."""
 
 import io
+import struct
+import sys
+import zlib
+from types import FrameType
 
 import pytest
 from PIL import Image
@@ -10,6 +14,8 @@ from shared.images.decoder_pool import DecoderPool
 from shared.records.embedded import pack_said, read_said, said_by, sidecar_fields
 from shared.records.metadata_blocks import SAMPLE, Blocks, find_blocks
 from shared.records.model import Value
+from tests.support.bombs import chunk, png, tiff
+from tests.support.raw_files import box
 
 _XMP = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">
 <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
@@ -135,3 +141,47 @@ def test_of_an_avif_the_exif_block_alone_is_read() -> None:
     assert said_by(blocks)["exif"]["creator"] == (Value("Ann", None),)
     for end in range(0, len(data), 7):  # a file that breaks off says less, and that is all
         find_blocks(data[:end])
+
+
+def test_a_small_file_asks_for_few_steps_of_whoever_looks_for_its_blocks() -> None:
+    """Places without sizes take no bytes, however many there are."""
+    item = struct.pack(">HHH", 7, 0, 65_535)
+    places = struct.pack(">IBBH", 0, 0, 0, 4096) + item * 4095 + struct.pack(">HHH", 1, 0, 65_535)
+    infos = bytes(4) + struct.pack(">H", 1) + box(b"infe", b"\x02\0\0\0\0\x01\0\0Exif\0")
+    meta = box(b"meta", bytes(4) + box(b"iinf", infos) + box(b"iloc", places))
+    data = box(b"ftyp", b"crx \0\0\0\1crx isom") + meta
+    assert len(data) < 25_000
+    assert _within(200_000, data).exif == b""
+
+
+def _within(calls: int, data: bytes) -> Blocks:
+    """Return the blocks of a file, which are found by so many calls at most."""
+    left = calls
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal left
+        left -= event in {"call", "c_call"}
+        if not left:
+            pytest.fail(f"it took more than {calls} calls")
+
+    sys.setprofile(count)
+    try:
+        return find_blocks(data)
+    finally:
+        sys.setprofile(None)
+
+
+def test_of_many_blocks_the_first_counts() -> None:
+    def itxt(text: bytes) -> bytes:
+        return chunk(b"iTXt", b"XML:com.adobe.xmp\0\x01\0\0\0" + zlib.compress(text))
+
+    assert find_blocks(png(8, 8, before=itxt(b"first") + itxt(b"second"))).xmp == b"first"
+    webp = b"".join(kind + struct.pack("<I", 2) + body for kind, body in ((b"XMP ", b"12"), (b"XMP ", b"34")))
+    assert find_blocks(b"RIFF\0\0\0\0WEBP" + webp).xmp == b"12"
+    body = b"\x01\x02\x03\x1c\x08\x07\x06\x05"  # numbers of four bytes in the other order
+    assert find_blocks(tiff({33_723: (4, 2, 8)}, body)).iptc == b"\x1c\x03\x02\x01\x05\x06\x07\x08"
+
+
+def test_bytes_that_fill_between_the_segments_of_a_jpeg_are_passed_over() -> None:
+    whole = _jpeg()
+    assert find_blocks(whole[:2] + b"\xff" * 1000 + whole[2:]) == find_blocks(whole)
