@@ -107,13 +107,16 @@ def export_collection(
     if chosen not in MEDIA_TYPES:
         raise click.UsageError(f"{file.name} names no kind of file: give --format")
     part = file.with_name(file.name + ".part")
-    with spinner("exporting"), part.open("wb") as target:
-        if isinstance(system, RemoteSystem):
-            options = urlencode({"format": chosen, "filter": wanted, "text": text})
-            target.write(system.api.download(f"/collections/{collection}/export?{options}"))
-        else:
-            with system.query() as query:
-                for piece in export(system, query, collection, chosen, filter=wanted, text=text):
-                    target.write(piece)
-    part.replace(file)
+    try:
+        with spinner("exporting"), part.open("wb") as target:
+            if isinstance(system, RemoteSystem):
+                options = urlencode({"format": chosen, "filter": wanted, "text": text})
+                system.api.download(f"/collections/{collection}/export?{options}", target)
+            else:
+                with system.query() as query:
+                    for piece in export(system, query, collection, chosen, filter=wanted, text=text):
+                        target.write(piece)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)  # of an export that failed
     out.print(f"written to {file}", highlight=False, markup=False)

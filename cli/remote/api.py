@@ -86,19 +86,13 @@ class Api:
         """
         return self.request("DELETE", path)
 
-    def download(self, path: str) -> bytes:
-        """Return the bytes of a file.
+    def download(self, path: str, file: IO[bytes]) -> None:
+        """Write the bytes of a file into another one.
 
         Raises:
             ArtseekError: See `request`.
         """
-        try:
-            answer = self._pool.request("GET", f"{self.url}{API}{path}", headers=self._headers)
-        except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(f"{self.url} does not answer: {error}") from error
-        if answer.status != 200:
-            _checked(self.url, answer.status, answer.headers.get("Content-Type", ""), answer.data)
-        return answer.data
+        self._download("GET", path, file, headers=self._headers)
 
     def download_by_post(self, path: str, values: Mapping[str, object], file: IO[bytes]) -> None:
         """Write the bytes that answer POST with a JSON body into a file.
@@ -107,16 +101,25 @@ class Api:
             ArtseekError: See `request`.
         """
         headers = {**self._headers, "Accept": "*/*", "Content-Type": "application/json"}
-        body, url = json.dumps(values).encode(), f"{self.url}{API}{path}"
+        self._download("POST", path, file, body=json.dumps(values).encode(), headers=headers)
+        file.seek(0)
+
+    def _download(
+        self, method: str, path: str, file: IO[bytes], *, body: bytes | None = None, headers: Mapping[str, str]
+    ) -> None:
         try:
-            answer = self._pool.request("POST", url, body=body, headers=headers, preload_content=False)
-            if answer.status != 200:
-                _checked(self.url, answer.status, answer.headers.get("Content-Type", ""), answer.data)
-            for part in answer.stream(_PART):
-                file.write(part)
+            answer = self._pool.request(
+                method, f"{self.url}{API}{path}", body=body, headers=headers, preload_content=False
+            )
+            try:
+                if answer.status != 200:
+                    _checked(self.url, answer.status, answer.headers.get("Content-Type", ""), answer.data)
+                for part in answer.stream(_PART):
+                    file.write(part)
+            finally:
+                answer.close()  # a part of it may not be read
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(f"{self.url} does not answer: {error}") from error
-        file.seek(0)
 
     def request(
         self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None

@@ -278,7 +278,10 @@ def _exported_cells(row: Row, stamp: int, image: KnownImage) -> Cells:
     """Return the cells of a line that an export wrote."""
     cells: Cells = {}
     for part in ("fields", "alternatives"):
-        for name, values in (row.cells.get(part) or {}).items():
+        given = row.cells.get(part) or {}
+        if not isinstance(given, dict):
+            raise Invalid(f"`{part}` is no object of fields, as an export writes it: {str(given)[:80]}")
+        for name, values in given.items():
             plain = field_name(str(name))
             items: Sequence[Any] = values if isinstance(values, list) else [values]
             if part == "fields" and not items:

@@ -196,7 +196,10 @@ def folded(text: str) -> str:
 
 def number_text(number: float) -> str:
     """Return a number as it is written: 12, not 12.0."""
-    return str(int(number)) if float(number).is_integer() and abs(number) < 1e15 else repr(float(number))
+    try:
+        return str(int(number)) if float(number).is_integer() and abs(number) < 1e15 else repr(float(number))
+    except OverflowError:  # a whole number that no float holds
+        return str(number)
 
 
 def checked_values(field: str, given: object, field_type: FieldType | None = None) -> tuple[Value, ...]:

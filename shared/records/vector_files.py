@@ -146,8 +146,9 @@ def read_embeddings(path: Path, rows: Path | None = None) -> EmbeddingFile:
         if rows is None:
             raise Invalid(f"{path.name} has embeddings alone: name the table of its images by --rows")
         try:
-            vectors = np.load(path, allow_pickle=False)
-        except (ValueError, OSError) as error:
+            with path.open("rb") as file:
+                vectors = np.lib.format.read_array(file, allow_pickle=False)
+        except (ValueError, OSError, OverflowError, MemoryError) as error:  # it may claim any shape
             raise Invalid(f"{path.name} is no NumPy file: {error}") from None
         return _checked(EmbeddingFile(_images(_in_order(_read_rows(rows))), _matrix(path.name, vectors)))
     if rows is not None:
@@ -155,6 +156,9 @@ def read_embeddings(path: Path, rows: Path | None = None) -> EmbeddingFile:
     table = _read_parquet(path)
     if "vector" not in table.column_names:
         raise Invalid(f"{path.name} has no column `vector`, but {', '.join(table.column_names[:10]) or 'none'}")
+    kind = table.column("vector").type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise Invalid(f"the column `vector` of {path.name} holds {kind}, expected lists of numbers")
     metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     lengths = {len(vector) for vector in table.column("vector") if vector.is_valid}
     if len(lengths) != 1 or table.column("vector").null_count:

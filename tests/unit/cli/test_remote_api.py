@@ -1,5 +1,6 @@
 """Requests to a remote system: the key goes along, and whatever is answered becomes an error that says what it is."""
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cli.remote import api as remote_api
 from cli.remote.api import Api, Refused
 from cli.remote.files import parts_of, send_part
 from shared.errors import ArtseekError, Invalid, NotFound, Unavailable
@@ -127,3 +129,29 @@ def test_a_request_has_files_of_one_label_and_not_too_many(tmp_path: Path) -> No
     sizes = [len(part) for part in parts_of(sources, max_bytes=71, rejected=rejected)]
     assert sizes == [64, 2, 3]
     assert [(refusal["name"], refusal["code"]) for refusal in rejected] == [("69.jpg", "too-large")]
+
+
+def test_what_is_downloaded_goes_to_the_file_part_by_part_and_a_refusal_does_not(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_api, "_PART", 1000)
+    body = bytes(range(256)) * 40
+    remote.answers = [(200, {}, body)]
+    remote.problem(404)
+    file = _Noting()
+    Api(remote.url, "").download("/x", file)
+    with pytest.raises(NotFound, match="why"):
+        Api(remote.url, "").download("/x", file)
+    assert (file.getvalue(), max(file.written)) == (body, 1000)
+
+
+class _Noting(io.BytesIO):
+    """A file that notes how much is written into it at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = list[int]()
+
+    def write(self, data: Any, /) -> int:
+        self.written.append(len(data))
+        return super().write(data)
