@@ -79,8 +79,10 @@ class Repairer:
         }
         restored = {segment for segment in wanted if self._restore_segment(active, segment)}
         if "tombstone-without-segment" in found:
-            rows = (key.split("/") for key in found["tombstone-without-segment"].keys)
-            self._catalog.remove_tombstones(active.name, ((segment, int(image_id)) for segment, image_id in rows))
+            keys = (key.split("/") for key in found["tombstone-without-segment"].keys)
+            # What is deleted in a segment that was put back, or may come back from a backup, stays deleted.
+            rows = [(segment, int(image_id)) for segment, image_id in keys if segment not in wanted]
+            self._catalog.remove_tombstones(active.name, rows)
         if "merge-unfinished" in found:
             self._run("compact", collection)
         if restored or "manifest-missing" in found or found.keys() & REBUILT:

@@ -278,6 +278,25 @@ def test_a_segment_comes_back_from_the_copy_of_the_query_service(
     assert parts.store.get(layout.segment_key("art", "later")) == before
 
 
+@pytest.mark.parametrize("make", [damage_segment, delete_segment])
+def test_what_was_deleted_stays_deleted_when_its_segment_comes_back(
+    parts: Parts, art: EmbeddingSet, tmp_path: Path, make: Callable[[Parts, EmbeddingSet], None]
+) -> None:
+    Replica(art, catalog=parts.catalog, state=parts.state, folder=tmp_path).synchronise()
+    parts.delete("art", rows.ids([21, 23]), job="d2")
+    make(parts, art)
+    assert repair(parts, verify(parts), tmp_path).ok
+    parts.assert_indexed(art, [*range(5), *range(6, 21), 22, 24])
+    assert verify(parts).ok
+
+
+def test_what_was_deleted_in_a_segment_that_nobody_has_stays_deleted(parts: Parts, art: EmbeddingSet) -> None:
+    parts.delete("art", rows.ids([21, 23]), job="d2")
+    delete_segment(parts, art)
+    assert not repair(parts, verify(parts)).ok
+    assert parts.catalog.tombstones_of("art", "later") == set(rows.ids([21, 23]))  # it may come from a backup
+
+
 def test_the_images_of_a_segment_that_is_lost_can_be_restored_from_the_trash(parts: Parts, art: EmbeddingSet) -> None:
     delete_segment(parts, art)
     parts.maintenance().rebuilder.rebuild(collection="art", job=parts.job("r", kind="rebuild"))
