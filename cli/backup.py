@@ -126,7 +126,7 @@ def restore(
                 )
             with spinner("deleting what the system holds"):
                 restorer.clear()
-        models = restore_models(found.models, repository, system.settings.models)
+        models = restore_models(found.models, repository, system.settings.models, without_damaged=without_damaged)
         with object_bar("copying objects") as on_progress:
             restored = restorer.restore(without_damaged=without_damaged, on_progress=on_progress)
     answer = restore_answer(name, restored, models, rebuilt=_rebuild(system, restored))

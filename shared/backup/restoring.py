@@ -5,6 +5,7 @@ there, a restore of the same snapshot goes on from where it was. Manifests are w
 all of it is.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,10 @@ class _Mark:
     phase: str
 
 
+def _collection_of(manifest: Entry) -> str:
+    return manifest.key.removeprefix(layout.COLLECTIONS).removesuffix(".json")
+
+
 def _read_mark(values: Mapping[str, Any]) -> _Mark:
     return _Mark(str(values["snapshot"]), str(values["phase"]))
 
@@ -72,10 +77,26 @@ class Restorer:
         """Return what is in the system now."""
         mark = self._mark()
         if mark is not None:
-            return "begun" if mark.snapshot == self._name else "occupied"
+            goes_on = mark.snapshot == self._name and (mark.phase == "clearing" or not self._other_collections())
+            return "begun" if goes_on else "occupied"
         tops = [top for top in self._store.top_level() if not of_installation(top) and top not in _OF_PEOPLE]
         # A server may list folders that nothing is in any more.
         return "occupied" if any(True for top in tops for _ in self._store.list(top)) else "empty"
+
+    def _other_collections(self) -> list[str]:
+        """Return the collections that came into being under names of the snapshot, and are not its own."""
+        found = []
+        for entry in self._manifests():
+            try:
+                data = self._store.get(entry.key)
+            except ObjectNotFound:
+                continue
+            if hashlib.sha256(data).hexdigest() != entry.digest:
+                found.append(_collection_of(entry))
+        return found
+
+    def _manifests(self) -> list[Entry]:
+        return [entry for entry in self._snapshot.objects if entry.key.startswith(layout.COLLECTIONS)]
 
     def clear(self) -> None:
         """Delete all that the system holds. The caller has made sure that the backup is whole.
@@ -89,11 +110,16 @@ class Restorer:
             except (Invalid, NotFound) as error:
                 _log.error("the buckets of %s are not removed: %s", name, error)
                 embedding_sets = []
-            self._store.delete([layout.manifest_key(name)])
+            # Before the manifest, by which alone a run after this one knows what there is to forget.
             for embedding_set in embedding_sets:
                 self._forget(embedding_set)
+            self._store.delete([layout.manifest_key(name)])
+            for embedding_set in embedding_sets:
                 self._state.changes.announce(Change(embedding_set.name, "dropped"))
             self._state.changes.announce(Change(name, "collection"))
+        # Sets whose manifest is lost or unreadable too: a claim that stayed would make an image count as added.
+        for set_name in self._store.folders(layout.VECTORS):
+            self._state.forget(set_name)
         for top in sorted(self._store.top_level()):
             if not of_installation(top):
                 self._store.delete([item.key for item in self._store.list(top)])
@@ -113,11 +139,12 @@ class Restorer:
         if mark is not None and mark.phase == "clearing":
             self.clear()
         self._put_mark("copying")
-        manifests = [entry for entry in self._snapshot.objects if entry.key.startswith(layout.COLLECTIONS)]
+        manifests, damaged = self._read_manifests()
         others = [entry for entry in self._snapshot.objects if not entry.key.startswith(layout.COLLECTIONS)]
         if any(entry.key.startswith(access_layout.ACCESS) for entry in others):  # the accounts of then, and no others
             self._store.delete([item.key for item in self._store.list(access_layout.ACCESS)])
-        copied, damaged = self._copy_missing(others, on_progress)
+        copied, faults = self._copy_missing(others, on_progress)
+        damaged += faults
         self._state.access_marks.touch()
         if damaged and not without_damaged:
             named = "\n  ".join([*damaged[:20], *(["…"] if len(damaged) > 20 else [])])
@@ -162,26 +189,33 @@ class Restorer:
             self._store.upload(entry.key, spooled.file, spooled.size, media_type)
         return ""
 
-    def _put_manifests(self, manifests: Iterable[Entry]) -> list[str]:
+    def _read_manifests(self) -> tuple[dict[str, bytes], list[str]]:
+        """Return the manifests in the backup by their collections, and what is wrong with others."""
+        manifests: dict[str, bytes] = {}
+        damaged: list[str] = []
+        for entry in self._manifests():
+            try:
+                manifests[_collection_of(entry)] = b"".join(self._repository.read_blob(entry))
+            except Damaged as error:
+                damaged.append(str(error))
+        return manifests, damaged
+
+    def _put_manifests(self, manifests: Mapping[str, bytes]) -> list[str]:
+        others = self._other_collections()
+        if others:
+            raise Invalid(
+                f"a collection {others[0]!r} came into being while the backup was restored: stop what adds images, and "
+                "restore again with --replace"
+            )
         names = []
-        for entry in manifests:
-            data = b"".join(self._repository.read_blob(entry))
-            name = entry.key.removeprefix(layout.COLLECTIONS).removesuffix(".json")
+        for name, data in manifests.items():
+            key = layout.manifest_key(name)
             try:
-                there = self._store.get(entry.key)
-            except ObjectNotFound:
-                there = data
-            if there != data:
-                raise Invalid(
-                    f"a collection {name!r} came into being while the backup was restored: stop what adds images, and "
-                    "restore again with --replace"
-                )
-            try:
-                self._forget(read_manifest(entry.key, data))
+                self._forget(read_manifest(key, data))
                 names.append(name)
             except Invalid as error:
                 _log.error("the collection %s was damaged when it was backed up: %s", name, error)
-            self._store.put(entry.key, data, "application/json")
+            self._store.put(key, data, "application/json")
         return names
 
     def _forget(self, embedding_set: EmbeddingSet) -> None:

@@ -149,7 +149,7 @@ def restore_answer(
         collections=dict(rebuilt),
         objects_copied=restored.copied,
         linked=restored.linked,
-        damaged=list(restored.damaged),
+        damaged=[*models.damaged, *restored.damaged],
         models_written=list(models.written),
         models_kept=list(models.kept),
         models_different=list(models.different),
