@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from shared.errors import Invalid, NotFound, Unavailable
@@ -85,6 +85,9 @@ class VectorIntake:
         served = self._check_model(file, model)
         images = [_identified(image, file.vectors[row]) for row, image in enumerate(file.images)]
         embedding_set = self._embedding_set(collection, file, model)
+        lacking = self._without_original(images)
+        # What a verification looks for is what the store had at some time.
+        images = [replace(image, size=0) if image.digest in lacking else image for image in images]
         jobs, job = self._clients.state.jobs, new_job_id()
         jobs.create(job, collection)
         batches = 0
@@ -98,9 +101,8 @@ class VectorIntake:
         finally:
             with suppress(Unavailable):
                 jobs.sent.end_submitter(job)
-        return VectorImport(
-            job, len(images), file.dim, model.name, model.version, self._without_original(images), served
-        )
+        without = sum(image.digest in lacking for image in images)
+        return VectorImport(job, len(images), file.dim, model.name, model.version, without, served)
 
     def _check_model(self, file: EmbeddingFile, model: DeclaredModel) -> bool:
         """Return whether the declared model is served; one that is has to make embeddings like those of the file."""
@@ -208,10 +210,12 @@ class VectorIntake:
         )
         self._clients.store.put(layout.segment_key(embedding_set.name, segment), data)
 
-    def _without_original(self, images: Sequence[EmbeddedImage]) -> int:
-        originals = OriginalFiles(self._clients.store)
+    def _without_original(self, images: Sequence[EmbeddedImage]) -> set[str]:
+        """Return the digests of the images whose pictures the store does not have."""
+        originals, digests = OriginalFiles(self._clients.store), [image.digest for image in images]
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="originals") as pool:
-            return sum(not there for there in pool.map(lambda image: originals.exists(image.digest), images))
+            there = pool.map(originals.exists, digests)
+            return {digest for digest, is_there in zip(digests, there, strict=True) if not is_there}
 
 
 def _identified(image: EmbeddedImage, vector: Vectors) -> EmbeddedImage:

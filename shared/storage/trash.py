@@ -56,6 +56,11 @@ class TrashEntry:
         """The image's id."""
         return layout.image_id(self.digest)
 
+    @property
+    def had_picture(self) -> bool:
+        """Whether the store had the image's picture, as far as is known: an import of embeddings may bring none."""
+        return self.size > 0 or not self.media_type
+
     @classmethod
     def of(cls, entry: Entry, deleted: float) -> "TrashEntry":
         """Return the entry of an image that is deleted now."""

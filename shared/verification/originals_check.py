@@ -1,6 +1,7 @@
 """Checks originals: that each image has one, that it is what its name says, and that somebody holds it."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ _READS = 4  # at a time
 
 @dataclass(frozen=True)
 class HeldOriginals:
-    """The originals that the images of a collection have."""
+    """The originals that the images of a collection have; of size 0 where an image was imported without a picture."""
 
     collection: str
     sizes: OriginalSizes
@@ -54,18 +55,26 @@ class OriginalsCheck:
         linked = np.unique(linked[stored.sizes_of(linked) < 0])
         for collection in held:
             if only in {None, collection.collection}:
-                digests, found = collection.sizes.digests, stored.sizes_of(collection.sizes.digests)
+                had_one = collection.sizes.sizes > 0  # unlike what was imported without a picture
+                digests, sizes = collection.sizes.digests[had_one], collection.sizes.sizes[had_one]
+                found = stored.sizes_of(digests)
                 missing = digests[(found < 0) & ~np.isin(digests, linked)]
                 damage.add("original-missing", collection.collection, hexadecimal(missing))
-                wrong = digests[(found >= 0) & (found != collection.sizes.sizes)]
+                wrong = digests[(found >= 0) & (found != sizes)]
                 damage.add("original-damaged", collection.collection, hexadecimal(wrong))
         trash = [(name, digest) for name in self._trash.collections() for digest in self._trashed(name, damage)]
         complete = complete and not any(kind == "trash-unreadable" for kind, _ in damage.found)
         trashed = digest_array(bytes.fromhex(digest) for _, digest in trash)
         there = (stored.sizes_of(trashed) >= 0) | np.isin(trashed, linked)
+        lacking: defaultdict[str, list[str]] = defaultdict(list)
         for (name, digest), is_there in zip(trash, there.tolist(), strict=True):
             if only in {None, name} and not is_there:
-                damage.add("trash-original-missing", name, [digest])
+                lacking[name].append(digest)
+        for name, digests_lacking in lacking.items():
+            pictureless = {
+                entry.digest for entry in self._trash.entries(name, digests_lacking) if not entry.had_picture
+            }
+            damage.add("trash-original-missing", name, set(digests_lacking) - pictureless)
         if complete and only is None:
             unheld = np.concatenate([stored.digests, linked])
             unheld = unheld[~np.isin(unheld, trashed)]

@@ -147,7 +147,9 @@ class SetCheck:
         further = np.array([page is not None and page.page > 1 for page in segments.documents_of(rows)], dtype=np.bool_)
         for row in np.flatnonzero(live & further).tolist():
             entry = segments.entry_of(rows, row)
-            if entry.document is not None:
+            if entry.document is not None and entry.size == 0:  # imported without a picture
+                sizes.add_each([(bytes.fromhex(entry.document.document), 0)])
+            elif entry.document is not None:
                 page_file = PageFile(entry.document.document, entry.document.page, entry.size)
                 digests_of_both = bytes.fromhex(entry.document.document), bytes.fromhex(entry.digest)
                 sizes.add_each(zip(digests_of_both, (entry.size, len(page_file.data)), strict=True))
