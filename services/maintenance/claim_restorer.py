@@ -5,6 +5,7 @@ claim that names another segment than the one with the image's live row is corre
 """
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,15 @@ class _Rows:
         """Return for each image whether it has a live row."""
         return places_among(self.ids, image_ids) >= 0
 
+    def without(self, deleted: set[tuple[str, int]]) -> "_Rows":
+        """Return the rows that are not deleted: segment and image."""
+        number = {segment: place for place, segment in enumerate(self.segments)}
+        gone = np.zeros(len(self.ids), dtype=np.bool_)
+        for segment, image_id in deleted:
+            first, end = np.searchsorted(self.ids, [image_id, image_id + 1]).tolist()
+            gone[first:end] |= self.places[first:end] == number.get(segment, -1)
+        return _Rows(self.segments, self.ids[~gone], self.places[~gone])
+
 
 class ClaimRestorer:
     """Restores claims. The caller holds the lock on the segments; images may be added and deleted meanwhile."""
@@ -51,6 +61,8 @@ class ClaimRestorer:
         deleted_before = self._catalog.tombstones(set_name)
         gone = self._gone_segments(set_name)
         rows = self._read(embedding_set)
+        # What was deleted meanwhile may be back by now: the claim is that of another segment then.
+        rows = rows.without(self._catalog.tombstones(set_name) - deleted_before)
         if gone and not layout.is_regions(set_name):  # windows are embedded again
             self._lost_images.put_into_trash(embedding_set, self._claimed_for(set_name, gone, rows))
         self._state.indexed_segments.remove(set_name, sorted(gone))
@@ -108,9 +120,30 @@ class ClaimRestorer:
                 if len(segments) > 1:
                     others = [(segment, image_id) for segment in segments if segment != kept]
                     self._catalog.add_tombstones(set_name, others)
+            for image_id in self._added_again(set_name, rows, corrected, zip(image_ids, holders, strict=True)):
+                del corrected[image_id]
             self._check_lock(set_name)
             self._state.claims.assign(set_name, corrected)
         return len(starts)
+
+    def _added_again(
+        self, set_name: str, rows: _Rows, corrected: Mapping[int, str], holders: Iterable[tuple[int, str | None]]
+    ) -> list[int]:
+        """Return the images whose rows were deleted a moment ago, and that a segment has claimed since."""
+        others = {image_id: holder for image_id, holder in holders if holder is not None and image_id in corrected}
+        there = self._there(set_name, set(others.values()) - set(rows.segments))
+        again = [image_id for image_id, holder in others.items() if holder in there]
+        left = {corrected[image_id] for image_id in again}
+        deleted = {segment: self._catalog.tombstones_of(set_name, segment) for segment in left}
+        return [image_id for image_id in again if image_id in deleted[corrected[image_id]]]
+
+    def _there(self, set_name: str, segments: set[str]) -> set[str]:
+        """Return those of some segments that are written, or are still to be written."""
+        if not segments:
+            return set()
+        # Before the listing: a segment whose batch is reported by then is among those that are listed.
+        coming = unreported_segments(self._state.jobs, segments)
+        return coming | segments & set(self._catalog.segments(set_name))
 
     def _release_deleted(self, set_name: str, deleted_before: set[tuple[str, int]]) -> None:
         """Release the claims of images that were deleted while their rows were read."""
@@ -128,14 +161,12 @@ class ClaimRestorer:
             without_row = image_ids[~rows.has(image_ids)].tolist()
             if not without_row:
                 continue
-            holders = {claims[image_id] for image_id in without_row} - read
-            listed = set(self._catalog.segments(set_name)) if holders else set()
-            coming = unreported_segments(self._state.jobs, holders - listed)
+            # A segment that is listed and was not read is damaged, or was written since.
+            there = self._there(set_name, {claims[image_id] for image_id in without_row} - read)
             by_segment: defaultdict[str, list[int]] = defaultdict(list)
             for image_id in without_row:
                 segment = claims[image_id]
-                # A segment that is listed and was not read is damaged, or was written since.
-                if segment in read or segment not in listed | coming:
+                if segment not in there:
                     by_segment[segment].append(image_id)
             self._check_lock(set_name)
             for segment, lost in by_segment.items():

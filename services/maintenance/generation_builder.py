@@ -1,7 +1,7 @@
 """Builds an index generation: surveys the collection, tunes, fills buckets beside those in use, checks, activates.
 
 The caller holds the lock on the collection's segments. Segments are read in bounded memory. The worker may die at any
-point: the next one clears away a generation that was being filled.
+point: the next one clears away a generation that was being filled, or finishes taking it into use.
 """
 
 import logging
@@ -103,9 +103,16 @@ class GenerationBuilder:
         return report
 
     def _clear_away(self, embedding_set: EmbeddingSet) -> None:
-        """Remove the buckets of a generation whose building was given up, or whose builder died."""
+        """Remove the buckets of a generation whose building was given up, or whose builder died.
+
+        One that the object store has in use by then is taken into use to the end.
+        """
         state = self._state.index_states.get(embedding_set.name)
         if state is not None and state.building:
+            current = self._catalog.current_index(embedding_set.name)
+            if current is not None and current.generation == state.building:
+                self._finish_activating(embedding_set, current, before=state.active)
+                return
             self._check_lock(embedding_set)
             self._state.buckets.drop(generation_prefix(embedding_set, state.building))
             self._state.index_states.set(embedding_set.name, IndexState(state.active, 0, state.trained_on))
@@ -166,14 +173,22 @@ class GenerationBuilder:
             raise IndexLost(
                 f"the index of {embedding_set.collection!r} was lost while generation {generation.number} was filled"
             )
-        self._catalog.set_current_index(embedding_set.name, CurrentIndex(generation.number, trained_on))
-        self._state.changes.announce(Change(embedding_set.name, "index"))
+        current = CurrentIndex(generation.number, trained_on)
+        self._catalog.set_current_index(embedding_set.name, current)
+        self._finish_activating(embedding_set, current, before=state.active)
+
+    def _finish_activating(self, embedding_set: EmbeddingSet, current: CurrentIndex, *, before: int) -> None:
+        """Have the generation searched that the object store has in use, instead of the one before; may run twice."""
+        set_name = embedding_set.name
+        self._state.changes.announce(Change(set_name, "index"))
         self._check_lock(embedding_set)
-        self._state.buckets.drop(collection_prefix(embedding_set), keep=generation.prefix)
-        # After the buckets: a worker that dies before this fits once more, and leaves no buckets of another generation.
-        self._state.index_states.set(embedding_set.name, IndexState(generation.number, 0, trained_on))
+        self._state.buckets.drop(
+            collection_prefix(embedding_set), keep=generation_prefix(embedding_set, current.generation)
+        )
+        # After the buckets: a worker that dies before this leaves no buckets of another generation.
+        self._state.index_states.set(set_name, IndexState(current.generation, 0, current.trained_on))
         self._check_lock(embedding_set)
-        self._catalog.remove_generations(embedding_set.name, before=state.active)
+        self._catalog.remove_generations(set_name, before=before)
 
     def _check_lock(self, embedding_set: EmbeddingSet) -> None:
         """Make sure that the caller has not lost its lock on the segments."""

@@ -64,7 +64,7 @@ class Maintenance:
         deleter, originals = ImageDeleter(clients, generations), Originals(clients, clients.queue)
         compactor, builder = Compactor(clients), GenerationBuilder(clients, new_seed=new_seed)
         access = ExclusiveAccess(clients.state, compactor)
-        rebuilder, dropper = IndexRebuilder(clients, generations, builder, access), Dropper(clients, originals)
+        rebuilder, dropper = IndexRebuilder(clients, builder, access), Dropper(clients, originals)
         return cls(
             tuner=IndexTuner(clients, builder, rebuilder, access, exact_below=exact_below),
             rebuilder=rebuilder,

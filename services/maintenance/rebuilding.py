@@ -6,15 +6,15 @@ from services.maintenance.claim_restorer import ClaimRestorer
 from services.maintenance.exclusive_access import ExclusiveAccess
 from services.maintenance.generation_builder import GenerationBuilder
 from shared.clients import Clients
-from shared.errors import Invalid, NotFound, TooNew
+from shared.errors import Invalid, NotFound, ObjectNotFound, TooNew
 from shared.index.bucket_surplus import remove_surplus
-from shared.index.generations import Generation, GenerationCache, collection_prefix
+from shared.index.generations import Generation, collection_prefix
 from shared.messaging.messages import TuningRequest
 from shared.state import Change, IndexState
 from shared.state.locks import segments_lock
 from shared.state.outcomes import Outcome
 from shared.storage import layout
-from shared.storage.catalog import EmbeddingSet
+from shared.storage.catalog import CurrentIndex, EmbeddingSet
 
 _log = logging.getLogger(__name__)
 
@@ -22,12 +22,10 @@ _log = logging.getLogger(__name__)
 class IndexRebuilder:
     """Restores claims, indexed segments and buckets of a collection."""
 
-    def __init__(
-        self, clients: Clients, generations: GenerationCache, builder: GenerationBuilder, access: ExclusiveAccess
-    ) -> None:
-        self._catalog, self._state = clients.catalog, clients.state
+    def __init__(self, clients: Clients, builder: GenerationBuilder, access: ExclusiveAccess) -> None:
+        self._store, self._catalog, self._state = clients.store, clients.catalog, clients.state
         self._claims = ClaimRestorer(clients)
-        self._generations, self._builder, self._access = generations, builder, access
+        self._builder, self._access = builder, access
 
     def rebuild(self, *, collection: str, job: str | None = None, fit: bool = False) -> None:
         """Restore the index of a collection from the object store alone; `fit` makes a new generation.
@@ -78,7 +76,7 @@ class IndexRebuilder:
         set_name, lock = embedding_set.name, segments_lock(embedding_set.collection)
         images = self._claims.restore(embedding_set)
         self._state.region_coverage.forget(set_name)  # some windows may be lost
-        current = self._catalog.current_index(set_name)
+        current = self._current(embedding_set)
         generation = None if current is None or fit else self._readable(embedding_set, current.generation)
         if current is not None and generation is not None:
             self._builder.fill(generation)
@@ -95,12 +93,22 @@ class IndexRebuilder:
         self._state.changes.announce(Change(set_name, "rebuilt"))
         _log.info("%s: rebuilt the index of %d images", set_name, images)
 
-    def _readable(self, embedding_set: EmbeddingSet, number: int) -> Generation | None:
-        """Return a generation; None if it is damaged or missing: another one is made then."""
+    def _current(self, embedding_set: EmbeddingSet) -> CurrentIndex | None:
+        """Return which generation is in use; None if there is none, or if nobody can tell: another one is made then."""
         try:
-            return self._generations.get(embedding_set, number)
+            return self._catalog.current_index(embedding_set.name)
         except TooNew:
             raise
         except Invalid as error:
+            _log.error("%s: another generation is made: %s", embedding_set.collection, error)
+            return None
+
+    def _readable(self, embedding_set: EmbeddingSet, number: int) -> Generation | None:
+        """Return a generation; None if it is damaged or missing: another one is made then."""
+        try:
+            return Generation.load(self._store, embedding_set, number)
+        except TooNew:
+            raise
+        except (Invalid, ObjectNotFound) as error:
             _log.error("%s: another generation is made: %s", embedding_set.collection, error)
             return None

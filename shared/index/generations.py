@@ -1,5 +1,6 @@
 """Index generations: a trained hash family under a number, and the names of its buckets."""
 
+import time
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,9 +12,10 @@ from shared.errors import Invalid, ObjectNotFound
 from shared.state import BucketStore
 from shared.storage import layout
 from shared.storage.catalog import EmbeddingSet
-from shared.storage.object_store import ObjectStore
+from shared.storage.object_store import ObjectStore, StoredObject
 
 _KEPT = 32  # generations in memory
+_FRESH_S = 1.0  # after which the store is asked whether it has a generation as it was
 
 
 @dataclass(frozen=True)
@@ -93,29 +95,51 @@ def generation_of_bucket(embedding_set: EmbeddingSet, bucket: bytes) -> int:
     return int.from_bytes(bucket[start : start + 2], "big")
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A generation in memory, the line of the store's listing that it was read by, and when the listing was read."""
+
+    generation: Generation
+    stored: StoredObject | None
+    seen: float
+
+
 class GenerationCache:
-    """Loads generations from the object store, and keeps some: they never change."""
+    """Loads generations from the object store, and keeps some for as long as the store has them as they were.
+
+    A generation never changes, but after a restore, the next one may get a number that was used after the backup. A
+    rename gives the embedding set another name, and keeps its tag.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._generations: dict[tuple[str, int], Generation] = {}
+        self._kept: dict[tuple[EmbeddingSet, int], _Kept] = {}
 
     def get(self, embedding_set: EmbeddingSet, number: int) -> Generation:
-        """Return a generation.
+        """Return a generation, as it was a moment ago.
 
         Raises:
             Invalid: The generation is missing or damaged; the message names the remedy.
         """
-        key = (embedding_set.tag, number)
-        if key not in self._generations:
-            if len(self._generations) >= _KEPT:
-                self._generations.clear()
+        key = (embedding_set, number)
+        kept = self._kept.get(key)
+        if kept is not None and time.monotonic() - kept.seen <= _FRESH_S:
+            return kept.generation
+        seen = time.monotonic()
+        stored = next(self._store.list(layout.generation_key(embedding_set.name, number)), None)
+        if kept is None or kept.stored != stored:
             try:
-                self._generations[key] = Generation.load(self._store, embedding_set, number)
+                generation = Generation.load(self._store, embedding_set, number)
             except (ObjectNotFound, Invalid) as error:
+                self._kept.pop(key, None)
                 collection = embedding_set.collection
                 raise Invalid(
                     f"generation {number} of the index of {collection!r} cannot be read: {error}; "
                     f"`artseek rebuild --collection {collection} --fit` makes another one"
                 ) from error
-        return self._generations[key]
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+        else:
+            generation = kept.generation
+        self._kept[key] = _Kept(generation, stored, seen)
+        return generation

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from shared.errors import Locked, NotFound, ObjectNotFound
+from shared.errors import Invalid, Locked, NotFound, ObjectNotFound, TooNew
 from shared.storage import layout
 from shared.storage.collection_names import CollectionNames
 from shared.storage.object_store import ObjectStore
@@ -329,9 +329,15 @@ class Catalog(CollectionNames):
         self.store.put(layout.current_index_key(set_name), _CURRENT.dumps(asdict(current)), _JSON)
 
     def next_generation(self, set_name: str) -> int:
-        """Return a generation number that was never used."""
+        """Return a generation number that was never used, also where the generation in use is missing."""
         numbers = (layout.generation_of(item.key) for item in self.store.list(layout.indexes_prefix(set_name)))
-        return max((number for number in numbers if number is not None), default=0) + 1
+        try:
+            current = self.current_index(set_name)
+        except TooNew:
+            raise
+        except Invalid:  # it is about to be written anew
+            current = None
+        return 1 + max([current.generation if current else 0, *(number for number in numbers if number is not None)])
 
     def set_index_report(self, set_name: str, report: IndexReport) -> None:
         """Write what was predicted and measured of an index generation."""

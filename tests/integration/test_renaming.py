@@ -9,7 +9,7 @@ from services.maintenance.moved_objects import MovedObjects
 from services.query.replica.replica_sync import ReplicaSync
 from shared.errors import Closed, Invalid, Locked, NotFound, Renamed, Unavailable
 from shared.evaluation.evaluations import Evaluations
-from shared.index.generations import Generation
+from shared.index.generations import Generation, GenerationCache, collection_prefix
 from shared.records.change_file import ImageChange
 from shared.records.model import Value
 from shared.records.record_store import RecordStore
@@ -232,6 +232,30 @@ def test_a_name_can_be_used_again(parts: Parts) -> None:
     parts.maintenance().dropper.drop(job=parts.job("d", kind="drop"), collection="art")
     with pytest.raises(NotFound, match=r"there is no collection 'prints'$"):
         parts.catalog.get("prints")
+
+
+def test_a_rebuild_after_a_rename_fills_what_redis_has_lost(parts: Parts) -> None:
+    parts.add(parts.collection(), "s0", range(12))
+    worker = parts.maintenance()
+    worker.tuner.maintain(collection="art")
+    worker.rebuilder.rebuild(collection="art", job=parts.job("r1", kind="rebuild"))
+    worker.renamer.rename(job=parts.job("rename", kind="rename"), collection="art", new="prints")
+    prints = parts.catalog.get("prints")
+    parts.buckets.drop(collection_prefix(prints))
+
+    worker.rebuilder.rebuild(collection="prints", job=parts.job("r2", kind="rebuild"))
+
+    parts.assert_indexed(prints, range(12))
+
+
+def test_a_generation_is_that_of_the_name_that_its_collection_has(parts: Parts) -> None:
+    art = parts.collection()
+    parts.add(art, "s0", range(3))
+    parts.maintenance().tuner.maintain(collection="art")
+    generations = GenerationCache(parts.store)
+    assert generations.get(art, 1).embedding_set.name == "art"
+    assert renamed(parts, "art", "prints") == []
+    assert generations.get(parts.catalog.get("prints"), 1).embedding_set.name == "prints"
 
 
 def test_a_rename_that_cannot_be_made_says_why(parts: Parts) -> None:

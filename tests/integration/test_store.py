@@ -213,6 +213,8 @@ def test_segments_dead_rows_and_generations_of_a_collection_are_listed_and_dropp
     catalog.set_current_index("art", CurrentIndex(9, 1234))
     assert catalog.current_index("art") == CurrentIndex(9, 1234)
     assert catalog.next_generation("art") == 11
+    catalog.set_current_index("art", CurrentIndex(12, 1234))  # which is missing
+    assert catalog.next_generation("art") == 13
     assert catalog.next_generation("art-2") == 1
 
     art = catalog.get("art")

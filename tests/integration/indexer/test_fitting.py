@@ -1,11 +1,17 @@
 """Index generations are fitted on real servers, while images come and workers die."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from shared.index.generations import Generation
-from shared.state import connect
+from services.maintenance.maintenance import Maintenance
+from shared import tuning
+from shared.errors import IndexUnavailable, Invalid
+from shared.index import generations
+from shared.index.generations import Generation, GenerationCache
+from shared.state import BucketStore, connect
+from shared.storage import layout
 from shared.storage.catalog import CurrentIndex
 from shared.storage.object_store import ObjectStore
 from tests.support import rows
@@ -106,3 +112,54 @@ def test_a_collection_of_one_image_has_an_index(parts: Parts) -> None:
     parts.maintenance().tuner.maintain(collection="art")
     parts.maintenance().rebuilder.rebuild(collection="art")
     assert parts.held(art) == {}
+
+
+class UnavailableOnce:
+    """Buckets that cannot be dropped the first time that those of one generation are kept."""
+
+    def __init__(self, buckets: BucketStore) -> None:
+        self._buckets, self._failed = buckets, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._buckets, name)
+
+    def drop(self, prefix: bytes, *, keep: bytes | None = None) -> int:
+        """Delete buckets, or fail."""
+        if keep is not None and not self._failed:
+            self._failed = True
+            raise IndexUnavailable("Redis does not answer")
+        return self._buckets.drop(prefix, keep=keep)
+
+
+def test_a_generation_that_the_store_has_in_use_is_taken_into_use_though_redis_failed_meanwhile(parts: Parts) -> None:
+    art = parts.collection()
+    parts.add(art, "a", range(10))
+    parts.maintenance().tuner.maintain(collection="art")
+    parts.add(art, "b", range(10, 25))
+    clients = parts.wrapped(lambda part: UnavailableOnce(parts.buckets) if part is parts.buckets else part)
+    with pytest.raises(IndexUnavailable):
+        Maintenance.of(clients).tuner.maintain(collection="art")
+    assert parts.catalog.current_index("art") == CurrentIndex(2, 25)
+    parts.assert_indexed(art, range(25))
+
+
+def test_a_generation_that_took_the_number_of_another_is_read_anew(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after the restore of a backup that was made before the other."""
+    monkeypatch.setattr(generations, "_FRESH_S", 0.0)
+    art, cache = parts.collection(), GenerationCache(parts.store)
+
+    def write(seed: int) -> None:
+        family = tuning.fit(rows.embeddings(range(20), DIM), seed=seed, tables=2, hashes=2, probes=2)
+        Generation(art, 1, family).save(parts.store)
+
+    write(1)
+    kept = cache.get(art, 1)
+    assert kept.family.parameters()["seed"] == 1
+    assert cache.get(art, 1) is kept
+    write(2)
+    assert cache.get(art, 1).family.parameters()["seed"] == 2
+    parts.store.delete([layout.generation_key("art", 1)])
+    with pytest.raises(Invalid, match="--fit"):
+        cache.get(art, 1)

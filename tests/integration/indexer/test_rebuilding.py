@@ -1,12 +1,16 @@
 """An emptied index is rebuilt from the object store."""
 
+from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 
 from shared.errors import IndexLost
 from shared.index.generations import Generation, collection_prefix
+from shared.index.segment_reader import LiveRows, SegmentReader
+from shared.index.unreported_segments import unreported_segments
 from shared.messaging.task_queue import MAINTENANCE
 from shared.storage import layout
 from shared.storage.catalog import CurrentIndex
@@ -113,3 +117,72 @@ def test_a_collection_that_was_never_fitted_is_rebuilt_and_fitted(parts: Parts) 
     parts.redis.flushall()
     parts.maintenance().rebuilder.rebuild(collection="art")
     parts.assert_indexed(art, range(10))
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_an_image_that_is_deleted_and_added_again_during_a_rebuild_is_there_after_it(
+    parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+    reported: bool,  # noqa: FBT001 -- a parameter
+) -> None:
+    art = parts.collection()
+    parts.add(art, "a", range(10))
+    parts.maintenance().tuner.maintain(collection="art")
+    live_rows = SegmentReader.live_rows
+    index: list[Any] = []
+
+    def meanwhile(reader: SegmentReader, *arguments: Any, **options: Any) -> Iterator[LiveRows]:
+        yield from live_rows(reader, *arguments, **options)
+        if not index:
+            parts.delete("art", rows.ids([3]))
+            outcome = parts.write(art, "back-000000", [3])
+            parts.job("back")
+            index.append(
+                partial(
+                    parts.indexer().segments.index,
+                    set_name="art",
+                    segment="back-000000",
+                    job="back",
+                    batch=0,
+                    outcome=outcome,
+                )
+            )
+            if reported:
+                index[0]()
+
+    monkeypatch.setattr(SegmentReader, "live_rows", meanwhile)
+    parts.maintenance().rebuilder.rebuild(collection="art", job=parts.job("r", kind="rebuild"))
+    assert parts.state.claims.holders("art", rows.ids([2, 3])) == ["a", "back-000000"]
+    index[0]()
+    parts.assert_indexed(art, range(10))
+
+
+def test_a_segment_that_is_reported_while_claims_without_rows_are_released_keeps_its_claims(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    art = parts.collection()
+    parts.add(art, "a", range(10))
+    parts.maintenance().tuner.maintain(collection="art")
+    parts.state.claims.claim("art", "coming-000000", rows.ids([20]))
+    parts.job("coming")
+    name = "services.maintenance.claim_restorer.unreported_segments"
+
+    def late(*arguments: Any) -> set[str]:
+        outcome = parts.write(art, "coming-000000", [20])
+        parts.indexer().segments.index(set_name="art", segment="coming-000000", job="coming", batch=0, outcome=outcome)
+        return unreported_segments(*arguments)
+
+    monkeypatch.setattr(name, late)
+    parts.maintenance().rebuilder.rebuild(collection="art", job=parts.job("r", kind="rebuild"))
+    assert parts.state.claims.holders("art", rows.ids([20])) == ["coming-000000"]
+    parts.assert_indexed(art, [*range(10), 20])
+
+
+def test_a_rebuild_makes_another_index_where_nobody_can_tell_which_is_in_use(parts: Parts) -> None:
+    art = parts.collection()
+    parts.add(art, "a", range(20))
+    parts.maintenance().tuner.maintain(collection="art")
+    parts.store.put(layout.current_index_key("art"), b"{")
+    parts.maintenance().rebuilder.rebuild(collection="art", job=parts.job("r", kind="rebuild"))
+    assert parts.catalog.current_index("art") == CurrentIndex(2, 20)
+    parts.assert_indexed(art, range(20))
