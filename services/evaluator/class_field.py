@@ -5,6 +5,7 @@ from typing import Final
 
 from shared.errors import Invalid
 from shared.evaluation.classes import Classes, class_text, classes_of
+from shared.records.editing import all_images
 from shared.records.filters import NONE, Criterion, RecordFilter, filter_to_json
 from shared.records.model import LABEL
 from shared.rpc.query import Collection, Image, QueryClient
@@ -68,15 +69,9 @@ class ClassField:
 
     def texts(self, collection: str) -> Iterator[tuple[int, str]]:
         """Yield the ids of all images that have classes, and these as one text."""
-        page = 0
-        while True:
-            images = self._query.images(collection, limit=_PAGE, offset=page * _PAGE, fields=self.shown).images
-            for image in images:
-                if classes := self.of(image):
-                    yield image.id, class_text(classes)
-            if len(images) < _PAGE:
-                return
-            page += 1
+        for image in all_images(self._query, collection, records=False, fields=self.shown):
+            if classes := self.of(image):
+                yield image.id, class_text(classes)
 
     def _count(self, collection: str, classes: Criterion) -> int:
         return self._query.facets(collection, filter=self._filter(classes), fields=[LABEL], limit=1).total

@@ -3,8 +3,10 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from operator import attrgetter
 
 from shared.errors import Invalid, NotFound, Unavailable
+from shared.paging import all_items
 from shared.records.importing import TECHNICAL, Import, Key, KnownImage, plan_import
 from shared.records.model import LABEL, STANDARD, FieldType, Value, checked_values, field_name, guess_type
 from shared.records.paths import KnownPath
@@ -110,19 +112,20 @@ def all_images(
     filter: str = "",  # noqa: A002 -- as the API calls it
     text: str = "",
     records: bool = True,
+    fields: Sequence[str] = (),
 ) -> Iterator[Image]:
-    """Yield the images of a collection, by default with their records; those that come meanwhile may be left out."""
-    seen: set[int] = set()
-    offset = 0
-    while True:
-        page = query.images(collection, limit=_PAGE, offset=offset, filter=filter, text=text, records=records)
-        for image in page.images:
-            if image.id not in seen:
-                seen.add(image.id)
-                yield image
-        offset += len(page.images)
-        if len(page.images) < _PAGE:
-            return
+    """Yield the images of a collection, with their records or without records with some fields of them.
+
+    Those that come meanwhile may be left out; those that stay are not, whatever is deleted.
+    """
+
+    def read(offset: int) -> Sequence[Image]:
+        page = query.images(
+            collection, limit=_PAGE, offset=offset, filter=filter, text=text, records=records, fields=fields
+        )
+        return page.images
+
+    return all_items(read, attrgetter("id"), limit=_PAGE)
 
 
 def named_images(query: QueryClient, collection: str, ids: Iterable[int]) -> Iterator[Image]:

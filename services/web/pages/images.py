@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated
 
 from flask import redirect, render_template, request, url_for
@@ -20,6 +21,7 @@ from services.web.pages.selection import MOST_TICKED
 from services.web.problems import FieldError, Problem, invalid
 from services.web.search_requests import search
 from shared.errors import ArtseekError
+from shared.paging import all_items
 from shared.records.model import STANDARD, is_link
 from shared.rpc.query import Image, SearchOptions
 from shared.schemas.images import FieldValue, paths_of, record_of, value_text
@@ -29,6 +31,7 @@ from shared.storage.original_files import OriginalFiles
 
 _NEIGHBOURS = 12
 _MOST = 10_000  # images of one edit
+_PAGE = 1000  # images listed at a time
 
 blueprint = GuardedBlueprint("images", __name__)
 
@@ -105,9 +108,8 @@ def edit_many(name: str) -> ResponseReturnValue:
 
 
 def _ids_of(clients: WebClients, collection: str, form: ManyForm) -> list[int]:
-    ids: list[int] = []
-    while True:
-        page = clients.query.images(collection, limit=1000, offset=len(ids), filter=form.filter, text=form.text)
+    def read(offset: int) -> Sequence[Image]:
+        page = clients.query.images(collection, limit=_PAGE, offset=offset, filter=form.filter, text=form.text)
         if page.total > _MOST:
             raise Problem(
                 422,
@@ -118,9 +120,9 @@ def _ids_of(clients: WebClients, collection: str, form: ManyForm) -> list[int]:
                     most=_MOST,
                 ),
             )
-        ids += [image.id for image in page.images]
-        if len(page.images) < 1000:
-            return ids
+        return page.images
+
+    return [image.id for image in all_items(read, attrgetter("id"), limit=_PAGE)]
 
 
 def _render(path: ImagePath, *, refused: str | None = None, form: Mapping[str, str] | None = None) -> str:
