@@ -221,4 +221,4 @@ def _judge(system: System | RemoteSystem) -> str:
 
 def _stored(image: Image) -> StoredImage:
     paths = tuple(KnownPath(**path) for path in record_of(image)["paths"])
-    return StoredImage(image.id, image.digest, tuple(image.labels), paths, page_of(image))
+    return StoredImage(image.id, image.digest, image.name, tuple(image.labels), paths, page_of(image))

@@ -1,6 +1,7 @@
 """Brings a collection of a remote system in step with a folder of this machine, by its API."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from cli.printing.progress import image_bar
@@ -11,10 +12,11 @@ from services.producer.sync.plan import Notes, StoredImage
 from services.producer.sync.scan import FoundFile
 from shared.errors import NotFound
 from shared.folders import Source
+from shared.paging import all_items
 from shared.records.paths import KnownPath, PathState
 
 if TYPE_CHECKING:
-    from shared.schemas.paths import PathAnswer, PathsAnswer
+    from shared.schemas.paths import ImagePathsAnswer, PathAnswer, PathsAnswer
 
 _PAGE = 1000
 _STATES: dict[str, PathState] = {"present": "present", "vanished": "vanished", "gone": "gone"}
@@ -29,22 +31,14 @@ class RemoteCollection:
 
     def images(self) -> list[StoredImage]:
         """Return all images with their labels and paths; none, if there is no such collection."""
-        found: dict[int, StoredImage] = {}
-        offset = 0
-        while True:
-            try:
-                page: PathsAnswer = self._api.get(
-                    f"/collections/{self._collection}/paths?limit={_PAGE}&offset={offset}"
-                )
-            except NotFound:
-                return []
-            for image in page["images"]:
-                paths = tuple(_known(path) for path in image["paths"] if path["state"] in _STATES)
-                labels = tuple(image["labels"])
-                found[image["id"]] = StoredImage(image["id"], image["digest"], labels, paths, image["page_of"])
-            offset += len(page["images"])
-            if len(page["images"]) < _PAGE:
-                return list(found.values())
+        try:
+            return [_stored(image) for image in all_items(self._page, itemgetter("id"), limit=_PAGE)]
+        except NotFound:
+            return []
+
+    def _page(self, offset: int) -> "Sequence[ImagePathsAnswer]":
+        page: PathsAnswer = self._api.get(f"/collections/{self._collection}/paths?limit={_PAGE}&offset={offset}")
+        return page["images"]
 
     def note(self, notes: Notes) -> None:
         """Note paths, and the labels that folders give."""
@@ -74,6 +68,17 @@ class RemoteCollection:
                 self._api.delete(f"/collections/{self._collection}/images/{image_id}")
             except NotFound:  # somebody else has
                 continue
+
+
+def _stored(image: "ImagePathsAnswer") -> StoredImage:
+    return StoredImage(
+        image["id"],
+        image["digest"],
+        image["name"],
+        tuple(image["labels"]),
+        tuple(_known(path) for path in image["paths"] if path["state"] in _STATES),
+        image["page_of"],
+    )
 
 
 def _known(path: "PathAnswer") -> KnownPath:

@@ -54,21 +54,27 @@ def note_duplicates(
         by_image[image_id(file.digest)].append(file)
     paths: dict[int, list[KnownPath]] = {}
     labels: dict[int, list[str]] = {}
-    stamp = 0
     for image in _images(query, collection, by_image):
         record = record_of(image)
         known = [KnownPath(**path) for path in record["paths"]]
         same = [file for file in by_image[image.id] if file.digest == image.digest]
         there = set(all_paths(image.name, known))
         label = next((file.label for file in reversed(same) if file.label), None)
-        if new := [file for file in same if file.path not in there]:
+        if new := [file for file in same if file.path not in there or _is_elsewhere(file, known)]:
             paths[image.id] = [KnownPath(file.source, file.path, "present") for file in new]
             if label and not keep_labels and not any(path.path == image.name for path in known):
                 paths[image.id].append(KnownPath("", image.name, "present"))  # its row gets the new name
         if label and not keep_labels and _is_hidden(label, image, known, record):
             labels[image.id] = [label]
-        stamp = max(stamp, record["stamp"])
-    _note(records, documents, collection, paths, labels, after=stamp)
+    if paths or labels:
+        stamp = query.facets(collection, fields=[LABEL], limit=1).stamp
+        _note(records, documents, collection, paths, labels, after=stamp)
+
+
+def _is_elsewhere(file: DuplicateFile, known: Sequence[KnownPath]) -> bool:
+    """Return whether a file is below another folder than those whose files of this path are known."""
+    folders = {path.source for path in known if path.path == file.path}
+    return bool(file.source and folders) and file.source not in folders
 
 
 def _is_hidden(label: str, image: Image, known: Sequence[KnownPath], record: Mapping[str, object]) -> bool:

@@ -122,6 +122,8 @@ def test_a_file_that_is_added_once_more_is_another_path_and_its_label_is_the_new
     run("ingest", str(tmp_path / "later"), *into)
     eventually(lambda: seen()[0] == ["trees"])
     run("sync", str(tmp_path / "in-step"), *into)  # in which nothing is new
+    shutil.copytree(tmp_path / "in-step", tmp_path / "copy")
+    run("ingest", str(tmp_path / "copy"), "--collection", collection)
     client.upload(collection, [("again.jpg", data), ("other.jpg", other)])
     known = ["again.jpg", "ships/a.jpg", "trees/b.jpg", "trees/c.jpg"]
     eventually(lambda: seen() == (["trees"], known))
@@ -129,6 +131,44 @@ def test_a_file_that_is_added_once_more_is_another_path_and_its_label_is_the_new
     sources = {path["path"]: path["source"] for one in answer for path in one["paths"] if path["state"] == "present"}
     assert sources["trees/b.jpg"] == str(tmp_path / "later")  # where a sync of that folder finds it
     assert sources["again.jpg"] == ""
+    of_ships = {path["source"] for one in answer for path in one["paths"] if path["path"] == "ships/a.jpg"}
+    assert of_ships == {str(tmp_path / "in-step"), str(tmp_path / "copy")}
+
+
+@pytest.mark.parametrize("where", ["beside", "afar"])
+def test_an_image_that_was_uploaded_too_is_not_pruned_in_whichever_order(
+    stack: Stack, collection: str, tmp_path: Path, where: str
+) -> None:
+    places = {
+        "beside": {"ARTSEEK_DATA": str(stack.data)},
+        "afar": {
+            "ARTSEEK_DATA": "/nonexistent",
+            "ARTSEEK_INDEX_URL": "redis://127.0.0.1:1/0",
+            "ARTSEEK_URL": stack.url,
+        },
+    }
+    environment = bare_environment(**places[where], XDG_CACHE_HOME=str(tmp_path / "cache"))
+    client, folder = Client(stack.url), tmp_path / "photos"
+    first, second, alone, left = (picture(43_000 + 10 * len(where) + number) for number in range(4))
+    folder.mkdir()
+    for name, data in {"a.jpg": first, "b.jpg": second, "a\nb \u202egpj.jpg": alone, "d.jpg": left}.items():
+        (folder / name).write_bytes(data)
+
+    def synchronised(*options: str) -> dict[str, int]:
+        arguments = ("sync", str(folder), "--collection", collection, "--json", *options)
+        status, printed, told = run_command(arguments, environment, timeout_s=PATIENCE_S)
+        assert status == 0, told
+        return counts(json.loads(printed))
+
+    client.upload(collection, [("x.jpg", first)])
+    assert synchronised() == {"new": 4, "embedded": 3}
+    client.upload(collection, [("y.jpg", second)])
+    for path in folder.iterdir():
+        if path.name != "d.jpg":
+            path.unlink()
+    assert synchronised("--prune", "--allow-vanished", "80") == {"vanished": 3, "unchanged": 1, "trashed": 1}
+    kept = client.call("GET /collections/{name}/images", name=collection).json["images"]
+    assert {image["digest"] for image in kept} == {digest_of(data) for data in (first, second, left)}
 
 
 def test_a_folder_that_is_watched_is_followed(stack: Stack, folder: Path, collection: str, tmp_path: Path) -> None:

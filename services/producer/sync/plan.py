@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.producer.sync.scan import FoundFile, Scan
+from shared.file_names import sent_name
 from shared.records.paths import KnownPath, PathState
 
 
@@ -12,11 +13,13 @@ from shared.records.paths import KnownPath, PathState
 class StoredImage:
     """An image of the collection with its labels and all its paths.
 
-    `page_of`: it is a page behind the first of the document whose file has this digest; it goes where that goes.
+    `name` is that of its row: a path, too, unless something else is known of that. `page_of`: it is a page behind the
+    first of the document whose file has this digest; it goes where that goes.
     """
 
     id: int
     digest: str
+    name: str
     labels: tuple[str, ...]
     paths: tuple[KnownPath, ...]
     page_of: str | None = None
@@ -233,7 +236,7 @@ class FolderComparison:
             after = {(known_path.source, known_path.path): known_path.state for known_path in image.paths}
             after |= {(self._source, path): known_path.state for path, known_path in kept.get(digest, {}).items()}
             lost = any(source == self._source and state == "vanished" for (source, _), state in after.items())
-            if lost and "present" not in after.values():
+            if lost and "present" not in after.values() and not _has_other_name(image, (path for _, path in after)):
                 found.append(image)
         return found
 
@@ -246,6 +249,11 @@ class FolderComparison:
                 KnownPath(self._source, path, "gone", known_path.label) for path, known_path in entries.items()
             ]
         return self._with_pages(noted, {})
+
+
+def _has_other_name(image: StoredImage, known: Iterable[str]) -> bool:
+    """Return whether an image has the name of a file of which nothing else is known: it was uploaded, or ingested."""
+    return bool(image.name) and not any(image.name in {path, sent_name(path)} for path in known)
 
 
 def _labels(paths: Iterable[KnownPath]) -> list[str]:

@@ -15,6 +15,7 @@ from services.producer.sync.plan import Notes, StoredImage
 from services.producer.sync.run import SyncAnswer, SyncOptions, SyncOutcome, Vanished, sync, sync_answer
 from services.producer.sync.scan import FoundFile, ScanOptions, scan
 from shared.errors import ArtseekError, Invalid
+from shared.file_names import sent_name
 from shared.folders import Source
 from shared.records.paths import KnownPath
 from shared.storage.layout import digest_of, digest_of_file, image_id
@@ -75,7 +76,9 @@ class Collection:
             added += 1
             self.embedded.append(source.name)
             labels = (source.label,) if source.label else ()
-            self.held[digest_of(data)] = StoredImage(image_id(digest_of(data)), digest_of(data), labels, ())
+            self.held[digest_of(data)] = StoredImage(
+                image_id(digest_of(data)), digest_of(data), sent_name(source.name), labels, ()
+            )
         state = "cancelled" if self.cancelled_after < len(sources) else "done"
         return {"job": "1", "state": state, "rejected": rejected, "added": added}  # type: ignore[typeddict-item]
 
@@ -200,6 +203,20 @@ def test_what_has_vanished_is_marked_and_with_prune_goes_to_the_trash(keeper: Ke
     assert not gone & keeper.collection.held.keys()
     assert digest_of_file(keeper.folder / "a" / "copy of 0.jpg") in keeper.collection.held
     assert keeper.sync(replace(OPTIONS, prune=True))["trashed"] == 0
+
+
+def test_what_was_uploaded_before_has_another_file_and_stays(keeper: Keeper) -> None:
+    uploaded = digest_of_file(keeper.folder / "b" / "0.jpg")
+    odd = "a\nb \u202egpj.jpg"  # a remote system knows it by a cleaned name
+    keeper.write(odd)
+    keeper.collection.held[uploaded] = StoredImage(image_id(uploaded), uploaded, "x.jpg", (), ())
+    keeper.sync()
+    for name in ("b/0.jpg", "b/1.jpg", odd):
+        (keeper.folder / name).unlink()
+    assert keeper.sync(replace(OPTIONS, prune=True, dry_run=True))["trashed"] == 2
+    assert keeper.sync(replace(OPTIONS, prune=True))["trashed"] == 2
+    assert uploaded in keeper.collection.held
+    assert KnownPath(str(keeper.folder), "b/0.jpg", "vanished", "b") in keeper.collection.held[uploaded].paths
 
 
 def test_a_cancelled_ingest_is_told_and_the_next_sync_adds_the_rest(keeper: Keeper) -> None:
@@ -338,7 +355,7 @@ def test_another_folder_with_the_same_files_is_told_apart(keeper: Keeper, tmp_pa
 def test_the_pages_of_a_document_go_where_its_file_goes(keeper: Keeper) -> None:
     keeper.sync()
     document = digest_of_file(keeper.folder / "a" / "5.jpg")
-    page = StoredImage(77, digest_of(b"page 2"), ("a",), (), page_of=document)
+    page = StoredImage(77, digest_of(b"page 2"), "a/5.jpg", ("a",), (), page_of=document)
     keeper.collection.held[page.digest] = page
     keeper.rename("a/5.jpg", "c/5.jpg")
     assert keeper.counts()["moved"] == 1
