@@ -56,9 +56,10 @@ class ImageChange:
 
     @property
     def stamp(self) -> int:
-        """The latest stamp of what it says; 0: it says nothing."""
+        """The latest stamp of what it says, or up to which it erases; 0: it says nothing."""
         cells = [cell.stamp for by_origin in self.cells.values() for cell in by_origin.values()]
-        return max([0, *cells, *(entry.stamp for entries in self.paths.values() for entry in entries.values())])
+        paths = [entry.stamp for entries in self.paths.values() for entry in entries.values()]
+        return max([self.erased, *cells, *paths])
 
     def drop_erased(self) -> None:
         """Leave out the cells and paths that are erased."""

@@ -212,12 +212,15 @@ class RecordStore:
         if not wanted or not self.changes(collection):
             return
         with locks.hold(records_lock(collection), wait_s=LEASE_S):
-            held = [
-                change.name for change in self.changes(collection) if self._names_one_of(collection, change, wanted)
-            ]
-            if not held:
+            latest = {
+                change.name: stamp
+                for change in self.changes(collection)
+                if (stamp := self._latest_of(collection, change, wanted)) is not None
+            }
+            if not (held := list(latest)):
                 return
-            stamp = max(time.time_ns(), 1 + max(_stamp_of(name) for name in held))
+            # Behind all that was said, by whichever clock: the name of a change tells when it was written, no more.
+            stamp = max(time.time_ns(), 1 + max(latest.values()))
             marks = [ImageChange(image_id, erased=stamp) for image_id in sorted(wanted)]
             # First, for services that have what is erased, and pass over the merge of what they have.
             self._add(collection, stamp, marks, [])
@@ -232,11 +235,15 @@ class RecordStore:
         """Have the records of a collection listed anew by those who follow them."""
         self._announce(collection)
 
-    def _names_one_of(self, collection: str, change: StoredChange, wanted: set[int]) -> bool:
+    def _latest_of(self, collection: str, change: StoredChange, wanted: set[int]) -> int | None:
+        """Return the latest stamp of what a change says of some images; None: it says nothing of them."""
         with self.reading(collection, change.name) as said:
-            return any(
-                isinstance(line, ImageChange) and (line.cells or line.paths) and line.id in wanted for line in said
+            stamps = (
+                line.stamp
+                for line in said
+                if isinstance(line, ImageChange) and line.id in wanted and (line.cells or line.paths)
             )
+            return max(stamps, default=None)
 
     def _rewrite(self, collection: str, names: Sequence[str], locks: Locks, marks: Sequence[ImageChange] = ()) -> None:
         """Write one change object in the place of several, without what is marked as erased."""

@@ -11,8 +11,10 @@ import pytest
 
 from services.query.records import record_sync
 from services.query.records.record_sync import RecordSync
+from shared.records.change_file import ImageChange
 from shared.records.filters import RecordFilter
-from shared.records.model import Value, values_of
+from shared.records.model import Cell, Value, values_of
+from shared.records.paths import PathEntry
 from shared.records.record_store import MERGE_AT, RecordStore
 from shared.state import Client, State, connect
 from shared.storage import layout
@@ -186,6 +188,34 @@ def test_what_is_erased_is_gone_from_store_and_index(
         store.put(key, data)
     state.record_changes.announce(type(state.record_changes.since("0-0")[1][0])("art", "records"))  # type: ignore[index]
     assert (title(sync, 1, "creator"), title(sync, 2, "creator")) == ([], ["Ben"])
+
+
+def test_what_was_said_by_a_clock_ahead_is_erased_too(
+    records: RecordStore, sync: RecordSync, state: State, store: ObjectStore, tmp_path: Path
+) -> None:
+    ahead = time.time_ns() + 3600 * 10**9
+    records.say("art", "edit", {2: said(creator="Ben")}, after=ahead)
+    sync.follow()
+    index = sync.index("art")
+    assert index is not None
+    # As an import does it: behind all that is known, in an object that is named by the clock of its writer.
+    stamp = index.stamp + 1
+    table = ImageChange(
+        1, {"creator": {"csv": Cell(stamp, (Value("Ann"),))}}, paths={"/photos": {"a.jpg": PathEntry(stamp, "present")}}
+    )
+    records.restore("art", [table], [])
+    assert (title(sync, 1, "creator"), title(sync, 2, "creator")) == (["Ann"], ["Ben"])
+    records.erase("art", [1], state.locks)
+    assert (title(sync, 1, "creator"), title(sync, 2, "creator")) == ([], ["Ben"])
+    for change in records.changes("art"):
+        with records.reading("art", change.name) as changes:
+            assert all("Ann" not in str(one) and "a.jpg" not in str(one) for one in changes)
+    late = RecordSync(store, state.record_changes, tmp_path / "another")
+    late.follow()
+    assert title(late, 1, "creator") == []
+    # It comes back to the collection: what is said of it now counts, though the mark is ahead.
+    records.say("art", "edit", {1: said(creator="Cid")}, after=index.stamp)
+    assert title(sync, 1, "creator") == ["Cid"]
 
 
 def test_without_redis_the_store_is_listed(records: RecordStore, store: ObjectStore, tmp_path: Path) -> None:
