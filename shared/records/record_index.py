@@ -7,7 +7,7 @@ read. Each image with a record has a number, its *document*, from 1 on.
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,11 @@ from shared.records.value_columns import Bools, Column, Columns, Ids, Ranks
 from shared.records.words import match_expression
 
 _MANY: Final = 10_000  # values that are equally frequent: no more are sorted by their names
-_BY_SPAN: Final = "SELECT group_concat(code) FROM (SELECT code FROM terms WHERE field = ? ORDER BY low, high, value)"
+_LAST: Final = np.iinfo(np.int32).max  # where what has no place in an order comes
+_BY_SPAN: Final = (  # what has no span, such as a date that cannot be read, has no place in the order
+    "SELECT group_concat(code) FROM "
+    "(SELECT code FROM terms WHERE field = ? AND low IS NOT NULL ORDER BY low, high, value)"
+)
 _BY_TEXT: Final = "SELECT group_concat(code) FROM (SELECT code FROM terms WHERE field = ? ORDER BY folded, value)"
 
 
@@ -207,19 +211,39 @@ class RecordIndex:
     def order(self, name: str) -> Ranks:
         """Return where each document comes in the order of a field's values, int32 [documents + 1].
 
-        Those without a value have the greatest number.
+        Those without a value that has a place in the order have the greatest number.
         """
         size = len(self._images)
         if (known := self._fields.get(name)) is not None:
             column = self._columns.get(known[0])
             rank = self._columns.ranks(known[0], lambda: self._ranks(known[0], known[1], column.size))
             return column.least(rank, size)
-        return np.full(size, np.iinfo(np.int32).max, dtype=np.int32)
+        return np.full(size, _LAST, dtype=np.int32)
+
+    def label_order(self, names: Sequence[str]) -> tuple[Ranks, Ranks]:
+        """Return where each document comes in the order of labels, int32 [documents + 1], and where these labels come.
+
+        What has no label has the greatest number; documents that say nothing of labels have -1.
+        """
+        size = len(self._images)
+        if LABEL not in self._fields:
+            return np.full(size, -1, dtype=np.int32), places_of(names, label_places(names))
+        field = self._fields[LABEL][0]
+        column = self._columns.get(field)
+        rows = self._reader().execute(
+            "SELECT value, code FROM terms WHERE field = ? AND code < ?", (field, column.size)
+        )
+        codes: dict[str, int] = dict(rows)
+        places = label_places((*codes, *names))
+        ranks = np.full(column.size, _LAST, dtype=np.int32)
+        ranks[list(codes.values())] = places_of(list(codes), places)
+        said = column.documents(np.ones(column.size, dtype=np.bool_), size)
+        return np.where(said, column.least(ranks, size), np.int32(-1)), places_of(names, places)
 
     def _ranks(self, field: int, field_type: FieldType, size: int) -> Ranks:
         by_span = field_type in {"number", "date"}
         codes = index_tables.read_numbers(self._reader(), _BY_SPAN if by_span else _BY_TEXT, (field,))
-        ranks = np.full(size, np.iinfo(np.int32).max - 1, dtype=np.int32)
+        ranks = np.full(size, _LAST, dtype=np.int32)
         codes = codes[codes < size]
         ranks[codes] = np.arange(len(codes), dtype=np.int32)
         return ranks
@@ -274,6 +298,17 @@ class RecordIndex:
                 index_tables.overwrite_deleted(self._writer, step.columns)
             self._codes.clear()
             self._columns.forget(step.columns)
+
+
+def label_places(labels: Iterable[str]) -> dict[str, int]:
+    """Return where each label comes in their order."""
+    ordered = sorted({*labels} - {NONE}, key=lambda label: (folded(label), label))
+    return {label: place for place, label in enumerate(ordered)}
+
+
+def places_of(labels: Sequence[str], places: Mapping[str, int]) -> Ranks:
+    """Return the places of labels, int32 [n]; no label has the greatest number."""
+    return np.array([places.get(label, _LAST) for label in labels], dtype=np.int32)
 
 
 def _flags(codes: Iterable[int], size: int) -> Bools:

@@ -56,8 +56,8 @@ class Descriptions:
     ) -> list[PlacedHit]:
         """Return hits in the order of a field, and those with the same first value of a field together.
 
-        Hits that have no value come last in the order of a field, whichever way it goes. Groups come in the order of
-        their first hits. A field that has several types in the collections is ordered as text.
+        Hits without a value that has a place in the order of a field come last, whichever way it goes. Groups come in
+        the order of their first hits. A field that has several types in the collections is ordered as text.
 
         Raises:
             Invalid: No image of the collections has the field.
@@ -94,7 +94,8 @@ def _sorted(
 ) -> list[PlacedHit]:
     having, rest = [], []
     for placed in hits:
-        key = min((_key(value, field_type) for value in _values(placed, records, name)), default=None)
+        keys = (_key(value, field_type) for value in _values(placed, records, name))
+        key = min((key for key in keys if key is not None), default=None)
         if key is None:
             rest.append(placed)
         else:
@@ -120,10 +121,9 @@ def _values(placed: PlacedHit, records: Records, name: str) -> Sequence[Value]:
     return values_of(records.get((collection, hit.image.id), {}), name) or ()
 
 
-def _key(value: Value, field_type: FieldType) -> SortKey:
-    """Return where a value comes in the order of its field; what has no place in it comes after what has."""
+def _key(value: Value, field_type: FieldType) -> SortKey | None:
+    """Return where a value comes in the order of its field; None: it has no place in it."""
     if field_type in {"number", "date"}:
         low, high = span_of(value.text, field_type)
-        none = float("inf")
-        return none if low is None else low, none if high is None else high, "", value.text
+        return None if low is None or high is None else (low, high, "", value.text)
     return 0.0, 0.0, folded(value.text), value.text

@@ -14,7 +14,8 @@ from services.query.replica.view import View
 from shared.errors import Invalid
 from shared.records.filters import NONE, RecordFilter
 from shared.records.model import LABEL, PROSE
-from shared.records.record_index import Facet, RecordIndex
+from shared.records.record_index import Facet, RecordIndex, label_places, places_of
+from shared.records.value_columns import Ranks
 
 _FACETS = 20  # fields that are counted where none is named
 _SPARSE = 0.5  # a field with more values than this times its images is no facet unless it is asked for
@@ -103,17 +104,24 @@ class Selections:
         name, backwards = by.removeprefix("-"), by.startswith("-")
         index = self.index(collection)
         if name == LABEL:
-            order = np.argsort(np.argsort(np.array(view.names)))[view.labels[rows]].astype(np.int64)
-            missing = view.labels[rows] == 0
+            order = self._label_order(collection, view, index)[rows]
         elif index is not None and (name in index.field_types()):
             ranks = index.order(name)
             documents = self._documents(collection, view, index, len(ranks))
-            order = ranks[documents[rows]].astype(np.int64)
-            missing = order == np.iinfo(np.int32).max
+            order = ranks[documents[rows]]
         else:
             raise Invalid(f"no image of {collection!r} has the field {name!r} to sort by")
-        order = np.where(missing, np.iinfo(np.int64).max, -order if backwards else order)
+        last = np.iinfo(np.int32).max
+        order = np.where(order == last, last, -order if backwards else order)
         return rows[np.argsort(order, kind="stable")]
+
+    def _label_order(self, collection: str, view: View, index: RecordIndex | None) -> Ranks:
+        """Return where each row comes by the label that counts: that of its record, or else its own; int32 [n]."""
+        if index is None:
+            return places_of(view.names, label_places(view.names))[view.labels]
+        by_record, by_row = index.label_order(view.names)
+        places = by_record[self._documents(collection, view, index, len(by_record))]
+        return np.where(places < 0, by_row[view.labels], places)
 
     def _suitable(self, index: RecordIndex | None) -> list[str]:
         if index is None:

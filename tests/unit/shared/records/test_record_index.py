@@ -128,6 +128,24 @@ def test_order_goes_by_value_and_type(index: RecordIndex, plain: dict[int, Cells
     assert [heights[place] for place in np.argsort(order[documents], kind="stable")] == sorted(heights)
 
 
+def test_a_date_that_cannot_be_read_has_no_place_in_the_order(index: RecordIndex, plain: dict[int, Cells]) -> None:
+    order = index.order("date")
+    placed = {int(index.images[document]) for document in np.flatnonzero(order < np.iinfo(np.int32).max)}
+    assert placed == {image for image, cells in plain.items() if _texts(cells, "date") - {"undated"}}
+    assert any(_texts(cells, "date") == {"undated"} for cells in plain.values())
+
+
+def test_labels_have_one_order_whether_records_or_rows_say_them(index: RecordIndex, plain: dict[int, Cells]) -> None:
+    by_record, by_row = index.label_order(["", "Äpfel", "cow", "dog", "zebu"])
+    none = np.iinfo(np.int32).max
+    places = {label: place for place, label in enumerate(["Äpfel", "cat", "cow", "dog", "zebu"])}
+    assert by_row.tolist() == [none, *(places[label] for label in ("Äpfel", "cow", "dog", "zebu"))]
+    for document, image in enumerate(index.images[1:].tolist(), 1):
+        said = values_of(plain[image], "label")
+        wanted = -1 if said is None else min((places[value.text] for value in said), default=none)
+        assert by_record[document] == wanted
+
+
 def test_labels_of_records_are_told_from_those_without(index: RecordIndex, plain: dict[int, Cells]) -> None:
     said, cats = index.having_label(["cat"])
     assert set(index.images[said].tolist()) == {
