@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from services.evaluator.copies import CopiesFound
+from services.evaluator.queries import Queries
 from services.evaluator.run_results import RunResults
 from shared.errors import ObjectNotFound
 from shared.evaluation.report import SettingReport
@@ -51,11 +52,15 @@ class Checkpoints:
         self._store = store
         self._prefix = evaluation_layout.evaluating_prefix(evaluation)
 
-    def begin(self, state: CollectionState) -> None:
-        """Note what is evaluated; parts that were made of another state are removed."""
-        if self._json(_STATE) != asdict(state):
+    def begin(self, state: CollectionState, queries: Queries) -> None:
+        """Note what is evaluated; parts that were made of another state, or with other queries, are removed.
+
+        Parts go by the places of queries. A sample may be another one though as many images are there as before.
+        """
+        begun = {**asdict(state), "queries": queries.fingerprint}
+        if self._json(_STATE) != begun:
             self.clear()
-            self._put_json(_STATE, asdict(state))
+            self._put_json(_STATE, begun)
 
     def results(self, run_id: str) -> RunResults | None:
         """Return the results of a run; None if they are not there."""

@@ -122,14 +122,15 @@ class Evaluator:
         classes = ClassField(self._query, request.field)
         collection = classes.collection(name)
         state = CollectionState.of(collection)
-        checkpoints.begin(state)
+        queries = self._queries(collection, classes, request, progress)
+        checkpoints.begin(state, queries)
         started = self._started(job)
         evaluation = Evaluation(
             id=job,
             request=request,
             collection=collection,
             classes=classes,
-            queries=self._queries(collection, classes, request, progress),
+            queries=queries,
             checkpoints=checkpoints,
             progress=progress,
         )

@@ -1,5 +1,6 @@
 """The queries of an evaluation: kept sets, embedded once, or a sample of the collection's own images."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -55,6 +56,12 @@ class Queries:
 
     def __len__(self) -> int:
         return len(self.digests)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of which queries are at which places, and of what each is to find."""
+        places = zip(self.digests, self.labels, self.in_collection.tolist(), self.relevant.tolist(), strict=True)
+        return layout.digest_of(json.dumps([*places]).encode())
 
 
 class QuerySource:
