@@ -56,6 +56,16 @@ def index(*, set_name: str, segment: str, job: str, batch: int, outcome: Outcome
 
 
 @task(app, DELETE_IMAGES, give_up=_give_up)
-def delete(*, job: str, collection: str, image_ids: list[int], purge: bool = False, from_trash: bool = False) -> None:
+def delete(
+    *,
+    job: str,
+    collection: str,
+    image_ids: list[int],
+    purge: bool = False,
+    from_trash: bool = False,
+    had: list[int] | None = None,
+) -> None:
     """Remove images from a collection."""
-    indexer().deletion.delete(job=job, collection=collection, image_ids=image_ids, purge=purge, from_trash=from_trash)
+    indexer().deletion.delete(
+        job=job, collection=collection, image_ids=image_ids, purge=purge, from_trash=from_trash, had=had
+    )

@@ -7,6 +7,7 @@ from services.indexer.active_sets import ActiveSets
 from shared.errors import NotFound, Unavailable
 from shared.index.compaction_due import CompactionTrigger
 from shared.index.deletion import ImageDeleter
+from shared.index.purged_images import PurgedImages
 from shared.messaging.lost_index import ensure_known
 from shared.messaging.worker import WorkerClients
 from shared.state.locks import claims_lock
@@ -23,7 +24,7 @@ class DeletionTask:
     def __init__(self, clients: WorkerClients, deleter: ImageDeleter, active_sets: ActiveSets) -> None:
         self._catalog, self._state, self._queue = clients.catalog, clients.state, clients.queue
         self._deleter, self._active_sets = deleter, active_sets
-        self._documents = Documents(clients.store)
+        self._documents, self._purged = Documents(clients.store), PurgedImages(clients)
         self._compaction = CompactionTrigger(clients.state, clients.queue)
 
     def delete(
@@ -34,6 +35,7 @@ class DeletionTask:
         image_ids: Sequence[int],
         purge: bool = False,
         from_trash: bool = False,
+        had: Sequence[int] | None = None,
     ) -> None:
         """Move images from results, buckets and claims to the trash; images that are not there are passed over.
 
@@ -41,9 +43,11 @@ class DeletionTask:
 
         With `purge`, the trash does not get them, and the maintenance worker is asked to remove what is left of them
         and of their entries in the trash; it reports the job. With `from_trash`, images that the collection has are
-        left: they were restored since they were chosen.
+        left: they were restored since they were chosen. `had`: those that the collection or its trash had when the
+        purge began, as `PurgedImages` noted them.
 
         Raises:
+            Invalid: Images are to be purged, and the trash cannot be read.
             Unavailable: A merge or another deletion goes on, the collection is about to change to another model, or a
                 server is away.
         """
@@ -58,9 +62,11 @@ class DeletionTask:
         if self._state.index_states.get(active.name) is None:
             ensure_known(collection, catalog=self._catalog, state=self._state, queue=self._queue)
         wanted = self._documents.with_pages(list(dict.fromkeys(image_ids)))
+        if purge or from_trash:
+            had = self._purged.fix(job=job, collection=collection, image_ids=wanted, had=had)
         if from_trash:
             trashed = self._only_in_trash(active.name, wanted)
-            self._queue.purge(job=job, collection=collection, image_ids=trashed)
+            self._queue.purge(job=job, collection=collection, image_ids=trashed, had=had)
             return
         removed = 0
         for start in range(0, len(wanted), _DELETED_AT_ONCE):
@@ -85,7 +91,7 @@ class DeletionTask:
         if removed:
             self._compaction.rows_deleted(active, removed)
         if purge:
-            self._queue.purge(job=job, collection=collection, image_ids=wanted)
+            self._queue.purge(job=job, collection=collection, image_ids=wanted, had=had)
             return
         self._state.jobs.report(job, 0, Outcome(affected=removed))
 

@@ -169,9 +169,9 @@ def rename(*, job: str, collection: str, new: str) -> None:
 
 
 @task(app, PURGE, give_up=_give_up)
-def purge(*, job: str, collection: str, image_ids: list[int]) -> None:
+def purge(*, job: str, collection: str, image_ids: list[int], had: list[int] | None = None) -> None:
     """Remove for good what is left of deleted images."""
-    maintenance().purger.purge(job=job, collection=_current_name(collection), image_ids=image_ids)
+    maintenance().purger.purge(job=job, collection=_current_name(collection), image_ids=image_ids, had=had)
 
 
 @task(app, RELABEL_IMAGES, give_up=_give_up)

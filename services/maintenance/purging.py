@@ -9,6 +9,7 @@ from shared.errors import NotFound, Renamed, Unavailable
 from shared.evaluation.redaction import EvaluationRedactor
 from shared.index.deletion import ImageDeleter, windows_of
 from shared.index.originals import Originals
+from shared.index.purged_images import PurgedImages
 from shared.index.segment_ids import SegmentIds
 from shared.maps.maps import Maps
 from shared.messaging.worker import WorkerClients
@@ -36,13 +37,14 @@ class Purger:
         self._compactor, self._deleter, self._originals = compactor, deleter, originals
         self._segment_ids, self._trash = SegmentIds(clients.store), Trash(clients.store)
         self._records = RecordStore(clients.store, clients.state.record_changes)
-        self._redactor = EvaluationRedactor(clients)
+        self._redactor, self._purged = EvaluationRedactor(clients), PurgedImages(clients)
         self._duplicates, self._maps = Duplicates(clients.store), Maps(clients.store)
 
-    def purge(self, *, job: str, collection: str, image_ids: Sequence[int]) -> None:
+    def purge(self, *, job: str, collection: str, image_ids: Sequence[int], had: Sequence[int] | None = None) -> None:
         """Remove rows, trash entries, originals that nothing else holds, and what evaluations say of images.
 
-        The job's rejections name what is left, and why.
+        What others remember of an image goes only if it is among `had`: see `PurgedImages`. Of other images, only
+        what this collection remembers is removed. The job's rejections name what is left, and why.
 
         Raises:
             Unavailable: The collection changes to another model, a batch is not reported yet, or a server is away.
@@ -51,8 +53,10 @@ class Purger:
             return
         wanted = list(dict.fromkeys(image_ids))
         with self._state.locks.hold(segments_lock(collection), wait_s=LEASE_S + 1):
+            known = set(self._purged.fix(job=job, collection=collection, image_ids=wanted, had=had))
+            own = [image_id for image_id in wanted if image_id in known]
             purged, left = self._remove_rows(collection, wanted)
-            digests = self._digests(collection, wanted)
+            digests = self._digests(collection, own)
             left |= self._remove_windows(collection, digests)
             purged |= {layout.image_id(digest) for digest in digests}
             kept = self._originals.delete_unheld(digests, emptying=collection)
@@ -65,7 +69,7 @@ class Purger:
             for digest, reason in kept.items()
             if not reason.certain
         }
-        gone = set(wanted) - {layout.image_id(digest) for digest in kept}
+        gone = set(own) - {layout.image_id(digest) for digest in kept}
         self._store.delete([layout.set_aside_key(digest) for digest in digests if layout.image_id(digest) in gone])
         unreadable = self._redactor.redact(set(wanted), collection=collection) + self._redactor.redact(gone)
         left |= {image_id: unreadable[0] for image_id in wanted if unreadable and image_id in purged}

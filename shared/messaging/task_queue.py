@@ -105,9 +105,13 @@ class TaskQueue:
         message: dict[str, Any] = {name: True for name, flag in (("purge", purge), ("from_trash", from_trash)) if flag}
         self._send(DELETE_IMAGES, job=job, collection=collection, image_ids=list(image_ids), **message)
 
-    def purge(self, *, job: str, collection: str, image_ids: Sequence[int]) -> None:
-        """Have everything removed that is left of images which were deleted from a collection."""
-        self._send(PURGE, job=job, collection=collection, image_ids=list(image_ids))
+    def purge(self, *, job: str, collection: str, image_ids: Sequence[int], had: Sequence[int] | None = None) -> None:
+        """Have everything removed that is left of images which were deleted from a collection.
+
+        `had`: those that it or its trash had when the deletion began; None: the purge is to look.
+        """
+        message: dict[str, Any] = {} if had is None else {"had": list(had)}
+        self._send(PURGE, job=job, collection=collection, image_ids=list(image_ids), **message)
 
     def clean_trash(self) -> None:
         """Have the entries removed from the trash of all collections that have been there for long enough."""

@@ -136,7 +136,8 @@ class Parts:
         self.indexer().deletion.delete(job=job, collection=collection, image_ids=image_ids, purge=True)
         sent = self.jobs.sent.get(job, 0)
         asked = sent.arguments["image_ids"] if sent else image_ids  # with the pages of documents
-        self.maintenance().purger.purge(job=job, collection=collection, image_ids=asked)
+        had = sent.arguments.get("had") if sent else None
+        self.maintenance().purger.purge(job=job, collection=collection, image_ids=asked, had=had)
         return job
 
     # What is to be seen after

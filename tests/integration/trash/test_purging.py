@@ -93,9 +93,13 @@ def test_a_purge_that_dies_at_any_call_is_finished_by_the_next_attempt(parts: Pa
     parts.add(art, "a", [771, 772])
     job = parts.job("purge", kind="delete")
     parts.indexer().deletion.delete(job=job, collection="art", image_ids=[rows.image_id(771)], purge=True)
-    for life in range(1, 300, 4):
+    evaluate(parts, [771])
+    sent = parts.jobs.sent.get(job, 0)
+    for life in range(1, 400, 4):
         try:
-            parts.maintenance([life]).purger.purge(job=job, collection="art", image_ids=[rows.image_id(771)])
+            parts.maintenance([life]).purger.purge(
+                job=job, collection="art", image_ids=[rows.image_id(771)], had=sent.arguments["had"] if sent else None
+            )
             break
         except Died as death:
             last = death
@@ -103,10 +107,52 @@ def test_a_purge_that_dies_at_any_call_is_finished_by_the_next_attempt(parts: Pa
             for key in parts.redis.scan_iter(match=lock, count=1000):
                 parts.redis.delete(key)
     else:
-        raise AssertionError("300 calls are not enough for a purge: the last one died here") from last
+        raise AssertionError("400 calls are not enough for a purge: the last one died here") from last
     assert parts.jobs.get(job).done
     assert names_in_store(parts, 771) == []
     assert live(parts, "art") == {rows.image_id(772)}
+
+
+@pytest.mark.parametrize("from_trash", [False, True])
+def test_a_purge_leaves_query_sets_whose_images_the_collection_does_not_have(parts: Parts, *, from_trash: bool) -> None:
+    parts.add(parts.collection(), "a", [771])
+    evaluate(parts, [771, 772])  # 772 was uploaded as a query: no collection has it
+    evaluate(parts, [773, 774])  # nor these
+    sets, before = QuerySets(parts.store, parts.state), names_in_store(parts, 772)
+    job, ids = parts.job("purge", kind="delete"), rows.ids([771, 772, 773, 774])
+    parts.indexer().deletion.delete(job=job, collection="art", image_ids=ids, purge=True, from_trash=from_trash)
+    sent = parts.jobs.sent.get(job, 0)
+    assert sent is not None
+    assert sent.arguments["had"] == [rows.image_id(771)]
+    message = {name: sent.arguments[name] for name in ("image_ids", "had")}
+    parts.maintenance().purger.purge(job=job, collection="art", **message)
+    assert names_in_store(parts, 772) == before
+    assert {query.digest for query in sets.get(sets.kept("kept")).queries} == set(map(rows.digest, [773, 774]))
+    assert outcome(parts, job) == (True, 0 if from_trash else 1, [])
+
+
+def test_a_purge_whose_deletion_died_redacts_what_has_no_row_any_more(parts: Parts) -> None:
+    art = parts.collection()
+    parts.add(art, "a", [771, 772])
+    evaluate(parts, [771])
+    job, ids = parts.job("purge", kind="delete"), [rows.image_id(771)]
+    parts.queue.delete(job=job, collection="art", image_ids=ids, purge=True)
+    for life in range(1, 300, 4):
+        try:
+            parts.indexer([life]).deletion.delete(job=job, collection="art", image_ids=ids, purge=True)
+            break
+        except Died as death:
+            last = death
+        for key in parts.redis.scan_iter(match="lock:*", count=1000):
+            parts.redis.delete(key)
+        parts.maintenance().compactor.compact(collection="art", job=parts.job(f"c{life}", kind="compact"))
+    else:
+        raise AssertionError("300 calls are not enough for a deletion: the last one died here") from last
+    sent = parts.jobs.sent.get(job, 0)
+    assert sent is not None
+    assert sent.arguments["had"] == ids
+    parts.maintenance().purger.purge(job=job, collection="art", image_ids=ids, had=sent.arguments["had"])
+    assert names_in_store(parts, 771) == []
 
 
 def test_a_purge_waits_for_a_batch_that_may_be_written_again(parts: Parts) -> None:

@@ -59,7 +59,7 @@ def sent_messages() -> dict[str, dict[str, Any]]:
     queue.embed(job="j", batch=2, collection="art", items=ITEMS, set_name="art.2", before=OUTCOME)
     queue.index(set_name="art", segment="j-000002", job="j", batch=2, outcome=OUTCOME)
     queue.delete(job="j", collection="art", image_ids=[1, 2], purge=True)
-    queue.purge(job="j", collection="art", image_ids=[1])
+    queue.purge(job="j", collection="art", image_ids=[1], had=[1])
     queue.clean_trash()
     queue.collect_orphans()
     queue.drop(job="j", collection="art")
