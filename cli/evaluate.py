@@ -145,6 +145,7 @@ def _evaluate(
         ArtseekError: It failed.
     """
     system.catalog.get(collection)
+    system.note_change("evaluate", collection)
     sets, job = QuerySets(system.store, system.state), new_job_id()
     refused: list[Rejection] = []
     if folder is not None:
@@ -153,7 +154,6 @@ def _evaluate(
     elif request.kept is not None:
         request = replace(request, query_set=sets.kept(request.kept))
         sets.use(request.query_set or "", job)
-    system.note_change("evaluate", collection)
     try:
         submit(
             system.state.jobs,
@@ -172,6 +172,8 @@ def _evaluate(
 
 def _delete(system: System, evaluation: str, *, as_json: bool) -> int:
     """Remove an evaluation; one that is under way is cancelled, and leaves nothing."""
+    with suppress(NotFound):  # told below, unless it is under way
+        system.note_change("delete_evaluation", Evaluations(system.store).find(evaluation))
     was_under_way = is_under_way(system.state, evaluation)
     if was_under_way:
         system.state.jobs.cancel(evaluation)

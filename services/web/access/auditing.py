@@ -22,6 +22,7 @@ def begin(who: str, collection: str = "", *, what: str = "", detail: str = "") -
     """
     if (request.method in _SAFE and not what) or "audit" in g:
         return
+    g.is_audited = True
     images = [int(text) for name, text in (request.view_args or {}).items() if name == "id" and str(text).isdecimal()]
     g.audit = AuditLog(web_clients().store).begin(
         who=who,
@@ -31,6 +32,11 @@ def begin(who: str, collection: str = "", *, what: str = "", detail: str = "") -
         images=images,
         detail=detail,
     )
+
+
+def is_missing() -> bool:
+    """Return whether this request may have changed something of which the log has no entry."""
+    return request.method not in _SAFE and "is_audited" not in g
 
 
 def note_images(images: Sequence[int]) -> None:

@@ -37,6 +37,7 @@ from shared.storage.layout import collection_name
 
 _NAME: Final = "artseek-gate"
 _NAMED: Final = {"user": "account", "key": "key"}  # parts of paths, and what the audit log calls them
+_CHANGES: Final[frozenset[Action | None]] = frozenset({"change", "administer"})
 _FRAGMENTS: Final = frozenset({"search.results_by_name", "search.results_by_file"})  # of pages, which scripts put in
 
 
@@ -176,19 +177,24 @@ def authorize_evaluation(evaluation: str) -> str:
     collection = _collection_of_evaluation(evaluation)
     if rule.action is not None:
         _require_inside(rule.action, collection, unknown_evaluation(evaluation))
+        _note_change(rule.action, collection, detail=f"evaluation {evaluation}")
     return collection
 
 
-def authorize_somewhere() -> None:
+def authorize_somewhere(*, detail: str = "") -> None:
     """Make sure that the requester may do somewhere what the rule of this route says, of what all collections share.
+
+    `detail` names the thing, for the audit log.
 
     Raises:
         Problem: They may not.
     """
     g.is_authorized = True
     rule = current_gate().rules[request.endpoint or ""]
-    if rule.action is not None and not may_somewhere(rule.action):
-        raise forbidden_everywhere(rule.action)
+    if rule.action is not None:
+        if not may_somewhere(rule.action):
+            raise forbidden_everywhere(rule.action)
+        _note_change(rule.action, "", detail=detail)
 
 
 def seen_collections() -> list[Collection]:
@@ -299,7 +305,7 @@ def _require(action: Action, collection: str) -> None:
 
 def _note_change(action: Action, collection: str, *, detail: str = "") -> None:
     """Write into the audit log what a request is about to change, on a system where people are told apart."""
-    if action in {"change", "administer"} and requester().kind != "owner":
+    if action in _CHANGES and requester().kind != "owner":
         auditing.begin(str(requester()), collection, detail=detail)
 
 
@@ -362,6 +368,14 @@ def _finish(response: Response) -> Response:
         and response.status_code < 300
     ):
         raise RuntimeError(f"the view of {request.endpoint} has not asked who may see what it answers")
+    if (
+        rule is not None
+        and rule.action in _CHANGES
+        and requester().kind != "owner"
+        and response.status_code < 400
+        and auditing.is_missing()
+    ):
+        raise RuntimeError(f"the view of {request.endpoint} has not asked who may change what it changes")
     if gate.needs_log_in and not (rule is not None and rule.impersonal):
         response.headers.setdefault("Cache-Control", "private, no-cache")
         response.vary.update(("Authorization", "Cookie"))

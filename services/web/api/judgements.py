@@ -10,6 +10,7 @@ from pydantic import Field
 
 from services.web import quotas
 from services.web.access import of_path
+from services.web.access.auditing import note_detail, note_images
 from services.web.api.inputs import CollectionName, CollectionPath, ImageId, Input, Label, checked
 from services.web.api.openapi import Answer, Body, flat_schema
 from services.web.api.operations import api, json_body, reply
@@ -76,6 +77,8 @@ def keep_judged_queries(path: CollectionPath) -> ResponseReturnValue:
     """Keep what was searched for and marked as being of a class, as labelled queries beside those that a set has."""
     given = checked(QueriesJudgement, json_body(), "body", texts=False)
     clients = web_clients()
+    note_detail(f"query set {given.queries}")
+    note_images([*given.id, *given.like])
     judged = _round(clients, path.name, given)
     most = clients.settings.max_query_bytes
     quotas.check_room(sum(picture.size for picture in judged.like))

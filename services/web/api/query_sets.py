@@ -8,6 +8,7 @@ from pydantic import Field
 
 from services.web import quotas
 from services.web.access import authorize_somewhere, of_view
+from services.web.access.auditing import note_detail
 from services.web.api.inputs import READ_FLAG, CollectionName, Input, Label, UploadFields, checked_texts
 from services.web.api.openapi import Answer, Body, files_form
 from services.web.api.operations import api, reply
@@ -67,6 +68,7 @@ def keep_queries() -> ResponseReturnValue:
     authorize_somewhere()
     require_form()
     fields = checked_texts(QuerySetFields, request.form.to_dict(flat=False), "body")
+    note_detail(f"query set {fields.name}")
     clients = web_clients()
     uploads = uploads_of(files_of(request.files, *FILE_FIELDS), fields.label, fields.names)
     quotas.check_room(sum(upload.size for upload in uploads))
@@ -93,7 +95,7 @@ def keep_queries() -> ResponseReturnValue:
 )
 def drop_query_set(path: QuerySetPath) -> ResponseReturnValue:
     """Keep a query set under its name no longer."""
-    authorize_somewhere()
+    authorize_somewhere(detail=f"query set {path.name}")
     _sets(web_clients()).drop(path.name)
     return "", 204
 

@@ -280,6 +280,23 @@ PUBLIC: Final = {
 }
 
 
+def test_every_route_that_changes_something_writes_into_the_audit_log(door: Door) -> None:
+    changing = {
+        f"{method} {route.rule}"
+        for route in door.app.url_map.iter_rules()
+        for method in (route.methods or set()) - {"GET", "HEAD", "OPTIONS"}
+        if door.gate.rules[route.endpoint].action in {"change", "administer"}
+    }
+    assert {"POST /api/v1/querysets", "DELETE /api/v1/querysets/<name>"} < changing
+    store, admin = door.app.extensions[EXTENSION].store, door.key(Grant("admin"))
+    for route in changing:
+        with pytest.MonkeyPatch.context() as patch:
+            written: list[str] = []
+            patch.setattr(store, "put", lambda key, *_, written=written: written.append(key))
+            send(door, route, admin)
+            assert [key.partition("/")[0] for key in written][:1] == ["audit"], route
+
+
 def test_anybody_may_look_at_what_is_public_and_do_nothing_else(door: Door) -> None:
     of_collections = [
         route for route in ROUTES if "<name>" in route or route in PUBLIC or route == "POST /api/v1/evaluations"
