@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.errors import Invalid, ObjectNotFound
-from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
+from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets, source_of
 from shared.file_names import clean_name
 from shared.images import Decoder, ImageRefused
 from shared.index.derivatives import Derivatives
@@ -31,7 +31,7 @@ _SEPARATORS: Final = str.maketrans("/\\", "__")
 
 @dataclass(frozen=True)
 class JudgedPicture:
-    """A picture of a round: an image of the collection, or with `data` a file that was searched for.
+    """A picture of a round: an image of the collection `source`, or with `data` a file that was searched for.
 
     `page` is which page of a document it is. A page behind the first is no file: its picture stands for it.
     """
@@ -42,6 +42,7 @@ class JudgedPicture:
     added: float = 0.0
     data: bytes | None = None
     page: int = 1
+    source: str = ""
 
     @classmethod
     def of_file(cls, name: str, data: bytes) -> "JudgedPicture":
@@ -49,12 +50,12 @@ class JudgedPicture:
         return cls(name, layout.digest_of(data), len(data), data=data)
 
     @classmethod
-    def of_image(cls, image: Image) -> "JudgedPicture":
-        """Return the picture that an image of a collection is."""
+    def of_image(cls, image: Image, source: str) -> "JudgedPicture":
+        """Return the picture that an image of a collection is, which query sets call `source`."""
         page = max(1, image.document.page)
         if page == 1:
-            return cls(image.name, image.digest, image.size, image.added)
-        return cls(f"{image.name}, page {page}", image.digest, _PAGE_BYTES, image.added, page=page)
+            return cls(image.name, image.digest, image.size, image.added, source=source)
+        return cls(f"{image.name}, page {page}", image.digest, _PAGE_BYTES, image.added, page=page, source=source)
 
     @property
     def file_name(self) -> str:
@@ -130,8 +131,11 @@ def judging_round(
     if both := set(like) & set(unlike):
         raise Invalid(f"the image {min(both)} is marked both ways: keep one of the marks")
 
+    source = source_of(query.collection(collection).created)
+
     def pictures(ids: Sequence[int]) -> list[JudgedPicture]:
-        return [JudgedPicture.of_image(query.image(collection, image_id)) for image_id in dict.fromkeys(ids)]
+        images = (query.image(collection, image_id) for image_id in dict.fromkeys(ids))
+        return [JudgedPicture.of_image(image, source) for image in images]
 
     marked, against = pictures(like), pictures(unlike)
     of_class = {picture.digest: picture for picture in (*files, *marked)}
@@ -175,6 +179,7 @@ def keep_round(
                 judged.label,
                 len(data),
                 file=layout.digest_of(data) if picture.page > 1 else "",
+                sources=(picture.source,) if picture.source else (),
             )
             store.put(evaluation_layout.query_key(query.stored), data)
             queries.append(query)

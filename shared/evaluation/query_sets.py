@@ -3,16 +3,18 @@
 A set is named by its content, so that the same images with the same labels are one set however often they are sent.
 It stays while an evaluation that used it is there, or a name that it is kept under. Adding a set and letting go of it
 take the lock `querysets`, since sets share their originals.
+
+A query knows the collections that it was copied from. Who may not look at these must not see it.
 """
 
 import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
 
-from shared.errors import Invalid, NotFound, ObjectNotFound
+from shared.errors import Invalid, NotFound, ObjectNotFound, TooNew
 from shared.state import State
 from shared.state.locks import QUERY_SETS_LOCK
 from shared.storage import evaluation_layout, layout
@@ -21,8 +23,15 @@ from shared.versioned import StoredKind
 
 _JSON = "application/json"
 _WAIT_S = 120.0
-_QUERY_SET, _KEPT_SET = StoredKind("query set", 2), StoredKind("name of a query set")
-_WITHOUT_FILES = StoredKind("query set", 1)  # as versions before read it, too
+_QUERY_SET, _KEPT_SET = StoredKind("query set", 3), StoredKind("name of a query set")
+
+UNKNOWN_SOURCE: Final = "?"
+"""Where a query comes from that was stored before sets noted it."""
+
+
+def source_of(created: float) -> str:
+    """Return what query sets call a collection: when it was created, which no rename and no other of its name has."""
+    return repr(float(created))
 
 
 @dataclass(frozen=True, order=True)
@@ -35,6 +44,7 @@ class LabelledQuery:
         label: Its class.
         size: Bytes that are stored of it.
         file: SHA-256 of these, where they are not the original: of a page behind the first of a document, its picture.
+        sources: The collections that it was copied from, by `source_of`; none: it was sent as a file.
     """
 
     digest: str
@@ -42,6 +52,7 @@ class LabelledQuery:
     label: str
     size: int
     file: str = ""
+    sources: tuple[str, ...] = ()
 
     @property
     def stored(self) -> str:
@@ -51,6 +62,11 @@ class LabelledQuery:
     def to_json(self) -> dict[str, Any]:
         """Return what is stored of it in a set."""
         return {name: value for name, value in asdict(self).items() if name != "file" or value}
+
+    def also_of(self, sources: Iterable[str]) -> "LabelledQuery":
+        """Return the query as one that came from elsewhere too. Whoever brings it again tells what was not known."""
+        own, other = set(self.sources), set(sources)
+        return replace(self, sources=tuple(sorted((own | other) - ({UNKNOWN_SOURCE} - (own & other)))))
 
 
 @dataclass(frozen=True)
@@ -68,8 +84,9 @@ class QuerySet:
         """
         held: dict[str, LabelledQuery] = {}
         for query in sorted(queries):
-            other = held.setdefault(query.digest, query)
-            if other.label != query.label:
+            other = held.get(query.digest)
+            held[query.digest] = query if other is None else other.also_of(query.sources)
+            if other is not None and other.label != query.label:
                 raise Invalid(
                     f"{other.name!r} and {query.name!r} are the same image, once of class {other.label!r} and once of "
                     f"{query.label!r}: remove one of them"
@@ -101,8 +118,13 @@ class QuerySets:
             yield
 
     def add(self, queries: QuerySet, *, user: str | None = None, name: str | None = None) -> None:
-        """Write a set whose originals are stored, for an evaluation or under a name; the caller holds the lock."""
-        self._store.put(evaluation_layout.query_set_key(queries.digest), _packed(queries.queries), _JSON)
+        """Write a set whose originals are stored, for an evaluation or under a name; the caller holds the lock.
+
+        The same set may be there from elsewhere: its queries come from both then.
+        """
+        before = self._sources(queries.digest)
+        joined = [query.also_of(before.get(query.digest, query.sources)) for query in queries.queries]
+        self._store.put(evaluation_layout.query_set_key(queries.digest), _packed(joined), _JSON)
         if user is not None:
             self.use(queries.digest, user)
         if name is not None:
@@ -120,6 +142,15 @@ class QuerySets:
         except ObjectNotFound:
             raise NotFound(f"there is no query set {digest[:16]}…: send the queries again") from None
         return _QUERY_SET.loads(data, _query_set, place=key)
+
+    def _sources(self, digest: str) -> dict[str, tuple[str, ...]]:
+        """Return where the queries of a set come from, by their digests; empty if there is none that can be read."""
+        try:
+            return {query.digest: query.sources for query in self.get(digest).queries}
+        except TooNew:
+            raise
+        except (NotFound, Invalid):
+            return {}
 
     def replace(self, digest: str, queries: Iterable[LabelledQuery]) -> None:
         """Write a set anew under the digest that it was named by; the caller holds the lock."""
@@ -212,11 +243,13 @@ class QuerySets:
 
 
 def _packed(queries: Iterable[LabelledQuery]) -> bytes:
-    some = list(queries)
-    kind = _QUERY_SET if any(query.file for query in some) else _WITHOUT_FILES
-    return kind.dumps({"queries": [query.to_json() for query in some]})
+    return _QUERY_SET.dumps({"queries": [query.to_json() for query in queries]})
 
 
 def _query_set(values: Any) -> QuerySet:
     queries = values if isinstance(values, list) else values["queries"]  # version 0.1 stored the list alone
-    return QuerySet(tuple(LabelledQuery(**query) for query in queries))
+    return QuerySet(
+        tuple(
+            LabelledQuery(**{**query, "sources": tuple(query.get("sources", (UNKNOWN_SOURCE,)))}) for query in queries
+        )
+    )

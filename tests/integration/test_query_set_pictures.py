@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from shared.evaluation.judging import keep_under
-from shared.evaluation.query_sets import LabelledQuery, QuerySet, QuerySets
+from shared.evaluation.query_sets import UNKNOWN_SOURCE, LabelledQuery, QuerySet, QuerySets, source_of
 from shared.storage import evaluation_layout, layout
 from tests.support import rows
 from tests.support.indexing import Parts, parts_of
@@ -30,15 +31,28 @@ def stored(parts: Parts) -> set[bytes]:
     return {parts.store.get(item.key) for item in parts.store.list(evaluation_layout.QUERIES)}
 
 
-def test_a_set_without_pictures_is_stored_as_versions_before_read_it(parts: Parts) -> None:
+def test_a_set_that_an_earlier_version_stored_opens_and_comes_from_who_knows_where(parts: Parts) -> None:
     sets = QuerySets(parts.store, parts.state)
     plain, page = LabelledQuery(rows.digest(1), "1.jpg", "a", 1), a_page(parts, 2, b"a picture")
-    for queries, number, fields in (((plain,), 1, 4), ((plain, page), 2, 5)):
-        made = QuerySet.of(queries)
-        sets.add(made, name="kept")
-        values = json.loads(parts.store.get(evaluation_layout.query_set_key(made.digest)))
-        assert (values["format"], max(map(len, values["queries"]))) == (number, fields)
-        assert sets.get(made.digest) == made
+    made = QuerySet.of((plain, page))
+    stored = [{name: value for name, value in query.to_json().items() if name != "sources"} for query in made.queries]
+    for values in ({"format": 2, "queries": stored}, stored):
+        parts.store.put(evaluation_layout.query_set_key(made.digest), json.dumps(values).encode())
+        assert [query.sources for query in sets.get(made.digest).queries] == [(UNKNOWN_SOURCE,)] * 2
+    sets.replace(made.digest, sets.get(made.digest).queries[:1])
+    assert sets.get(made.digest).queries[0].sources == (UNKNOWN_SOURCE,)
+    sets.add(made)  # whoever brings the files again tells
+    assert sets.get(made.digest).queries == made.queries
+
+
+def test_a_query_that_is_brought_twice_comes_from_all_that_it_was_brought_from(parts: Parts) -> None:
+    sets = QuerySets(parts.store, parts.state)
+    copied, sent = (LabelledQuery(rows.digest(1), "1.jpg", "a", 1, sources=known) for known in ((source_of(1.5),), ()))
+    other = replace(copied, sources=(source_of(2.5),))
+    assert QuerySet.of([sent, copied]).queries[0].sources == ("1.5",)
+    for query in (copied, sent, other, sent):
+        sets.add(QuerySet.of([query]))
+    assert sets.get(QuerySet.of([sent]).digest).queries[0].sources == ("1.5", "2.5")
 
 
 def test_another_picture_of_a_page_takes_the_place_of_the_first(parts: Parts) -> None:

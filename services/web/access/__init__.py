@@ -10,6 +10,7 @@ from services.web.access.gate import (
     requester,
     seen_collections,
 )
+from services.web.access.query_rights import require_use, shown_queries, shown_report, usable_names
 from services.web.access.rules import (
     BY_LINK,
     IMPERSONAL,
@@ -45,5 +46,9 @@ __all__ = [
     "of_view",
     "open_collections",
     "requester",
+    "require_use",
     "seen_collections",
+    "shown_queries",
+    "shown_report",
+    "usable_names",
 ]

@@ -114,8 +114,8 @@ def evaluation_url(evaluation: str) -> str:
     return api_url(f"/evaluations/{evaluation}")
 
 
-def summary_answer(report: EvaluationReport) -> EvaluationSummaryAnswer:
-    """Return an evaluation in short."""
+def summary_answer(report: EvaluationReport, *, query_set: JudgedByAnswer) -> EvaluationSummaryAnswer:
+    """Return an evaluation in short, with what is shown of its query set."""
     collection = report.collection
     return EvaluationSummaryAnswer(
         id=report.id,
@@ -126,7 +126,7 @@ def summary_answer(report: EvaluationReport) -> EvaluationSummaryAnswer:
         k=report.k,
         field=report.field,
         queries=report.queries,
-        query_set=report.query_set.summary(),
+        query_set=query_set,
         copied=report.query_set.copied,
         images=collection.images,
         labelled=collection.labelled,

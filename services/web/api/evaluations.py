@@ -4,7 +4,16 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from services.web import quotas, removal
-from services.web.access import authorize, each, of_evaluation, of_view, open_collections
+from services.web.access import (
+    authorize,
+    each,
+    of_evaluation,
+    of_view,
+    open_collections,
+    require_use,
+    shown_queries,
+    shown_report,
+)
 from services.web.api.evaluation_schemas import (
     EvaluationsAnswer,
     EvaluationStartedAnswer,
@@ -64,7 +73,8 @@ def list_evaluations(query: EvaluationListing) -> ResponseReturnValue:
     seen = open_collections("inspect")
     ids = [found for found in evaluations.ids(query.collection or None) if seen is None or found[0] in seen]
     page = ids[query.offset : query.offset + query.limit]
-    summaries = [summary_answer(evaluations.get(collection, evaluation)) for collection, evaluation in page]
+    reports = (evaluations.get(collection, evaluation) for collection, evaluation in page)
+    summaries = [summary_answer(report, query_set=shown_report(report).query_set.summary()) for report in reports]
     return reply(EvaluationsAnswer(evaluations=summaries, total=len(ids), limit=query.limit, offset=query.offset))
 
 
@@ -77,9 +87,12 @@ def list_evaluations(query: EvaluationListing) -> ResponseReturnValue:
     problems=(404, 503),
 )
 def get_evaluation(path: EvaluationPath) -> ResponseReturnValue:
-    """Tell what an evaluation found."""
+    """Tell what an evaluation found.
+
+    Copies of queries, and names of refused ones, are told to who may look at the collections that these come from.
+    """
     evaluations = Evaluations(web_clients().store)
-    return reply(evaluations.get(evaluations.find(path.id), path.id).to_json())
+    return reply(shown_report(evaluations.get(evaluations.find(path.id), path.id)).to_json())
 
 
 @api.operation(
@@ -108,12 +121,16 @@ def delete_evaluation(path: EvaluationPath) -> ResponseReturnValue:
     problems=(404, 503),
 )
 def list_evaluated_queries(path: EvaluationPath, query: EvaluationQueriesListing) -> ResponseReturnValue:
-    """List what each query of a run of an evaluation found."""
+    """List what each query of a run of an evaluation found.
+
+    Queries from collections that one may not look at have neither name nor id, and a digest of zeros.
+    """
     store = web_clients().store
     evaluations = Evaluations(store)
     collection = evaluations.find(path.id)
-    run = query.run or evaluations.get(collection, path.id).runs[0].id
-    rows = rows_of(store, collection, path.id, run=run)
+    report = evaluations.get(collection, path.id)
+    run = query.run or report.runs[0].id
+    rows = shown_queries(report).rows(rows_of(store, collection, path.id, run=run))
     if not len(rows):
         raise NotFound(f"the evaluation {path.id!r} has no run {run!r}")
     return reply(queries_answer(rows, run=run, worst=query.order == "worst", limit=query.limit, offset=query.offset))
@@ -143,6 +160,7 @@ def judge_collection() -> ResponseReturnValue:
     with quotas.room_for("evaluate") as room:
         digest = sets.kept(body.queries) if body.queries else None
         if digest is not None:
+            require_use(sets, body.queries)
             sets.use(digest, job)
         evaluation_request = EvaluationRequest(
             k=body.k,

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from services.web import quotas
-from services.web.access import of_path
+from services.web.access import of_path, require_use
 from services.web.access.auditing import note_detail, note_images
 from services.web.api.inputs import CollectionName, CollectionPath, ImageId, Input, Label, checked
 from services.web.api.openapi import Answer, Body, flat_schema
@@ -79,12 +79,14 @@ def keep_judged_queries(path: CollectionPath) -> ResponseReturnValue:
     clients = web_clients()
     note_detail(f"query set {given.queries}")
     note_images([*given.id, *given.like])
+    sets = QuerySets(clients.store, clients.state)
+    require_use(sets, given.queries)
     judged = _round(clients, path.name, given)
     most = clients.settings.max_query_bytes
     quotas.check_room(sum(picture.size for picture in judged.like))
     with clients.memory.holding(min(most, max(picture.size for picture in judged.like))):
         queries, refused = keep_round(
-            QuerySets(clients.store, clients.state),
+            sets,
             clients.store,
             JudgedFiles(clients.store, clients.decoder),
             given.queries,

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from services.web import quotas
-from services.web.access import authorize_somewhere, of_view
+from services.web.access import authorize_somewhere, of_view, require_use
 from services.web.access.auditing import note_detail
 from services.web.api.inputs import READ_FLAG, CollectionName, Input, Label, UploadFields, checked_texts
 from services.web.api.openapi import Answer, Body, files_form
@@ -46,7 +46,10 @@ class QuerySetFields(UploadFields):
     problems=(503,),
 )
 def list_query_sets() -> ResponseReturnValue:
-    """List the query sets that are kept under names; all who may change a collection share them."""
+    """List the query sets that are kept under names.
+
+    Those are used, changed and dropped by who may change a collection and look at all that the pictures come from.
+    """
     authorize_somewhere()
     sets = _sets(web_clients())
     return reply(KeptSetsAnswer(querysets=[kept_set_answer(name, sets.get(sets.kept(name))) for name in sets.names()]))
@@ -70,6 +73,7 @@ def keep_queries() -> ResponseReturnValue:
     fields = checked_texts(QuerySetFields, request.form.to_dict(flat=False), "body")
     note_detail(f"query set {fields.name}")
     clients = web_clients()
+    require_use(_sets(clients), fields.name)
     uploads = uploads_of(files_of(request.files, *FILE_FIELDS), fields.label, fields.names)
     quotas.check_room(sum(upload.size for upload in uploads))
     taken, rejected = sort_out(clients, uploads)
@@ -96,7 +100,9 @@ def keep_queries() -> ResponseReturnValue:
 def drop_query_set(path: QuerySetPath) -> ResponseReturnValue:
     """Keep a query set under its name no longer."""
     authorize_somewhere(detail=f"query set {path.name}")
-    _sets(web_clients()).drop(path.name)
+    sets = _sets(web_clients())
+    require_use(sets, path.name)
+    sets.drop(path.name)
     return "", 204
 
 

@@ -316,27 +316,29 @@ def twins(rows: pa.Table) -> list[QueryRow]:
 
 @dataclass(frozen=True)
 class Leakage:
-    """Which queries the collection has copies of: how many queries, how many of them byte for byte, and the copies.
+    """Which queries the collection has copies of: how many queries, how many copies, how many of them byte for byte.
 
-    `near` are the copies that are no twins, the most alike first.
+    `copies` are those that the reader sees, the most alike first; `near` are those of them that are no twins.
     """
 
     queries: int
+    total: int
     identical: int
     near: Sequence[QueryCopy]
     copies: Sequence[QueryCopy]
     unchecked: int
 
 
-def leakage(report: EvaluationReport) -> Leakage | None:
-    """Return what is known of copies; None for an evaluation from before they were looked for."""
+def leakage(report: EvaluationReport, shown: EvaluationReport) -> Leakage | None:
+    """Return what is known of copies, listed are those in `shown`; None where they were not looked for."""
     queries = report.query_set
     if queries.copies is None:
         return None
-    copies = sorted(queries.copies, key=lambda copy: -copy.similarity)
+    copies = sorted(shown.query_set.copies or (), key=lambda copy: -copy.similarity)
     return Leakage(
         queries=queries.copied or 0,
-        identical=sum(copy.kind == "identical" for copy in copies),
+        total=len(queries.copies),
+        identical=sum(copy.kind == "identical" for copy in queries.copies),
         near=[copy for copy in copies if copy.kind == "near"],
         copies=copies,
         unchecked=queries.unchecked or 0,

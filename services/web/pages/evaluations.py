@@ -10,7 +10,16 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, Field
 
 from services.web import removal
-from services.web.access import GuardedBlueprint, authorize_evaluation, each, of_path, of_view, open_collections
+from services.web.access import (
+    GuardedBlueprint,
+    authorize_evaluation,
+    each,
+    of_path,
+    of_view,
+    open_collections,
+    shown_queries,
+    usable_names,
+)
 from services.web.api.files import thumbnail_of
 from services.web.api.inputs import CollectionPath, EvaluationPath, Input, Page, checked, checked_texts
 from services.web.clients import web_clients
@@ -19,6 +28,7 @@ from services.web.pages import charts, evaluation_views
 from shared.errors import NotFound, ObjectNotFound, Unavailable
 from shared.evaluation.evaluations import Evaluations, unknown_evaluation
 from shared.evaluation.query_sets import QuerySets
+from shared.evaluation.redaction import NO_DIGEST
 from shared.evaluation.report import EvaluationReport
 from shared.evaluation.rows import QueryRow, query_rows, rows_of
 from shared.evaluation.run_scores import RunScores
@@ -115,7 +125,7 @@ def quality_page(name: str) -> ResponseReturnValue:
         sample=min(_SAMPLE, collection.labelled or collection.images) if collection else 0,
         fields=_fields_of(path.name) if collection else [],
         most_k=MAX_K - 1,
-        kept=QuerySets(clients.store, clients.state).names(),
+        kept=usable_names(QuerySets(clients.store, clients.state)),
         reports=reports,
         total=len(known),
         page=view.page,
@@ -219,13 +229,14 @@ def evaluation_page(collection: str, evaluation: str) -> ResponseReturnValue:
     evaluations = Evaluations(clients.store)
     report = evaluations.get(name, path.id)
     run = _run(report, view.run)
-    rows = rows_of(clients.store, name, path.id, run=run.id)
+    shown = shown_queries(report)
+    rows = shown.rows(rows_of(clients.store, name, path.id, run=run.id))
     first = (view.page - 1) * _QUERIES
     others = [(other_name, other) for other_name, other in evaluations.ids(name) if other != path.id][:_OTHERS]
     return render_template(
         "evaluation.html",
         name=name,
-        report=report,
+        report=shown.report(report),
         run=run,
         view=view,
         here_link=lambda **changes: _address(report, **_given(view, run=run.id) | changes),
@@ -238,7 +249,7 @@ def evaluation_page(collection: str, evaluation: str) -> ResponseReturnValue:
         pages=max(1, -(-len(rows) // _QUERIES)),
         first=first,
         twins=evaluation_views.twins(rows) if report.query_set.kind != "sample" else [],
-        leakage=evaluation_views.leakage(report),
+        leakage=evaluation_views.leakage(report, shown.report(report)),
         rows_by_digest={row["digest"]: row for row in query_rows(rows)},
         most_twins=_TWINS,
         most_copies=_COPIES,
@@ -291,7 +302,12 @@ def _digests(collection: str, evaluation: str) -> frozenset[str]:
 
 
 def _query_picture(collection: str, evaluation: str, row: QueryRow) -> str:
-    """Return the address of a query's picture: that of the collection's image if the collection holds it."""
+    """Return the address of a query's picture: that of the collection's image if the collection holds it.
+
+    It is empty for a query that was purged, or that the requester may not see.
+    """
+    if row["digest"] == NO_DIGEST:
+        return ""
     if row["in_collection"]:
         return url_for("api.get_thumbnail", name=collection, id=row["id"])
     return url_for("quality.query_thumbnail", collection=collection, evaluation=evaluation, digest=row["digest"])
@@ -306,7 +322,8 @@ def query_thumbnail(collection: str, evaluation: str, digest: str) -> ResponseRe
     evaluated = checked(EvaluationPath, {"id": evaluation}, "evaluation").id
     path = checked(QueryPath, {"digest": digest}, "query")
     clients = web_clients()
-    if path.digest not in _digests(name, evaluated):
+    shown = shown_queries(Evaluations(clients.store).get(name, evaluated))
+    if path.digest not in shown or path.digest not in _digests(name, evaluated):
         raise NotFound(told("there is no query %(digest)s", digest=f"{path.digest[:16]}…"))
     # Asked for every time: of a query that was purged, nothing is shown.
     key = evaluation_layout.query_key(path.digest)
@@ -348,6 +365,8 @@ def comparison_page() -> ResponseReturnValue:
     ]
     comparison = evaluation_views.compare(*tables)
     first = (view.page - 1) * _QUERIES
+    shown_a, shown_b = map(shown_queries, reports)
+    pairs = comparison.changed[first : first + _QUERIES]
     return render_template(
         "comparison.html",
         view=view,
@@ -355,7 +374,7 @@ def comparison_page() -> ResponseReturnValue:
         runs=runs,
         names=names,
         comparison=comparison,
-        pairs=comparison.changed[first : first + _QUERIES],
+        pairs=[evaluation_views.Pair(shown_a.row(pair.a), shown_b.row(pair.b)) for pair in pairs],
         first=first,
         pages=max(1, -(-len(comparison.changed) // _QUERIES)),
         others=[_choices(evaluations, report) for report in reports],
