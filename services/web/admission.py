@@ -9,7 +9,7 @@ from typing import Final
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
-from services.web.api.inputs import MAX_BATCH_JSON, MAX_JSON
+from services.web.api.inputs import MAX_BATCH_JSON, MAX_JSON, MAX_TABLE
 from services.web.api.operations import api, blueprint
 from services.web.app import FORM_MEMORY
 from services.web.http.request import Admission, Admit, Head
@@ -42,7 +42,7 @@ def _fields_bytes(_kind: str, _settings: Settings) -> int:
 _MOST: Final[Mapping[str, Callable[[str, Settings], int]]] = {
     "api.add_images": _upload_bytes,
     "api.keep_queries": _upload_bytes,
-    "api.import_records": _upload_bytes,
+    "api.import_records": lambda _kind, settings: min(settings.max_upload_bytes, MAX_TABLE),
     "api.search": _query_bytes,
     "api.search_across": _query_bytes,
     "search.search_by_file": _query_bytes,

@@ -1,5 +1,6 @@
 """Edits of records, and imports into them: what people say of images of a collection that is there."""
 
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -70,18 +71,19 @@ def import_table(
     column: str = "",
     dry_run: bool = False,
     patience_s: float = 0.0,
+    most: int = sys.maxsize,
 ) -> tuple[Import, bool]:
-    """Import a table, in one step.
+    """Import a table, in one step; its rows may take `most` bytes of memory, and what is made of them three times that.
 
     Returns:
         What was stored, or with `dry_run` would be; and whether searches know of it, which is waited for so long.
 
     Raises:
         NotFound: There is no such collection.
-        Invalid: The file cannot be read, or has no column with the key.
+        Invalid: The file cannot be read, takes too much memory, or has no column with the key.
         Unavailable: A server does not answer.
     """
-    table = read_table(data)
+    table = read_table(data, most=most)
     images = [_known_image(image) for image in all_images(query, collection)]
     facets = query.facets(collection, fields=[LABEL], limit=1)
     known = {name: kept for name, found in facets.types.items() if (kept := _type_of(found)) is not None}

@@ -14,7 +14,8 @@ from shared.records import vector_files
 from shared.records.editing import all_images, named_images
 from shared.records.importing import TECHNICAL
 from shared.records.model import STANDARD, guess_type, number_text
-from shared.records.tables import FIELD_TYPE, csv_lines, join
+from shared.records.parquet_tables import FIELD_TYPE
+from shared.records.tables import csv_lines, join
 from shared.rpc.query import Image, QueryClient
 from shared.schemas.images import paths_of, record_of
 from shared.storage import segments

@@ -46,7 +46,7 @@ _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Value:
     """A value of a field: text, or a number; `lang` is the language of a text, such as ``de``."""
 
@@ -68,7 +68,7 @@ class Value:
         return cls(*stored) if isinstance(stored, list) else cls(stored)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """What an origin says of a field since the moment `stamp`, in nanoseconds since 1970; no values: nothing."""
 

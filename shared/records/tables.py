@@ -1,28 +1,27 @@
-"""Tables of records as files: CSV and JSON lines, in and out."""
+"""Tables of records as files: CSV and JSON lines, in and out; Parquet is read by `parquet_tables`."""
 
+import codecs
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from shared.errors import Invalid
 from shared.records.model import FieldType, number_text
+from shared.records.parquet_tables import read_parquet
+from shared.records.table_size import MAX_LINE, TableSize, check_columns, check_rows
 
 BOM: Final = "\ufeff"
 _PARQUET: Final = b"PAR1"
-FIELD_TYPE: Final = "type"
-"""Of a column of Parquet: the metadata that say which type the field has."""
 SEPARATOR: Final = "|"
-MAX_ROWS: Final = 2_000_000
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _DELIMITERS: Final = ",;\t"
 _MAX_CELL: Final = 10_000_000
+_PIECE: Final = 2**20
 _TYPES: Final[Mapping[str, FieldType]] = {"text": "text", "number": "number", "date": "date", "link": "link"}
 
 
@@ -35,7 +34,7 @@ class Header:
     lang: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """A row: its number in the file, from 1 on for the first below the header, and its cells by column."""
 
@@ -52,44 +51,19 @@ class Table:
     exported: bool = False
 
 
-def read_table(data: bytes) -> Table:
-    """Return the table in a CSV file, in JSON lines or in Parquet, whichever it is.
+def read_table(data: bytes, *, most: int = sys.maxsize) -> Table:
+    """Return the table in a CSV file, in JSON lines or in Parquet, whichever it is; it takes at most so many bytes.
 
     Raises:
-        Invalid: It is none of them; the message says where it ends to be one.
+        Invalid: It is none of them, and the message says where it ends to be one; or it takes more.
     """
+    size = TableSize(most)
     if data[:4] == _PARQUET:
-        return _read_parquet(data)
-    text = _decoded(data)
-    return _read_lines(text) if text.lstrip()[:1] == "{" else _read_csv(text)
-
-
-def _read_parquet(data: bytes) -> Table:
-    try:
-        table = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise Invalid(f"the file is no sound Parquet file: {str(error)[:200]}") from None
-    if len(table) > MAX_ROWS:
-        raise Invalid(f"the file has {len(table):,} rows, at most {MAX_ROWS:,} are taken")
-    names = {field.name: _parquet_column(field) for field in table.schema if field.name != "vector"}
-    rows = [
-        Row(number, {names[name]: _parquet_cell(value) for name, value in values.items()})
-        for number, values in enumerate(table.select(list(names)).to_pylist(), 1)
-    ]
-    return Table(list(names.values()), rows)
-
-
-def _parquet_column(column: pa.Field) -> str:
-    """Return the name of a column as CSV would have it, with the type that the file says, or that of numbers."""
-    inner = column.type.value_type if pa.types.is_list(column.type) else column.type
-    said = (column.metadata or {}).get(FIELD_TYPE.encode(), b"").decode()
-    return f"{column.name}:{said or 'number'}" if said or pa.types.is_floating(inner) else column.name
-
-
-def _parquet_cell(value: object) -> object:
-    if isinstance(value, list):
-        return [item for item in value if item is not None]
-    return value if value is None or isinstance(value, str | float) else str(value)
+        columns, cells = read_parquet(data, size)
+        return Table(columns, [Row(number, values) for number, values in enumerate(cells, 1)])
+    encoding = _encoding_of(data)
+    is_json = _begins_with(_text(data, encoding)) == "{"
+    return _read_lines(data, encoding, size) if is_json else _read_csv(data, encoding, size)
 
 
 @lru_cache(maxsize=1024)
@@ -157,54 +131,88 @@ def _without_escape(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:2] in {*_FORMULA, "'"} else text
 
 
-def _decoded(data: bytes) -> str:
+def _encoding_of(data: bytes) -> str:
+    """Return the encoding of a text, which is decoded piece by piece: whole, it may take four times its bytes."""
     for encoding in ("utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig", "cp1252"):
+        decoder = codecs.getincrementaldecoder(encoding)()
         try:
-            return data.decode(encoding)
+            for start in range(0, len(data), _PIECE):
+                decoder.decode(data[start : start + _PIECE])
+            decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             continue
+        return encoding
     raise Invalid("the file is no text: save it as CSV in UTF-8")
 
 
-def _read_csv(text: str) -> Table:
-    first = text.partition("\n")[0]
+def _text(data: bytes, encoding: str, *, newline: str = "") -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline=newline)
+
+
+def _begins_with(text: io.TextIOWrapper) -> str:
+    """Return the first character of a text that is no space; empty if there is none."""
+    while piece := text.read(_PIECE):
+        if plain := piece.lstrip():
+            return plain[0]
+    return ""
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """Yield the lines of a text.
+
+    Raises:
+        Invalid: One is too long.
+    """
+    number = 0
+    while line := text.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            raise Invalid(f"line {number} of the file has more than {MAX_LINE:,} characters: is it a table?")
+        yield line
+
+
+def _read_csv(data: bytes, encoding: str, size: TableSize) -> Table:
+    first = _text(data, encoding).readline(MAX_LINE)
     delimiter = max(_DELIMITERS, key=first.count)
     csv.field_size_limit(_MAX_CELL)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines = csv.reader(_lines(_text(data, encoding)), delimiter=delimiter, strict=True)
     try:
         columns = [column.strip() for column in next(lines, [])]
         if not any(columns):
             raise Invalid("the file is empty: its first line names the columns")
+        check_columns(len(columns))
         rows = []
         for number, line in enumerate(lines, 1):
             if len(line) > len(columns) and any(cell.strip() for cell in line[len(columns) :]):
                 raise Invalid(f"row {number} has {len(line)} cells, but the header names {len(columns)} columns")
+            check_rows(number)
             if any(cell.strip() for cell in line):
-                rows.append(Row(number, dict(zip(columns, line, strict=False))))
-            if number > MAX_ROWS:
-                raise Invalid(f"the file has more than {MAX_ROWS:,} rows: import it in parts")
+                cells = dict(zip(columns, line, strict=False))
+                size.add(number, cells)
+                rows.append(Row(number, cells))
     except csv.Error as error:
         raise Invalid(f"the CSV file cannot be read in line {lines.line_num}: {error}") from error
     return Table(columns, rows)
 
 
-def _read_lines(text: str) -> Table:
+def _read_lines(data: bytes, encoding: str, size: TableSize) -> Table:
     columns: dict[str, None] = {}
-    rows = []
+    rows = list[Row]()
     exported = False
-    for number, line in enumerate(text.split("\n"), 1):  # JSON has other line separators within its texts
+    # JSON has other line separators within its texts.
+    for number, line in enumerate(_lines(_text(data, encoding, newline="\n")), 1):
         if not line.strip():
             continue
         try:
             values = json.loads(line)
+            if not isinstance(values, dict):
+                raise Invalid(f"line {number} is no JSON object")
+            size.add(len(rows) + 1, values)
         except (ValueError, RecursionError) as error:
             raise Invalid(f"line {number} is not JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise Invalid(f"line {number} is no JSON object")
         if isinstance(values.get("fields"), dict):
             exported = True
         columns |= dict.fromkeys(values)
+        check_columns(len(columns))
         rows.append(Row(number, values))
-        if len(rows) > MAX_ROWS:
-            raise Invalid(f"the file has more than {MAX_ROWS:,} lines: import it in parts")
     return Table(list(columns), rows, exported)

@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -230,6 +232,24 @@ def test_an_edit_counts_and_null_hides(client: Client, images: Images) -> None:
 def test_an_edit_that_does_not_fit_is_refused(client: Client, images: Images, changes: dict[str, object]) -> None:
     answer = client.call("PATCH /collections/{name}/images/{id}", name="works", id=images[1]["id"], value=changes)
     assert answer.status == 422
+
+
+@pytest.mark.usefixtures("images")
+def test_a_table_that_is_too_large_in_the_file_or_in_memory_is_refused(client: Client) -> None:
+    bomb, once = io.BytesIO(), pa.DictionaryArray.from_arrays(np.zeros(200_000, np.int32), pa.array(["x" * 100_000]))
+    pq.write_table(pa.table({"filename": once}), bomb, store_schema=False)
+    for body, status, words in (
+        (bomb.getvalue(), 422, "the table takes more than 128 MB of memory, its first"),
+        (b"x" * (64 * 2**20 + 1), 413, "the request is larger than the"),
+    ):
+        answer = client.call(
+            "POST /collections/{name}/records",
+            name="works",
+            query={"key": "filename"},
+            body=body,
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        assert (answer.status, words in answer.json["detail"]) == (status, True), answer.json
 
 
 def test_what_comes_out_goes_in_again(client: Client, images: Images, stack: Stack, tmp_path: Path) -> None:

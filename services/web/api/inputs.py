@@ -33,6 +33,7 @@ MAX_PLACE = 2**20 - 1  # of a tile
 MAX_IDS = 10_000  # images of one request
 LONGEST_REASON = 1000  # characters of why a file is no query
 MAX_JSON = 4 * 2**20  # bytes: as many ids as a search takes
+MAX_TABLE = 64 * 2**20  # bytes of a table of records: read whole, it takes more memory than it has bytes
 MAX_BATCH_JSON = 16 * 2**20  # bytes: as many vectors as a batch takes
 
 _TEXTS = {"texts": True}  # the context of values that come as text: from a path, query or form

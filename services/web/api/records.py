@@ -35,6 +35,7 @@ from shared.schemas.records import (
 
 _JSON_TYPES = ("application/json", "application/merge-patch+json")
 _MAX_EDIT = 4 * 2**20  # bytes
+_TABLE_MEMORY = 128 * 2**20  # bytes that the rows of an import may take: two of them at a time find no room
 _PATIENCE_S = 20.0  # that the answer to an import waits until searches know of it
 
 
@@ -104,31 +105,32 @@ def count_facets(path: CollectionPath, query: FacetListing) -> ResponseReturnVal
     query_model=RecordImport,
     bodies={media: Body(BINARY) for media in ("text/csv", "application/jsonl", "application/octet-stream")},
     answers={200: Answer("What was stored, and what was left out.", RecordImportAnswer)},
-    problems=(404, 413, 415, 503),
+    problems=(404, 413, 415, 422, 503),
 )
 def import_records(path: CollectionPath, query: RecordImport) -> ResponseReturnValue:
     """Import a CSV file, or JSON lines, into the records of a collection, in one step.
 
     The header names the fields, perhaps with a type or language as in `height:number` or `title@de`; `|` separates
     several values. An empty cell takes away what an earlier import said. The answer waits until searches know of it,
-    for at most 20 seconds.
+    for at most 20 seconds. A larger table is imported in parts.
     """
     clients = web_clients()
-    data = request.get_data(cache=False)
     records = RecordStore(clients.store, clients.state.record_changes)
-    try:
-        planned, searchable = import_table(
-            records,
-            clients.query,
-            path.name,
-            data,
-            query.key,
-            column=query.column,
-            dry_run=query.dry_run,
-            patience_s=_PATIENCE_S,
-        )
-    except Invalid as error:
-        raise Problem(422, "invalid", str(error)) from error
+    with clients.memory.holding(_TABLE_MEMORY):
+        try:
+            planned, searchable = import_table(
+                records,
+                clients.query,
+                path.name,
+                request.get_data(cache=False),
+                query.key,
+                column=query.column,
+                dry_run=query.dry_run,
+                patience_s=_PATIENCE_S,
+                most=_TABLE_MEMORY,
+            )
+        except Invalid as error:
+            raise Problem(422, "invalid", str(error)) from error
     return reply(import_answer(planned, dry_run=query.dry_run, searchable=searchable))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from services.web import admission
 from services.web.admission import admission_of
-from services.web.api.inputs import MAX_BATCH_JSON, MAX_JSON
+from services.web.api.inputs import MAX_BATCH_JSON, MAX_JSON, MAX_TABLE
 from services.web.app import FORM_MEMORY, create_app
 from services.web.http.request import REFUSAL, Head, Overloaded, TooLarge
 from services.web.problems import Problem
@@ -24,7 +24,7 @@ NOTHING = 64 * 1024
 LARGE = {
     "POST /api/v1/collections/<name>/images": UPLOAD,
     "POST /api/v1/querysets": UPLOAD,
-    "POST /api/v1/collections/<name>/records": UPLOAD,
+    "POST /api/v1/collections/<name>/records": MAX_TABLE,
     "POST /api/v1/collections/<name>/search": FILE,
     "POST /api/v1/search": FILE,
     "POST /search": FILE,
@@ -82,6 +82,7 @@ def test_a_route_gets_a_small_body_unless_it_takes_more() -> None:
         ("POST", "/api/v1/collections/a/search", "image/jpeg", FILE),
         ("POST", "/api/v1/collections/a/search", "application/json", MAX_JSON),
         ("POST", "/api/v1/collections/a/search-batch", "application/json", MAX_BATCH_JSON),
+        ("POST", "/api/v1/collections/a/records", "text/csv", MAX_TABLE),
         ("POST", "/results", FORM, FILE),
         ("POST", "/api/v1/evaluations", "application/json", MAX_JSON),
         ("GET", "/api/v1/collections/a/images", "", NOTHING),
