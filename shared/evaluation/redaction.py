@@ -1,5 +1,6 @@
 """Takes images out of what evaluations and query sets remember of them: names, digests and pictures."""
 
+import logging
 from collections.abc import Collection as Container
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from shared.evaluation.query_sets import LabelledQuery, QuerySets
 from shared.evaluation.report import EvaluationReport
 from shared.evaluation.rows import parquet, rows_of
 from shared.storage import evaluation_layout, layout
+
+_log = logging.getLogger(__name__)
 
 NO_DIGEST = "0" * 64
 
@@ -28,7 +31,7 @@ class EvaluationRedactor:
         """Take images out of the evaluations of a collection, or of all and of the query sets.
 
         Returns:
-            What may name them and cannot be read, and why.
+            What may name them and cannot be read, and why; of all collections, without their names.
         """
         unreadable: list[str] = []
         if not image_ids:
@@ -37,7 +40,11 @@ class EvaluationRedactor:
             try:
                 self._redact_evaluation(name, evaluation, image_ids)
             except (Invalid, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-                unreadable.append(f"the evaluation {evaluation} of {name!r} may name it and cannot be read: {error}")
+                text = f"the evaluation {evaluation} of {name!r} may name it and cannot be read: {error}"
+                if collection is None:  # whoever purged the images may not know the collections of others
+                    _log.error("%s", text)
+                    text = "an evaluation of another collection may name it and cannot be read: the log names it"
+                unreadable.append(text)
         if collection is None:
             unreadable += self._redact_query_sets(image_ids)
         return unreadable

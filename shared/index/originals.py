@@ -43,9 +43,16 @@ _BESIDE = (
 _LOOKUPS = 64  # trash entries that are asked for one by one; for more, the trash is listed
 
 
+ELSEWHERE = "another collection may hold it, and cannot be read: the log of the worker names it"
+"""What is told of damage in a collection to people who may not know that there is one."""
+
+
 @dataclass(frozen=True)
 class Kept:
-    """Why an original is kept; not `certain`: what may hold it cannot be read."""
+    """Why an original is kept; not `certain`: what may hold it cannot be read.
+
+    What is not certain is told to whoever wanted it gone, so it names no other collection.
+    """
 
     text: str
     certain: bool = True
@@ -163,16 +170,16 @@ class Originals:
         if self._store.exists(layout.RESTORING):  # the manifests of what holds them come last
             return dict.fromkeys(digests, Kept("a backup is being restored, which may hold it", certain=False))
         self.ensure_known(leaving=leaving.collection)
-        kept = dict(self._in_trash(digests, leaving.trash))
+        kept = dict(self._in_trash(digests, leaving))
         kept |= self._with_pages([digest for digest in digests if digest not in kept])
         for name in self._catalog.names():
             left = [digest for digest in digests if digest not in kept]
             if name != leaving.collection and left:
-                kept |= self._held_by(name, left)
+                kept |= self._held_by(name, left, leaving)
         for set_name in self._catalog.sets_without_manifest():
             left = [digest for digest in digests if digest not in kept]
             if layout.collection_of(set_name) != leaving.collection and left:
-                kept |= self._held_by_set(layout.collection_of(set_name), set_name, [], left)
+                kept |= self._held_by_set(layout.collection_of(set_name), set_name, [], left, leaving)
         return kept
 
     def _with_pages(self, digests: Sequence[str]) -> dict[str, Kept]:
@@ -183,17 +190,25 @@ class Originals:
         held = (document for document in documents if document and self._documents.has_page_file(document))
         return {document.digest: Kept("other pages of the document are held") for document in held}
 
-    def _held_by(self, collection: str, digests: Sequence[str]) -> dict[str, Kept]:
+    def _held_by(self, collection: str, digests: Sequence[str], leaving: "_Leaving") -> dict[str, Kept]:
         try:
             active = self._catalog.get(collection).name
         except NotFound:
             return {}
         except Invalid as error:
-            return dict.fromkeys(digests, Kept(f"the collection {collection!r} may hold it: {error}", certain=False))
-        return self._held_by_set(collection, active, self._unused(collection), digests)
+            return self._may_hold(collection, digests, f"the collection {collection!r} may hold it: {error}", leaving)
+        return self._held_by_set(collection, active, self._unused(collection), digests, leaving)
+
+    @staticmethod
+    def _may_hold(collection: str, digests: Sequence[str], text: str, leaving: "_Leaving") -> dict[str, Kept]:
+        """Return that a collection may hold originals; the log alone names another than the one that gives them up."""
+        if collection not in {leaving.collection, leaving.trash}:
+            _log.error("an original stays: %s", text)
+            text = ELSEWHERE
+        return dict.fromkeys(digests, Kept(text, certain=False))
 
     def _held_by_set(
-        self, collection: str, active: str, unused: Sequence[str], digests: Sequence[str]
+        self, collection: str, active: str, unused: Sequence[str], digests: Sequence[str], leaving: "_Leaving"
     ) -> dict[str, Kept]:
         """Return why originals are held by the claims and rows of a set, and by the claims of others."""
         image_ids = {digest: layout.image_id(digest) for digest in digests}
@@ -208,7 +223,7 @@ class Originals:
         kept = {digest: holds for digest, image in image_ids.items() if image in held}
         for segment, reason in found.unreadable.items():
             text = f"the collection {collection!r} may hold it: its segment {segment} cannot be read: {reason}"
-            kept = dict.fromkeys(digests, Kept(text, certain=False)) | kept
+            kept = self._may_hold(collection, digests, text, leaving) | kept
         return kept
 
     def _unused(self, collection: str) -> list[str]:
@@ -216,10 +231,10 @@ class Originals:
         keys = (item.key for item in self._store.list(layout.embedding_sets_prefix(collection)))
         return [key.removeprefix(layout.EMBEDDING_SETS).removesuffix(".json") for key in keys]
 
-    def _in_trash(self, digests: Sequence[str], leaving: str | None) -> Iterator[tuple[str, Kept]]:
-        """Yield the originals that are in the trash of another collection than `leaving`, and in whose."""
+    def _in_trash(self, digests: Sequence[str], leaving: "_Leaving") -> Iterator[tuple[str, Kept]]:
+        """Yield the originals that are in the trash of a collection that is not emptied, and in whose."""
         lost = map(layout.collection_of, self._catalog.sets_without_manifest())
-        names = sorted({*self._catalog.names(), *lost} - {leaving})
+        names = sorted({*self._catalog.names(), *lost} - {leaving.trash})
         few = _LOOKUPS // max(1, len(names))
         for name in names:
             try:
@@ -227,4 +242,4 @@ class Originals:
                     yield digest, Kept(f"it is in the trash of the collection {name!r}")
             except Invalid as error:
                 text = f"the trash of the collection {name!r} may hold it: {error}"
-                yield from dict.fromkeys(digests, Kept(text, certain=False)).items()
+                yield from self._may_hold(name, digests, text, leaving).items()

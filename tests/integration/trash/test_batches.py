@@ -5,6 +5,7 @@ import json
 import pytest
 
 from shared.errors import Invalid, NotFound
+from shared.index.originals import ELSEWHERE
 from shared.state.outcomes import LEFT
 from shared.storage import layout
 from shared.storage.object_store import ObjectStore
@@ -100,13 +101,14 @@ def test_a_batch_of_a_newer_version_is_refused_by_name(store: ObjectStore) -> No
             Trash(store).digests("art")
 
 
-def test_nothing_is_deleted_that_an_unreadable_batch_may_hold(parts: Parts) -> None:
+def test_nothing_is_deleted_that_an_unreadable_batch_may_hold(parts: Parts, caplog: pytest.LogCaptureFixture) -> None:
     parts.add(parts.collection(), "a", [1, 2])
     parts.collection("other")
     parts.store.put(layout.trash_batch_key("other", "0" * 64), b"{")
     job = parts.purge("art", [rows.image_id(1)])
     assert outcome(parts, job) == (True, 0, [LEFT])
-    assert "the trash of the collection 'other' may hold it" in parts.jobs.outcome(job).rejected[0].reason
+    assert parts.jobs.outcome(job).rejected[0].reason == f"its original stays: {ELSEWHERE}"
+    assert "the trash of the collection 'other' may hold it" in caplog.text
     assert parts.store.exists(layout.original_key(rows.digest(1)))
 
 

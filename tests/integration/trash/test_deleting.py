@@ -5,6 +5,7 @@ import json
 import pytest
 
 from shared.index import deletion
+from shared.index.originals import ELSEWHERE
 from shared.state.outcomes import LEFT
 from shared.storage import layout, segments
 from shared.storage.object_store import ObjectStore
@@ -35,7 +36,9 @@ def test_every_row_of_an_image_is_deleted_in_whatever_segment_it_is(parts: Parts
     assert live(parts, "art") == set(rows.ids([2, 3]))
 
 
-def test_a_manifest_that_cannot_be_read_hinders_no_deletion_in_another_collection(parts: Parts) -> None:
+def test_a_manifest_that_cannot_be_read_hinders_no_deletion_in_another_collection(
+    parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
     art = parts.collection()
     parts.add(art, "a", [1, 2])
     parts.add(parts.collection("newer"), "a", [2])
@@ -48,7 +51,8 @@ def test_a_manifest_that_cannot_be_read_hinders_no_deletion_in_another_collectio
     # For good: whatever the other collection may hold stays, and the job says so.
     job = parts.purge("art", rows.ids([1, 2]))
     assert outcome(parts, job) == (True, 0, [LEFT, LEFT])
-    assert "'newer' may hold it" in parts.jobs.outcome(job).rejected[0].reason
+    assert {rejection.reason for rejection in parts.jobs.outcome(job).rejected} == {f"its original stays: {ELSEWHERE}"}
+    assert "'newer' may hold it" in caplog.text  # the log alone names it
     assert live(parts, "art") == set()
     assert parts.store.exists(layout.original_key(rows.digest(2)))
 

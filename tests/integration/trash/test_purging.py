@@ -180,6 +180,19 @@ def test_a_purge_of_many_ids_asks_the_store_no_more_often_than_one_of_few(parts:
     assert len(list(parts.store.list("images/"))) == 10
 
 
+@pytest.mark.parametrize(("owner", "named"), [("art", True), ("private", False)])
+def test_an_evaluation_that_cannot_be_read_is_named_to_those_of_its_collection_alone(
+    parts: Parts, caplog: pytest.LogCaptureFixture, owner: str, *, named: bool
+) -> None:
+    parts.add(parts.collection(), "a", [771])
+    parts.store.put(evaluation_layout.evaluation_key(owner, "0" * 20), b"{}")
+    parts.store.put(evaluation_layout.evaluation_rows_key(owner, "0" * 20), b"damaged")
+    job = parts.purge("art", [rows.image_id(771)])
+    (rejection,) = parts.jobs.outcome(job).rejected
+    assert ("cannot be read" in rejection.reason, owner in rejection.reason) == (True, named)
+    assert ("of 'private' may name it" in caplog.text) != named
+
+
 def test_an_evaluation_that_is_written_after_a_purge_does_not_name_the_image(parts: Parts) -> None:
     parts.add(parts.collection(), "a", [771, 772, 773, 774])
     evaluate(parts, [771, 772, 773, 774])
