@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shared.errors import Invalid
+from shared.records.parquet_pages import unpacked_size
 from shared.records.table_size import TableSize, check_columns, check_rows
 
 FIELD_TYPE: Final = "type"
 """Of a column: the metadata that say which type the field has."""
 _VECTOR: Final = "vector"  # an embedding, which no record has
 _BATCH: Final = 256  # rows that are decoded at a time
-_PREFIXES: Final = "DELTA_BYTE_ARRAY"  # by which each value may repeat a long one before it
 
 
 def read_parquet(data: bytes, size: TableSize) -> tuple[list[str], list[dict[str, Any]]]:
@@ -25,7 +25,7 @@ def read_parquet(data: bytes, size: TableSize) -> tuple[list[str], list[dict[str
     """
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
-        leaves = _checked_leaves(file, size)
+        leaves = _checked_leaves(file, data, size)
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=leaves)  # a value that comes again is there once
         names = {field.name: _column(field) for field in file.schema_arrow if field.name != _VECTOR}
         return list(names.values()), list(_rows(file, names, size))
@@ -33,8 +33,8 @@ def read_parquet(data: bytes, size: TableSize) -> tuple[list[str], list[dict[str
         raise Invalid(f"the file is no sound Parquet file: {str(error)[:200]}") from None
 
 
-def _checked_leaves(file: pq.ParquetFile, size: TableSize) -> list[str]:
-    """Return the paths of the columns of texts, if all that is to be read may be, by what the file says of itself."""
+def _checked_leaves(file: pq.ParquetFile, data: bytes, size: TableSize) -> list[str]:
+    """Return the paths of the columns of texts, if all that is to be read may be, before any of it is unpacked."""
     check_rows(file.metadata.num_rows)
     check_columns(len(file.schema_arrow))
     for field in file.schema_arrow:
@@ -51,11 +51,13 @@ def _checked_leaves(file: pq.ParquetFile, size: TableSize) -> list[str]:
             chunk = chunks.column(place)
             if chunk.path_in_schema.partition(".")[0] == _VECTOR:
                 continue
-            unpacked += chunk.total_uncompressed_size
             if chunk.physical_type == "BYTE_ARRAY":
                 texts[chunk.path_in_schema] = None
-                if _PREFIXES in chunk.encodings:
-                    raise Invalid(f"the column {chunk.path_in_schema!r} is encoded as {_PREFIXES}: write it plainly")
+            start = min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset)
+            try:
+                unpacked += unpacked_size(data, start, start + chunk.total_compressed_size)
+            except Invalid as error:
+                raise Invalid(f"the column {chunk.path_in_schema!r} cannot be read: {error}") from error
     size.check(unpacked, "its columns")
     return list(texts)
 
@@ -65,8 +67,8 @@ def _is_plain(kind: pa.DataType) -> bool:
         kind = kind.value_type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return is_text or pa.types.is_null(kind) or (pa.types.is_primitive(kind) or pa.types.is_decimal(kind))
+    plain = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null, pa.types.is_primitive, pa.types.is_decimal)
+    return any(is_one(kind) for is_one in plain)
 
 
 def _column(column: pa.Field) -> str:
@@ -78,13 +80,14 @@ def _column(column: pa.Field) -> str:
 
 def _rows(file: pq.ParquetFile, names: dict[str, str], size: TableSize) -> Iterator[dict[str, Any]]:
     number = 0
-    for batch in file.iter_batches(_BATCH, columns=list(names), use_threads=False):
-        size.check(sum(map(_expanded, batch.columns)), f"its first {number + len(batch):,} rows")
-        for values in batch.to_pylist():
-            number += 1
-            cells = {names[name]: _cell(value) for name, value in values.items()}
-            size.add(number, cells)
-            yield cells
+    for group in range(file.num_row_groups):  # each has dictionaries of its own, and no batch of lists has two
+        for batch in file.iter_batches(_BATCH, row_groups=[group], columns=list(names), use_threads=False):
+            size.check(sum(map(_expanded, batch.columns)), f"its first {number + len(batch):,} rows")
+            for values in batch.to_pylist():
+                number += 1
+                cells = {names[name]: _cell(value) for name, value in values.items()}
+                size.add(number, cells)
+                yield cells
 
 
 def _expanded(array: pa.Array) -> int:

@@ -181,7 +181,7 @@ def _read_csv(data: bytes, encoding: str, size: TableSize) -> Table:
         if not any(columns):
             raise Invalid("the file is empty: its first line names the columns")
         check_columns(len(columns))
-        rows = []
+        rows = list[Row]()
         for number, line in enumerate(lines, 1):
             if len(line) > len(columns) and any(cell.strip() for cell in line[len(columns) :]):
                 raise Invalid(f"row {number} has {len(line)} cells, but the header names {len(columns)} columns")

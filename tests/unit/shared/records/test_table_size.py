@@ -107,8 +107,52 @@ def test_a_column_whose_texts_lean_on_each_other_is_refused_by_its_name() -> Non
     sink = io.BytesIO()
     encoding = {"filename": "DELTA_BYTE_ARRAY"}
     pq.write_table(pa.table({"filename": ["a.jpg"]}), sink, use_dictionary=False, column_encoding=encoding)
-    with pytest.raises(Invalid, match="'filename' is encoded as DELTA_BYTE_ARRAY"):
+    with pytest.raises(Invalid, match="the column 'filename' cannot be read: it has the encoding DELTA_BYTE_ARRAY"):
         read_table(sink.getvalue())
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_file_whose_footer_tells_too_little_is_measured_by_its_pages() -> None:
+    data = parquet(filename=[f"{number}-" + "y" * 1000 for number in range(20_000)])
+    told = pq.ParquetFile(pa.BufferReader(data)).metadata.row_group(0).column(0).total_uncompressed_size
+    data = data.replace(varint(2 * told), varint(200, length=len(varint(2 * told))))
+    assert pq.ParquetFile(pa.BufferReader(data)).metadata.row_group(0).column(0).total_uncompressed_size == 100
+    with pytest.raises(Invalid, match="its columns alone"):
+        read_table(data, most=MOST)
+
+
+def varint(number: int, *, length: int = 0) -> bytes:
+    """Return a number as Thrift writes it, by so many bytes at least."""
+    parts = list[int]()
+    while number or len(parts) < max(length, 1):
+        parts.append(number & 127)
+        number >>= 7
+    return bytes([*(part | 128 for part in parts[:-1]), parts[-1]])
+
+
+@pytest.mark.parametrize("damage", [b"\xff" * 40, b"\x0f" * 40, b""])
+def test_a_page_whose_header_is_damaged_is_refused(damage: bytes) -> None:
+    data = parquet(filename=["a.jpg"])
+    with pytest.raises(Invalid, match="no sound Parquet file"):
+        read_table(data[:4] + damage + data[4 + (len(damage) or 40) :])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "zstd"},
+        {"data_page_version": "2.0", "compression": "gzip"},
+        {"use_dictionary": False, "compression": "none"},
+        {"write_page_checksum": True, "row_group_size": 30, "write_page_index": True},
+    ],
+)
+def test_files_of_all_kinds_are_read(options: dict[str, Any]) -> None:
+    texts, tags = [f"text {number % 7}" for number in range(1000)], [["x", str(number)] for number in range(1000)]
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"filename": texts, "tags": tags}), sink, **options)
+    assert [list(row.cells.values()) for row in read_table(sink.getvalue()).rows] == [
+        [text, tag] for text, tag in zip(texts, tags, strict=True)
+    ]
 
 
 def test_texts_numbers_dates_and_lists_of_them_are_read() -> None:
