@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,8 @@ HELD_BYTES: Final = 2**20
 _OF_DOCUMENTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"%PDF-")  # the first bytes of files that may have pages
 _MARKED_S = 0.05
 _FRESH_S = 1.0
+_STORED: Final[Future[bool]] = Future()  # one for all: a job may have millions
+_STORED.set_result(True)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class OriginalIntake:
         self._patience_s, self._link_files = patience_s, link
         self._active_set = (-math.inf, collection)  # when it was looked up, and the embedding set's name
         self._lock = threading.Lock()
-        self._seen: set[str] = set()
+        self._seen: dict[str, Future[bool]] = {}  # whether an original of the job was stored, by digest
         self.restored = 0  # duplicates whose originals were missing and are there again
 
     def store(self, files: Sequence[HandedIn]) -> list[Stored]:
@@ -119,35 +122,59 @@ class OriginalIntake:
 
     def _store_together(self, files: Sequence[tuple[HandedIn, File]]) -> list[Stored]:
         """Store files unless they are there; returns what became of each."""
-        seen = [self._see(file.digest) for _, file in files]
-        new = list(dict.fromkeys(file.digest for (_, file), is_seen in zip(files, seen, strict=True) if not is_seen))
-        self._pin(new)
-        added = self.retry_while_away(lambda: self._added(new))
-        unpinned: list[str] = []  # no batch that is sent has them
-        refused: set[str] = set()
-        stored = []
-        for (handed_in, file), is_seen in zip(files, seen, strict=True):
-            answer = self._in_job(handed_in, file) if is_seen else self._store(handed_in, file, file.digest in added)
-            if not is_seen and not isinstance(answer, BatchImage):
-                unpinned.append(file.digest)
-            if isinstance(answer, Rejection):
-                refused.add(file.digest)
-            stored.append(answer)
+        first: dict[int, tuple[HandedIn, File]] = {}
+        again: dict[int, Future[bool]] = {}  # the job had the same content before; whether that was stored
+        for place, (handed_in, file) in enumerate(files):
+            before = self._see(file.digest)
+            if before is None:
+                first[place] = handed_in, file
+            else:
+                again[place] = before
+        stored: dict[int, Stored] = {}
+        try:
+            stored |= zip(first, self._store_first(list(first.values())), strict=True)
+        finally:
+            for place, (_, file) in first.items():
+                self._settle(file.digest, stored=not isinstance(stored.get(place), Rejection | None))
+        for place, before in again.items():  # waited for only when nobody waits for this thread any more
+            handed_in, file = files[place]
+            if before.result():
+                stored[place] = self._in_job(handed_in, file)
+            else:  # the file changed while it was read: this one may be whole
+                (stored[place],) = self._store_together([(handed_in, file)])
+        return [stored[place] for place in range(len(files))]
+
+    def _store_first(self, files: Sequence[tuple[HandedIn, File]]) -> list[Stored]:
+        """Store files that the job did not have before, unless they are there; returns what became of each."""
+        digests = [file.digest for _, file in files]
+        self._pin(digests)
+        added = self.retry_while_away(lambda: self._added(digests))
+        stored = [self._store(handed_in, file, file.digest in added) for handed_in, file in files]
+        # No batch that is sent has the others.
+        unpinned = [
+            digest for digest, answer in zip(digests, stored, strict=True) if not isinstance(answer, BatchImage)
+        ]
         if unpinned:
             self.retry_while_away(lambda: self._clients.state.pins.unpin(unpinned, self._job))
-        with self._lock:
-            self._seen -= refused
-        for place, ((handed_in, file), is_seen) in enumerate(zip(files, seen, strict=True)):
-            if is_seen and file.digest in refused:  # the one before it changed meanwhile: this one may be whole
-                stored[place] = self._store_together([(handed_in, file)])[0]
         return stored
 
-    def _see(self, digest: str) -> bool:
-        """Return whether the job had an original before; from now on it has."""
+    def _see(self, digest: str) -> Future[bool] | None:
+        """Return whether an original was stored that the job had before; None: from now on it has it."""
         with self._lock:
-            seen = digest in self._seen
-            self._seen.add(digest)
-        return seen
+            before = self._seen.get(digest)
+            if before is None:
+                self._seen[digest] = Future()
+        return before
+
+    def _settle(self, digest: str, *, stored: bool) -> None:
+        """Note whether an original was stored that the job had not before."""
+        with self._lock:
+            settled = self._seen[digest]
+            if stored:
+                self._seen[digest] = _STORED
+            else:
+                del self._seen[digest]
+        settled.set_result(stored)
 
     def _in_job(self, handed_in: HandedIn, file: File) -> Duplicate:
         if isinstance(file, LinkedFile):

@@ -1,6 +1,8 @@
 """Files that are handed in together: each is stored, refused or known by itself, and all are counted."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,33 @@ def test_a_file_is_taken_though_the_same_content_was_refused_before(
     digest = layout.digest_of(WHOLE)
     assert parts.state.pins.pinned([digest]) == {digest}
     assert parts.store.get(layout.original_key(digest)) == WHOLE
+
+
+def test_a_file_waits_for_one_with_its_content_that_another_thread_stores(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.collection()
+    changing, digest, seen = tmp_path / "changing.tif", layout.digest_of(WHOLE), threading.Event()
+    changing.write_bytes(WHOLE)
+    pin, see = OriginalIntake._pin, OriginalIntake._see
+
+    def change(intake: OriginalIntake, digests: list[str]) -> None:
+        pin(intake, digests)
+        if digest in digests and changing.read_bytes() == WHOLE:
+            assert seen.wait(60)
+            changing.write_bytes(CHANGED)
+
+    def note(intake: OriginalIntake, wanted: str) -> Future[bool] | None:
+        before = see(intake, wanted)
+        if before is not None:
+            seen.set()
+        return before
+
+    monkeypatch.setattr(OriginalIntake, "_pin", change)
+    monkeypatch.setattr(OriginalIntake, "_see", note)
+    others: list[bytes | Path | Rejection] = [b"%d" % number for number in range(TOGETHER - 1)]
+    intake = hand_in(parts, [changing, *others, WHOLE])
+    assert sent(parts, intake) == [str(number) for number in range(1, TOGETHER + 1)]
+    assert [rejected.name for rejected in parts.jobs.outcome(intake.job).rejected] == ["0"]
+    assert parts.store.get(layout.original_key(digest)) == WHOLE
+    assert parts.state.pins.pinned([digest]) == {digest}
