@@ -16,7 +16,9 @@ from shared.storage.object_store import ObjectStore
 from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.forked_command import run_command
 from tests.support.paths import ROOT
+from tests.support.pictures import photograph, saved
 from tests.support.processes import bare_environment, free_port, suspended
+from tests.support.raw_files import SENSOR, cr3, raf, rw2
 from tests.support.stack import Stack
 from tests.support.web_client import picture
 
@@ -148,6 +150,29 @@ def test_an_interrupted_evaluation_is_cancelled(stack: Stack, laptop: Laptop, fo
             running.kill()
     eventually(lambda: jobs.get(begun[0].id).done)
     assert jobs.get(begun[0].id).cancelled
+
+
+@pytest.mark.usefixtures("ingested")
+def test_an_export_is_what_it_is_beside_the_servers_and_one_that_fails_leaves_nothing(
+    stack: Stack, laptop: Laptop, tmp_path: Path
+) -> None:
+    afar, beside = tmp_path / "afar.csv", tmp_path / "beside.csv"
+    assert laptop.run("export", str(afar), "--collection", NAME)[0] == 0
+    stack.artseek("export", str(beside), "--collection", NAME)
+    assert sorted(afar.read_text().splitlines()) == sorted(beside.read_text().splitlines())
+    before = afar.read_bytes()
+    status, _, told = laptop.run("export", str(afar), "--collection", "no-such")
+    assert (status, "no-such" in told) == (1, True)
+    assert (afar.read_bytes(), sorted(tmp_path.iterdir())) == (before, [afar, beside])
+
+
+def test_raw_files_are_ingested_beside_the_servers_and_from_afar(stack: Stack, laptop: Laptop, tmp_path: Path) -> None:
+    for number, kind in enumerate((raf, rw2, cr3)):
+        (tmp_path / f"a.{kind.__name__}").write_bytes(kind(saved(photograph(*SENSOR, seed=number), "JPEG")))
+    arguments = "ingest", str(tmp_path), "--collection"
+    beside = json.loads(stack.artseek(*arguments, "raw-beside", "--json"))
+    for answer in (beside, laptop.json(*arguments, "raw-afar")):
+        assert (answer["added"], answer["rejected"]) == (3, [])
 
 
 def test_what_cannot_be_is_told_in_the_system_s_words(laptop: Laptop, folder: Path) -> None:
