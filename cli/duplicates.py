@@ -19,7 +19,7 @@ from shared.errors import Unavailable
 from shared.records.tables import csv_lines, join
 from shared.schemas.duplicates import GroupAnswer, GroupsAnswer
 from shared.schemas.jobs import read_job_answer
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 
 _PATIENCE_S: Final = 24 * 3600.0
 _PAGE: Final = 200  # groups of one request

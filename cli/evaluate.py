@@ -31,7 +31,7 @@ from shared.records.model import field_name
 from shared.rpc.query import MAX_K
 from shared.schemas.jobs import read_job_answer
 from shared.state import Rejection
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.storage import evaluation_layout, layout
 
 _THREADS = 8

@@ -12,7 +12,7 @@ from cli.printing.console import err, out, plain, print_json
 from cli.printing.progress import spinner
 from cli.remote.jobs import wait_for_cancellable_job
 from shared.schemas.jobs import JobAnswer, read_job_answer
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 
 
 @click.command("map")

@@ -25,7 +25,7 @@ from shared.messaging.messages import BatchImage
 from shared.messaging.worker import WorkerClients
 from shared.records.record_store import RecordStore
 from shared.rpc.serving import ModelNotFound, ServingClient
-from shared.state import Change, Rejection, jobs
+from shared.state import Change, Rejection, job_ids
 from shared.state.attempts import Attempt
 from shared.state.locks import creation_lock
 from shared.state.outcomes import CANCELLED, Outcome
@@ -347,7 +347,7 @@ class Embedder:
 
     def _current_name(self, task: "_Task", collection: str) -> str:
         """Return what the collection is called now that a batch was sent to."""
-        began = jobs.began(task.job)
+        began = job_ids.began(task.job)
         current = self._catalog.name_since(collection, time.time() if began is None else began)
         if current != collection and (rename := self._catalog.renames.of(collection)) is not None:
             self._store.delete([layout.segment_key(rename.old_set, task.segment)])  # of an attempt that died

@@ -7,7 +7,7 @@ from shared.errors import Unavailable
 from shared.messaging.messages import BatchImage
 from shared.messaging.task_queue import TaskQueue
 from shared.state import State
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.state.outcomes import Outcome
 from shared.storage import layout
 from shared.storage.catalog import Catalog, EmbeddingSet

@@ -9,7 +9,7 @@ from shared.errors import Invalid, NotFound, Unavailable
 from shared.messaging.lost_index import ensure_known
 from shared.messaging.messages import BatchImage
 from shared.messaging.worker import WorkerClients
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.storage import layout
 from shared.storage.documents import Documents
 from shared.storage.original_files import OriginalFiles

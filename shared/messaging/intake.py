@@ -15,7 +15,8 @@ from shared.messaging.messages import BatchImage
 from shared.messaging.original_intake import TOGETHER, Duplicate, HandedIn, OriginalIntake, Read, Stored
 from shared.messaging.worker import WorkerClients
 from shared.state import Job, Rejection
-from shared.state.jobs import RECORD_LOST, new_job_id
+from shared.state.job_ids import new_job_id
+from shared.state.jobs import RECORD_LOST
 from shared.state.outcomes import Outcome
 from shared.state.sent_messages import SUBMITTER_S
 

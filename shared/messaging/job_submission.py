@@ -7,7 +7,8 @@ from contextlib import suppress
 from shared.back_off import BackOff
 from shared.errors import Misconfigured, NotFound, Unavailable
 from shared.state import Job, Jobs
-from shared.state.jobs import Kind, new_job_id
+from shared.state.job_ids import new_job_id
+from shared.state.jobs import Kind
 
 POLL_S = 0.2
 

@@ -21,7 +21,7 @@ from shared.records.model import LABEL, Cell, Value
 from shared.records.record_store import RecordStore
 from shared.records.vector_files import EmbeddedImage, EmbeddingFile, Vectors
 from shared.rpc.serving import ServingError
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.state.outcomes import Outcome
 from shared.storage import layout, segments
 from shared.storage.catalog import EmbeddingSet

@@ -5,8 +5,6 @@ have hundreds of thousands of batches: whoever follows it reads sums, which are 
 """
 
 import json
-import re
-import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
@@ -14,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from shared.errors import IndexLost, Invalid, NotFound
+from shared.state import job_record
 from shared.state.connection import Client, guarded
 from shared.state.job_entries import (
     batch_sums,
@@ -55,23 +54,6 @@ State = Literal["open", "running", "done", "cancelled"]
 CANCELLABLE: frozenset[Kind] = frozenset({"ingest", "evaluate", "duplicates", "change-model", "map"})
 
 RECORD_LOST = "the job's record was lost with the index; run the command again: what was added counts as duplicate"
-
-_TICKS = 0x1000  # of a job's id in a second: three hexadecimal digits
-_ID = re.compile(r"[0-9a-f]{23}")
-# One step: a record that is lost between a look and a write would come back as half of one, and never expire.
-_UPDATE = f"""
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], unpack(ARGV))
-redis.call('EXPIRE', KEYS[1], {KEPT_S})
-return 1
-"""
-
-_NOTE_ONCE = f"""
-if redis.call('EXISTS', KEYS[1]) == 0 then return ARGV[2] end
-redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
-redis.call('EXPIRE', KEYS[1], {KEPT_S})
-return redis.call('HGET', KEYS[1], ARGV[1])
-"""
 
 
 @dataclass(frozen=True)
@@ -117,16 +99,6 @@ class Job:
     def added(self) -> int:
         """Number of images added."""
         return self.counts.added
-
-
-def new_job_id() -> str:
-    """Return an id for a job: sortable by time to a quarter of a millisecond, unguessable."""
-    return f"{time.time_ns() * _TICKS // 10**9:011x}{secrets.token_hex(6)}"
-
-
-def began(job: str) -> float | None:
-    """Return when a job began, in seconds since 1970, by its id; None if the id was not made by `new_job_id`."""
-    return int(job[:11], 16) / _TICKS if _ID.fullmatch(job) else None
 
 
 class Jobs:
@@ -178,13 +150,22 @@ class Jobs:
             The number that was noted first, by this attempt or an earlier one.
         """
         with guarded():
-            return int(self._redis.eval(_NOTE_ONCE, 1, f"job:{job}", f"noted:{name}", number))
+            return job_record.note_once(self._redis, job, name, number)
 
     def _update(self, job: str, fields: dict[str, int]) -> bool:
         """Write fields of a job's record if there is one; returns whether there is."""
         with guarded():
-            words = [word for pair in fields.items() for word in pair]
-            return bool(self._redis.eval(_UPDATE, 1, f"job:{job}", *words))
+            pipeline = self._redis.pipeline(transaction=False)
+            job_record.update(pipeline, job, fields)
+            self._renew(job, pipeline)
+            return bool(pipeline.execute()[0])
+
+    def _renew(self, job: str, pipeline: Client) -> None:
+        """Have a pipeline keep all that is known of a job: if a part of it went first, the job would look done."""
+        pipeline.expire(f"job:{job}", KEPT_S)
+        self._batches.renew(pipeline, batches_key(job))
+        self._pages.renew(pipeline, pages_key(job))
+        self.sent.renew(job, pipeline)
 
     def cancel(self, job: str) -> None:
         """Ask a job to end before it is done; it does so at its next step.
@@ -211,13 +192,13 @@ class Jobs:
         with guarded():
             pipeline = self._redis.pipeline(transaction=False)
             self._batches.add(pipeline, batches_key(job), outcome_entry(batch, outcome))
-            pipeline.expire(f"job:{job}", KEPT_S)
             pipeline.hlen(batches_key(job))
             pipeline.hmget(f"job:{job}", ["closed", "batches"])
             pipeline.hlen(pages_key(job))
             self.sent.forget(job, batch, pipeline)
             add_to_tally(pipeline, outcome)
-            fresh, _, reported, (closed, batches), pages, *_ = pipeline.execute()
+            self._renew(job, pipeline)
+            fresh, reported, (closed, batches), pages, *_ = pipeline.execute()
             if not fresh:
                 pipeline = self._redis.pipeline(transaction=False)
                 add_to_tally(pipeline, outcome, times=-1)

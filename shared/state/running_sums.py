@@ -83,7 +83,7 @@ class Sums:
 
 
 class RunningSums:
-    """Keeps sums over hashes of one kind, each for a week, say, after its last entry.
+    """Keeps sums over hashes of one kind, each for a week, say, after its last entry or since it was renewed.
 
     Args:
         client: The index.
@@ -114,6 +114,11 @@ class RunningSums:
             if older:
                 with guarded():
                     self._count(self._redis, key, _OLDER, older)
+
+    def renew(self, pipeline: Client, key: str) -> None:
+        """Keep a hash and its sums as long as if an entry was added just now."""
+        for kept in (key, sums_key(key)):
+            pipeline.expire(kept, self._kept_s)
 
     def forget(self, pipeline: Client, key: str) -> None:
         """Delete a hash and its sums, in one step."""

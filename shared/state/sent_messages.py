@@ -56,6 +56,10 @@ class SentMessages:
         """Have a pipeline forget the message of a batch that is reported."""
         pipeline.hdel(_key(job), *_fields(batch))
 
+    def renew(self, job: str, pipeline: Client) -> None:
+        """Have a pipeline keep the messages of a job as long as if one was sent just now."""
+        pipeline.expire(_key(job), _KEPT_S)
+
     def forget_all(self, job: str) -> None:
         """Forget all messages of a job."""
         with guarded():

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from shared.access import AccessStore, CollectionAccess, Grant
 from shared.clients import connect_state
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.storage.object_store import ObjectStore
 from tests.browser.conftest import COLLECTION
 from tests.browser.german import english_texts, expect_german

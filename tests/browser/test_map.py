@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
 from shared.state import State, connect
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from tests.browser.actions import pinch
 from tests.browser.conftest import COLLECTION
 from tests.support.eventually import eventually

@@ -18,7 +18,7 @@ from shared.evaluation.rows import rows_of
 from shared.messaging.messages import EvaluationRequest
 from shared.messaging.worker import connect_worker
 from shared.state import Jobs, connect
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.storage import evaluation_layout, layout
 from shared.storage.object_store import ObjectStore
 from tests.support.stack import Stack

@@ -13,7 +13,7 @@ from shared.images import DirectDecoder, ImageInfo
 from shared.images.decoder_pool import DecoderDied, DecodersBusy
 from shared.messaging.messages import BatchImage
 from shared.rpc.serving.client import ModelSignature
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.storage import layout
 from tests.support.indexing import DIM, parts_of
 from tests.support.servers import Servers

@@ -16,7 +16,7 @@ from shared.duplicates.store import Duplicates
 from shared.errors import NotFound
 from shared.messaging.worker import connect_worker
 from shared.state import Jobs, connect
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.storage import evaluation_layout, layout
 from shared.storage.object_store import ObjectStore
 from tests.support.eventually import eventually

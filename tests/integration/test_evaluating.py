@@ -26,7 +26,7 @@ from shared.messaging.worker import WorkerClients, connect_worker
 from shared.rpc.query.connecting import connect_query
 from shared.rpc.serving import ServingClient
 from shared.state import Jobs, connect
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.storage.catalog import Catalog
 from shared.tuning import survey, tune
 from shared.tuning.goal import Goal

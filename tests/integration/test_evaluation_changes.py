@@ -17,7 +17,7 @@ from shared.messaging.worker import WorkerClients, connect_worker
 from shared.rpc.query import QueryClient
 from shared.rpc.query.connecting import connect_query
 from shared.state import connect
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from tests.support.eventually import eventually
 from tests.support.indexing import Died
 from tests.support.stack import Stack

@@ -13,7 +13,7 @@ from shared.messaging.celery_app import make_app
 from shared.messaging.messages import EvaluationRequest
 from shared.messaging.task_queue import EVALUATE, EVALUATE_COLLECTION, TaskQueue
 from shared.state import Client, Jobs
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.storage.object_store import ObjectStore
 from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.paths import ROOT

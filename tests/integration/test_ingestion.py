@@ -22,7 +22,7 @@ from shared.messaging.task_queue import TaskQueue
 from shared.messaging.worker import connect_worker
 from shared.settings import Settings
 from shared.state import Jobs, State, connect
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.storage import layout
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore

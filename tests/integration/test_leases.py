@@ -16,7 +16,7 @@ from shared.messaging.celery_app import make_app
 from shared.messaging.messages import BatchImage
 from shared.messaging.task_queue import EMBED, INDEX, TaskQueue
 from shared.state import IndexState, State, connect
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.storage import layout
 from shared.storage.catalog import Catalog
 from shared.storage.object_store import ObjectStore

@@ -17,7 +17,7 @@ from services.web.clients import EXTENSION
 from shared.errors import Unavailable
 from shared.state import State, connect
 from shared.state.in_flight import InFlight, Load
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.state.outcomes import Outcome
 from shared.storage import layout
 from tests.support.servers import Servers

@@ -47,7 +47,7 @@ from shared.messaging.messages import EvaluationRequest
 from shared.schemas.images import DeletionAnswer
 from shared.schemas.urls import job_url
 from shared.state import Rejection
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 
 
 def _body() -> Schema:

@@ -24,7 +24,7 @@ from shared.errors import Invalid
 from shared.images import DirectDecoder
 from shared.rpc.query import Mode
 from shared.settings import Settings
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 from shared.storage import layout
 from shared.verification.verifier import Extent, Verifier
 from tests.support import rows

@@ -10,6 +10,7 @@ from shared.state import Client, Jobs, Rejection
 from shared.state.job_entries import batches_key
 from shared.state.outcomes import Counts, Outcome
 from shared.state.running_sums import sums_key
+from shared.state.sent_messages import SentMessage
 
 
 def test_a_job_is_done_when_all_its_batches_have_reported(redis: Client) -> None:
@@ -64,6 +65,31 @@ def test_an_unknown_job_is_not_found_and_a_known_one_is_forgotten_after_a_week(r
     jobs.report("j", 0, Outcome({"": 1}))
     week = 7 * 24 * 3600
     assert all(week - 60 < redis.ttl(key) <= week for key in ("job:j", batches_key("j"), sums_key(batches_key("j"))))
+
+
+def test_all_of_a_job_is_kept_for_a_week_after_each_sign_of_life(redis: Client) -> None:
+    """Without the number of its pages, a job that still runs would count as done, and nobody would look after it."""
+    jobs = Jobs(redis)
+    signs_of_life: list[Callable[[], object]] = [
+        lambda: jobs.report("j", 1, Outcome({"": 1})),
+        lambda: jobs.report("j", 1, Outcome({"": 1})),  # as a task that runs twice does
+        lambda: jobs.extend("j", batches=2, total=9, closed=True),
+        lambda: jobs.advance("j", steps=1, total=9),
+    ]
+    jobs.create("j", "art")
+    jobs.extend("j", batches=2, total=9, closed=True)
+    jobs.sent.note("j", 0, SentMessage("some.task", {}))
+    jobs.add_pages("j", 7, 30)
+    jobs.report("j", 0, Outcome({"": 1}))
+    jobs.sent.note("j", 7, SentMessage("some.task", {}))
+    keys = {key for key in redis.scan_iter() if key.startswith((b"job:", b"sent:"))}
+    assert len(keys) == 1 + 2 * 2 + 1
+    for sign in signs_of_life:
+        for key in keys:
+            redis.expire(key, 100)
+        sign()
+        assert all(redis.ttl(key) > 7 * 24 * 3600 - 60 for key in keys)
+    assert (jobs.get("j").state, jobs.unreported(jobs.get("j"))) == ("running", [7])
 
 
 class _Losing:

@@ -6,7 +6,7 @@ import pytest
 
 from services.web.api.inputs import EvaluationPath, JobPath, checked
 from services.web.pages.evaluations import ComparisonView
-from shared.state.jobs import new_job_id
+from shared.state.job_ids import new_job_id
 
 
 def test_ids_of_one_second_sort_by_time() -> None:
