@@ -88,17 +88,27 @@ class EmbeddingBatches:
         return True
 
     def _note_failed(self, batch: int, items: list[BatchImage]) -> None:
-        """Note the images of a batch that the embedder rejected; images of other batches may have the same names."""
+        """Note the images of a batch that the embedder rejected; others, which have arrived, may have the same names.
+
+        An image has arrived if its claim is that of an indexed segment: a task that died may have left another claim.
+        """
         outcome = self._state.jobs.batch_outcome(self._job, batch)
         rejections = {rejection.name: rejection for rejection in outcome.rejected} if outcome else {}
-        image_ids = [layout.image_id(item.digest) for item in items]
-        holders = self._state.claims.holders(self._embedding_set.name, image_ids)
+        suspects = [item for item in items if item.title in rejections]
+        set_name = self._embedding_set.name
+        # The first window of an image stands for all of them.
+        ids = [
+            layout.window_id(item.digest, 0) if layout.is_regions(set_name) else layout.image_id(item.digest)
+            for item in suspects
+        ]
+        holders = self._state.claims.holders(set_name, ids)
+        indexed = self._state.indexed_segments.among(set_name, sorted({holder for holder in holders if holder}))
         failed = {
-            image_id: rejections[item.title]
-            for item, image_id, holder in zip(items, image_ids, holders, strict=True)
-            if holder is None and item.title in rejections
+            layout.image_id(item.digest): rejections[item.title]
+            for item, holder in zip(suspects, holders, strict=True)
+            if holder not in indexed
         }
-        self._state.model_changes.add_failed(self._embedding_set.name, failed)
+        self._state.model_changes.add_failed(set_name, failed)
 
 
 def index_written(embedding_set: EmbeddingSet, catalog: Catalog, state: State, queue: TaskQueue) -> None:

@@ -74,6 +74,7 @@ class ModelChanger:
             Unavailable: A server is away, or another worker is at the collection's segments.
         """
         if self._state.jobs.reported(job, 0):
+            self._clear_ended(collection, job)
             return
         try:
             done, version = self._turn(collection, job, model, version)
@@ -357,6 +358,23 @@ class ModelChanger:
         failed = tuple(self._state.model_changes.failed(active.name).values())
         self._state.jobs.set_result(job, result.to_json())
         self._state.jobs.report(job, 0, Outcome(affected=images, rejected=failed))
+        self._forget(active)
+
+    def _clear_ended(self, collection: str, job: str) -> None:
+        """Forget what is noted of a change that has ended, if the worker that reported it died before."""
+        kept = self._state.model_changes.get(collection)
+        if kept is None or kept.job != job:
+            return
+        with self._state.locks.hold(segments_lock(collection), wait_s=LEASE_S + 1):
+            kept = self._state.model_changes.get(collection)
+            if kept is None or kept.job != job:
+                return
+            try:
+                self._forget(self._catalog.get(collection))
+            except NotFound:  # dropped since
+                self._state.model_changes.forget(collection)
+
+    def _forget(self, active: EmbeddingSet) -> None:
         self._state.model_changes.forget_failed(active.name)
         self._state.model_changes.forget(active.collection)
 

@@ -10,6 +10,7 @@ from shared.errors import Unavailable
 from shared.messaging.messages import BatchImage
 from shared.state import Rejection
 from shared.state.outcomes import Outcome
+from shared.storage import layout
 from tests.support import rows
 from tests.support.indexing import Parts, parts_of
 from tests.support.servers import Servers
@@ -35,6 +36,21 @@ def test_an_image_does_not_fail_for_another_of_its_name_in_another_batch(servers
         batches.send([BatchImage(rows.digest(number), "scan.jpg", None, 1)], until)
     assert batches.wait(until)
     assert set(parts.state.model_changes.failed("art")) == {rows.image_id(0)}
+
+
+def test_a_window_tells_that_an_image_did_not_fail_as_another_of_its_name_did(servers: Servers) -> None:
+    parts = parts_of(servers.settings)
+    name = layout.regions_of("art")
+    parts.collection(name)
+    items = [BatchImage(rows.digest(number), "IMG_1.jpg", None, 1) for number in range(3)]
+    parts.state.claims.claim(name, "windows", [layout.window_id(items[1].digest, 0)])
+    parts.state.indexed_segments.add(name, "windows")
+    parts.state.claims.claim(name, "unwritten", [layout.window_id(items[2].digest, 0)])  # by a task that died
+    batches = EmbeddingBatches(parts.state, Embedder(parts), parts.catalog.get(name), lambda: None)  # type: ignore[arg-type]
+    until = time.monotonic() + 60
+    batches.send(items, until)
+    assert batches.wait(until)
+    assert set(parts.state.model_changes.failed(name)) == {rows.image_id(0), rows.image_id(2)}
 
 
 def test_a_page_that_cannot_be_embedded_counts_as_failed(servers: Servers) -> None:
