@@ -30,8 +30,11 @@ def windows(width: int, height: int) -> list[Window]:
 
     A picture has 38 of them: 2 x 2 of 0.7 of its sides, 3 x 3 of half, and 5 x 5 of a third. One that is more than
     twice as long as it is high, or the other way round, has squares along it: of its shorter side, overlapping by half,
-    and of half of it in three rows. Those are left out that would have less than `LEAST_SIDE` pixels of a side.
+    and of half of it in three rows. Those are left out that would have less than `LEAST_SIDE` pixels of a side; a
+    picture that has less itself has none, nor has one whose sides are not known, and so 0.
     """
+    if min(width, height) < LEAST_SIDE:
+        return []
     if max(width, height) > LONG * min(width, height):
         return _along(width, height)
     return [

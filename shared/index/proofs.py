@@ -117,7 +117,9 @@ class Proofs:
             return stored
         derivative = self._derivatives.get(image.digest)
         if derivative is not None:
-            features = _at_size(self._decoder.features(derivative.data, side=_SIDE), image.width, image.height)
+            # By its own word: of an image that was imported, the collection may not know the sides.
+            size = derivative.info.width, derivative.info.height
+            features = _at_size(self._decoder.features(derivative.data, side=_SIDE), *size)
         else:
             with fetched_page(self._store, image.digest, image.size) as (original, page):
                 features = self._decoder.features(original, side=_SIDE, page=page)

@@ -26,6 +26,7 @@ Vectors = npt.NDArray[np.float32]
 
 _GROUP: Final = 5000  # rows that are written at a time
 _LENGTH: Final = 1e-2  # by which the length of a normalised embedding may be off: float16 is coarse
+_MOST_PIXELS: Final = 2**31 - 1  # of a side, as a segment stores it
 _INTEGERS: Final = frozenset({"id", "bytes", "pixel_width", "pixel_height"})
 
 
@@ -211,20 +212,33 @@ def _image(number: int, row: Mapping[str, Any]) -> EmbeddedImage:
         raise Invalid(f"row {number} has neither `digest` nor `filename`, so that nobody could tell its image")
     labels = row.get("labels", row.get("label"))
     try:
+        width, height = _sides(row)
         return EmbeddedImage(
             name=name,
             digest=digest,
             size=int(row.get("bytes") or 0),
             media_type=_text(row.get("media_type")),
-            width=int(row.get("pixel_width") or 0),
-            height=int(row.get("pixel_height") or 0),
+            width=width,
+            height=height,
             added=datetime.fromisoformat(added).timestamp() if (added := _text(row.get("added"))) else 0.0,
             labels=tuple(str(label) for label in split(labels)),
             flags=tuple(str(flag) for flag in split(row.get("flags"))),
             document=_document(row),
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise Invalid(f"row {number}: {error}") from None
+
+
+def _sides(row: Mapping[str, Any]) -> tuple[int, int]:
+    """Return width and height of an image; 0 for both unless the row says both, since one alone tells no shape.
+
+    Raises:
+        ValueError: One of them is no number of pixels.
+    """
+    width, height = (int(row.get(name) or 0) for name in ("pixel_width", "pixel_height"))
+    if not (0 <= width <= _MOST_PIXELS and 0 <= height <= _MOST_PIXELS):
+        raise ValueError(f"pixel_width {width} and pixel_height {height}: expected 0 to {_MOST_PIXELS}")
+    return (width, height) if width and height else (0, 0)
 
 
 def _document(row: Mapping[str, Any]) -> DocumentPage | None:

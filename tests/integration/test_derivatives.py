@@ -17,10 +17,12 @@ from shared.images import DirectDecoder, ImageInfo, decode
 from shared.images.jpeg_notes import with_note
 from shared.index.derivatives import Derivatives
 from shared.index.originals import Originals
+from shared.index.proofs import Proofs
 from shared.messaging.intake import Intake, IntakeOptions
 from shared.messaging.messages import BatchImage
+from shared.proof.features import LocalFeatures
 from shared.rpc.serving.client import ModelSignature
-from shared.storage import layout
+from shared.storage import layout, segments
 from shared.storage.large_objects import LARGE
 from tests.support.indexing import DIM, Parts, parts_of
 from tests.support.pictures import quadrants, saved
@@ -180,3 +182,16 @@ def test_a_thumbnail_is_shown_where_the_store_does_not_take_it(parts: Parts, mon
     thumbnails = Thumbnails(parts.store, DECODER)
     made = thumbnails.make(DIGESTS["small.jpg"])
     assert thumbnails.get(DIGESTS["small.jpg"]) == made
+
+
+def test_local_features_lie_in_the_original_though_a_collection_does_not_know_its_sides(
+    parts: Parts, servers: Servers
+) -> None:
+    item = ITEMS["large.jpg"]
+    known = segments.Entry(layout.image_id(item.digest), item.digest, "", None, item.size, "image/jpeg", 0, 0, 1.0)
+    proofs = Proofs.from_settings(servers.settings, parts.store, threads=1)
+    try:
+        features = LocalFeatures.unpack(proofs.of_image(known))
+    finally:
+        proofs.close()
+    assert (features.width, features.height) == (2400, 1200)

@@ -1,13 +1,16 @@
 """Windows are made for all images of a collection, and for those that come later; whoever dies, none is there twice."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from services.embedder.embedder import Embedder, Options
 from shared.errors import NotFound, Unavailable
 from shared.images import DirectDecoder
-from shared.storage import layout
+from shared.state.outcomes import Outcome
+from shared.storage import layout, segments
+from tests.support import rows
 from tests.support.deaths import moments
 from tests.support.indexing import Died
 from tests.support.regions import DIGESTS, LONG, SIDES, RegionSystem
@@ -88,6 +91,30 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_get_windows(system
     system.switch(on=True, job="again")
     system.line.run()
     assert system.jobs.outcome("again").rejected == ()
+    system.assert_windows(range(4))
+
+
+def test_an_image_whose_sides_are_not_known_keeps_no_other_from_its_windows(system: RegionSystem) -> None:
+    """An import of an earlier version took one side without the other."""
+    system.add(range(4))
+    system.line.run()
+    art = system.catalog.get("art")
+    imported = [replace(rows.entry(1), width=100, height=0), replace(rows.entry(2), width=0, height=0)]
+    data = segments.pack(
+        imported, rows.embeddings([1, 2], art.dim), collection=art.name, model=art.model, version=art.version
+    )
+    system.parts.store.put(layout.segment_key(art.name, "0imported"), data)  # before all others
+    system.state.claims.claim(art.name, "0imported", [entry.id for entry in imported])
+    system.jobs.create("import", "art")
+    system.jobs.extend("import", batches=1, total=2, closed=True)
+    system.line.index(set_name=art.name, segment="0imported", job="import", batch=0, outcome=Outcome({"": 2}))
+    system.line.make_regions(collection="art")
+    system.line.run()
+    system.assert_windows([LONG])
+    system.switch(on=True)
+    system.line.run()
+    assert system.jobs.get("regions").done
+    assert system.jobs.outcome("regions").rejected == ()
     system.assert_windows(range(4))
 
 

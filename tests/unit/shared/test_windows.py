@@ -7,14 +7,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.errors import Invalid
-from shared.windows import LEAST_SIDE, MOST_WINDOWS, box_of, windows, written
+from shared.windows import LEAST_SIDE, MOST_WINDOWS, box_of, is_long, windows, written
 
-SIDES = st.integers(1, 20_000)
+SIDES = st.integers(0, 20_000)
 
 
 @given(SIDES, SIDES)
 @example(20_000, 1_000)
 @example(1, 20_000)
+@example(100, 0)
+@example(0, 0)
 def test_windows_are_few_lie_within_the_picture_and_are_never_too_small(width: int, height: int) -> None:
     found = windows(width, height)
     assert len(found) <= MOST_WINDOWS
@@ -53,6 +55,8 @@ def test_what_is_too_small_for_a_size_of_windows_has_none_of_it() -> None:
     assert len(windows(90, 90)) == 4 + 9
     assert windows(44, 44) == []
     assert windows(1_000, 31) == []
+    assert windows(0, 1_000) == []
+    assert not any(is_long(*sides) for sides in ((1_000, 31), (0, 1_000), (1_000, 0), (0, 0)))
 
 
 @given(SIDES, SIDES)

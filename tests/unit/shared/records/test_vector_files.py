@@ -1,6 +1,7 @@
-"""Files of embeddings that are none: each is refused by name, whatever it holds."""
+"""Files of embeddings: what they say of images is taken or refused by its row, and what is no such file by its name."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,3 +39,26 @@ def test_a_column_of_plain_numbers_is_no_column_of_embeddings(tmp_path: Path) ->
     pq.write_table(pa.table({"filename": ["a.jpg"], "vector": [1.0]}), tmp_path / "v.parquet")
     with pytest.raises(Invalid, match="holds double, expected lists"):
         read_embeddings(tmp_path / "v.parquet")
+
+
+def sides(folder: Path, width: Any, height: Any) -> tuple[int, int]:
+    """Return the sides that are read of an image whose row says these."""
+    row = {"filename": "a.jpg", "pixel_width": width, "pixel_height": height, "vector": [1.0, 0.0]}
+    pq.write_table(pa.Table.from_pylist([row]), folder / "made.parquet")
+    (image,) = read_embeddings(folder / "made.parquet").images
+    return image.width, image.height
+
+
+def test_both_sides_of_an_image_are_taken_or_none(tmp_path: Path) -> None:
+    assert sides(tmp_path, 640, 480) == (640, 480)
+    assert sides(tmp_path, "640", "480") == (640, 480)
+    for width, height in ((100, None), (None, 100), (100, 0), (0, 100), ("", "100"), (None, None)):
+        assert sides(tmp_path, width, height) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(-1, 480), (640, -480), (2**31, 480), ("wide", "high"), (float("inf"), 2.0)]
+)
+def test_a_side_that_no_picture_has_is_refused_with_its_row(tmp_path: Path, width: Any, height: Any) -> None:
+    with pytest.raises(Invalid, match="row 1"):
+        sides(tmp_path, width, height)
