@@ -26,6 +26,7 @@ _TYPES = {np.dtype(np.float32): pa.float32(), np.dtype(np.float16): pa.float16()
 _CHECKSUM, _INPUTS, _PLACES = b"crc32", b"inputs", b"places"
 _FLAGS = pa.field("flags", pa.string(), nullable=False)  # words, joined by spaces
 _DOCUMENT = pa.field("document", pa.string(), nullable=False)  # a page of a document as a word
+_NOT_OF_ENTRY = frozenset({"vector", "origin"})
 _OF_ENTRY = ("id", "digest", "name", "label", "size", "media_type", "width", "height", "added")
 DIGEST_BYTES = 32
 _PREFACE = 8  # bytes of an Arrow IPC file before its schema
@@ -188,13 +189,13 @@ def model_of(rows: pa.RecordBatch) -> tuple[str, int, int]:
 
 
 def without_vectors(file: pa.NativeFile) -> pa.RecordBatch:
-    """Return the rows of a segment's file without their embeddings, which are not read.
+    """Return the rows of a segment's file, every column that it has but the embeddings, which are not read.
 
     Raises:
         Invalid: It is no segment.
     """
-    wanted = [place for place, field in enumerate(schema(1)) if field.name != "vector"]
     try:
+        wanted = [place for place, name in enumerate(pa.ipc.open_file(file).schema.names) if name not in _NOT_OF_ENTRY]
         return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=wanted)).get_batch(0)
     except (pa.ArrowInvalid, OSError) as error:
         raise Invalid(f"the segment cannot be read as an Arrow IPC file: {error}") from error
@@ -260,13 +261,12 @@ def merge(parts: Iterable[tuple[str, pa.RecordBatch, Container[int]]]) -> bytes 
     vectors.clear()
     rest = pa.concat_tables(tables).combine_chunks().to_batches()[0]
     tables.clear()
-    origin_field = pa.field("origin", pa.int32(), nullable=False)
     fields = schema(embeddings.shape[1], _TYPES[embeddings.dtype])
     if any(rest.column("flags").to_pylist()):
         fields = fields.append(_FLAGS)
     if any(rest.column("document").to_pylist()):
         fields = fields.append(_DOCUMENT)
-    fields = fields.append(origin_field)
+    fields = fields.append(pa.field("origin", pa.int32(), nullable=False))
     columns = [vector_column(embeddings) if field.name == "vector" else rest.column(field.name) for field in fields]
     kept_metadata = {key: metadata[key] for key in (b"format", b"collection", b"model", b"version")}
     table = _sealed(columns, fields, {**kept_metadata, _INPUTS: json.dumps(names)})
@@ -391,9 +391,8 @@ def entries_of(batch: pa.RecordBatch, rows: Sequence[int]) -> list[Entry]:
     """Return some rows of a segment, without their embeddings."""
     if not rows:
         return []
-    places = pa.array(rows, pa.int64())
-    names = [name for name in batch.schema.names if name not in {"vector", "origin"}]
-    taken = pa.RecordBatch.from_arrays([batch.column(name).take(places) for name in names], names=names)
+    known = batch.select([name for name in batch.schema.names if name not in _NOT_OF_ENTRY])
+    taken = known.take(pa.array(rows, pa.int64()))
     columns = {name: taken.column(name).to_pylist() for name in _OF_ENTRY}
     columns |= {"flags": flags_of(taken), "document": documents_of(taken)}
     columns["digest"] = [digest.hex() for digest in columns["digest"]]

@@ -1,6 +1,7 @@
 """Deletion by the rows in the store, on real servers without a query service."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from shared.index import deletion
 from shared.index.originals import ELSEWHERE
 from shared.state.outcomes import LEFT
 from shared.storage import layout, segments
+from shared.storage.documents import DocumentPage
 from shared.storage.object_store import ObjectStore
 from shared.storage.trash import Trash
 from tests.support import rows
@@ -118,3 +120,29 @@ def test_a_deletion_that_dies_at_any_call_is_finished_by_the_next_attempt(parts:
     assert len(list(parts.store.list(layout.TRASH))) == 1
     parts.assert_indexed(art, [0, 3, 4, 5, 6, 8])
     assert parts.state.claims.holders("art", wanted) == [None] * 3
+
+
+def test_the_trash_says_of_an_image_of_a_merged_segment_that_it_is_damaged_and_which_page_it_is(parts: Parts) -> None:
+    art = parts.collection()
+    page = DocumentPage(rows.digest(2), 1, 3)
+    known = [
+        replace(rows.entry(1), flags=("damaged",)),
+        replace(rows.entry(2), document=page),
+        rows.entry(3),
+    ]
+    for number, entry in enumerate(known, 1):
+        segment = f"s{number}"
+        parts.add(art, segment, [number])
+        vectors = rows.embeddings([number], DIM)
+        data = segments.pack([entry], vectors, collection="art", model=art.model, version=art.version)
+        parts.store.put(layout.segment_key("art", segment), data)
+    parts.job("merge", kind="compact")
+    parts.maintenance().compactor.compact(collection="art", job="merge")
+    assert len(parts.catalog.segments("art")) == 1
+    assert outcome(parts, parts.delete("art", rows.ids([1, 2, 3]))) == (True, 3, [])
+    entries = Trash(parts.store).entries("art", [entry.digest for entry in known])
+    assert [(tuple(entry.flags), entry.document) for entry in entries] == [
+        (("damaged",), None),
+        ((), page),
+        ((), None),
+    ]

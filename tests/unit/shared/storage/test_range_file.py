@@ -1,6 +1,7 @@
 """Whoever reads a part of a segment tells a store that is away from a file that is damaged."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 
 from shared.errors import Invalid, ObjectNotFound, StoreUnavailable
 from shared.storage import segments
+from shared.storage.documents import DocumentPage
 from shared.storage.object_store import ObjectStore, RangeFile, StoredObject
 from tests.support import rows
 
@@ -51,6 +53,22 @@ def test_a_store_that_fails_at_any_read_is_no_damaged_segment(answers: int, fail
     with pytest.raises(type(failure)) as raised:
         read(FailingStore(SEGMENT, answers=answers, failure=failure))
     assert raised.value is failure
+
+
+def test_all_is_read_of_a_merged_segment_but_its_embeddings() -> None:
+    """What few images have, flags and pages, comes behind the columns that every segment has."""
+    page = DocumentPage(rows.digest(9), 2, 3)
+    entries = [rows.entry(1), replace(rows.entry(2), flags=("damaged",)), replace(rows.entry(3), document=page)]
+    parts: list[tuple[str, pa.RecordBatch, set[int]]] = [
+        (entry.name, segments.unpack(segments.pack([entry], VECTORS[:1], collection="a", model="m", version=1)), set())
+        for entry in entries
+    ]
+    merged = segments.merge(parts)
+    assert merged is not None
+    for content, wanted in ((merged, entries), (SEGMENT, [rows.entry(number) for number in range(20)])):
+        batch = read(FailingStore(content))
+        assert "vector" not in batch.schema.names
+        assert segments.entries_of(batch, range(len(wanted))) == wanted
 
 
 def test_a_damaged_segment_is_told() -> None:
