@@ -40,6 +40,7 @@ _TOKEN_LASTS_S = 60
 _CHANGES = "/topics/.system/log"
 _LEVELDB = "objects/filerldb2"
 _SQLITE = "objects/filer.db"
+_DAMAGED = "; it is damaged: restore a backup into a new data folder"
 _BUSY_S = 60
 _ERASING = f"_pragma=busy_timeout({_BUSY_S * 1000})&_pragma=secure_delete(1)&_pragma=journal_mode(WAL)"
 """Has SQLite overwrite what is deleted, and wait while its file is rewritten. A LevelDB keeps what is deleted until
@@ -129,7 +130,7 @@ class StoreVacuum:
         """Remove the log of changes, and rewrite the names and every volume that has garbage.
 
         Raises:
-            OSError: The store does not answer, or its file of names stays locked.
+            OSError: The store does not answer, or its file of names stays locked, or is damaged.
         """
         self.remove_folder(_CHANGES)
         self._rewrite_names()
@@ -147,8 +148,9 @@ class StoreVacuum:
             with closing(sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None)) as names:
                 names.execute("VACUUM")
                 (is_busy, *_) = names.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.OperationalError as error:
-            raise OSError(f"the file of names {file} could not be rewritten: {error}") from error
+        except sqlite3.Error as error:
+            remedy = "" if isinstance(error, sqlite3.OperationalError) else _DAMAGED
+            raise OSError(f"the file of names {file} could not be rewritten: {error}{remedy}") from error
         if is_busy:
             raise OSError(f"the log of the file of names {file} could not be emptied: it is in use")
 

@@ -10,6 +10,7 @@ import threading
 from local.object_store import StoreVacuum
 from shared.errors import Unavailable
 from shared.state import State
+from shared.waits import WaitLog
 
 _log = logging.getLogger("artseek")
 
@@ -25,6 +26,7 @@ class PurgeFollower:
     def __init__(self, state: State, vacuum: StoreVacuum, *, pauses_s: tuple[float, ...] = _PAUSES_S) -> None:
         self._state, self._vacuum, self._pauses_s = state, vacuum, pauses_s
         self._stopped = threading.Event()
+        self._wait_log = WaitLog(_log, "vacuuming the object store")
 
     def start(self) -> None:
         """Begin, on a thread that ends with the process."""
@@ -38,15 +40,18 @@ class PurgeFollower:
         while not self._stopped.wait(_TICK_S):
             try:
                 self.follow()
+                self._wait_log.goes_on()
             except (Unavailable, OSError) as error:
-                _log.info("The object store is vacuumed later: %s", error)
+                self._wait_log.waits(error)
+            except Exception as error:  # whatever it is, what is purged next is to be vacuumed too
+                self._wait_log.waits(error, trace=True)
 
     def follow(self) -> bool:
         """Vacuum if something was purged since the last time; returns whether it was.
 
         Raises:
             Unavailable: Redis does not answer.
-            OSError: The store does not answer.
+            OSError: The store does not answer, or its file of names cannot be rewritten.
         """
         purged = self._state.journal.unvacuumed()
         if purged is None:

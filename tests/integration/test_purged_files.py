@@ -1,5 +1,6 @@
 """What was purged is gone from the files of the local servers: append-only files and volumes of the object store."""
 
+import copy
 import hashlib
 import random
 import sqlite3
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local import object_store
+from local import object_store, purge_follower
 from local.purge_follower import PurgeFollower
 from shared.state import Client, State
 from shared.storage.object_store import ObjectStore
@@ -82,6 +83,36 @@ def test_a_log_that_cannot_be_emptied_is_emptied_later(
     servers.vacuum.run()
     assert file.with_name("filer.db-wal").read_bytes() == b""
     assert store.get("images/one") == b"x"
+
+
+def test_a_damaged_file_of_names_is_told_and_what_was_purged_is_vacuumed_once_it_is_whole(
+    servers: Servers,
+    redis: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(purge_follower, "_TICK_S", 0.01)
+    (tmp_path / "certificates").symlink_to(servers.folder / "certificates")
+    file = tmp_path / "objects" / "filer.db"
+    file.parent.mkdir()
+    file.write_bytes(random.Random(1).randbytes(10_000))
+    vacuum = copy.copy(servers.vacuum)
+    vacuum._folder = tmp_path
+    state = State.of(redis)
+    state.journal.note_purge()
+    follower = PurgeFollower(state, vacuum, pauses_s=(0.0,))
+    follower.start()
+    try:
+        said = eventually(lambda: [line for line in caplog.messages if str(file) in line])
+        assert "it is damaged: restore a backup" in said[0]
+        assert state.journal.unvacuumed() is not None
+        file.unlink()
+        with closing(sqlite3.connect(file)) as whole:
+            whole.execute("CREATE TABLE names (name)")
+        eventually(lambda: state.journal.unvacuumed() is None)
+    finally:
+        follower.stop()
 
 
 def test_a_rewritten_append_only_file_does_not_remember_what_was_deleted(servers: Servers, redis: Client) -> None:
