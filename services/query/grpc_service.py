@@ -206,9 +206,7 @@ class QueryService(QueryServicer):
         """Count the windows of images, where they are indexed."""
         collection.regions = self._replica_sync.has_regions(collection.name)
         if (windows := self._replica_sync.windows(replica)) is not None:
-            collection.with_regions, collection.windows = self._window_counts.of(
-                collection.name, windows.view, replica.view
-            )
+            collection.with_regions, collection.windows = self._window_counts.of(windows.view, replica.view)
 
     def _get(self, request: messages.GetImageRequest) -> messages.Image:
         image = image_message(*self._replica(request.collection).find(request.id))

@@ -84,16 +84,18 @@ class LiveRecall:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)  # on Linux, of this thread alone
         while True:
-            answered = self._waiting.get()
-            try:
-                recall = recall_of(answered)
-            except Exception:
-                _log.exception("an answer of %s could not be checked", answered.collection)
-                continue
-            if recall is not None:
-                self._metrics.recall(answered.collection, recall)
-                self._count(answered.collection, sampled=1, total=recall)
-                self._write()
+            self._check(self._waiting.get())  # and hold its views no longer
+
+    def _check(self, answered: AnsweredSearch) -> None:
+        try:
+            recall = recall_of(answered)
+        except Exception:
+            _log.exception("an answer of %s could not be checked", answered.collection)
+            return
+        if recall is not None:
+            self._metrics.recall(answered.collection, recall)
+            self._count(answered.collection, sampled=1, total=recall)
+            self._write()
 
     def _count(self, collection: str, *, sampled: int = 0, total: float = 0.0, dropped: int = 0) -> None:
         hour = hour_of(time.time())

@@ -103,8 +103,7 @@ class RecordSync:
         while not self._stop.is_set():
             try:
                 self.follow()
-                for index in self._indexes.values():
-                    index.warm(self._stop.is_set)
+                self._warm()
                 self._announcements.since(self._position or "0-0", block_ms=_BLOCK_MS)
                 self._wait_log.goes_on()
             except Unavailable as error:
@@ -115,6 +114,11 @@ class RecordSync:
                 self._wait_log.waits(error, trace=True)
                 self._position = None
                 self._stop.wait(_PAUSE_S)
+
+    def _warm(self) -> None:
+        """Warm each index; in `_run`, the last of the loop would be held on after it was dropped."""
+        for index in self._indexes.values():
+            index.warm(self._stop.is_set)
 
     def list_without_index(self) -> None:
         """List the store though Redis does not answer."""

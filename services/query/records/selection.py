@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +34,11 @@ class _Joined:
 
 
 class Selections:
-    """Joins views with record indexes, as far as the stream was read; the last join of each collection is kept."""
+    """Joins views with record indexes, as far as the stream was read; the last join of each index is kept with it."""
 
     def __init__(self, record_sync: RecordSync) -> None:
         self.record_sync = record_sync
-        self._joined: dict[str, _Joined] = {}
+        self._joined: WeakKeyDictionary[RecordIndex, _Joined] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def index(self, collection: str) -> RecordIndex | None:
@@ -54,7 +55,7 @@ class Selections:
         if index is None:
             return _rows_without_records(view, wanted)
         matching = index.matching(wanted)
-        documents = self._documents(collection, view, index, len(matching))
+        documents = self._documents(view, index, len(matching))
         matching[0] = not wanted.text.strip() and all(
             isinstance(values, tuple) and NONE in values for name, values in wanted.criteria.items() if name != LABEL
         )
@@ -80,7 +81,7 @@ class Selections:
         documents = np.zeros(len(view.ids), dtype=np.int32)
         if index is not None:
             size = len(index.images)
-            documents = self._documents(collection, view, index, size)
+            documents = self._documents(view, index, size)
             having = np.zeros(size, dtype=np.bool_)
             having[documents[live]] = True
             having[0] = False
@@ -104,10 +105,10 @@ class Selections:
         name, backwards = by.removeprefix("-"), by.startswith("-")
         index = self.index(collection)
         if name == LABEL:
-            order = self._label_order(collection, view, index)[rows]
+            order = self._label_order(view, index)[rows]
         elif index is not None and (name in index.field_types()):
             ranks = index.order(name)
-            documents = self._documents(collection, view, index, len(ranks))
+            documents = self._documents(view, index, len(ranks))
             order = ranks[documents[rows]]
         else:
             raise Invalid(f"no image of {collection!r} has the field {name!r} to sort by")
@@ -115,12 +116,12 @@ class Selections:
         order = np.where(order == last, last, -order if backwards else order)
         return rows[np.argsort(order, kind="stable")]
 
-    def _label_order(self, collection: str, view: View, index: RecordIndex | None) -> Ranks:
+    def _label_order(self, view: View, index: RecordIndex | None) -> Ranks:
         """Return where each row comes by the label that counts: that of its record, or else its own; int32 [n]."""
         if index is None:
             return places_of(view.names, label_places(view.names))[view.labels]
         by_record, by_row = index.label_order(view.names)
-        places = by_record[self._documents(collection, view, index, len(by_record))]
+        places = by_record[self._documents(view, index, len(by_record))]
         return np.where(places < 0, by_row[view.labels], places)
 
     def _suitable(self, index: RecordIndex | None) -> list[str]:
@@ -130,15 +131,15 @@ class Selections:
         names = [name for name in index.field_types() if name not in PROSE and index.distinct(name) <= max(most, 50)]
         return [LABEL, *names[:_FACETS]]
 
-    def _documents(self, collection: str, view: View, index: RecordIndex, size: int) -> Documents:
+    def _documents(self, view: View, index: RecordIndex, size: int) -> Documents:
         """Return the document of each row, less than `size`."""
         images = index.images
         with self._lock:
-            joined = self._joined.get(collection)
+            joined = self._joined.get(index)
         if joined is None or joined.ids is not view.ids or joined.images is not images:
             joined = _join(view, images, joined)
             with self._lock:
-                self._joined[collection] = joined
+                self._joined[index] = joined
         documents = joined.documents
         return documents if len(images) <= size else np.where(documents < size, documents, 0)
 

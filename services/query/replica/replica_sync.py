@@ -177,8 +177,8 @@ class ReplicaSync:
                 self.catch_up()
                 self._index_watch.check_due(self._in_use, self._stop)
                 self._fetch_merged()
-                for replica in self._replicas.values():
-                    replica.verify_some()
+                # A loop would go on holding the last replica, and its files, after it was dropped.
+                _ = [replica.verify_some() for replica in self._replicas.values()]
                 if self.connected:
                     self._wait_log.goes_on()
             except Unavailable as error:

@@ -1,5 +1,7 @@
 """Which windows of images may be found: those of images that pass a filter."""
 
+from weakref import WeakKeyDictionary, ref
+
 import numpy as np
 
 from services.query.replica.id_index import Bools
@@ -52,17 +54,20 @@ def images_of(view: View, rows: Rows) -> Ids:
 
 
 class WindowCounts:
-    """Counts images that have windows, and their windows; what was counted last of a collection is kept."""
+    """Counts images that have windows, and their windows; what was counted last of a view of windows is kept.
+
+    It is kept as long as others hold the view: a view keeps files on disk that are deleted.
+    """
 
     def __init__(self) -> None:
-        self._counted: dict[str, tuple[View, View, tuple[int, int]]] = {}
+        self._counted: WeakKeyDictionary[View, tuple[ref[View], tuple[int, int]]] = WeakKeyDictionary()
 
-    def of(self, collection: str, windows: View, images: View) -> tuple[int, int]:
+    def of(self, windows: View, images: View) -> tuple[int, int]:
         """Return how many live images of a view have live windows, and how many windows these are."""
-        kept = self._counted.get(collection)
-        if kept is None or kept[0] is not windows or kept[1] is not images:
+        kept = self._counted.get(windows)
+        if kept is None or kept[0]() is not images:
             ids, counts = np.unique(images_of(windows, np.flatnonzero(windows.live)), return_counts=True)
             found = images.find(ids) >= 0
-            kept = windows, images, (int(found.sum()), int(counts[found].sum()))
-            self._counted[collection] = kept
-        return kept[2]
+            kept = ref(images), (int(found.sum()), int(counts[found].sum()))
+            self._counted[windows] = kept
+        return kept[1]

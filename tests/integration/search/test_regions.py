@@ -1,5 +1,7 @@
 """Searches by windows: an image is as close as the closest of its whole and its windows, exactly and by the index."""
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from services.query.search.search_query import SearchQuery
 from services.query.search.searcher import Searcher
 from shared.errors import NotFound
 from shared.images import DirectDecoder
+from shared.records.model import Value
+from shared.records.record_store import RecordStore
 from shared.rpc.query import Metric
 from shared.rpc.query import query_pb2 as messages
 from shared.state import Change
@@ -178,6 +182,47 @@ def test_a_set_of_windows_is_no_collection(make: MakeSystem, tmp_path: Path) -> 
     assert (region.x, region.y, region.width, region.height) == box(3)
     asked.regions = False
     assert not any(hit.HasField("region") for hit in query_service.Search(asked, Context()).hits)  # type: ignore[arg-type]
+
+
+def test_nobody_holds_the_views_of_a_collection_that_was_dropped(make: MakeSystem, tmp_path: Path) -> None:
+    """A view holds the columns of all rows, and files of which the names are gone."""
+    system = make()
+    windows = Windows(system, HAVING)
+    system.fit(1, **EVERY_BUCKET)
+    live = LiveRecall(1.0, system.state.recall_log, Metrics(system.replica_sync))
+    searcher = Searcher(system.clients, system.replica_sync, decoder=DirectDecoder(), exact_below=0, live_recall=live)
+    live.start()
+    records = RecordStore(system.catalog.store, system.state.record_changes)
+    records.say("art", "csv", {rows.image_id(number): {"title": [Value(f"Work {number}")]} for number in range(9)})
+    record_sync = RecordSync(system.catalog.store, system.state.record_changes, tmp_path)
+    record_sync.start()
+    query_service = QueryService(searcher, system.replica_sync, Selections(record_sync))
+
+    def answer() -> list[weakref.ref[Any]]:
+        """Have the service look at all there is; returns what it looked at."""
+        (one,) = query_service.ListCollections(messages.ListCollectionsRequest(), None).collections  # type: ignore[arg-type]
+        assert (one.images, one.windows) == (COUNT, EACH * len(HAVING))
+        asked = messages.ListImagesRequest(collection="art", limit=1, sort="title")
+        (first,) = query_service.ListImages(asked, None).images  # type: ignore[arg-type]
+        assert first.id == rows.image_id(0)
+        searcher.search(SearchQuery(collection="art", vector=windows.vectors[3, 1], k=5, mode="lsh"))
+        replica = system.replica_sync.replica("art")
+        of_windows = system.replica_sync.windows(replica)
+        assert of_windows is not None
+        return [weakref.ref(seen) for seen in (replica.view, replica.view.ids, of_windows.view)]
+
+    try:
+        eventually(lambda: (index := record_sync.index("art")) is not None and "title" in index.field_types())
+        seen = answer()
+        assert all(one() is not None for one in seen)
+        for name in (NAME, "art"):
+            system.catalog.drop(system.catalog.get(name))
+            system.changes.announce(Change(name, "dropped"))
+        records.drop("art")
+        eventually(lambda: gc.collect() >= 0 and all(one() is None for one in seen))
+    finally:
+        record_sync.stop()
+        record_sync.close()
 
 
 def test_live_recall_compares_with_images_and_windows(make: MakeSystem) -> None:
