@@ -53,12 +53,13 @@ class Purger:
             return
         wanted = list(dict.fromkeys(image_ids))
         with self._state.locks.hold(segments_lock(collection), wait_s=LEASE_S + 1):
-            known = set(self._purged.fix(job=job, collection=collection, image_ids=wanted, had=had))
+            known = set(self._purged.fix(job=job, collection=collection, image_ids=wanted, had=had)) & set(wanted)
             own = [image_id for image_id in wanted if image_id in known]
-            purged, left = self._remove_rows(collection, wanted)
+            left = self._remove_rows(collection, wanted)
             digests = self._digests(collection, own)
             left |= self._remove_windows(collection, digests)
-            purged |= {layout.image_id(digest) for digest in digests}
+            # Before the originals and entries, which alone tell the digests. Who has one still tries it once more.
+            self._store.delete([layout.set_aside_key(digest) for digest in digests])
             kept = self._originals.delete_unheld(digests, emptying=collection)
             self._state.locks.check(segments_lock(collection))
             self._trash.remove(collection, digests)
@@ -70,26 +71,24 @@ class Purger:
             if not reason.certain
         }
         gone = set(own) - {layout.image_id(digest) for digest in kept}
-        self._store.delete([layout.set_aside_key(digest) for digest in digests if layout.image_id(digest) in gone])
         unreadable = self._redactor.redact(set(wanted), collection=collection) + self._redactor.redact(gone)
-        left |= {image_id: unreadable[0] for image_id in wanted if unreadable and image_id in purged}
+        left |= {image_id: unreadable[0] for image_id in own if unreadable}
         self._state.journal.note_purge()
         self._state.journal.rewrite()
         self._queue.rewrite_journal()
         rejected = tuple(Rejection(str(image_id), LEFT, reason) for image_id, reason in sorted(left.items()))
-        self._state.jobs.report(job, 0, Outcome(affected=len(purged - left.keys()), rejected=rejected))
+        self._state.jobs.report(job, 0, Outcome(affected=len(known - left.keys()), rejected=rejected))
 
-    def _remove_rows(self, collection: str, image_ids: Sequence[int]) -> tuple[set[int], dict[int, str]]:
-        """Rewrite the segments that have deleted rows of images; returns the images, and why rows of some are left."""
+    def _remove_rows(self, collection: str, image_ids: Sequence[int]) -> dict[int, str]:
+        """Rewrite the segments that have deleted rows of images; returns the images of which some are left, and why."""
         try:
             active = self._catalog.get(collection)
         except Renamed:
             raise
         except NotFound:
-            return set(), {}
+            return {}
         if self._state.model_changes.get(collection) is not None:
             raise Unavailable(f"{collection!r} changes to another model: what is to be purged waits")
-        purged: set[int] = set()
         left: dict[int, str] = {}
         for embedding_set in (active, *self._catalog.unused_embedding_sets(collection)):
             set_name = embedding_set.name
@@ -97,12 +96,10 @@ class Purger:
             if embedding_set is not active:  # it was left behind: nothing deletes from it
                 with self._state.locks.hold(claims_lock(collection), wait_s=LEASE_S):
                     self._deleter.delete(embedding_set, image_ids)
-            found, more = self._rewrite(embedding_set, image_ids)
-            purged |= found
-            left |= more
+            left |= self._rewrite(embedding_set, image_ids)
             self._state.locks.check(segments_lock(collection))
             self._maps.forget(embedding_set.name, image_ids)
-        return purged, left
+        return left
 
     def _remove_windows(self, collection: str, digests: Sequence[str]) -> dict[int, str]:
         """Remove what is left of the windows of images; returns the images of which some are left, and why."""
@@ -113,15 +110,15 @@ class Purger:
         with self._state.locks.hold(segments_lock(name), wait_s=LEASE_S + 1):
             regions = self._catalog.get(name)
             self._compactor.recover(regions.name)
-            _, left = self._rewrite(regions, windows_of(digests))
+            left = self._rewrite(regions, windows_of(digests))
         return {
             layout.image_id(digest): next(left[window] for window in windows_of([digest]) if window in left)
             for digest in digests
             if not left.keys().isdisjoint(windows_of([digest]))
         }
 
-    def _rewrite(self, embedding_set: EmbeddingSet, image_ids: Sequence[int]) -> tuple[set[int], dict[int, str]]:
-        """Rewrite the segments of a set that have deleted rows of images; returns the images, and why some are left."""
+    def _rewrite(self, embedding_set: EmbeddingSet, image_ids: Sequence[int]) -> dict[int, str]:
+        """Rewrite the segments of a set that have deleted rows of images; returns which are left, and why."""
         set_name = embedding_set.name
         found = self._segment_ids.find(set_name, image_ids)
         self._compactor.rewrite(embedding_set, sorted(found.by_segment))
@@ -132,7 +129,7 @@ class Purger:
         self._catalog.remove_tombstones(set_name, idle)
         # The replicas drop the files of what was rewritten.
         self._state.changes.announce(Change(set_name, "rebuilt"))
-        return {image_id for ids in found.by_segment.values() for image_id in ids}, left
+        return left
 
     def _left(self, embedding_set: EmbeddingSet, image_ids: Sequence[int]) -> dict[int, str]:
         """Return the images that may still have a deleted row, and why; an image that came back has a live one."""
