@@ -163,14 +163,22 @@ def test_pages_and_calls_of_a_browser_by_role(browser: Browser, guarded: str) ->
         page.context.close()
 
 
-def test_a_visitor_sees_a_map_as_soon_as_it_is_there(
-    browser: Browser, guarded: str, stack: Stack, client: Client, shown: dict[str, bytes]
-) -> None:
-    name, state = "web-awaited", connect_state(stack.settings)
+@pytest.fixture
+def public_collection(stack: Stack, client: Client, shown: dict[str, bytes]) -> Iterator[str]:
+    """A collection of six images that is open to everybody, until the test ends."""
+    name = "web-awaited"
     client.upload(name, list(shown.items())[:6], label="shapes")
     client.wait_for(name, 6)
-    public = CollectionAccess("public", "private")
-    AccessStore(ObjectStore.from_settings(stack.settings), state).set_collection(name, public)
+    access = AccessStore(ObjectStore.from_settings(stack.settings), connect_state(stack.settings))
+    access.set_collection(name, CollectionAccess("public", "private"))
+    yield name
+    access.forget_collection(name)
+
+
+def test_a_visitor_sees_a_map_as_soon_as_it_is_there(
+    browser: Browser, guarded: str, stack: Stack, client: Client, public_collection: str
+) -> None:
+    name, state = public_collection, connect_state(stack.settings)
     job = new_job_id()
     state.jobs.create(job, name, kind="map")  # which no worker has come to
     guest = narrow(browser, guarded)

@@ -1,7 +1,7 @@
 """Files that are handed in together: each is stored, refused or known by itself, and all are counted."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -22,11 +22,14 @@ def parts(servers: Servers) -> Parts:
     return parts_of(servers.settings)
 
 
-def hand_in(parts: Parts, contents: list[bytes | Path | Rejection], **options: float) -> Intake:
+Content = bytes | Path | Rejection
+
+
+def hand_in(parts: Parts, contents: Sequence[Content | Callable[[], Content]], **options: float) -> Intake:
     """Hand in files with these contents, by the names 0, 1, ….; returns the intake once all are sent."""
 
-    def reading(content: bytes | Path | Rejection) -> Callable[[], bytes | Path | Rejection]:
-        return lambda: content
+    def reading(content: Content | Callable[[], Content]) -> Callable[[], Content]:
+        return content if callable(content) else lambda: content
 
     with Intake("art", parts.clients(), IntakeOptions(batch_size=100, threads=2, **options)) as intake:  # type: ignore[arg-type]
         for number, content in enumerate(contents):
@@ -148,13 +151,15 @@ def test_a_file_waits_for_one_with_its_content_that_another_thread_stores(
     parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts.collection()
-    changing, digest, seen = tmp_path / "changing.tif", layout.digest_of(WHOLE), threading.Event()
+    changing, digest = tmp_path / "changing.tif", layout.digest_of(WHOLE)
+    began, seen = threading.Event(), threading.Event()
     changing.write_bytes(WHOLE)
     pin, see = OriginalIntake._pin, OriginalIntake._see
 
     def change(intake: OriginalIntake, digests: list[str]) -> None:
         pin(intake, digests)
         if digest in digests and changing.read_bytes() == WHOLE:
+            began.set()
             assert seen.wait(60)
             changing.write_bytes(CHANGED)
 
@@ -164,10 +169,14 @@ def test_a_file_waits_for_one_with_its_content_that_another_thread_stores(
             seen.set()
         return before
 
+    def whole() -> bytes:
+        assert began.wait(60)  # else the other thread may be the one that waits
+        return WHOLE
+
     monkeypatch.setattr(OriginalIntake, "_pin", change)
     monkeypatch.setattr(OriginalIntake, "_see", note)
-    others: list[bytes | Path | Rejection] = [b"%d" % number for number in range(TOGETHER - 1)]
-    intake = hand_in(parts, [changing, *others, WHOLE])
+    others = [b"%d" % number for number in range(TOGETHER - 1)]
+    intake = hand_in(parts, [changing, *others, whole])
     assert sent(parts, intake) == [str(number) for number in range(1, TOGETHER + 1)]
     assert [rejected.name for rejected in parts.jobs.outcome(intake.job).rejected] == ["0"]
     assert parts.store.get(layout.original_key(digest)) == WHOLE
