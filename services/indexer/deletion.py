@@ -24,7 +24,7 @@ class DeletionTask:
     def __init__(self, clients: WorkerClients, deleter: ImageDeleter, active_sets: ActiveSets) -> None:
         self._catalog, self._state, self._queue = clients.catalog, clients.state, clients.queue
         self._deleter, self._active_sets = deleter, active_sets
-        self._documents, self._purged = Documents(clients.store), PurgedImages(clients)
+        self._documents, self._purged = Documents(clients.store), PurgedImages(clients, deleter.segment_ids)
         self._compaction = CompactionTrigger(clients.state, clients.queue)
 
     def delete(

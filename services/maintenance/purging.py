@@ -1,7 +1,7 @@
 """Purging: removes for good what is left of images that were deleted from a collection."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from services.maintenance.compaction import Compactor
 from shared.duplicates.store import Duplicates
@@ -10,7 +10,6 @@ from shared.evaluation.redaction import EvaluationRedactor
 from shared.index.deletion import ImageDeleter, windows_of
 from shared.index.originals import Originals
 from shared.index.purged_images import PurgedImages
-from shared.index.segment_ids import SegmentIds
 from shared.maps.maps import Maps
 from shared.messaging.worker import WorkerClients
 from shared.records.record_store import RecordStore
@@ -35,9 +34,9 @@ class Purger:
         self._store, self._state, self._catalog = clients.store, clients.state, clients.catalog
         self._queue = clients.queue
         self._compactor, self._deleter, self._originals = compactor, deleter, originals
-        self._segment_ids, self._trash = SegmentIds(clients.store), Trash(clients.store)
+        self._segment_ids, self._trash = deleter.segment_ids, Trash(clients.store)
         self._records = RecordStore(clients.store, clients.state.record_changes)
-        self._redactor, self._purged = EvaluationRedactor(clients), PurgedImages(clients)
+        self._redactor, self._purged = EvaluationRedactor(clients), PurgedImages(clients, self._segment_ids)
         self._duplicates, self._maps = Duplicates(clients.store), Maps(clients.store)
 
     def purge(self, *, job: str, collection: str, image_ids: Sequence[int], had: Sequence[int] | None = None) -> None:
@@ -53,8 +52,7 @@ class Purger:
             return
         wanted = list(dict.fromkeys(image_ids))
         with self._state.locks.hold(segments_lock(collection), wait_s=LEASE_S + 1):
-            known = set(self._purged.fix(job=job, collection=collection, image_ids=wanted, had=had)) & set(wanted)
-            own = [image_id for image_id in wanted if image_id in known]
+            own = set(self._purged.fix(job=job, collection=collection, image_ids=wanted, had=had)) & set(wanted)
             left = self._remove_rows(collection, wanted)
             digests = self._digests(collection, own)
             left |= self._remove_windows(collection, digests)
@@ -70,14 +68,14 @@ class Purger:
             for digest, reason in kept.items()
             if not reason.certain
         }
-        gone = set(own) - {layout.image_id(digest) for digest in kept}
+        gone = own - {layout.image_id(digest) for digest in kept}
         unreadable = self._redactor.redact(set(wanted), collection=collection) + self._redactor.redact(gone)
         left |= {image_id: unreadable[0] for image_id in own if unreadable}
         self._state.journal.note_purge()
         self._state.journal.rewrite()
         self._queue.rewrite_journal()
         rejected = tuple(Rejection(str(image_id), LEFT, reason) for image_id, reason in sorted(left.items()))
-        self._state.jobs.report(job, 0, Outcome(affected=len(known - left.keys()), rejected=rejected))
+        self._state.jobs.report(job, 0, Outcome(affected=len(own - left.keys()), rejected=rejected))
 
     def _remove_rows(self, collection: str, image_ids: Sequence[int]) -> dict[int, str]:
         """Rewrite the segments that have deleted rows of images; returns the images of which some are left, and why."""
@@ -152,9 +150,8 @@ class Purger:
             if image_id in wanted and segment not in segments
         ]
 
-    def _digests(self, collection: str, image_ids: Sequence[int]) -> list[str]:
+    def _digests(self, collection: str, wanted: Set[int]) -> list[str]:
         """Return the digests of images: of their originals, and of their entries in the trash."""
-        wanted = set(image_ids)
         prefixes = (
             [of(image_id) for image_id in wanted for of in (layout.originals_prefix, layout.links_prefix)]
             if len(wanted) <= _FEW

@@ -68,7 +68,7 @@ class ImageDeleter:
     def __init__(self, clients: Clients, generations: GenerationCache) -> None:
         self._store, self._state, self._catalog = clients.store, clients.state, clients.catalog
         self._generations = generations
-        self._lookup, self._segment_ids = RowLookup(clients.store), SegmentIds(clients.store)
+        self._lookup, self.segment_ids = RowLookup(clients.store), SegmentIds(clients.store)
         self._trash = Trash(clients.store)
 
     def delete(
@@ -160,7 +160,7 @@ class ImageDeleter:
     def _find(self, embedding_set: EmbeddingSet, image_ids: Sequence[int]) -> _Found:
         set_name = embedding_set.name
         claims = dict(zip(image_ids, self._state.claims.holders(set_name, image_ids), strict=True))
-        found = self._segment_ids.find(set_name, image_ids)
+        found = self.segment_ids.find(set_name, image_ids)
         rows, deleted = set[Place](), set[Place]()
         entries: dict[Place, Entry] = {}
 

@@ -17,9 +17,9 @@ from shared.storage.trash import Trash
 class PurgedImages:
     """Tells which images a collection has to purge."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, segment_ids: SegmentIds) -> None:
         self._state, self._catalog = clients.state, clients.catalog
-        self._segment_ids, self._trash = SegmentIds(clients.store), Trash(clients.store)
+        self._segment_ids, self._trash = segment_ids, Trash(clients.store)
 
     def fix(self, *, job: str, collection: str, image_ids: Sequence[int], had: Sequence[int] | None) -> list[int]:
         """Return which images the collection had when the purge began.

@@ -1,14 +1,14 @@
 """Which segments of an embedding set have rows of some images, by the segments themselves, whatever the claims say."""
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.errors import Invalid, ObjectNotFound
+from shared.look_ahead import made_ahead
 from shared.sorted_numbers import places_among
 from shared.storage import layout, segments
 from shared.storage.catalog import Catalog
@@ -60,16 +60,7 @@ class SegmentIds:
         if all(layout.segment_key(set_name, name) in self._kept for name in names):
             yield from ((name, self._ids(set_name, name)) for name in names)
             return
-        with ThreadPoolExecutor(_FETCHES, thread_name_prefix="ids") as pool:
-            ahead: deque[tuple[str, Future[Ids | str | None]]] = deque()
-            for name in names:
-                ahead.append((name, pool.submit(self._ids, set_name, name)))
-                if len(ahead) > _FETCHES:
-                    first, ids = ahead.popleft()
-                    yield first, ids.result()
-            while ahead:
-                first, ids = ahead.popleft()
-                yield first, ids.result()
+        yield from made_ahead(partial(self._ids, set_name), names, threads=_FETCHES, name="ids")
 
     def _ids(self, set_name: str, segment: str) -> Ids | str | None:
         """Return a segment's sorted ids, why it cannot be read, or None if it was removed since it was listed."""

@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from shared.errors import Invalid, ObjectNotFound
+from shared.look_ahead import made_ahead
 from shared.storage import layout, segments
 from shared.storage.catalog import Catalog, EmbeddingSet
 from shared.storage.object_store import ObjectStore
@@ -46,21 +45,16 @@ class SegmentReader:
         The caller holds the lock on the collection's segments: no segment may be merged meanwhile.
         """
         deleted = self._catalog.tombstones_by_segment(embedding_set.name)
-        names = iter(self._catalog.segments(embedding_set.name))
-        with ThreadPoolExecutor(_AHEAD, thread_name_prefix="segments") as pool:
-            ahead = [
-                (name, pool.submit(self._live, embedding_set, name, deleted[name])) for name in islice(names, _AHEAD)
-            ]
-            while ahead:
-                name, read = ahead.pop(0)
-                ahead += [
-                    (later, pool.submit(self._live, embedding_set, later, deleted[later])) for later in islice(names, 1)
-                ]
-                live = read.result()
-                if live is not None and (with_empty or len(live[0])):
-                    ids, vectors = live
-                    del live, read  # so that none but this segment is in memory twice
-                    yield name, ids, vectors.astype(np.float32, copy=False)
+        names = self._catalog.segments(embedding_set.name)
+
+        def read(name: str) -> tuple[npt.NDArray[np.int64], segments.Vectors] | None:
+            return self._live(embedding_set, name, deleted.get(name, set()))
+
+        for name, live in made_ahead(read, names, threads=_AHEAD, name="segments"):
+            if live is not None and (with_empty or len(live[0])):
+                ids, vectors = live
+                del live  # so that none but this segment is in memory twice
+                yield name, ids, vectors.astype(np.float32, copy=False)
 
     def _live(
         self, embedding_set: EmbeddingSet, segment: str, deleted: set[int]

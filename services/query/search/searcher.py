@@ -283,9 +283,9 @@ class Searcher:
         """Return for each query what the index yields, None if there is no index."""
 
         def compute(company: Sequence[_Asked]) -> list[SearchResult | None]:
-            together = timer if len(company) == 1 else StageTimer()
+            together = StageTimer()
             found = self._ask_index(
-                queries if len(company) == 1 else np.stack([asked.vector for asked in company]),
+                np.stack([asked.vector for asked in company]),
                 [asked.own_id for asked in company],
                 search_query,
                 replica,
@@ -293,9 +293,8 @@ class Searcher:
                 [asked.announced for asked in company],
                 together,
             )
-            if len(company) > 1:
-                for asked in company:
-                    asked.timer.add(together)
+            for asked in company:
+                asked.timer.add(together)
             return found
 
         if len(queries) > 1:

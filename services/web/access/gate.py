@@ -284,9 +284,8 @@ def _enforce(rule: Rule) -> None:
 
 def _named() -> str:
     """Return which account or key a path names, for the audit log."""
-    titles = {"user": "account", "key": "key"}
     return " ".join(
-        f"{titles[name]} {text[:128]}" for name, text in (request.view_args or {}).items() if name in titles
+        f"{_NAMED[name]} {text[:128]}" for name, text in (request.view_args or {}).items() if name in _NAMED
     )
 
 

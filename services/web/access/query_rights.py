@@ -6,7 +6,7 @@ version stored it, is open to those with a role in all collections.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -49,7 +49,7 @@ class ShownQueries:
         """Return a row likewise."""
         if row["digest"] in self:
             return row
-        return {**row, "name": "", "digest": NO_DIGEST, "id": 0, "in_collection": False}
+        return cast("QueryRow", {**row, **_UNSEEN})
 
     def report(self, report: EvaluationReport) -> EvaluationReport:
         """Return a report without copies of queries that are not shown, and without names of queries that failed."""

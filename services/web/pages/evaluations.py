@@ -230,13 +230,13 @@ def evaluation_page(collection: str, evaluation: str) -> ResponseReturnValue:
     report = evaluations.get(name, path.id)
     run = _run(report, view.run)
     shown = shown_queries(report)
-    rows = shown.rows(rows_of(clients.store, name, path.id, run=run.id))
+    rows, seen = shown.rows(rows_of(clients.store, name, path.id, run=run.id)), shown.report(report)
     first = (view.page - 1) * _QUERIES
     others = [(other_name, other) for other_name, other in evaluations.ids(name) if other != path.id][:_OTHERS]
     return render_template(
         "evaluation.html",
         name=name,
-        report=shown.report(report),
+        report=seen,
         run=run,
         view=view,
         here_link=lambda **changes: _address(report, **_given(view, run=run.id) | changes),
@@ -249,7 +249,7 @@ def evaluation_page(collection: str, evaluation: str) -> ResponseReturnValue:
         pages=max(1, -(-len(rows) // _QUERIES)),
         first=first,
         twins=evaluation_views.twins(rows) if report.query_set.kind != "sample" else [],
-        leakage=evaluation_views.leakage(report, shown.report(report)),
+        leakage=evaluation_views.leakage(report, seen),
         rows_by_digest={row["digest"]: row for row in query_rows(rows)},
         most_twins=_TWINS,
         most_copies=_COPIES,
